@@ -1,0 +1,364 @@
+// Generated from src/dvk/abi/schema.ts by generate.ts; edit the schema.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace dvk {
+
+inline constexpr uint32_t kAbiVersion = 1;
+
+inline constexpr uint64_t kMessageBytes = 64;  // a message: source, type and 56 bytes of payload; one cache line
+inline constexpr uint64_t kNameBytes = 16;  // names of processes, nodes, DCs and DVSs, NUL included
+inline constexpr uint64_t kProcessesDefault = 1024;  // process slots of a DC
+inline constexpr uint64_t kProcessesMax = 65536;  // process slots of a DC at most; a slot number has 16 bits
+inline constexpr uint64_t kSystemProcesses = 64;  // slots 0 to 63 are fixed slots for servers; the others are shared out among nodes
+inline constexpr uint64_t kNodesDefault = 32;  // nodes of a DC
+inline constexpr uint64_t kNodesMax = 1024;  // nodes of a DC at most
+inline constexpr uint64_t kGrants = 32;  // grants a process can hold at a time
+inline constexpr uint64_t kExtents = 4096;  // arena allocations of a DC at a time
+inline constexpr uint64_t kArenaBytesDefault = 268435456;  // arena of a DC; the file is sparse, so unused bytes cost nothing
+inline constexpr uint64_t kCopyChunkBytes = 1048576;  // most bytes of one copy command between nodes; bounds a frame
+inline constexpr uint64_t kCopyBytesMax = 1073741824;  // most bytes of one vcopy
+inline constexpr uint64_t kGenerationMax = 32766;  // generations run from 0 to this and wrap; 32767 marks special endpoints
+
+inline constexpr int32_t kAny = 2147449550;  // any source, in receive
+inline constexpr int32_t kNone = 2147445454;  // nobody
+inline constexpr int32_t kSelf = 2147453646;  // the caller itself
+inline constexpr int32_t kKernel = -1;  // source of messages that the kernel makes
+
+enum Error : int {
+  ENOTREADY = 201,  // the destination is not ready to receive, and the caller would not wait
+  EDEADSRCDST = 202,  // the endpoint belongs to no living process
+  ELOCKED = 208,  // waiting would close a cycle of waiting processes
+  EBADCALL = 209,  // no such call
+  ECALLDENIED = 210,  // the caller may not send to that process
+  ETRAPDENIED = 211,  // the caller may not use that call
+  EBADREQUEST = 212,  // the request is not one that this server understands
+  ESRCDIED = 218,  // the process that was waited for died or unbound
+  EDSTDIED = 219,  // the destination died or unbound before it took the message
+  EDVSBADNODEID = 301,  // no such node
+  EDVSBADDCID = 302,  // no such distributed container
+  EDVSDCNOTRUN = 303,  // the distributed container is not running
+  EDVSBADPROC = 304,  // no such process slot
+  EDVSENDPOINT = 306,  // the endpoint cannot be used in this place
+  EDVSNOPROXY = 307,  // no proxy serves that node
+  EDVSRMTPROC = 308,  // the process is on another node
+  EDVSLCLPROC = 309,  // the process is on this node
+  EDVSNOTBOUND = 310,  // the process is not bound
+  EDVSNODCNODE = 319,  // the node is not a member of the distributed container
+  EDVSPROCSTS = 324,  // the process is not in a state that allows this
+  EDVSSLOTUSED = 337,  // the process slot is taken
+  EDVSWOKENUP = 348,  // the call was ended by wakeup
+  EDVSBADDEST = 353,  // a process cannot send to itself
+  EDVSGRANT = 354,  // no grant covers that access
+  EDVSNOSLOT = 355,  // no process slot is free
+  EDVSBADSEGMENT = 356,  // the file is no segment of this version, or is damaged
+  EDVSBADFRAME = 357,  // a frame or command is malformed
+};
+
+enum CommandKind : uint32_t {
+  kCommandNone = 0,  // keeps the link checked
+  kCommandSendMsg = 1,  // a message from send; SEND_ACK follows when it was received
+  kCommandNtfyMsg = 2,  // a notification; no answer
+  kCommandSndrecMsg = 3,  // a message from sendrec; the answer is REPLY_MSG, or SNDREC_ACK with an error
+  kCommandReplyMsg = 4,  // the reply to a sendrec; REPLY_ACK tells that it arrived
+  kCommandCopyinData = 5,  // data for a process of the receiving node; COPYIN_ACK follows
+  kCommandCopyoutRqst = 6,  // asks for data of the receiving node; COPYOUT_DATA (6 with ACK) carries it
+  kCommandCopylclRqst = 7,  // asks for a copy between two processes of the receiving node; COPYLCL_ACK follows
+  kCommandCopyrmtRqst = 8,  // asks the source node to copy to a third node; COPYRMT_ACK comes from the destination
+  kCommandCopyinRqst = 9,  // the data of a COPYRMT_RQST, from source node to destination node
+  kCommandHello = 10,  // first on a link: who speaks, which version, incarnation and session
+  kCommandShutdown = 11,  // the sender leaves on purpose
+  kCommandProcbind = 13,  // a process is bound on the sending node
+  kCommandProcunbind = 14,  // a process of the sending node is gone
+  kCommandAck = 8192,  // bit of an acknowledgement
+};
+
+enum class ProcessLife : uint32_t {
+  kFree = 0,
+  kBinding = 1,
+  kLocal = 2,
+  kRemote = 3,
+  kDying = 4,
+};
+
+enum class ProcessLevel : uint32_t {
+  kUser = 0,
+  kServer = 1,
+  kKernel = 2,
+};
+
+enum class LinkState : uint32_t {
+  kAbsent = 0,
+  kDown = 1,
+  kUp = 2,
+  kLocal = 3,
+};
+
+enum class CommandState : uint32_t {
+  kNone = 0,
+  kQueued = 1,
+  kTaken = 2,
+};
+
+enum class GrantRight : uint32_t {
+  kRead = 1,
+  kWrite = 2,
+};
+
+// Source, type and payload of a message. The core writes the source.
+struct alignas(8) Message {
+  int32_t source;
+  int32_t type;
+  uint8_t payload[56];
+};
+static_assert(sizeof(Message) == kMessageBytes);
+
+// First bytes of a DC segment.
+struct SegmentHeader {
+  uint64_t magic;  // the bytes DVK-SEG and NUL
+  uint32_t abi_version;  // ABI_VERSION
+  uint32_t byte_order;  // 0x01020304 as the creator writes it
+  uint64_t segment_bytes;  // size of the file
+  uint64_t incarnation;  // random, new at each creation
+  uint32_t dc_id;  // number of the DC in its DVS
+  uint32_t node_id;  // node that this segment belongs to
+  uint32_t processes;  // process slots
+  uint32_t nodes;  // node slots
+  uint64_t arena_bytes;  // multiple of the page size
+  char dc_name[16];
+  char dvs_name[16];
+  uint32_t state;  // 1 running, 2 ended
+  uint32_t reserved0;  // zero
+  uint64_t table_lock;  // owner of the table lock: pid in the low half, start time in the high half
+  uint64_t monitor_wake;  // wake id of the node daemon, told of every bind
+  uint8_t reserved1[16];  // zero
+  uint64_t ticket;  // next place in a queue; on a cache line of its own
+  uint8_t reserved2[120];  // zero
+};
+static_assert(sizeof(SegmentHeader) == 256);
+static_assert(offsetof(SegmentHeader, magic) == 0);
+static_assert(offsetof(SegmentHeader, abi_version) == 8);
+static_assert(offsetof(SegmentHeader, byte_order) == 12);
+static_assert(offsetof(SegmentHeader, segment_bytes) == 16);
+static_assert(offsetof(SegmentHeader, incarnation) == 24);
+static_assert(offsetof(SegmentHeader, dc_id) == 32);
+static_assert(offsetof(SegmentHeader, node_id) == 36);
+static_assert(offsetof(SegmentHeader, processes) == 40);
+static_assert(offsetof(SegmentHeader, nodes) == 44);
+static_assert(offsetof(SegmentHeader, arena_bytes) == 48);
+static_assert(offsetof(SegmentHeader, dc_name) == 56);
+static_assert(offsetof(SegmentHeader, dvs_name) == 72);
+static_assert(offsetof(SegmentHeader, state) == 88);
+static_assert(offsetof(SegmentHeader, reserved0) == 92);
+static_assert(offsetof(SegmentHeader, table_lock) == 96);
+static_assert(offsetof(SegmentHeader, monitor_wake) == 104);
+static_assert(offsetof(SegmentHeader, reserved1) == 112);
+static_assert(offsetof(SegmentHeader, ticket) == 128);
+static_assert(offsetof(SegmentHeader, reserved2) == 136);
+
+// One process of a DC. Its slot is its index in the table, and the table never moves.
+struct ProcessSlot {
+  uint32_t life;  // futex word: ProcessLife
+  uint32_t generation;  // of the present owner, or of the next one while free
+  int32_t endpoint;  // address of the owner, NONE while free
+  int32_t pid;  // owner, as seen by this host; 0 when remote
+  uint64_t start_time;  // of the owner, in clock ticks since boot: tells a reused pid apart
+  uint32_t node;  // node where the process lives
+  uint32_t level;  // ProcessLevel
+  uint32_t cpu;  // CPU it last ran on, plus one; 0 unknown
+  uint32_t reserved0;  // zero
+  char name[16];
+  uint64_t wake_id;  // names the FIFO that wakes an event loop; 0 for none
+  uint32_t rendezvous;  // futex word: state, sequence and peer; see native/core/rendezvous.h
+  uint32_t sleeping;  // 0 awake, 1 on the futex, 2 in an event loop; only the owner writes it
+  int32_t want_source;  // whom the owner receives from
+  uint32_t call_id;  // number of the present call to another node; acks must match
+  uint64_t ticket;  // place in the queue of the destination
+  uint32_t command_state;  // CommandState of `command`
+  uint32_t reserved1;  // zero
+  uint32_t wakeup;  // 1: a wakeup is pending
+  uint8_t reserved2[28];  // zero
+  Message inbox0;  // a message handed over to the owner
+  Message inbox1;  // the other buffer, used after one was given up to a stopped sender
+  Message outbox0;  // a message of the owner, waiting to be taken
+  Message outbox1;
+  uint32_t command_kind;  // one of COMMANDS
+  int32_t command_result;  // of an ack
+  int32_t command_endpoint;  // destination
+  int32_t command_requester;  // who asked for a copy
+  int32_t source_endpoint;  // copy: source
+  int32_t source_grant;  // copy: grant at the source, -1 for an address
+  uint64_t source_at;  // copy: address, or offset in the grant
+  int32_t destination_endpoint;  // copy: destination
+  int32_t destination_grant;
+  uint64_t destination_at;
+  uint64_t copy_bytes;
+  uint32_t command_call_id;  // call_id that the command belongs to
+  uint32_t reserved3;  // zero
+  uint64_t sent;  // messages sent to processes of this node
+  uint64_t received;
+  uint64_t sent_remote;
+  uint64_t notified;  // notifications sent
+  uint64_t copied_bytes;  // moved by vcopies that the process asked for
+  uint64_t waits;  // times it slept
+  uint8_t reserved4[16];  // zero
+};
+static_assert(sizeof(ProcessSlot) == 512);
+static_assert(offsetof(ProcessSlot, life) == 0);
+static_assert(offsetof(ProcessSlot, generation) == 4);
+static_assert(offsetof(ProcessSlot, endpoint) == 8);
+static_assert(offsetof(ProcessSlot, pid) == 12);
+static_assert(offsetof(ProcessSlot, start_time) == 16);
+static_assert(offsetof(ProcessSlot, node) == 24);
+static_assert(offsetof(ProcessSlot, level) == 28);
+static_assert(offsetof(ProcessSlot, cpu) == 32);
+static_assert(offsetof(ProcessSlot, reserved0) == 36);
+static_assert(offsetof(ProcessSlot, name) == 40);
+static_assert(offsetof(ProcessSlot, wake_id) == 56);
+static_assert(offsetof(ProcessSlot, rendezvous) == 64);
+static_assert(offsetof(ProcessSlot, sleeping) == 68);
+static_assert(offsetof(ProcessSlot, want_source) == 72);
+static_assert(offsetof(ProcessSlot, call_id) == 76);
+static_assert(offsetof(ProcessSlot, ticket) == 80);
+static_assert(offsetof(ProcessSlot, command_state) == 88);
+static_assert(offsetof(ProcessSlot, reserved1) == 92);
+static_assert(offsetof(ProcessSlot, wakeup) == 96);
+static_assert(offsetof(ProcessSlot, reserved2) == 100);
+static_assert(offsetof(ProcessSlot, inbox0) == 128);
+static_assert(offsetof(ProcessSlot, inbox1) == 192);
+static_assert(offsetof(ProcessSlot, outbox0) == 256);
+static_assert(offsetof(ProcessSlot, outbox1) == 320);
+static_assert(offsetof(ProcessSlot, command_kind) == 384);
+static_assert(offsetof(ProcessSlot, command_result) == 388);
+static_assert(offsetof(ProcessSlot, command_endpoint) == 392);
+static_assert(offsetof(ProcessSlot, command_requester) == 396);
+static_assert(offsetof(ProcessSlot, source_endpoint) == 400);
+static_assert(offsetof(ProcessSlot, source_grant) == 404);
+static_assert(offsetof(ProcessSlot, source_at) == 408);
+static_assert(offsetof(ProcessSlot, destination_endpoint) == 416);
+static_assert(offsetof(ProcessSlot, destination_grant) == 420);
+static_assert(offsetof(ProcessSlot, destination_at) == 424);
+static_assert(offsetof(ProcessSlot, copy_bytes) == 432);
+static_assert(offsetof(ProcessSlot, command_call_id) == 440);
+static_assert(offsetof(ProcessSlot, reserved3) == 444);
+static_assert(offsetof(ProcessSlot, sent) == 448);
+static_assert(offsetof(ProcessSlot, received) == 456);
+static_assert(offsetof(ProcessSlot, sent_remote) == 464);
+static_assert(offsetof(ProcessSlot, notified) == 472);
+static_assert(offsetof(ProcessSlot, copied_bytes) == 480);
+static_assert(offsetof(ProcessSlot, waits) == 488);
+static_assert(offsetof(ProcessSlot, reserved4) == 496);
+
+// Permission on a range of memory.
+struct GrantSlot {
+  uint32_t state;  // sequence in the upper 24 bits, rights (1 read, 2 write) in the lower 8; rights 0: free
+  int32_t grantee;  // who may use it; ANY allowed
+  uint64_t address;  // of the granter, or offset in the arena
+  uint64_t bytes;
+  uint32_t place;  // 0 private memory, 1 arena
+  uint32_t reserved0;  // zero
+};
+static_assert(sizeof(GrantSlot) == 32);
+static_assert(offsetof(GrantSlot, state) == 0);
+static_assert(offsetof(GrantSlot, grantee) == 4);
+static_assert(offsetof(GrantSlot, address) == 8);
+static_assert(offsetof(GrantSlot, bytes) == 16);
+static_assert(offsetof(GrantSlot, place) == 24);
+static_assert(offsetof(GrantSlot, reserved0) == 28);
+
+// What this node knows of another node of the DC, and the state of the link to it.
+struct LinkSlot {
+  uint32_t state;  // LinkState
+  uint32_t sleeping;  // 2 while the proxy waits for commands
+  uint64_t wake_id;  // of the proxy
+  int32_t proxy_pid;
+  uint32_t session;  // raised at each connection
+  uint64_t proxy_start_time;
+  char name[16];  // of the node
+  uint64_t sent;  // commands taken by the proxy
+  uint64_t received;  // commands put by the proxy
+  uint64_t sent_bytes;  // of copied data
+  uint64_t received_bytes;
+  uint64_t dropped;  // malformed or refused commands
+  uint8_t reserved0[40];  // zero
+};
+static_assert(sizeof(LinkSlot) == 128);
+static_assert(offsetof(LinkSlot, state) == 0);
+static_assert(offsetof(LinkSlot, sleeping) == 4);
+static_assert(offsetof(LinkSlot, wake_id) == 8);
+static_assert(offsetof(LinkSlot, proxy_pid) == 16);
+static_assert(offsetof(LinkSlot, session) == 20);
+static_assert(offsetof(LinkSlot, proxy_start_time) == 24);
+static_assert(offsetof(LinkSlot, name) == 32);
+static_assert(offsetof(LinkSlot, sent) == 48);
+static_assert(offsetof(LinkSlot, received) == 56);
+static_assert(offsetof(LinkSlot, sent_bytes) == 64);
+static_assert(offsetof(LinkSlot, received_bytes) == 72);
+static_assert(offsetof(LinkSlot, dropped) == 80);
+static_assert(offsetof(LinkSlot, reserved0) == 88);
+
+// One allocation in the arena.
+struct Extent {
+  uint32_t pages;  // size in pages of 4 KiB; 0: free entry
+  uint32_t first_page;
+  int32_t owner;  // endpoint
+  uint32_t reserved0;  // zero
+};
+static_assert(sizeof(Extent) == 16);
+static_assert(offsetof(Extent, pages) == 0);
+static_assert(offsetof(Extent, first_page) == 4);
+static_assert(offsetof(Extent, owner) == 8);
+static_assert(offsetof(Extent, reserved0) == 12);
+
+// What goes from one node to another.
+struct Command {
+  uint32_t kind;  // one of COMMANDS
+  uint32_t dc_id;
+  int32_t source;  // endpoint that the command comes from
+  int32_t destination;  // endpoint that it goes to
+  uint32_t source_node;
+  uint32_t destination_node;
+  int32_t result;  // of an ack: zero or more, or a negative error
+  uint32_t call_id;  // of the call; an ack repeats it
+  uint32_t payload_bytes;  // data that follows the command
+  uint32_t level;  // PROCBIND: ProcessLevel
+  int32_t requester;  // copies: who asked
+  uint32_t requester_node;
+  int32_t copy_source;
+  int32_t copy_source_grant;
+  uint64_t copy_source_at;
+  int32_t copy_destination;
+  int32_t copy_destination_grant;
+  uint64_t copy_destination_at;
+  uint64_t copy_bytes;
+  char name[16];  // PROCBIND: name of the process
+  uint64_t reserved0;  // zero
+  Message message;
+};
+static_assert(sizeof(Command) == 176);
+static_assert(offsetof(Command, kind) == 0);
+static_assert(offsetof(Command, dc_id) == 4);
+static_assert(offsetof(Command, source) == 8);
+static_assert(offsetof(Command, destination) == 12);
+static_assert(offsetof(Command, source_node) == 16);
+static_assert(offsetof(Command, destination_node) == 20);
+static_assert(offsetof(Command, result) == 24);
+static_assert(offsetof(Command, call_id) == 28);
+static_assert(offsetof(Command, payload_bytes) == 32);
+static_assert(offsetof(Command, level) == 36);
+static_assert(offsetof(Command, requester) == 40);
+static_assert(offsetof(Command, requester_node) == 44);
+static_assert(offsetof(Command, copy_source) == 48);
+static_assert(offsetof(Command, copy_source_grant) == 52);
+static_assert(offsetof(Command, copy_source_at) == 56);
+static_assert(offsetof(Command, copy_destination) == 64);
+static_assert(offsetof(Command, copy_destination_grant) == 68);
+static_assert(offsetof(Command, copy_destination_at) == 72);
+static_assert(offsetof(Command, copy_bytes) == 80);
+static_assert(offsetof(Command, name) == 88);
+static_assert(offsetof(Command, reserved0) == 104);
+static_assert(offsetof(Command, message) == 112);
+
+}  // namespace dvk

@@ -1,0 +1,92 @@
+// A bound process, and how it becomes one.
+//
+// Bind and unbind are rare; they take the DC's table lock, which a dead owner cannot keep. Calls never take it.
+#pragma once
+
+#include "segment.h"
+
+namespace dvk {
+
+struct BindOptions {
+  int slot = -1;                             // a fixed slot, or -1 for any dynamic slot of this node
+  ProcessLevel level = ProcessLevel::kUser;  // servers may receive requests, reply, and ask for copies
+  const char* name = "";
+  int pid = 0;          // 0: the caller
+  uint64_t wake_id = 0; // FIFO of the caller's event loop, 0 for none
+};
+
+// What a process wants its present call to do; private to the process.
+struct Operation {
+  enum class Stage : uint8_t { kNone, kSending, kReplying, kReceiving, kRemote, kDone };
+  enum class Kind : uint8_t { kSend, kCall, kReceive, kRequest, kCopy, kReply };
+  Stage stage = Stage::kNone;
+  Kind kind = Kind::kSend;
+  int32_t peer = kNone;  // destination, or source wanted
+  int result = 0;
+  Message message{};
+};
+
+// How a message came: what the receiver may do with it.
+enum class MessageKind : uint32_t { kSend = 0, kCall = 1, kNotify = 2 };
+
+class Process {
+ public:
+  // Binds the caller (or `pid`). Returns 0 and the process, -EDVSSLOTUSED, -EDVSNOSLOT, -EDVSDCNOTRUN, -EDVSBADPROC,
+  // -ESRCH when `pid` is gone.
+  static int bind(Segment& segment, const BindOptions& options, Process** process);
+  // Frees the slot; everyone who waits for this process wakes with -ESRCDIED or -EDSTDIED.
+  int unbind();
+  ~Process() = default;
+
+  Segment& segment;
+  const uint32_t index;
+  const int32_t endpoint;
+  const int pid;
+  ProcessSlot* const slot;
+  const ProcessLevel level;
+
+  Operation operation;
+  MessageKind last_kind = MessageKind::kSend;
+  // Process-private state of the rendezvous: sequence and message buffers in use, and how spinning has paid.
+  uint32_t sequence = 0;
+  uint32_t inbox = 0, outbox = 0;
+  uint32_t last_peer = 0;
+  uint32_t spin_misses = 0, waits = 0;
+
+ private:
+  Process(Segment& s, uint32_t i, int32_t e, int p, ProcessLevel l)
+      : segment(s), index(i), endpoint(e), pid(p), slot(s.slot(i)), level(l) {}
+};
+
+struct ProcessInfo {
+  int32_t endpoint;
+  uint32_t slot, node, life, level, state;
+  int32_t pid, peer;
+  char name[kNameBytes];
+  uint64_t sent, received, sent_remote, notified, copied_bytes, waits;
+};
+
+// A descriptor for a process of another node; replaces a stale one. Returns 0, -EDVSSLOTUSED when a local process
+// holds the slot, -EDVSNODCNODE, -EDVSLCLPROC.
+int bind_remote(Segment& segment, int32_t endpoint, uint32_t node, ProcessLevel level,
+                const char* name);
+// Forgets a remote descriptor. Returns 0 or -EDVSNOTBOUND.
+int unbind_remote(Segment& segment, int32_t endpoint);
+
+// The endpoint that owns `slot` now, or -EDVSNOTBOUND. Endpoints are never negative here.
+int32_t lookup(const Segment& segment, uint32_t slot);
+// 0 when `endpoint` is bound (here or elsewhere), -EDEADSRCDST when it is not, -ERANGE when it is out of range.
+int check_endpoint(const Segment& segment, int32_t endpoint, uint32_t* slot);
+// Fills `info` for a slot. Returns 0, or -EDVSNOTBOUND for a free one.
+int process_info(const Segment& segment, uint32_t slot, ProcessInfo* info);
+
+// Frees the slot of a process that died. Returns 1 when it freed it, 0 when the owner lives or is another one.
+int reap(Segment& segment, uint32_t slot, int32_t endpoint);
+// Whether a process with that pid and start time exists (zombies do not count).
+bool process_alive(int pid, uint64_t start_time);
+uint64_t process_start_time(int pid);
+
+// Stops the DC: every waiting call ends with -EDVSDCNOTRUN.
+void end_container(Segment& segment);
+
+}  // namespace dvk

@@ -1,0 +1,144 @@
+// A DC's segment: one memory-backed file per (node, DC), mapped by every process of the DC on that node.
+//
+//   | header | process slots | grants | senders | notices | links | link queues | announcements | extents | arena |
+//
+// The file may be scribbled on by any member. The geometry is read once, checked against the file's size and kept in
+// private memory; every index read later is checked against it, so a bad segment makes calls fail and cannot make this
+// process touch memory outside the mapping.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+#include "abi.gen.h"
+
+namespace dvk {
+
+struct SegmentOptions {
+  uint32_t dc_id = 0;
+  uint32_t node_id = 0;
+  uint32_t processes = kProcessesDefault;  // multiple of 64, kSystemProcesses + 64 to kProcessesMax
+  uint32_t nodes = kNodesDefault;          // 1 to kNodesMax
+  uint64_t arena_bytes = kArenaBytesDefault;
+  const char* dc_name = "";
+  const char* dvs_name = "";
+  uint32_t mode = 0660;
+};
+
+// A set of slots that many processes add to and one process takes from: a bitmap with a summary above it.
+//
+// A member sets the slot's bit, then the bit of that word in the summary; the taker clears in the opposite order
+// and looks again, so no member is lost. The set holds no pointers: any content is a valid set.
+class SlotSet {
+ public:
+  SlotSet(uint64_t* words, uint32_t slots) : words_(words), slots_(slots) {}
+  static uint64_t bytes(uint32_t slots);
+  void add(uint32_t slot);
+  void remove(uint32_t slot);
+  bool empty() const;
+  // Calls visit(slot) for each member in rising order until it returns true; returns whether it did.
+  template <typename Visit>
+  bool each(Visit visit) const;
+
+ private:
+  uint32_t word_count() const { return slots_ / 64; }
+  std::atomic_ref<uint64_t> summary(uint32_t index) const {
+    return std::atomic_ref<uint64_t>(words_[index]);
+  }
+  std::atomic_ref<uint64_t> word(uint32_t index) const {
+    return std::atomic_ref<uint64_t>(words_[summary_words() + index]);
+  }
+  uint32_t summary_words() const { return (word_count() + 63) / 64; }
+
+  uint64_t* words_;
+  uint32_t slots_;
+};
+
+class Segment {
+ public:
+  // Creates the file, which must not exist, and fills in the tables. Returns 0 or -errno.
+  static int create(const char* path, const SegmentOptions& options);
+  // Maps an existing segment. Returns 0, -errno, or -EDVSBADSEGMENT with `reason` naming what is wrong.
+  static int open(const char* path, Segment** segment, std::string* reason);
+  ~Segment();
+  Segment(const Segment&) = delete;
+  Segment& operator=(const Segment&) = delete;
+
+  uint32_t processes() const { return processes_; }
+  uint32_t nodes() const { return nodes_; }
+  uint32_t node_id() const { return node_id_; }
+  uint32_t dc_id() const { return dc_id_; }
+  uint64_t arena_bytes() const { return arena_bytes_; }
+  uint64_t bytes() const { return bytes_; }
+  const std::string& directory() const { return directory_; }  // where the wake FIFOs are
+
+  SegmentHeader* header() const { return reinterpret_cast<SegmentHeader*>(base_); }
+  // Preconditions of the accessors: index < processes(), nodes(), kGrants or kExtents.
+  ProcessSlot* slot(uint32_t index) const { return slots_ + index; }
+  GrantSlot* grant(uint32_t slot_index, uint32_t index) const {
+    return grants_ + slot_index * kGrants + index;
+  }
+  SlotSet senders(uint32_t index) const { return set(senders_, index); }
+  SlotSet notices(uint32_t index) const { return set(notices_, index); }
+  LinkSlot* link(uint32_t node) const { return links_ + node; }
+  SlotSet link_queue(uint32_t node) const { return set(link_queues_, node); }
+  SlotSet announcements(uint32_t node) const { return set(announcements_, node); }
+  Extent* extent(uint32_t index) const { return extents_ + index; }
+  uint8_t* arena() const { return arena_; }
+  uint8_t* base() const { return base_; }
+
+  bool running() const;
+  // The slot of `endpoint` when it is in range, else -1; says nothing about who owns it.
+  int slot_of(int32_t endpoint) const;
+  // Dynamic slots that belong to `node`: [first, last).
+  void slot_range(uint32_t node, uint32_t* first, uint32_t* last) const;
+  uint64_t next_ticket() const;
+
+ private:
+  Segment() = default;
+  SlotSet set(uint8_t* table, uint32_t index) const {
+    return SlotSet(reinterpret_cast<uint64_t*>(table + index * set_bytes_), processes_);
+  }
+
+  uint8_t* base_ = nullptr;
+  uint64_t bytes_ = 0;
+  uint32_t processes_ = 0, nodes_ = 0, node_id_ = 0, dc_id_ = 0;
+  uint64_t arena_bytes_ = 0, set_bytes_ = 0;
+  ProcessSlot* slots_ = nullptr;
+  GrantSlot* grants_ = nullptr;
+  uint8_t *senders_ = nullptr, *notices_ = nullptr, *link_queues_ = nullptr,
+          *announcements_ = nullptr;
+  LinkSlot* links_ = nullptr;
+  Extent* extents_ = nullptr;
+  uint8_t* arena_ = nullptr;
+  std::string directory_;
+};
+
+template <typename Visit>
+bool SlotSet::each(Visit visit) const {
+  for (uint32_t s = 0; s < summary_words(); s++) {
+    for (uint64_t outer = summary(s).load(std::memory_order_acquire); outer; outer &= outer - 1) {
+      const uint32_t w = s * 64 + static_cast<uint32_t>(__builtin_ctzll(outer));
+      if (w >= word_count()) break;
+      for (uint64_t inner = word(w).load(std::memory_order_acquire); inner; inner &= inner - 1) {
+        if (visit(w * 64 + static_cast<uint32_t>(__builtin_ctzll(inner)))) return true;
+      }
+    }
+  }
+  return false;
+}
+
+// Endpoint = slot in the low 16 bits, generation in the 15 above, as in MINIX's endpoint.h: a slot's next owner has
+// another generation, so an endpoint kept too long reaches nobody. Generation 0 makes endpoint and slot equal.
+inline int32_t make_endpoint(uint32_t slot, uint32_t generation) {
+  return static_cast<int32_t>((generation % (kGenerationMax + 1)) << 16 | slot);
+}
+
+template <typename T>
+std::atomic_ref<T> atomic(T& field) {
+  return std::atomic_ref<T>(field);
+}
+
+}  // namespace dvk

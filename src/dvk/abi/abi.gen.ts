@@ -1,0 +1,322 @@
+// Generated from schema.ts by generate.ts; edit the schema.
+
+export const ABI_VERSION = 1;
+
+/** Sizes and counts. */
+export const Limit = {
+  /** a message: source, type and 56 bytes of payload; one cache line */
+  MESSAGE_BYTES: 64,
+  /** names of processes, nodes, DCs and DVSs, NUL included */
+  NAME_BYTES: 16,
+  /** process slots of a DC */
+  PROCESSES_DEFAULT: 1024,
+  /** process slots of a DC at most; a slot number has 16 bits */
+  PROCESSES_MAX: 65536,
+  /** slots 0 to 63 are fixed slots for servers; the others are shared out among nodes */
+  SYSTEM_PROCESSES: 64,
+  /** nodes of a DC */
+  NODES_DEFAULT: 32,
+  /** nodes of a DC at most */
+  NODES_MAX: 1024,
+  /** grants a process can hold at a time */
+  GRANTS: 32,
+  /** arena allocations of a DC at a time */
+  EXTENTS: 4096,
+  /** arena of a DC; the file is sparse, so unused bytes cost nothing */
+  ARENA_BYTES_DEFAULT: 268435456,
+  /** most bytes of one copy command between nodes; bounds a frame */
+  COPY_CHUNK_BYTES: 1048576,
+  /** most bytes of one vcopy */
+  COPY_BYTES_MAX: 1073741824,
+  /** generations run from 0 to this and wrap; 32767 marks special endpoints */
+  GENERATION_MAX: 32766,
+} as const;
+
+/** Endpoints that are no process. */
+export const SpecialEndpoint = {
+  /** any source, in receive */
+  ANY: 2147449550,
+  /** nobody */
+  NONE: 2147445454,
+  /** the caller itself */
+  SELF: 2147453646,
+  /** source of messages that the kernel makes */
+  KERNEL: -1,
+} as const;
+
+/** Errors beyond POSIX. */
+export const ErrorNumber = {
+  /** the destination is not ready to receive, and the caller would not wait */
+  ENOTREADY: 201,
+  /** the endpoint belongs to no living process */
+  EDEADSRCDST: 202,
+  /** waiting would close a cycle of waiting processes */
+  ELOCKED: 208,
+  /** no such call */
+  EBADCALL: 209,
+  /** the caller may not send to that process */
+  ECALLDENIED: 210,
+  /** the caller may not use that call */
+  ETRAPDENIED: 211,
+  /** the request is not one that this server understands */
+  EBADREQUEST: 212,
+  /** the process that was waited for died or unbound */
+  ESRCDIED: 218,
+  /** the destination died or unbound before it took the message */
+  EDSTDIED: 219,
+  /** no such node */
+  EDVSBADNODEID: 301,
+  /** no such distributed container */
+  EDVSBADDCID: 302,
+  /** the distributed container is not running */
+  EDVSDCNOTRUN: 303,
+  /** no such process slot */
+  EDVSBADPROC: 304,
+  /** the endpoint cannot be used in this place */
+  EDVSENDPOINT: 306,
+  /** no proxy serves that node */
+  EDVSNOPROXY: 307,
+  /** the process is on another node */
+  EDVSRMTPROC: 308,
+  /** the process is on this node */
+  EDVSLCLPROC: 309,
+  /** the process is not bound */
+  EDVSNOTBOUND: 310,
+  /** the node is not a member of the distributed container */
+  EDVSNODCNODE: 319,
+  /** the process is not in a state that allows this */
+  EDVSPROCSTS: 324,
+  /** the process slot is taken */
+  EDVSSLOTUSED: 337,
+  /** the call was ended by wakeup */
+  EDVSWOKENUP: 348,
+  /** a process cannot send to itself */
+  EDVSBADDEST: 353,
+  /** no grant covers that access */
+  EDVSGRANT: 354,
+  /** no process slot is free */
+  EDVSNOSLOT: 355,
+  /** the file is no segment of this version, or is damaged */
+  EDVSBADSEGMENT: 356,
+  /** a frame or command is malformed */
+  EDVSBADFRAME: 357,
+} as const;
+
+/** Commands between nodes. */
+export const CommandKind = {
+  /** keeps the link checked */
+  NONE: 0,
+  /** a message from send; SEND_ACK follows when it was received */
+  SEND_MSG: 1,
+  /** a notification; no answer */
+  NTFY_MSG: 2,
+  /** a message from sendrec; the answer is REPLY_MSG, or SNDREC_ACK with an error */
+  SNDREC_MSG: 3,
+  /** the reply to a sendrec; REPLY_ACK tells that it arrived */
+  REPLY_MSG: 4,
+  /** data for a process of the receiving node; COPYIN_ACK follows */
+  COPYIN_DATA: 5,
+  /** asks for data of the receiving node; COPYOUT_DATA (6 with ACK) carries it */
+  COPYOUT_RQST: 6,
+  /** asks for a copy between two processes of the receiving node; COPYLCL_ACK follows */
+  COPYLCL_RQST: 7,
+  /** asks the source node to copy to a third node; COPYRMT_ACK comes from the destination */
+  COPYRMT_RQST: 8,
+  /** the data of a COPYRMT_RQST, from source node to destination node */
+  COPYIN_RQST: 9,
+  /** first on a link: who speaks, which version, incarnation and session */
+  HELLO: 10,
+  /** the sender leaves on purpose */
+  SHUTDOWN: 11,
+  /** a process is bound on the sending node */
+  PROCBIND: 13,
+  /** a process of the sending node is gone */
+  PROCUNBIND: 14,
+  /** bit of an acknowledgement */
+  ACK: 8192,
+} as const;
+
+/** Values of ProcessLife. */
+export const ProcessLife = {
+  FREE: 0,
+  BINDING: 1,
+  LOCAL: 2,
+  REMOTE: 3,
+  DYING: 4,
+} as const;
+
+export type ProcessLife = (typeof ProcessLife)[keyof typeof ProcessLife];
+
+/** Values of ProcessLevel. */
+export const ProcessLevel = {
+  USER: 0,
+  SERVER: 1,
+  KERNEL: 2,
+} as const;
+
+export type ProcessLevel = (typeof ProcessLevel)[keyof typeof ProcessLevel];
+
+/** Values of LinkState. */
+export const LinkState = {
+  ABSENT: 0,
+  DOWN: 1,
+  UP: 2,
+  LOCAL: 3,
+} as const;
+
+export type LinkState = (typeof LinkState)[keyof typeof LinkState];
+
+/** Values of CommandState. */
+export const CommandState = {
+  NONE: 0,
+  QUEUED: 1,
+  TAKEN: 2,
+} as const;
+
+export type CommandState = (typeof CommandState)[keyof typeof CommandState];
+
+/** Values of GrantRight. */
+export const GrantRight = {
+  READ: 1,
+  WRITE: 2,
+} as const;
+
+export type GrantRight = (typeof GrantRight)[keyof typeof GrantRight];
+
+/** First bytes of a DC segment. Size in bytes, and the offset of each field. */
+export const SegmentHeaderLayout = {
+  BYTES: 256,
+  magic: 0,
+  abiVersion: 8,
+  byteOrder: 12,
+  segmentBytes: 16,
+  incarnation: 24,
+  dcId: 32,
+  nodeId: 36,
+  processes: 40,
+  nodes: 44,
+  arenaBytes: 48,
+  dcName: 56,
+  dvsName: 72,
+  state: 88,
+  reserved0: 92,
+  tableLock: 96,
+  monitorWake: 104,
+  reserved1: 112,
+  ticket: 128,
+  reserved2: 136,
+} as const;
+
+/** One process of a DC. Its slot is its index in the table, and the table never moves. Size in bytes, and the offset of each field. */
+export const ProcessSlotLayout = {
+  BYTES: 512,
+  life: 0,
+  generation: 4,
+  endpoint: 8,
+  pid: 12,
+  startTime: 16,
+  node: 24,
+  level: 28,
+  cpu: 32,
+  reserved0: 36,
+  name: 40,
+  wakeId: 56,
+  rendezvous: 64,
+  sleeping: 68,
+  wantSource: 72,
+  callId: 76,
+  ticket: 80,
+  commandState: 88,
+  reserved1: 92,
+  wakeup: 96,
+  reserved2: 100,
+  inbox0: 128,
+  inbox1: 192,
+  outbox0: 256,
+  outbox1: 320,
+  commandKind: 384,
+  commandResult: 388,
+  commandEndpoint: 392,
+  commandRequester: 396,
+  sourceEndpoint: 400,
+  sourceGrant: 404,
+  sourceAt: 408,
+  destinationEndpoint: 416,
+  destinationGrant: 420,
+  destinationAt: 424,
+  copyBytes: 432,
+  commandCallId: 440,
+  reserved3: 444,
+  sent: 448,
+  received: 456,
+  sentRemote: 464,
+  notified: 472,
+  copiedBytes: 480,
+  waits: 488,
+  reserved4: 496,
+} as const;
+
+/** Permission on a range of memory. Size in bytes, and the offset of each field. */
+export const GrantSlotLayout = {
+  BYTES: 32,
+  state: 0,
+  grantee: 4,
+  address: 8,
+  bytes: 16,
+  place: 24,
+  reserved0: 28,
+} as const;
+
+/** What this node knows of another node of the DC, and the state of the link to it. Size in bytes, and the offset of each field. */
+export const LinkSlotLayout = {
+  BYTES: 128,
+  state: 0,
+  sleeping: 4,
+  wakeId: 8,
+  proxyPid: 16,
+  session: 20,
+  proxyStartTime: 24,
+  name: 32,
+  sent: 48,
+  received: 56,
+  sentBytes: 64,
+  receivedBytes: 72,
+  dropped: 80,
+  reserved0: 88,
+} as const;
+
+/** One allocation in the arena. Size in bytes, and the offset of each field. */
+export const ExtentLayout = {
+  BYTES: 16,
+  pages: 0,
+  firstPage: 4,
+  owner: 8,
+  reserved0: 12,
+} as const;
+
+/** What goes from one node to another. Size in bytes, and the offset of each field. */
+export const CommandLayout = {
+  BYTES: 176,
+  kind: 0,
+  dcId: 4,
+  source: 8,
+  destination: 12,
+  sourceNode: 16,
+  destinationNode: 20,
+  result: 24,
+  callId: 28,
+  payloadBytes: 32,
+  level: 36,
+  requester: 40,
+  requesterNode: 44,
+  copySource: 48,
+  copySourceGrant: 52,
+  copySourceAt: 56,
+  copyDestination: 64,
+  copyDestinationGrant: 68,
+  copyDestinationAt: 72,
+  copyBytes: 80,
+  name: 88,
+  reserved0: 104,
+  message: 112,
+} as const;

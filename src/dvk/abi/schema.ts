@@ -1,0 +1,240 @@
+/**
+ * The ABI in one place: limits, errors, special endpoints, proxy commands and the layout of a DC's segment.
+ *
+ * Data only, no imports. `generate.ts` writes native/core/abi.gen.h, src/dvk/abi/abi.gen.ts and docs/wire.md from it, and
+ * `npm run check` fails when they differ. All numbers are little-endian and naturally aligned; they are append-only, and a
+ * number that was once used is never given to something else.
+ */
+
+/** Raised by every change of a layout below; a segment or a peer of another version is refused. */
+export const ABI_VERSION = 1;
+
+export const LIMITS = {
+  MESSAGE_BYTES: [64, 'a message: source, type and 56 bytes of payload; one cache line'],
+  NAME_BYTES: [16, 'names of processes, nodes, DCs and DVSs, NUL included'],
+  PROCESSES_DEFAULT: [1024, 'process slots of a DC'],
+  PROCESSES_MAX: [65536, 'process slots of a DC at most; a slot number has 16 bits'],
+  SYSTEM_PROCESSES: [64, 'slots 0 to 63 are fixed slots for servers; the others are shared out among nodes'],
+  NODES_DEFAULT: [32, 'nodes of a DC'],
+  NODES_MAX: [1024, 'nodes of a DC at most'],
+  GRANTS: [32, 'grants a process can hold at a time'],
+  EXTENTS: [4096, 'arena allocations of a DC at a time'],
+  ARENA_BYTES_DEFAULT: [268435456, 'arena of a DC; the file is sparse, so unused bytes cost nothing'],
+  COPY_CHUNK_BYTES: [1048576, 'most bytes of one copy command between nodes; bounds a frame'],
+  COPY_BYTES_MAX: [1073741824, 'most bytes of one vcopy'],
+  GENERATION_MAX: [32766, 'generations run from 0 to this and wrap; 32767 marks special endpoints'],
+} as const;
+
+/** Special endpoints. Their generation, 32767, is never given to a process; the low half is M3-IPC's own number. */
+export const ENDPOINTS = {
+  ANY: [0x7fff7ace, 'any source, in receive'],
+  NONE: [0x7fff6ace, 'nobody'],
+  SELF: [0x7fff8ace, 'the caller itself'],
+  KERNEL: [-1, 'source of messages that the kernel makes'],
+} as const;
+
+/**
+ * Errors beyond POSIX. 201 to 217 are MINIX's numbers; 301 to 352 are M3-IPC's (dvs_errno.h) with the prefix EDVS.
+ * POSIX errors keep the names and numbers of the host.
+ */
+export const ERRORS = {
+  ENOTREADY: [201, 'the destination is not ready to receive, and the caller would not wait'],
+  EDEADSRCDST: [202, 'the endpoint belongs to no living process'],
+  ELOCKED: [208, 'waiting would close a cycle of waiting processes'],
+  EBADCALL: [209, 'no such call'],
+  ECALLDENIED: [210, 'the caller may not send to that process'],
+  ETRAPDENIED: [211, 'the caller may not use that call'],
+  EBADREQUEST: [212, 'the request is not one that this server understands'],
+  ESRCDIED: [218, 'the process that was waited for died or unbound'],
+  EDSTDIED: [219, 'the destination died or unbound before it took the message'],
+  EDVSBADNODEID: [301, 'no such node'],
+  EDVSBADDCID: [302, 'no such distributed container'],
+  EDVSDCNOTRUN: [303, 'the distributed container is not running'],
+  EDVSBADPROC: [304, 'no such process slot'],
+  EDVSENDPOINT: [306, 'the endpoint cannot be used in this place'],
+  EDVSNOPROXY: [307, 'no proxy serves that node'],
+  EDVSRMTPROC: [308, 'the process is on another node'],
+  EDVSLCLPROC: [309, 'the process is on this node'],
+  EDVSNOTBOUND: [310, 'the process is not bound'],
+  EDVSNODCNODE: [319, 'the node is not a member of the distributed container'],
+  EDVSPROCSTS: [324, 'the process is not in a state that allows this'],
+  EDVSSLOTUSED: [337, 'the process slot is taken'],
+  EDVSWOKENUP: [348, 'the call was ended by wakeup'],
+  EDVSBADDEST: [353, 'a process cannot send to itself'],
+  EDVSGRANT: [354, 'no grant covers that access'],
+  EDVSNOSLOT: [355, 'no process slot is free'],
+  EDVSBADSEGMENT: [356, 'the file is no segment of this version, or is damaged'],
+  EDVSBADFRAME: [357, 'a frame or command is malformed'],
+} as const;
+
+/** Commands between nodes, M3-IPC's numbers (proxy_usr.h); an acknowledgement has ACK set. */
+export const COMMANDS = {
+  NONE: [0, 'keeps the link checked'],
+  SEND_MSG: [1, 'a message from send; SEND_ACK follows when it was received'],
+  NTFY_MSG: [2, 'a notification; no answer'],
+  SNDREC_MSG: [3, 'a message from sendrec; the answer is REPLY_MSG, or SNDREC_ACK with an error'],
+  REPLY_MSG: [4, 'the reply to a sendrec; REPLY_ACK tells that it arrived'],
+  COPYIN_DATA: [5, 'data for a process of the receiving node; COPYIN_ACK follows'],
+  COPYOUT_RQST: [6, 'asks for data of the receiving node; COPYOUT_DATA (6 with ACK) carries it'],
+  COPYLCL_RQST: [7, 'asks for a copy between two processes of the receiving node; COPYLCL_ACK follows'],
+  COPYRMT_RQST: [8, 'asks the source node to copy to a third node; COPYRMT_ACK comes from the destination'],
+  COPYIN_RQST: [9, 'the data of a COPYRMT_RQST, from source node to destination node'],
+  HELLO: [10, 'first on a link: who speaks, which version, incarnation and session'],
+  SHUTDOWN: [11, 'the sender leaves on purpose'],
+  PROCBIND: [13, 'a process is bound on the sending node'],
+  PROCUNBIND: [14, 'a process of the sending node is gone'],
+  ACK: [0x2000, 'bit of an acknowledgement'],
+} as const;
+
+/** A struct's fields in order: name, type, and what it holds. `x8` and so on are reserved bytes, zero. */
+export type FieldType = 'u8' | 'u16' | 'u32' | 'i32' | 'u64' | 'name' | 'message' | `u8[${number}]`;
+export type StructSchema = readonly (readonly [name: string, type: FieldType, doc: string])[];
+
+const segmentHeader: StructSchema = [
+  ['magic', 'u64', 'the bytes DVK-SEG and NUL'],
+  ['abi_version', 'u32', 'ABI_VERSION'],
+  ['byte_order', 'u32', '0x01020304 as the creator writes it'],
+  ['segment_bytes', 'u64', 'size of the file'],
+  ['incarnation', 'u64', 'random, new at each creation'],
+  ['dc_id', 'u32', 'number of the DC in its DVS'],
+  ['node_id', 'u32', 'node that this segment belongs to'],
+  ['processes', 'u32', 'process slots'],
+  ['nodes', 'u32', 'node slots'],
+  ['arena_bytes', 'u64', 'multiple of the page size'],
+  ['dc_name', 'name', ''],
+  ['dvs_name', 'name', ''],
+  ['state', 'u32', '1 running, 2 ended'],
+  ['reserved0', 'u32', 'zero'],
+  ['table_lock', 'u64', 'owner of the table lock: pid in the low half, start time in the high half'],
+  ['monitor_wake', 'u64', 'wake id of the node daemon, told of every bind'],
+  ['reserved1', 'u8[16]', 'zero'],
+  ['ticket', 'u64', 'next place in a queue; on a cache line of its own'],
+  ['reserved2', 'u8[120]', 'zero'],
+];
+
+const processSlot: StructSchema = [
+  ['life', 'u32', 'futex word: ProcessLife'],
+  ['generation', 'u32', 'of the present owner, or of the next one while free'],
+  ['endpoint', 'i32', 'address of the owner, NONE while free'],
+  ['pid', 'i32', 'owner, as seen by this host; 0 when remote'],
+  ['start_time', 'u64', 'of the owner, in clock ticks since boot: tells a reused pid apart'],
+  ['node', 'u32', 'node where the process lives'],
+  ['level', 'u32', 'ProcessLevel'],
+  ['cpu', 'u32', 'CPU it last ran on, plus one; 0 unknown'],
+  ['reserved0', 'u32', 'zero'],
+  ['name', 'name', ''],
+  ['wake_id', 'u64', 'names the FIFO that wakes an event loop; 0 for none'],
+
+  ['rendezvous', 'u32', 'futex word: state, sequence and peer; see native/core/rendezvous.h'],
+  ['sleeping', 'u32', '0 awake, 1 on the futex, 2 in an event loop; only the owner writes it'],
+  ['want_source', 'i32', 'whom the owner receives from'],
+  ['call_id', 'u32', 'number of the present call to another node; acks must match'],
+  ['ticket', 'u64', 'place in the queue of the destination'],
+  ['command_state', 'u32', 'CommandState of `command`'],
+  ['reserved1', 'u32', 'zero'],
+  ['wakeup', 'u32', '1: a wakeup is pending'],
+  ['reserved2', 'u8[28]', 'zero'],
+
+  ['inbox0', 'message', 'a message handed over to the owner'],
+  ['inbox1', 'message', 'the other buffer, used after one was given up to a stopped sender'],
+  ['outbox0', 'message', 'a message of the owner, waiting to be taken'],
+  ['outbox1', 'message', ''],
+
+  ['command_kind', 'u32', 'one of COMMANDS'],
+  ['command_result', 'i32', 'of an ack'],
+  ['command_endpoint', 'i32', 'destination'],
+  ['command_requester', 'i32', 'who asked for a copy'],
+  ['source_endpoint', 'i32', 'copy: source'],
+  ['source_grant', 'i32', 'copy: grant at the source, -1 for an address'],
+  ['source_at', 'u64', 'copy: address, or offset in the grant'],
+  ['destination_endpoint', 'i32', 'copy: destination'],
+  ['destination_grant', 'i32', ''],
+  ['destination_at', 'u64', ''],
+  ['copy_bytes', 'u64', ''],
+  ['command_call_id', 'u32', 'call_id that the command belongs to'],
+  ['reserved3', 'u32', 'zero'],
+
+  ['sent', 'u64', 'messages sent to processes of this node'],
+  ['received', 'u64', ''],
+  ['sent_remote', 'u64', ''],
+  ['notified', 'u64', 'notifications sent'],
+  ['copied_bytes', 'u64', 'moved by vcopies that the process asked for'],
+  ['waits', 'u64', 'times it slept'],
+  ['reserved4', 'u8[16]', 'zero'],
+];
+
+const grantSlot: StructSchema = [
+  ['state', 'u32', 'sequence in the upper 24 bits, rights (1 read, 2 write) in the lower 8; rights 0: free'],
+  ['grantee', 'i32', 'who may use it; ANY allowed'],
+  ['address', 'u64', 'of the granter, or offset in the arena'],
+  ['bytes', 'u64', ''],
+  ['place', 'u32', '0 private memory, 1 arena'],
+  ['reserved0', 'u32', 'zero'],
+];
+
+const linkSlot: StructSchema = [
+  ['state', 'u32', 'LinkState'],
+  ['sleeping', 'u32', '2 while the proxy waits for commands'],
+  ['wake_id', 'u64', 'of the proxy'],
+  ['proxy_pid', 'i32', ''],
+  ['session', 'u32', 'raised at each connection'],
+  ['proxy_start_time', 'u64', ''],
+  ['name', 'name', 'of the node'],
+  ['sent', 'u64', 'commands taken by the proxy'],
+  ['received', 'u64', 'commands put by the proxy'],
+  ['sent_bytes', 'u64', 'of copied data'],
+  ['received_bytes', 'u64', ''],
+  ['dropped', 'u64', 'malformed or refused commands'],
+  ['reserved0', 'u8[40]', 'zero'],
+];
+
+const extent: StructSchema = [
+  ['pages', 'u32', 'size in pages of 4 KiB; 0: free entry'],
+  ['first_page', 'u32', ''],
+  ['owner', 'i32', 'endpoint'],
+  ['reserved0', 'u32', 'zero'],
+];
+
+/** A command as it crosses the boundary between core and proxy, and the wire. */
+const command: StructSchema = [
+  ['kind', 'u32', 'one of COMMANDS'],
+  ['dc_id', 'u32', ''],
+  ['source', 'i32', 'endpoint that the command comes from'],
+  ['destination', 'i32', 'endpoint that it goes to'],
+  ['source_node', 'u32', ''],
+  ['destination_node', 'u32', ''],
+  ['result', 'i32', 'of an ack: zero or more, or a negative error'],
+  ['call_id', 'u32', 'of the call; an ack repeats it'],
+  ['payload_bytes', 'u32', 'data that follows the command'],
+  ['level', 'u32', 'PROCBIND: ProcessLevel'],
+  ['requester', 'i32', 'copies: who asked'],
+  ['requester_node', 'u32', ''],
+  ['copy_source', 'i32', ''],
+  ['copy_source_grant', 'i32', ''],
+  ['copy_source_at', 'u64', ''],
+  ['copy_destination', 'i32', ''],
+  ['copy_destination_grant', 'i32', ''],
+  ['copy_destination_at', 'u64', ''],
+  ['copy_bytes', 'u64', ''],
+  ['name', 'name', 'PROCBIND: name of the process'],
+  ['reserved0', 'u64', 'zero'],
+  ['message', 'message', ''],
+];
+
+/** Name and exact size of every struct; the generators assert size and offsets on both sides. */
+export const STRUCTS = {
+  SegmentHeader: [256, segmentHeader, 'First bytes of a DC segment.'],
+  ProcessSlot: [512, processSlot, 'One process of a DC. Its slot is its index in the table, and the table never moves.'],
+  GrantSlot: [32, grantSlot, 'Permission on a range of memory.'],
+  LinkSlot: [128, linkSlot, 'What this node knows of another node of the DC, and the state of the link to it.'],
+  Extent: [16, extent, 'One allocation in the arena.'],
+  Command: [176, command, 'What goes from one node to another.'],
+} as const satisfies Record<string, readonly [number, StructSchema, string]>;
+
+export const CONSTANTS = {
+  ProcessLife: { FREE: 0, BINDING: 1, LOCAL: 2, REMOTE: 3, DYING: 4 },
+  ProcessLevel: { USER: 0, SERVER: 1, KERNEL: 2 },
+  LinkState: { ABSENT: 0, DOWN: 1, UP: 2, LOCAL: 3 },
+  CommandState: { NONE: 0, QUEUED: 1, TAKEN: 2 },
+  GrantRight: { READ: 1, WRITE: 2 },
+} as const;
