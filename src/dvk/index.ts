@@ -1,0 +1,60 @@
+/** The DVK for TypeScript: endpoints, messages, the calls of M3-IPC, and the administration of a DC on a node. */
+export * from './abi/abi.gen.ts';
+export { systemClock, type Clock } from './clock.ts';
+export { crc32c } from './crc32c.ts';
+export {
+  ANY,
+  dcId,
+  formatEndpoint,
+  generationOf,
+  isSpecial,
+  KERNEL,
+  makeEndpoint,
+  nodeId,
+  NONE,
+  SELF,
+  slotOf,
+  type DcId,
+  type Endpoint,
+  type GrantId,
+  type NodeId,
+} from './endpoint.ts';
+export {
+  check,
+  DvkError,
+  errorName,
+  errorNumber,
+  fail,
+  isDvkError,
+  type ErrorDetails,
+} from './errors.ts';
+export { fuseDevice, type FuseDevice } from './fuse-device.ts';
+export {
+  levelName,
+  levelNumber,
+  STATE_NAMES,
+  type Level,
+  type Life,
+  type LinkInfo,
+  type LinkStateName,
+  type ProcessInfo,
+  type SegmentInfo,
+  type StateName,
+} from './info.ts';
+export { addressOf, type Access, type Party } from './memory.ts';
+export { Message, PAYLOAD_BYTES, PAYLOAD_OFFSET } from './message.ts';
+export { FOREVER, Process, type CallOptions, type MessageKind } from './process.ts';
+export { Segment, type BindOptions, type CreateOptions } from './segment.ts';
+export {
+  clearInterrupt,
+  closeFd,
+  dieWithParent,
+  interruptOn,
+  pidfdOpen,
+  pinToCpu,
+  processAlive,
+  processStartTime,
+  setAffinity,
+  watchReadable,
+  type Signal,
+} from './system.ts';

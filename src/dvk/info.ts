@@ -1,0 +1,141 @@
+/** What a segment tells about itself, its processes and its links, with names for the numbers. */
+import { LinkState, ProcessLevel, ProcessLife } from './abi/abi.gen.ts';
+import type { DcId, Endpoint, NodeId } from './endpoint.ts';
+import type { RawLinkInfo, RawProcessInfo, RawSegmentInfo } from './native.ts';
+
+/** What a process may do: `server` receives requests, replies, and copies between others; `kernel` is the node's own. */
+export type Level = 'user' | 'server' | 'kernel';
+export type Life = 'free' | 'binding' | 'local' | 'remote' | 'dying';
+export type LinkStateName = 'absent' | 'down' | 'up' | 'local';
+
+/** What a process is doing; by the number of its rendezvous state. */
+export const STATE_NAMES = [
+  'running',
+  'receiving any',
+  'receiving from',
+  'awaiting reply',
+  'receiving request',
+  'filling',
+  'full',
+  'full',
+  'full',
+  'sending',
+  'calling',
+  'taking',
+  'taken',
+  'remote',
+  'error',
+  'kicked',
+] as const;
+export type StateName = (typeof STATE_NAMES)[number] | 'unknown';
+
+export interface SegmentInfo {
+  path: string;
+  directory: string;
+  dcId: DcId;
+  nodeId: NodeId;
+  dcName: string;
+  dvsName: string;
+  /** Process slots. */
+  processes: number;
+  /** Node slots. */
+  nodes: number;
+  arenaBytes: number;
+  /** Size of the file. */
+  bytes: number;
+  /** Random, new at each creation. */
+  incarnation: bigint;
+  abiVersion: number;
+  state: 'running' | 'ended';
+}
+
+export interface ProcessInfo {
+  endpoint: Endpoint;
+  slot: number;
+  /** Where the process lives. */
+  node: NodeId;
+  life: Life;
+  level: Level;
+  state: StateName;
+  /** As this host numbers processes; 0 for one of another node. */
+  pid: number;
+  /** Whom it waits for, or NONE. */
+  peer: Endpoint;
+  name: string;
+  /** Messages to processes of this node. */
+  sent: number;
+  received: number;
+  sentRemote: number;
+  notified: number;
+  /** Moved by vcopies that it asked for. */
+  copiedBytes: number;
+  /** Times it slept. */
+  waits: number;
+}
+
+export interface LinkInfo {
+  node: NodeId;
+  name: string;
+  state: LinkStateName;
+  /** Raised at each connection. */
+  session: number;
+  /** 0 when no proxy is attached. */
+  proxyPid: number;
+  /** Commands taken by the proxy. */
+  sent: number;
+  /** Commands put by the proxy. */
+  received: number;
+  /** Of copied data. */
+  sentBytes: number;
+  receivedBytes: number;
+  /** Malformed or refused commands. */
+  dropped: number;
+}
+
+function namesOf<Name extends string>(
+  numbers: Readonly<Record<Uppercase<Name>, number>>,
+): ReadonlyMap<number, Name> {
+  return new Map(
+    Object.entries<number>(numbers).map(([name, number]) => [number, name.toLowerCase() as Name]),
+  );
+}
+
+const LEVELS = namesOf<Level>(ProcessLevel);
+const LIVES = namesOf<Life>(ProcessLife);
+const LINKS = namesOf<LinkStateName>(LinkState);
+
+/** The number of a level. */
+export function levelNumber(level: Level): ProcessLevel {
+  return ProcessLevel[level.toUpperCase() as Uppercase<Level>];
+}
+
+/** The level of a number; what is no level counts as `user`. */
+export function levelName(number: number): Level {
+  return LEVELS.get(number) ?? 'user';
+}
+
+export function segmentInfo(path: string, raw: RawSegmentInfo): SegmentInfo {
+  return {
+    ...raw,
+    path,
+    dcId: raw.dcId as DcId,
+    nodeId: raw.nodeId as NodeId,
+    state: raw.state === 1 ? 'running' : 'ended',
+  };
+}
+
+export function processInfo(raw: RawProcessInfo): ProcessInfo {
+  return {
+    ...raw,
+    endpoint: raw.endpoint as Endpoint,
+    node: raw.node as NodeId,
+    peer: raw.peer as Endpoint,
+    life: LIVES.get(raw.life) ?? 'dying',
+    level: levelName(raw.level),
+    state: STATE_NAMES[raw.state] ?? 'unknown',
+  };
+}
+
+export function linkInfo(raw: RawLinkInfo): LinkInfo {
+  return { ...raw, node: raw.node as NodeId, state: LINKS.get(raw.state) ?? 'absent' };
+}

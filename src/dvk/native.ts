@@ -1,0 +1,227 @@
+/**
+ * The single typed door to the native addon: every function that crosses it is declared here.
+ *
+ * Ints and registered buffers cross, objects only where nothing is hot. A result is 0 or more, or -errno; a wrong
+ * argument throws TypeError. Handles are small ints, valid in the environment (main thread or Worker) that made
+ * them until they are closed; a closed or foreign one gives -EBADF.
+ */
+import { existsSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { fileURLToPath } from 'node:url';
+
+/** What `segmentCreate` is told; every field is needed. */
+export interface CreateArguments {
+  dcId: number;
+  nodeId: number;
+  processes: number;
+  nodes: number;
+  arenaBytes: number;
+  mode: number;
+  dcName: string;
+  dvsName: string;
+}
+
+export interface RawSegmentInfo {
+  directory: string;
+  dcName: string;
+  dvsName: string;
+  dcId: number;
+  nodeId: number;
+  processes: number;
+  nodes: number;
+  arenaBytes: number;
+  bytes: number;
+  incarnation: bigint;
+  abiVersion: number;
+  state: number;
+}
+
+export interface RawProcessInfo {
+  endpoint: number;
+  slot: number;
+  node: number;
+  life: number;
+  level: number;
+  state: number;
+  pid: number;
+  peer: number;
+  name: string;
+  sent: number;
+  received: number;
+  sentRemote: number;
+  notified: number;
+  copiedBytes: number;
+  waits: number;
+}
+
+export interface RawLinkInfo {
+  node: number;
+  name: string;
+  state: number;
+  session: number;
+  proxyPid: number;
+  sent: number;
+  received: number;
+  sentBytes: number;
+  receivedBytes: number;
+  dropped: number;
+}
+
+/** One end of a vcopy: own memory, a place in a grant, or an address. */
+export type RawPlace = Uint8Array | number | bigint;
+
+/** Calls of a bound process. The hot ones take a process handle, an endpoint and a time-out in ms (-1: none). */
+export interface ProcessBinding {
+  bind(segment: number, slot: number, level: number, name: string, pid: number): number;
+  unbind(process: number): number;
+  processEndpoint(process: number): number;
+  /** The message window (64 bytes), then an int: the kind of the last message. */
+  processWindow(process: number): ArrayBuffer;
+
+  send(process: number, destination: number, timeoutMs: number): number;
+  receive(process: number, source: number, timeoutMs: number): number;
+  sendrec(process: number, destination: number, timeoutMs: number): number;
+  rcvrqst(process: number, timeoutMs: number): number;
+  reply(process: number, destination: number): number;
+  replyReceive(process: number, destination: number, timeoutMs: number): number;
+  notify(process: number, destination: number): number;
+
+  /** Start an awaited call: 0 done, 1 armed and pending, or -errno. */
+  beginSend(process: number, destination: number): number;
+  beginReceive(process: number, source: number): number;
+  beginSendrec(process: number, destination: number): number;
+  beginRcvrqst(process: number): number;
+  /** Ends a pending call with `error` (positive); 0 when it was complete already, else -errno. */
+  cancel(process: number, error: number): number;
+
+  vcopy(
+    process: number,
+    sourceEndpoint: number,
+    sourceGrant: number,
+    source: RawPlace,
+    destinationEndpoint: number,
+    destinationGrant: number,
+    destination: RawPlace,
+    bytes: number,
+    timeoutMs: number,
+  ): number;
+  grant(process: number, view: Uint8Array, rights: number, grantee: number): number;
+  revoke(process: number, grant: number): number;
+  arenaAllocate(process: number, bytes: number): number;
+  arenaFree(process: number, offset: number): number;
+}
+
+/** Administration of a DC's segment on this node. */
+export interface SegmentBinding {
+  segmentCreate(path: string, options: CreateArguments): number;
+  /** A handle, or -errno with the reason in `segmentReason`. */
+  segmentOpen(path: string): number;
+  segmentReason(): string;
+  segmentClose(segment: number): number;
+  segmentInfo(segment: number): RawSegmentInfo | number;
+  segmentArena(segment: number): ArrayBuffer | number;
+  segmentProcesses(segment: number): RawProcessInfo[] | number;
+  segmentLinks(segment: number): RawLinkInfo[] | number;
+  segmentEnd(segment: number): number;
+  arenaUsed(segment: number): number;
+  bindRemote(segment: number, endpoint: number, node: number, level: number, name: string): number;
+  unbindRemote(segment: number, endpoint: number): number;
+  lookup(segment: number, slot: number): number;
+  checkEndpoint(segment: number, endpoint: number): number;
+  reap(segment: number, slot: number, endpoint: number): number;
+  wakeup(segment: number, endpoint: number): number;
+  addNode(segment: number, node: number, name: string): number;
+  removeNode(segment: number, node: number): number;
+}
+
+/** The proxy's side of the queue between nodes. */
+export interface LinkBinding {
+  attachProxy(segment: number, waker: number, node: number): number;
+  linkUp(segment: number, node: number, session: number): number;
+  linkDown(segment: number, node: number): number;
+  get2rmt(segment: number, node: number, command: Uint8Array, payload: Uint8Array): number;
+  armProxy(segment: number, node: number): number;
+  put2lcl(segment: number, node: number, command: Uint8Array, payload: Uint8Array): number;
+}
+
+/** The FIFO through which an environment's event loop is woken. */
+export interface WakerBinding {
+  /** The waker of this environment for the segment's directory; makes it when there is none. */
+  wakerOpen(segment: number): number;
+  wakerFd(waker: number): number;
+  /** Makes a process wakeable through `waker`. */
+  wakerAdopt(waker: number, process: number): number;
+  /** Tells the segment's header that this waker wants to hear of binds; false takes it back. */
+  wakerWatch(waker: number, segment: number, on: boolean): number;
+  /**
+   * Empties the FIFO and steps every pending call. Writes pairs (process handle, result) of the calls that are
+   * complete to `results`; returns how many. A full `results` means: call again.
+   */
+  wakerStep(waker: number, results: Int32Array): number;
+  wakerClose(waker: number): number;
+  pollStart(fd: number, callback: (status: number, events: number) => void): number;
+  pollStop(poll: number): number;
+  /** Whether the poll keeps the event loop running. */
+  pollRef(poll: number, on: boolean): number;
+}
+
+/** Small system calls that Node lacks. */
+export interface SystemBinding {
+  /** The address of a view's first byte in this process. */
+  addressOf(view: Uint8Array): bigint;
+  crc32c(data: Uint8Array, seed: number): number;
+  crc32cTable(data: Uint8Array, seed: number): number;
+  crc32cAccelerated(): boolean;
+  pidfdOpen(pid: number): number;
+  closeFd(fd: number): number;
+  dieWithParent(signal: number, parent: number): number;
+  setAffinity(cpus: Int32Array): number;
+  interruptOn(signal: number): number;
+  clearInterrupt(): number;
+  processStartTime(pid: number): bigint;
+  processAlive(pid: number, startTime: bigint): boolean;
+  /** Sizes and offsets as the C++ compiler sees them, named as in the schema. */
+  abiLayout(): Record<string, Record<string, number>>;
+}
+
+/** The kernel's FUSE device; see fuse-device.ts. */
+export interface FuseBinding {
+  fuseMount(
+    mountpoint: string,
+    options: { source: string; data: string; flags: number },
+    diagnostics: Uint8Array,
+  ): number;
+  fuseUnmount(mountpoint: string, lazy: boolean): number;
+  fuseRead(fd: number, buffer: Uint8Array): number;
+  fuseWrite(fd: number, head: Uint8Array, headBytes: number, payload?: Uint8Array): number;
+  fuseClose(fd: number): number;
+}
+
+export type Binding = ProcessBinding &
+  SegmentBinding &
+  LinkBinding &
+  WakerBinding &
+  SystemBinding &
+  FuseBinding;
+
+// From src/dvk and from dist/src/dvk.
+const CANDIDATES = [
+  '../../native/build/Release/dvk.node',
+  '../../../native/build/Release/dvk.node',
+];
+
+function load(): Binding {
+  for (const candidate of CANDIDATES) {
+    const path = fileURLToPath(new URL(candidate, import.meta.url));
+    if (existsSync(path)) return createRequire(import.meta.url)(path) as Binding;
+  }
+  throw new Error('The native addon is not built; run `npm run build`.');
+}
+
+let binding: Binding | undefined;
+
+/** The addon, loaded at the first use, so that what needs no kernel runs without it. */
+export function native(): Binding {
+  binding ??= load();
+  return binding;
+}

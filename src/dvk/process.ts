@@ -1,0 +1,296 @@
+/**
+ * A bound process and its calls.
+ *
+ * Every call sends from `message` and receives into it. Blocking calls end in `Sync` and stop the whole thread:
+ * they are for server loops in a process or Worker of their own. The awaited ones leave the event loop free.
+ * `...Raw` twins return the result (0 or more, or -errno) instead of throwing, for loops that expect errors.
+ * A process has one call under way at a time; another one fails with EBUSY.
+ *
+ * Errors common to all calls: EDVSDCNOTRUN, EDVSNOTBOUND after unbind, EBUSY. Errors of calls with a
+ * destination or source: ERANGE, EDVSBADDEST (itself), EDEADSRCDST (nobody there, or a stale endpoint), EDSTDIED
+ * or ESRCDIED (died during the call), ELOCKED (would close a cycle of waiting processes), EDVSNOPROXY and
+ * ENOTCONN (process of another node). Errors of calls that wait: ETIMEDOUT, EDVSWOKENUP, EINTR (blocking calls, see
+ * `interruptOn`), ECANCELED (awaited calls).
+ */
+import { constants } from 'node:os';
+
+import { systemClock, type Clock } from './clock.ts';
+import { slotOf, type Endpoint, type GrantId } from './endpoint.ts';
+import { check, DvkError, fail } from './errors.ts';
+import { Memory, type Access, type Party } from './memory.ts';
+import { Message } from './message.ts';
+import { native, type Binding } from './native.ts';
+import type { Waker } from './waker.ts';
+
+/** How a message came: by `send`, by `sendrec` (its sender waits for a reply), or by `notify`. */
+export type MessageKind = 'send' | 'call' | 'notify';
+
+/** Limits of an awaited call. */
+export interface CallOptions {
+  /** 0 does not wait at all; left out, the call waits for ever. */
+  timeoutMs?: number;
+  /** Ends the call with ECANCELED, the signal's reason being the cause. */
+  signal?: AbortSignal;
+}
+
+/** What a process needs of the segment that it is bound in. */
+export interface ProcessHost {
+  readonly arena: Uint8Array;
+  waker(): Waker;
+  forget(process: Process): void;
+}
+
+/** No time-out, for the raw calls. */
+export const FOREVER = -1;
+
+const PENDING = 1;
+const KINDS: readonly MessageKind[] = ['send', 'call', 'notify'];
+const KIND_OFFSET = 64;
+const { ETIMEDOUT, ECANCELED } = constants.errno;
+
+export class Process {
+  readonly endpoint: Endpoint;
+  readonly slot: number;
+  /** What the next call sends, and what the last one received. */
+  readonly message: Message;
+  readonly #native: Binding = native();
+  readonly #handle: number;
+  readonly #host: ProcessHost;
+  readonly #clock: Clock;
+  readonly #kind: Int32Array;
+  readonly #memory: Memory;
+  #waker: Waker | undefined;
+  #reason: unknown;
+  #bound = true;
+
+  /** For `Segment.bind` alone: wraps a handle of the addon. */
+  constructor(handle: number, host: ProcessHost, clock: Clock = systemClock) {
+    this.#handle = handle;
+    this.#host = host;
+    this.#clock = clock;
+    this.endpoint = this.#native.processEndpoint(handle) as Endpoint;
+    this.slot = slotOf(this.endpoint);
+    const window = this.#native.processWindow(handle);
+    this.message = new Message(window);
+    this.#kind = new Int32Array(window, KIND_OFFSET, 1);
+    this.#memory = new Memory(handle, this.endpoint, () => host.arena);
+  }
+
+  /** How the message last received came. */
+  get lastKind(): MessageKind {
+    return KINDS[this.#kind[0] ?? 0] ?? 'send';
+  }
+
+  /** Sends `message` and waits until `destination` has received it. */
+  sendSync(destination: Endpoint, timeoutMs: number = FOREVER): void {
+    const result = this.#native.send(this.#handle, destination, timeoutMs);
+    if (result < 0) fail(result, 'send', { endpoint: destination });
+  }
+
+  /** Waits for a message or notification of `source`, or of ANY. */
+  receiveSync(source: Endpoint, timeoutMs: number = FOREVER): void {
+    const result = this.#native.receive(this.#handle, source, timeoutMs);
+    if (result < 0) fail(result, 'receive', { endpoint: source });
+  }
+
+  /** Sends `message` and waits for the reply. */
+  sendrecSync(destination: Endpoint, timeoutMs: number = FOREVER): void {
+    const result = this.#native.sendrec(this.#handle, destination, timeoutMs);
+    if (result < 0) fail(result, 'sendrec', { endpoint: destination });
+  }
+
+  /** Waits for a request, that is a message of a `sendrec`. Servers only: ETRAPDENIED. */
+  rcvrqstSync(timeoutMs: number = FOREVER): void {
+    const result = this.#native.rcvrqst(this.#handle, timeoutMs);
+    if (result < 0) fail(result, 'rcvrqst');
+  }
+
+  /** Answers the sendrec of `destination`. Never blocks. Servers only; EDVSPROCSTS when it does not wait for one. */
+  replySync(destination: Endpoint): void {
+    const result = this.#native.reply(this.#handle, destination);
+    if (result < 0) fail(result, 'reply', { endpoint: destination });
+  }
+
+  /** Replies, then waits for the next request, in one crossing. A client that is gone is no error. */
+  replyReceiveSync(destination: Endpoint, timeoutMs: number = FOREVER): void {
+    const result = this.#native.replyReceive(this.#handle, destination, timeoutMs);
+    if (result < 0) fail(result, 'replyReceive', { endpoint: destination });
+  }
+
+  sendRaw(destination: Endpoint, timeoutMs: number = FOREVER): number {
+    return this.#native.send(this.#handle, destination, timeoutMs);
+  }
+
+  receiveRaw(source: Endpoint, timeoutMs: number = FOREVER): number {
+    return this.#native.receive(this.#handle, source, timeoutMs);
+  }
+
+  sendrecRaw(destination: Endpoint, timeoutMs: number = FOREVER): number {
+    return this.#native.sendrec(this.#handle, destination, timeoutMs);
+  }
+
+  rcvrqstRaw(timeoutMs: number = FOREVER): number {
+    return this.#native.rcvrqst(this.#handle, timeoutMs);
+  }
+
+  replyRaw(destination: Endpoint): number {
+    return this.#native.reply(this.#handle, destination);
+  }
+
+  replyReceiveRaw(destination: Endpoint, timeoutMs: number = FOREVER): number {
+    return this.#native.replyReceive(this.#handle, destination, timeoutMs);
+  }
+
+  notifyRaw(destination: Endpoint): number {
+    return this.#native.notify(this.#handle, destination);
+  }
+
+  /** Tells `destination` that something happened. Never blocks; notifications not yet received merge into one. */
+  notify(destination: Endpoint): void {
+    const result = this.#native.notify(this.#handle, destination);
+    if (result < 0) fail(result, 'notify', { endpoint: destination });
+  }
+
+  /** Awaited `sendSync`. The message is taken at the call: it may be changed before the promise settles. */
+  async send(destination: Endpoint, options: CallOptions = {}): Promise<void> {
+    this.#prepare('send', options);
+    let result = this.#native.beginSend(this.#handle, destination);
+    if (result === PENDING) {
+      result = await new Promise((settle) => {
+        this.#expect(settle, options);
+      });
+    }
+    if (result < 0) this.#fail(result, 'send', destination);
+  }
+
+  /** Awaited `receiveSync`. */
+  async receive(source: Endpoint, options: CallOptions = {}): Promise<void> {
+    this.#prepare('receive', options);
+    let result = this.#native.beginReceive(this.#handle, source);
+    if (result === PENDING) {
+      result = await new Promise((settle) => {
+        this.#expect(settle, options);
+      });
+    }
+    if (result < 0) this.#fail(result, 'receive', source);
+  }
+
+  /** Awaited `sendrecSync`. */
+  async sendrec(destination: Endpoint, options: CallOptions = {}): Promise<void> {
+    this.#prepare('sendrec', options);
+    let result = this.#native.beginSendrec(this.#handle, destination);
+    if (result === PENDING) {
+      result = await new Promise((settle) => {
+        this.#expect(settle, options);
+      });
+    }
+    if (result < 0) this.#fail(result, 'sendrec', destination);
+  }
+
+  /** Awaited `rcvrqstSync`. */
+  async rcvrqst(options: CallOptions = {}): Promise<void> {
+    this.#prepare('rcvrqst', options);
+    let result = this.#native.beginRcvrqst(this.#handle);
+    if (result === PENDING) {
+      result = await new Promise((settle) => {
+        this.#expect(settle, options);
+      });
+    }
+    if (result < 0) this.#fail(result, 'rcvrqst');
+  }
+
+  /** Frees the slot. An awaited call under way ends with ECANCELED; who waits for this process is told. */
+  unbind(): void {
+    if (!this.#bound) return;
+    this.#bound = false;
+    this.#cancel(ECANCELED);
+    this.#memory.clear();
+    this.#host.forget(this);
+    check(this.#native.unbind(this.#handle), 'unbind', { endpoint: this.endpoint });
+  }
+
+  /** Memory of the arena, `bytes` (1 and up) long, which every process of the node maps. ENOMEM, ENOSPC. */
+  allocate(bytes: number): Uint8Array {
+    return this.#memory.allocate(bytes);
+  }
+
+  /** Gives memory of `allocate` back; the view must be the one it returned. EINVAL. */
+  free(view: Uint8Array): void {
+    this.#memory.free(view);
+  }
+
+  /** Lets `grantee` (or ANY) copy from or to `view`, which stays alive until `revoke`. ENOSPC, EINVAL. */
+  grant(view: Uint8Array, access: Access, grantee: Endpoint): GrantId {
+    return this.#memory.grant(view, access, grantee);
+  }
+
+  /** Takes a grant back; copies that come later fail with EDVSGRANT. EINVAL for an id that is not in use. */
+  revoke(id: GrantId): void {
+    this.#memory.revoke(id);
+  }
+
+  /**
+   * Copies `bytes` (0 to COPY_BYTES_MAX) from one place to another with one copy; returns `bytes`. Servers may name any
+   * two processes; others must be one of them. Blocks while a process of another node takes part.
+   *
+   * EDVSGRANT, EFAULT, EPERM, EDVSENDPOINT (source is destination), ERANGE. There is no awaited form.
+   */
+  vcopySync(source: Party, destination: Party, bytes: number, timeoutMs: number = FOREVER): number {
+    return this.#memory.vcopy(source, destination, bytes, timeoutMs);
+  }
+
+  /** Makes the first awaited call as quick as the others, and tells now when there can be no FIFO. */
+  prepare(): void {
+    if (this.#waker !== undefined) return;
+    const waker = this.#host.waker();
+    check(waker.adopt(this.#handle), 'bind', { endpoint: this.endpoint });
+    this.#waker = waker;
+  }
+
+  #prepare(syscall: string, options: CallOptions): void {
+    if (options.signal?.aborted === true) {
+      throw new DvkError(ECANCELED, syscall, { cause: options.signal.reason });
+    }
+    if (this.#bound) this.prepare();
+    this.#reason = undefined;
+  }
+
+  #expect(settle: (result: number) => void, options: CallOptions): void {
+    const { timeoutMs, signal } = options;
+    if (timeoutMs === 0) {
+      settle(this.#native.cancel(this.#handle, ETIMEDOUT));
+      return;
+    }
+    const onAbort = (): void => {
+      this.#reason = signal?.reason;
+      this.#cancel(ECANCELED);
+    };
+    const stopTimer =
+      timeoutMs === undefined || timeoutMs < 0
+        ? undefined
+        : this.#clock.after(timeoutMs, () => {
+            this.#cancel(ETIMEDOUT);
+          });
+    signal?.addEventListener('abort', onAbort, { once: true });
+    this.#settle = (result): void => {
+      this.#settle = undefined;
+      stopTimer?.();
+      signal?.removeEventListener('abort', onAbort);
+      settle(result);
+    };
+    this.#waker?.expect(this.#handle, this.#settle);
+  }
+
+  #settle: ((result: number) => void) | undefined;
+
+  /** Ends the awaited call under way, if any, with `error`, or with 0 when it was complete all the same. */
+  #cancel(error: number): void {
+    const settle = this.#settle;
+    if (settle === undefined || this.#waker?.forget(this.#handle) !== true) return;
+    settle(this.#native.cancel(this.#handle, error));
+  }
+
+  #fail(result: number, syscall: string, endpoint?: Endpoint): never {
+    fail(result, syscall, { endpoint, cause: this.#reason });
+  }
+}

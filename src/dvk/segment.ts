@@ -1,0 +1,280 @@
+/**
+ * A DC's segment on this node: who is bound in it, its arena, its nodes, and the proxy's side of its queues.
+ *
+ * A segment is a file in memory; its directory also holds the FIFOs that wake event loops, in `wake/`. Opening it
+ * is what lets a process into the DC, so the file's mode and group decide who may.
+ */
+import { mkdirSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+
+import { Limit, ProcessLevel } from './abi/abi.gen.ts';
+import type { Clock } from './clock.ts';
+import type { DcId, Endpoint, NodeId } from './endpoint.ts';
+import { check, DvkError, fail } from './errors.ts';
+import {
+  linkInfo,
+  levelNumber,
+  processInfo,
+  segmentInfo,
+  type Level,
+  type LinkInfo,
+  type ProcessInfo,
+  type SegmentInfo,
+} from './info.ts';
+import { native, type Binding } from './native.ts';
+import { Process } from './process.ts';
+import { Waker } from './waker.ts';
+
+export interface CreateOptions {
+  dcId: DcId;
+  nodeId: NodeId;
+  /** At most 15 bytes of UTF-8, like every name. */
+  dcName: string;
+  dvsName: string;
+  /** Process slots: a multiple of 64, 128 to PROCESSES_MAX. */
+  processes?: number;
+  /** 1 to NODES_MAX. */
+  nodes?: number;
+  /** Multiple of 4096. The file is sparse. */
+  arenaBytes?: number;
+  /** Permissions of the file. */
+  mode?: number;
+}
+
+export interface BindOptions {
+  /** A fixed slot, 0 to SYSTEM_PROCESSES - 1; left out, any dynamic slot of this node. */
+  slot?: number;
+  /** Servers may receive requests, reply, and copy between others. */
+  level?: 'user' | 'server';
+  name: string;
+  /** Whether the FIFO for awaited calls is made now; left out, the first awaited call makes it. */
+  awaitable?: boolean;
+  /** Source of the time-outs of awaited calls. */
+  clock?: Clock;
+}
+
+const DEFAULT_MODE = 0o660;
+const ANY_SLOT = -1;
+const EDVSNOTBOUND = -310;
+
+export class Segment {
+  readonly path: string;
+  /** Where the segment's file is, and the wake FIFOs below it. */
+  readonly directory: string;
+  readonly nodeId: NodeId;
+  readonly dcId: DcId;
+  /** The whole arena: the same memory in every process of the node that opened the segment. */
+  readonly arena: Uint8Array;
+  readonly #native: Binding = native();
+  readonly #handle: number;
+  readonly #processes = new Set<Process>();
+  readonly #proxies = new Map<NodeId, () => void>();
+  #waker: Waker | undefined;
+  #open = true;
+
+  private constructor(path: string, handle: number) {
+    this.path = path;
+    this.#handle = handle;
+    const info = this.info();
+    this.directory = info.directory;
+    this.nodeId = info.nodeId;
+    this.dcId = info.dcId;
+    const arena = this.#native.segmentArena(handle);
+    if (typeof arena === 'number') fail(arena, 'segment.open', { reason: path });
+    this.arena = new Uint8Array(arena);
+  }
+
+  /** Makes the file, which must not exist (EEXIST), and its directory's `wake` folder. EINVAL for bad geometry. */
+  static create(path: string, options: CreateOptions): void {
+    mkdirSync(join(dirname(path), 'wake'), { recursive: true });
+    const result = native().segmentCreate(path, {
+      dcId: options.dcId,
+      nodeId: options.nodeId,
+      processes: options.processes ?? Limit.PROCESSES_DEFAULT,
+      nodes: options.nodes ?? Limit.NODES_DEFAULT,
+      arenaBytes: options.arenaBytes ?? Limit.ARENA_BYTES_DEFAULT,
+      mode: options.mode ?? DEFAULT_MODE,
+      dcName: options.dcName,
+      dvsName: options.dvsName,
+    });
+    check(result, 'segment.create', { reason: path });
+  }
+
+  /** Maps a segment. ENOENT, EACCES, or EDVSBADSEGMENT with what is wrong in its message. */
+  static open(path: string): Segment {
+    const handle = native().segmentOpen(path);
+    if (handle < 0) {
+      const reason = native().segmentReason();
+      throw new DvkError(handle, 'segment.open', {
+        reason: reason === '' ? path : `${path}: ${reason}`,
+      });
+    }
+    return new Segment(path, handle);
+  }
+
+  /** Unbinds this environment's processes and lets go of the segment; the file stays. */
+  close(): void {
+    if (!this.#open) return;
+    this.#open = false;
+    for (const process of [...this.#processes]) process.unbind();
+    for (const stop of this.#proxies.values()) stop();
+    this.#proxies.clear();
+    this.#waker?.release();
+    this.#native.segmentClose(this.#handle);
+  }
+
+  info(): SegmentInfo {
+    const raw = this.#native.segmentInfo(this.#handle);
+    if (typeof raw === 'number') fail(raw, 'segment.info', { reason: this.path });
+    return segmentInfo(this.path, raw);
+  }
+
+  /** Makes the caller a process of the DC. EDVSSLOTUSED, EDVSNOSLOT, EDVSBADPROC, EDVSDCNOTRUN. */
+  bind(options: BindOptions): Process {
+    const level = options.level === 'server' ? ProcessLevel.SERVER : ProcessLevel.USER;
+    const slot = options.slot ?? ANY_SLOT;
+    const handle = this.#native.bind(this.#handle, slot, level, options.name, 0);
+    check(handle, 'bind', { reason: options.name });
+    const host = {
+      arena: this.arena,
+      waker: (): Waker => (this.#waker ??= Waker.use(this.#handle, this.directory)),
+      forget: (process: Process): void => {
+        this.#processes.delete(process);
+      },
+    };
+    const process = new Process(handle, host, options.clock);
+    this.#processes.add(process);
+    if (options.awaitable === true) process.prepare();
+    return process;
+  }
+
+  /** Makes a process of another node known here. EDVSSLOTUSED, EDVSLCLPROC, EDVSNODCNODE. */
+  bindRemote(endpoint: Endpoint, node: NodeId, level: Level, name: string): void {
+    const number = levelNumber(level);
+    const result = this.#native.bindRemote(this.#handle, endpoint, node, number, name);
+    check(result, 'bindRemote', { endpoint, node });
+  }
+
+  /** Forgets a process of another node. EDVSNOTBOUND. */
+  unbindRemote(endpoint: Endpoint): void {
+    check(this.#native.unbindRemote(this.#handle, endpoint), 'unbindRemote', { endpoint });
+  }
+
+  /** The endpoint that owns `slot` now. EDVSBADPROC for a slot out of range. */
+  lookup(slot: number): Endpoint | undefined {
+    const result = this.#native.lookup(this.#handle, slot);
+    if (result === EDVSNOTBOUND) return undefined;
+    return check(result, 'lookup') as Endpoint;
+  }
+
+  /** Whether the endpoint is of a process that is bound now, on this node or another. */
+  isBound(endpoint: Endpoint): boolean {
+    return this.#native.checkEndpoint(this.#handle, endpoint) === 0;
+  }
+
+  /** Every process that the node knows of, by rising slot. */
+  processes(): ProcessInfo[] {
+    const raw = this.#native.segmentProcesses(this.#handle);
+    if (typeof raw === 'number') fail(raw, 'processes');
+    return raw.map(processInfo);
+  }
+
+  /** Frees the slot of a process that died. False when its owner lives, or the slot has another owner. */
+  reap(slot: number, endpoint: Endpoint): boolean {
+    return check(this.#native.reap(this.#handle, slot, endpoint), 'reap', { endpoint }) === 1;
+  }
+
+  /** Ends the receive of `endpoint` with EDVSWOKENUP, or its next one. EDEADSRCDST, EDVSRMTPROC. */
+  wakeup(endpoint: Endpoint): void {
+    check(this.#native.wakeup(this.#handle, endpoint), 'wakeup', { endpoint });
+  }
+
+  /**
+   * Calls back after binds and unbinds of this node's processes; one call may stand for several, and some for
+   * none. One watcher a segment: the last one hears. The function returned ends it.
+   */
+  watchBinds(onChange: () => void): () => void {
+    const waker = (this.#waker ??= Waker.use(this.#handle, this.directory));
+    check(waker.watchBinds(this.#handle, true), 'watchBinds');
+    const stop = waker.listen(onChange);
+    return () => {
+      stop();
+      if (this.#open) waker.watchBinds(this.#handle, false);
+    };
+  }
+
+  /** Stops the DC on this node: every waiting call ends with EDVSDCNOTRUN. */
+  endContainer(): void {
+    check(this.#native.segmentEnd(this.#handle), 'endContainer');
+  }
+
+  /** Bytes of the arena that are allocated. */
+  arenaUsed(): number {
+    return check(this.#native.arenaUsed(this.#handle), 'arenaUsed');
+  }
+
+  /** Makes `node` a member of the DC as seen from here; its link starts down. EDVSBADNODEID, EEXIST. */
+  addNode(node: NodeId, name: string): void {
+    check(this.#native.addNode(this.#handle, node, name), 'addNode', { node });
+  }
+
+  removeNode(node: NodeId): void {
+    check(this.#native.removeNode(this.#handle, node), 'removeNode', { node });
+  }
+
+  /** The nodes of the DC, this one included. */
+  links(): LinkInfo[] {
+    const raw = this.#native.segmentLinks(this.#handle);
+    if (typeof raw === 'number') fail(raw, 'links');
+    return raw.map(linkInfo);
+  }
+
+  /** Makes the caller the proxy for `node`; after `armProxy`, `onWork` is called when a command waits, or for nothing. */
+  attachProxy(node: NodeId, onWork: () => void): void {
+    const waker = (this.#waker ??= Waker.use(this.#handle, this.directory));
+    check(waker.attachProxy(this.#handle, node), 'attachProxy', { node });
+    this.#proxies.get(node)?.();
+    this.#proxies.set(node, waker.listen(onWork));
+  }
+
+  /** Ends `attachProxy`. */
+  detachProxy(node: NodeId): void {
+    this.#proxies.get(node)?.();
+    this.#proxies.delete(node);
+  }
+
+  /** The link to `node` is up, with a new session number (32 bits): announces this node's servers to it. */
+  linkUp(node: NodeId, session: number): void {
+    check(this.#native.linkUp(this.#handle, node, session), 'linkUp', { node });
+  }
+
+  /** The link to `node` is down: every call that waits for it ends with ENOTCONN. */
+  linkDown(node: NodeId): void {
+    check(this.#native.linkDown(this.#handle, node), 'linkDown', { node });
+  }
+
+  /**
+   * Takes the oldest command for `node` into `command` (176 bytes, see CommandLayout) and its data into `payload`
+   * (COPY_CHUNK_BYTES long). False when none waits.
+   */
+  get2rmt(node: NodeId, command: Uint8Array, payload: Uint8Array): boolean {
+    const result = this.#native.get2rmt(this.#handle, node, command, payload);
+    if (result < 0) fail(result, 'get2rmt', { node });
+    return result === 1;
+  }
+
+  /** Asks for `onWork` at the next command. True when one waits already: take it, there will be no call. */
+  armProxy(node: NodeId): boolean {
+    const result = this.#native.armProxy(this.#handle, node);
+    if (result < 0) fail(result, 'armProxy', { node });
+    return result === 1;
+  }
+
+  /**
+   * Acts on a command that came from `node`; neither it nor `payload` is trusted. Returns 0, or -errno when it was
+   * dropped (EDVSBADFRAME, EDVSNODCNODE). Errors of the call itself go back to its caller as an ack.
+   */
+  put2lclRaw(node: NodeId, command: Uint8Array, payload: Uint8Array): number {
+    return this.#native.put2lcl(this.#handle, node, command, payload);
+  }
+}
