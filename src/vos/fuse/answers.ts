@@ -1,0 +1,248 @@
+/**
+ * The answering half of a FUSE session: the requests that wait, and one method for each kind of reply.
+ *
+ * Every request is answered once: an answer that comes second, after an INTERRUPT for example, is ignored. A reply is
+ * sent before its method returns, so one buffer serves all of them, and a READ's data goes out from where it lies.
+ */
+import { constants } from 'node:os';
+import type { DirectoryEntry, FileAttributes, FileSystemStatus } from '../protocol/fs.ts';
+import { NodeTable, nodeOf } from './nodes.ts';
+import type { Validity } from './replies.ts';
+import * as replies from './replies.ts';
+import type { ServiceRequest } from './wire.ts';
+import { IN, LINK_BYTES_MAX, Opcode, OUT_HEADER_BYTES, ROOT_NODE, setUint64 } from './wire.ts';
+
+const { EINVAL, ENOENT, ERANGE } = constants.errno;
+/** "Structure needs cleaning"; Node's table lacks it. */
+export const EUCLEAN = 117;
+/** The most one directory reply carries; the kernel asks for what the reader's buffer holds, usually 32 KiB. */
+export const DIRECTORY_BYTES_MAX: number = 128 * 1024;
+const DOT = 0x2e;
+
+export interface AnswerOptions {
+  readonly validity: Validity;
+  /** How long the kernel may believe that a name does not exist; 0: not at all. */
+  readonly missingMs: number;
+}
+
+/** Sends the first `bytes` of `head`, then `payload`, as one reply. Returns 0 or more, or -errno. */
+export type Send = (head: Uint8Array, bytes: number, payload: Uint8Array | undefined) => number;
+
+/** What happened so far; each only grows. */
+export interface SessionCounters {
+  requests: number;
+  replies: number;
+  errors: number;
+  /** Messages without a header that can be trusted. */
+  dropped: number;
+  malformed: number;
+  interrupts: number;
+  /** Replies the kernel did not take: the request was gone, or the session over. */
+  unsent: number;
+}
+
+export class Answers {
+  readonly nodes: NodeTable = new NodeTable();
+  readonly counters: SessionCounters = {
+    requests: 0,
+    replies: 0,
+    errors: 0,
+    dropped: 0,
+    malformed: 0,
+    interrupts: 0,
+    unsent: 0,
+  };
+  /** Where bodies are written, behind the header. */
+  readonly view: DataView;
+  readonly #reply = new Uint8Array(OUT_HEADER_BYTES + DIRECTORY_BYTES_MAX);
+  readonly #outstanding = new Map<number, ServiceRequest>();
+  readonly #send: Send;
+  readonly #options: AnswerOptions;
+
+  constructor(send: Send, options: AnswerOptions) {
+    this.#send = send;
+    this.#options = options;
+    this.view = new DataView(this.#reply.buffer);
+  }
+
+  /** Requests that wait for the file service. */
+  get outstanding(): number {
+    return this.#outstanding.size;
+  }
+
+  find(unique: number): ServiceRequest | undefined {
+    return this.#outstanding.get(unique);
+  }
+
+  enlist(request: ServiceRequest): void {
+    this.#outstanding.set(request.unique, request);
+  }
+
+  /** Nobody waits any more: what is still answered is ignored. */
+  abandon(): void {
+    for (const request of this.#outstanding.values()) request.answered = true;
+    this.#outstanding.clear();
+    this.nodes.clear();
+  }
+
+  /** LOOKUP. The kernel's lookup count rises only if it took the reply. */
+  entry(request: ServiceRequest, attributes: FileAttributes): void {
+    const { inode } = attributes;
+    const node = nodeOf(inode);
+    if (node === 0 || (node === ROOT_NODE && !isDots(request.name))) {
+      this.error(request, EUCLEAN);
+      return;
+    }
+    const generation = node === ROOT_NODE ? 0 : attributes.generation;
+    const names = { node, generation };
+    replies.encodeEntry(this.view, OUT_HEADER_BYTES, { names, attributes }, this.#options.validity);
+    if (this.#finish(request, replies.ENTRY_BYTES)) this.nodes.remember(inode, generation);
+  }
+
+  /** GETATTR. */
+  attributes(request: ServiceRequest, attributes: FileAttributes): void {
+    const { validity } = this.#options;
+    replies.encodeAttributesReply(this.view, OUT_HEADER_BYTES, attributes, validity);
+    this.#finish(request, replies.ATTRIBUTES_REPLY_BYTES);
+  }
+
+  /** READ: what exceeds the request is left out; the payload is sent from where it lies before this returns. */
+  data(request: ServiceRequest, data: Uint8Array): void {
+    this.#finish(request, 0, data.length > request.bytes ? data.subarray(0, request.bytes) : data);
+  }
+
+  /** READLINK. */
+  link(request: ServiceRequest, target: Uint8Array): void {
+    if (target.length === 0 || target.length > LINK_BYTES_MAX) this.error(request, EUCLEAN);
+    else this.#finish(request, 0, target);
+  }
+
+  /** GETXATTR and LISTXATTR: the size when no room was offered, else the value. */
+  value(request: ServiceRequest, size: number, value: Uint8Array): void {
+    if (request.bytes === 0) {
+      replies.encodeSizeReply(this.view, OUT_HEADER_BYTES, size);
+      this.#finish(request, replies.SIZE_REPLY_BYTES);
+    } else if (value.length > request.bytes) {
+      this.error(request, ERANGE);
+    } else {
+      this.#finish(request, 0, value);
+    }
+  }
+
+  /** STATFS. */
+  status(request: ServiceRequest, status: FileSystemStatus): void {
+    replies.encodeStatusReply(this.view, OUT_HEADER_BYTES, status);
+    this.#finish(request, replies.STATUS_REPLY_BYTES);
+  }
+
+  /** READDIR and READDIRPLUS: as many entries as fit. The kernel asks again from the last one's cookie. */
+  directory(request: ServiceRequest, entries: readonly DirectoryEntry[]): void {
+    const plus = request.opcode === Opcode.READDIRPLUS;
+    const end = OUT_HEADER_BYTES + Math.min(request.bytes, DIRECTORY_BYTES_MAX);
+    let at = OUT_HEADER_BYTES;
+    let taken = 0;
+    for (const entry of entries) {
+      const bytes = replies.direntBytes(entry.name.length) + (plus ? replies.ENTRY_BYTES : 0);
+      if (at + bytes > end) break;
+      if (plus) {
+        this.#encodeEntryOf(entry, at);
+        at += replies.ENTRY_BYTES;
+      }
+      replies.encodeDirent(this.view, this.#reply, at, entry);
+      at += replies.direntBytes(entry.name.length);
+      taken++;
+    }
+    if (taken === 0 && entries.length > 0) {
+      this.error(request, EINVAL);
+      return;
+    }
+    if (!this.#finish(request, at - OUT_HEADER_BYTES) || !plus) return;
+    for (let i = 0; i < taken; i++) {
+      const entry = entries[i];
+      if (entry === undefined || listedNode(entry) === 0) continue;
+      this.nodes.remember(entry.attributes.inode, entry.attributes.generation);
+    }
+  }
+
+  /** Any request; `errno` is positive. */
+  error(request: ServiceRequest, errno: number): void {
+    if (request.answered) return;
+    if (errno === ENOENT && request.opcode === Opcode.LOOKUP && this.#options.missingMs > 0) {
+      const names = { node: 0, generation: 0 };
+      const validity = { entryMs: this.#options.missingMs, attributesMs: 0 };
+      const missing = { names, attributes: undefined };
+      replies.encodeEntry(this.view, OUT_HEADER_BYTES, missing, validity);
+      this.#finish(request, replies.ENTRY_BYTES);
+      return;
+    }
+    this.#take(request);
+    this.#sendError(request.unique, errno);
+  }
+
+  #encodeEntryOf(entry: DirectoryEntry, at: number): void {
+    const node = listedNode(entry);
+    const names = { node, generation: node === 0 ? 0 : entry.attributes.generation };
+    const attributes = node === 0 ? undefined : entry.attributes;
+    replies.encodeEntry(this.view, at, { names, attributes }, this.#options.validity);
+  }
+
+  #take(request: ServiceRequest): void {
+    request.answered = true;
+    this.#outstanding.delete(request.unique);
+  }
+
+  /** Sends the reply whose body is in place. False when it was answered before or the kernel did not take it. */
+  #finish(request: ServiceRequest, bodyBytes: number, payload?: Uint8Array): boolean {
+    if (request.answered) return false;
+    this.#take(request);
+    return this.accept(request.unique, bodyBytes, payload);
+  }
+
+  /** Sends a reply whose body is in place, behind the header in `view`. */
+  accept(unique: number, bodyBytes: number, payload?: Uint8Array): boolean {
+    const bytes = OUT_HEADER_BYTES + bodyBytes;
+    this.view.setUint32(0, bytes + (payload?.length ?? 0), true);
+    this.view.setInt32(4, 0, true);
+    setUint64(this.view, 8, unique);
+    return this.#transmit(bytes, payload);
+  }
+
+  #sendError(unique: number, errno: number): void {
+    this.counters.errors++;
+    this.view.setUint32(0, OUT_HEADER_BYTES, true);
+    this.view.setInt32(4, -errno, true);
+    setUint64(this.view, 8, unique);
+    this.#transmit(OUT_HEADER_BYTES, undefined);
+  }
+
+  /** Answers at once with an error. The unique is copied as it stands: a hostile one may be beyond 2^53. */
+  refuse(view: DataView, errno: number): void {
+    this.counters.errors++;
+    this.view.setUint32(0, OUT_HEADER_BYTES, true);
+    this.view.setInt32(4, -errno, true);
+    this.view.setUint32(8, view.getUint32(IN.unique, true), true);
+    this.view.setUint32(12, view.getUint32(IN.unique + 4, true), true);
+    this.#transmit(OUT_HEADER_BYTES, undefined);
+  }
+
+  #transmit(bytes: number, payload: Uint8Array | undefined): boolean {
+    const result = this.#send(this.#reply, bytes, payload);
+    if (result < 0) {
+      this.counters.unsent++;
+      return false;
+    }
+    this.counters.replies++;
+    return true;
+  }
+}
+
+/** The node an entry of READDIRPLUS stands for: 0 for ".", ".." and what could not be read. */
+function listedNode(entry: DirectoryEntry): number {
+  if (isDots(entry.name) || entry.attributes.mode === 0) return 0;
+  const node = nodeOf(entry.attributes.inode);
+  return node === ROOT_NODE ? 0 : node;
+}
+
+export function isDots(name: Uint8Array): boolean {
+  return (name.length === 1 || (name.length === 2 && name[1] === DOT)) && name[0] === DOT;
+}

@@ -1,0 +1,193 @@
+/**
+ * Serves a FUSE session from a file service: each request becomes one call, each outcome one reply.
+ *
+ * Any number of calls may be under way; replies go out in the order the service settles them. A call that fails
+ * answers with its POSIX code, and with EIO when the code is one of DVK's own.
+ */
+import { constants } from 'node:os';
+import type { Clock } from '../../dvk/clock.ts';
+import type { FileService } from '../client/file-service.ts';
+import { TRANSFER_BYTES_MAX } from '../protocol/fs.ts';
+import type { Answers, Send, SessionCounters } from './answers.ts';
+import { DIRECTORY_BYTES_MAX, EUCLEAN } from './answers.ts';
+import type { Negotiated } from './replies.ts';
+import { Session } from './session.ts';
+import type { ServiceRequest } from './wire.ts';
+import { Opcode } from './wire.ts';
+
+const { EINTR, EIO } = constants.errno;
+/** "Host is down"; Node's table lacks it. */
+const EHOSTDOWN = 112;
+/** Room for one directory entry with the longest name, in the FS protocol and in FUSE's. */
+const DIRECTORY_BYTES_MIN = 512;
+const DOT = 0x2e;
+
+export interface GatewayOptions {
+  /** How long the kernel may use attributes and names without asking again. */
+  readonly attributesMs: number;
+  readonly entryMs: number;
+  /** The same for names that do not exist. */
+  readonly missingMs: number;
+  /**
+   * A request whose process got a signal is answered with EINTR if the service stays silent for this long. A killed
+   * process thus ends, while a harmless signal (a profiler's, a runtime's own) breaks no call that is merely slow.
+   */
+  readonly interruptGraceMs: number;
+  readonly writeBytesMax: number;
+  /** Read-ahead requests that the kernel may have under way. */
+  readonly backgroundMax: number;
+}
+
+export const GATEWAY_DEFAULTS: GatewayOptions = {
+  attributesMs: 1000,
+  entryMs: 1000,
+  missingMs: 0,
+  interruptGraceMs: 250,
+  writeBytesMax: TRANSFER_BYTES_MAX,
+  backgroundMax: 16,
+};
+
+export interface GatewayPort {
+  readonly send: Send;
+  onReady(negotiated: Negotiated): void;
+  onRefused(major: number, minor: number): void;
+}
+
+export class Gateway {
+  readonly #service: FileService;
+  readonly #session: Session;
+  readonly #answers: Answers;
+
+  constructor(service: FileService, port: GatewayPort, clock: Clock, options: GatewayOptions) {
+    const { attributesMs, entryMs, missingMs, writeBytesMax, backgroundMax } = options;
+    this.#service = service;
+    this.#session = new Session(
+      {
+        send: port.send,
+        onReady: (negotiated) => {
+          port.onReady(negotiated);
+        },
+        onRefused: (major, minor) => {
+          port.onRefused(major, minor);
+        },
+        onInterrupt: (request) => {
+          clock.after(options.interruptGraceMs, () => {
+            this.#answers.error(request, EINTR);
+          });
+        },
+      },
+      { validity: { attributesMs, entryMs }, missingMs, writeBytesMax, backgroundMax },
+    );
+    this.#answers = this.#session.answers;
+  }
+
+  get counters(): Readonly<SessionCounters> {
+    return this.#answers.counters;
+  }
+
+  /** Requests that wait for the file service. */
+  get outstanding(): number {
+    return this.#answers.outstanding;
+  }
+
+  /** Files in the kernel's cache. */
+  get nodes(): number {
+    return this.#answers.nodes.size;
+  }
+
+  /** Takes one message of `length` bytes at the start of `view`. Never throws. */
+  receive(view: DataView, length: number): void {
+    const request = this.#session.receive(view, length);
+    if (request === undefined) return;
+    this.#perform(request).then(
+      () => {
+        // A service that broke its contract, such as a read that never showed its data.
+        if (!request.answered) this.#answers.error(request, EIO);
+      },
+      (error: unknown) => {
+        this.#answers.error(request, errnoOf(error));
+      },
+    );
+  }
+
+  /** The session is over: late answers of the service are ignored. */
+  abandon(): void {
+    this.#answers.abandon();
+  }
+
+  async #perform(request: ServiceRequest): Promise<void> {
+    const { file, bytes, name } = request;
+    const answers = this.#answers;
+    const service = this.#service;
+    switch (request.opcode) {
+      case Opcode.READ:
+        return service.read(file, request.offset, bytes, (data) => {
+          answers.data(request, data);
+        });
+      case Opcode.GETATTR:
+        answers.attributes(request, await service.getAttributes(file));
+        return;
+      case Opcode.LOOKUP:
+        // "." is how an NFS server looks for a file by its number.
+        answers.entry(
+          request,
+          name.length === 1 && name[0] === DOT
+            ? await service.getAttributes(file)
+            : await service.lookup(file, name),
+        );
+        return;
+      case Opcode.READDIR:
+      case Opcode.READDIRPLUS: {
+        const room = directoryRoom(request);
+        answers.directory(request, await service.readDirectory(file, request.offset, room));
+        return;
+      }
+      case Opcode.READLINK:
+        answers.link(request, await service.readlink(file));
+        return;
+      case Opcode.STATFS:
+        answers.status(request, await service.status());
+        return;
+      case Opcode.GETXATTR: {
+        const { size, value } = await service.getXattr(file, name, valueRoom(bytes));
+        answers.value(request, size, value);
+        return;
+      }
+      case Opcode.LISTXATTR: {
+        const { size, value } = await service.listXattr(file, valueRoom(bytes));
+        answers.value(request, size, value);
+        return;
+      }
+    }
+  }
+}
+
+/**
+ * How many bytes of entries to ask of the service. Its entries take 72 bytes and the name, FUSE's 24 (READDIR) or
+ * 152 (READDIRPLUS); for names of usual length that is twice and half the size. What does not fit is asked again.
+ */
+function directoryRoom(request: ServiceRequest): number {
+  const bytes = Math.min(request.bytes, DIRECTORY_BYTES_MAX);
+  const room = request.opcode === Opcode.READDIRPLUS ? Math.floor(bytes / 2) : bytes * 2;
+  return Math.max(DIRECTORY_BYTES_MIN, room);
+}
+
+function valueRoom(bytes: number): number {
+  return Math.min(bytes, TRANSFER_BYTES_MAX);
+}
+
+const ERRNO: ReadonlyMap<string, number> = new Map<string, number>([
+  ...Object.entries(constants.errno),
+  ['EUCLEAN', EUCLEAN],
+  ['EHOSTDOWN', EHOSTDOWN],
+  // ENOTCONN is the kernel's own word for a mount whose gateway died, and whoever sees it detaches the mount.
+  ['ENOTCONN', EHOSTDOWN],
+  // ENOSYS would make the kernel stop asking for ever.
+  ['ENOSYS', EIO],
+]);
+
+/** The positive errno of what a file service rejected with. */
+export function errnoOf(error: unknown): number {
+  if (typeof error !== 'object' || error === null || !('code' in error)) return EIO;
+  return (typeof error.code === 'string' ? ERRNO.get(error.code) : undefined) ?? EIO;
+}

@@ -1,0 +1,190 @@
+/**
+ * Mounts a file service on a directory: device, loop and gateway put together.
+ *
+ * The mount is read-only and checked by the kernel (default_permissions). It serves until somebody unmounts it, here
+ * or from outside; a process that dies leaves a dead mount (ENOTCONN), which the next one on that directory detaches.
+ * Never look into the mount synchronously from the process that serves it: it would wait for itself.
+ */
+import { constants } from 'node:os';
+import type { Clock } from '../../dvk/clock.ts';
+import type { DvkError } from '../../dvk/errors.ts';
+import type { FileService } from '../client/file-service.ts';
+import { TRANSFER_BYTES_MAX } from '../protocol/fs.ts';
+import type { SessionCounters } from './answers.ts';
+import type { FuseDevice } from './device.ts';
+import { DeviceLoop, MountFlag } from './device.ts';
+import type { GatewayOptions } from './gateway.ts';
+import { Gateway, GATEWAY_DEFAULTS } from './gateway.ts';
+import { mountError, mountOn, prepareMountpoint, setReadAhead } from './mountpoint.ts';
+
+const { EACCES, EINVAL, ENODEV, ENOENT, EPERM, EPROTO } = constants.errno;
+const NAME_PATTERN = /^[A-Za-z0-9._:-]{1,64}$/;
+const DIAGNOSTICS_BYTES = 512;
+/** Programs that still use an unmounted directory may finish for this long. */
+const DRAIN_MS_MAX = 2000;
+
+export interface MountOptions extends Partial<GatewayOptions> {
+  readonly mountpoint: string;
+  /** Shown by mount(8) and df(1) as `dvk:NAME`. */
+  readonly name: string;
+  /** Lets other users in; an ordinary user needs `user_allow_other` in /etc/fuse.conf for it. */
+  readonly allowOther?: boolean;
+  /** The most one READ asks for. */
+  readonly readBytesMax?: number;
+  /** How far the kernel reads ahead; takes effect only for root. */
+  readonly readAheadKiB?: number;
+}
+
+export interface MountPorts {
+  readonly device: FuseDevice;
+  readonly service: FileService;
+  readonly clock: Clock;
+}
+
+export interface FuseMount {
+  readonly mountpoint: string;
+  /** What the kernel reads ahead, or 0 when its default of 128 KiB stayed. */
+  readonly readAheadKiB: number;
+  readonly counters: Readonly<SessionCounters>;
+  /** Settles when the session is over: with 0 after an unmount from anywhere, else with an errno. */
+  readonly ended: Promise<number>;
+  /** Detaches the mount, lets its users finish for a moment, and closes. Safe to call again. */
+  unmount(): Promise<void>;
+}
+
+export async function mountFuse(ports: MountPorts, options: MountOptions): Promise<FuseMount> {
+  if (!NAME_PATTERN.test(options.name)) {
+    throw mountError(EINVAL, `"${options.name}" is no mount name; use letters and digits`);
+  }
+  const mountpoint = await prepareMountpoint(ports.device, ports.clock, options.mountpoint);
+  const fd = openDevice(ports.device, mountpoint, options);
+  const mount = new Mount(ports, mountpoint, fd, { ...GATEWAY_DEFAULTS, ...options });
+  await mount.begin(options.readAheadKiB ?? READ_AHEAD_KIB);
+  return mount;
+}
+
+/** Large enough that requests of 1 MiB overlap; more gained nothing (docs/decisions, FUSE read-ahead). */
+const READ_AHEAD_KIB = 4096;
+
+class Mount implements FuseMount {
+  readonly mountpoint: string;
+  readonly ended: Promise<number>;
+  readAheadKiB = 0;
+  readonly #ports: MountPorts;
+  readonly #gateway: Gateway;
+  readonly #loop: DeviceLoop;
+  readonly #ready: Promise<void>;
+  #settleReady: (failure?: DvkError) => void = () => undefined;
+  #settleEnded: (errno: number) => void = () => undefined;
+  #deviceNumber = '';
+  #isOver = false;
+  #unmounted: Promise<void> | undefined;
+
+  constructor(ports: MountPorts, mountpoint: string, fd: number, options: GatewayOptions) {
+    this.#ports = ports;
+    this.mountpoint = mountpoint;
+    this.#ready = new Promise((resolve, reject) => {
+      this.#settleReady = (failure) => {
+        if (failure === undefined) resolve();
+        else reject(failure);
+      };
+    });
+    this.ended = new Promise((resolve) => {
+      this.#settleEnded = resolve;
+    });
+    this.#loop = new DeviceLoop(ports.device, fd, options.writeBytesMax, {
+      onRequest: (view, length) => {
+        this.#gateway.receive(view, length);
+      },
+      onEnd: (errno) => {
+        this.#isOver = true;
+        this.#gateway.abandon();
+        this.#settleReady(mountError(ENODEV, `${mountpoint} was unmounted at once`));
+        this.#settleEnded(errno);
+      },
+    });
+    const port = {
+      send: this.#loop.send.bind(this.#loop),
+      onReady: (): void => {
+        this.#settleReady();
+      },
+      onRefused: (major: number, minor: number): void => {
+        const version = `${String(major)}.${String(minor)}`;
+        this.#settleReady(
+          mountError(EPROTO, `FUSE ${version} of this kernel is too old, 7.31 is needed`),
+        );
+      },
+    };
+    this.#gateway = new Gateway(ports.service, port, ports.clock, options);
+  }
+
+  get counters(): Readonly<SessionCounters> {
+    return this.#gateway.counters;
+  }
+
+  /** Serves; resolves when the kernel's INIT was answered. */
+  async begin(readAheadKiB: number): Promise<void> {
+    try {
+      const result = this.#loop.start();
+      if (result < 0) throw mountError(result, 'the device cannot be polled');
+      await this.#ready;
+      this.#deviceNumber = (await mountOn(this.mountpoint))?.device ?? '';
+    } catch (error) {
+      this.#ready.catch(() => undefined);
+      if (!this.#isOver) this.#ports.device.fuseUnmount(this.mountpoint, true);
+      this.#loop.stop();
+      throw error;
+    }
+    if (await setReadAhead(this.#deviceNumber, readAheadKiB)) this.readAheadKiB = readAheadKiB;
+  }
+
+  async unmount(): Promise<void> {
+    this.#unmounted ??= this.#detachAndDrain();
+    return this.#unmounted;
+  }
+
+  async #detachAndDrain(): Promise<void> {
+    if (this.#isOver) return;
+    // Somebody may have unmounted this and mounted another file system here since.
+    const mounted = await mountOn(this.mountpoint);
+    if (mounted?.device === this.#deviceNumber) {
+      this.#ports.device.fuseUnmount(this.mountpoint, true);
+    }
+    const cancel = this.#ports.clock.after(DRAIN_MS_MAX, () => {
+      this.#loop.stop();
+    });
+    await this.ended;
+    cancel();
+  }
+}
+
+function openDevice(device: FuseDevice, mountpoint: string, options: MountOptions): number {
+  const data = [
+    'default_permissions',
+    `max_read=${String(options.readBytesMax ?? TRANSFER_BYTES_MAX)}`,
+  ];
+  if (options.allowOther === true) data.push('allow_other');
+  const diagnostics = new Uint8Array(DIAGNOSTICS_BYTES);
+  const request = {
+    source: `dvk:${options.name}`,
+    data: data.join(','),
+    flags: MountFlag.READ_ONLY | MountFlag.NO_SUID | MountFlag.NO_DEV,
+  };
+  const fd = device.fuseMount(mountpoint, request, diagnostics);
+  if (fd >= 0) return fd;
+  throw mountError(fd, `on ${mountpoint}: ${remedy(fd, diagnostics)}`);
+}
+
+/** What to do about a mount that failed. */
+function remedy(errno: number, diagnostics: Uint8Array): string {
+  const complaint = Buffer.from(diagnostics.subarray(0, diagnostics.indexOf(0)))
+    .toString('utf8')
+    .trim();
+  if (complaint !== '') return complaint;
+  if (errno === -ENOENT) return 'fusermount3 or /dev/fuse is missing; install the package fuse3';
+  if (errno === -ENODEV) return 'the kernel has no FUSE; load it: modprobe fuse';
+  if (errno === -EPERM || errno === -EACCES) {
+    return 'not permitted; run as root, or give this user access to /dev/fuse';
+  }
+  return 'mount(2) failed';
+}
