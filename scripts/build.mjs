@@ -1,0 +1,99 @@
+// Builds dist/ (TypeScript), the generated ABI files and the native core. Only what changed.
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
+import { dirname, join } from 'node:path';
+import { ensureDependencies } from './setup.mjs';
+import { fail, hashOf, isMain, listFiles, must, readStamp } from './steps.mjs';
+import { root, run, say, step, withLock } from './steps.mjs';
+
+const GENERATOR = 'dist/src/dvk/abi/generate.js';
+const TYPESCRIPT_STAMP = 'dist/.dvk-stamp';
+const NATIVE_STAMP = 'native/build/.dvk-stamp';
+// The folders of tsconfig.build.json; test/support holds programs that tests start.
+const TYPESCRIPT_FOLDERS = ['src', 'bench', 'test/support'];
+
+function typescriptSources() {
+  return TYPESCRIPT_FOLDERS.filter((folder) => existsSync(join(root, folder))).flatMap((folder) =>
+    listFiles(folder, (path) => path.endsWith('.ts')),
+  );
+}
+
+/** Removes output whose source is gone, so that nothing imports a module that no longer exists. */
+function pruneOutput(sources) {
+  const kept = new Set(sources.map((path) => path.replace(/\.ts$/, '')));
+  for (const path of listFiles('dist', (path) => /\.(js|d\.ts|js\.map)$/.test(path))) {
+    const source = path.replace(/^dist\//, '').replace(/\.(js|d\.ts|js\.map)$/, '');
+    if (!kept.has(source)) rmSync(join(root, path));
+  }
+}
+
+/** Compiles to dist/. Returns whether there was anything to do. */
+export async function buildTypeScript() {
+  const sources = typescriptSources();
+  const configs = ['package.json', 'package-lock.json', 'tsconfig.json', 'tsconfig.build.json'];
+  const hash = hashOf([...sources, ...configs]);
+  if (readStamp(TYPESCRIPT_STAMP) === hash) return false;
+  await step('tsc: compiling TypeScript', async () =>
+    must(process.execPath, ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.build.json']),
+  );
+  pruneOutput(sources);
+  writeFileSync(join(root, TYPESCRIPT_STAMP), `${hash}\n`);
+  return true;
+}
+
+/** Writes the files generated from the ABI schema when they differ. Returns whether they did. */
+async function generateAbi() {
+  const check = await run(process.execPath, [GENERATOR, '--check'], { quiet: true });
+  if (check.status === 0) return false;
+  await step('abi: generating from src/dvk/abi/schema.ts', async () =>
+    must(process.execPath, [GENERATOR]),
+  );
+  return true;
+}
+
+/** The folder whose include/node holds the headers of the running Node.js, if it came with them. */
+function nodeHeaders() {
+  const prefix = dirname(dirname(process.execPath));
+  const version = join(prefix, 'include/node/node_version.h');
+  if (!existsSync(version)) return undefined;
+  const [major] = process.versions.node.split('.');
+  return readFileSync(version, 'utf8').includes(`NODE_MAJOR_VERSION ${major}\n`)
+    ? prefix
+    : undefined;
+}
+
+async function compileNative() {
+  const headers = nodeHeaders();
+  const jobs = String(Math.min(availableParallelism(), 8));
+  await must(process.execPath, [
+    ...['node_modules/node-gyp/bin/node-gyp.js', 'configure', 'build'],
+    ...['--directory', 'native', '--jobs', jobs, '--loglevel', 'warn'],
+    ...(headers ? ['--nodedir', headers] : []),
+  ]);
+}
+
+/** Builds the core, its tests and the addon. Returns whether there was anything to do. */
+export async function buildNative() {
+  if (!existsSync(join(root, 'native/binding.gyp'))) return false;
+  const sources = listFiles('native', (path) => !/^native\/build(-|\/)/.test(path));
+  const hash = hashOf(sources, process.version, process.arch, process.env.CXX ?? '');
+  if (readStamp(NATIVE_STAMP) === hash) return false;
+  await step('node-gyp: building the native core', compileNative);
+  writeFileSync(join(root, NATIVE_STAMP), `${hash}\n`);
+  return true;
+}
+
+/** Builds everything that is out of date; several builds in one checkout wait for one another. */
+export async function build() {
+  await withLock('build', async () => {
+    const compiled = await buildTypeScript();
+    const generated = compiled && (await generateAbi());
+    if (generated) await buildTypeScript();
+    const linked = await buildNative();
+    if (!compiled && !linked) say('build: nothing to do');
+  });
+}
+
+if (isMain(import.meta.url)) {
+  await ensureDependencies().then(build).catch(fail);
+}

@@ -1,0 +1,31 @@
+// Runs executables of native tests: they print `ok NAME` / `not ok NAME`, then `N passed, N failed`.
+import { basename } from 'node:path';
+import { run, say, summaryOf } from './steps.mjs';
+
+const TIMEOUT_MS = 180_000;
+
+/** Runs one executable after the other. Returns the counts and a line for each thing that failed. */
+export async function runNativeTests(executables, options = {}) {
+  const result = { passed: 0, failed: 0, failures: [] };
+  for (const path of executables) {
+    const name = options.title ?? basename(path);
+    say(`--- ${name}`);
+    const [program, ...args] = [...(options.prefix ?? []), path];
+    const outcome = await run(program, args, { timeoutMs: TIMEOUT_MS, env: options.env });
+    const counts = summaryOf(outcome.output) ?? { passed: 0, failed: 0 };
+    const failed = outcome.output.match(/^not ok .*$/gm) ?? [];
+    result.passed += counts.passed;
+    result.failed += counts.failed;
+    result.failures.push(...failed.map((line) => `${name}: ${line.replace(/^not ok /, '')}`));
+    // A crash, a hang or a sanitizer report is a failure beyond those counted.
+    if (outcome.status !== 0 && counts.failed === 0) {
+      const why = outcome.timedOut ? 'timed out' : `ended with code ${outcome.status}`;
+      result.failed++;
+      result.failures.push(`${name}: ${why}`);
+    } else if (counts.passed + counts.failed === 0) {
+      result.failed++;
+      result.failures.push(`${name}: ran no test`);
+    }
+  }
+  return result;
+}
