@@ -1,5 +1,5 @@
 // Builds dist/ (TypeScript), the generated ABI files and the native core. Only what changed.
-import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { dirname, join } from 'node:path';
 import { ensureDependencies } from './setup.mjs';
@@ -8,6 +8,8 @@ import { root, run, say, step, withLock } from './steps.mjs';
 
 const GENERATOR = 'dist/src/dvk/abi/generate.js';
 const TYPESCRIPT_STAMP = 'dist/.dvk-stamp';
+const SETTINGS_STAMP = 'dist/.dvk-settings';
+const TYPESCRIPT_CACHE = 'dist/.tsbuildinfo';
 const NATIVE_STAMP = 'native/build/.dvk-stamp';
 // The folders of tsconfig.build.json; test/support holds programs that tests start.
 const TYPESCRIPT_FOLDERS = ['src', 'bench', 'test/support'];
@@ -33,6 +35,11 @@ export async function buildTypeScript() {
   const configs = ['package.json', 'package-lock.json', 'tsconfig.json', 'tsconfig.build.json'];
   const hash = hashOf([...sources, ...configs]);
   if (readStamp(TYPESCRIPT_STAMP) === hash) return false;
+  // tsc keeps errors in its cache that other compiler options would no longer give.
+  const settings = hashOf(configs, process.version);
+  if (readStamp(SETTINGS_STAMP) !== settings) rmSync(join(root, TYPESCRIPT_CACHE), { force: true });
+  mkdirSync(join(root, 'dist'), { recursive: true });
+  writeFileSync(join(root, SETTINGS_STAMP), `${settings}\n`);
   await step('tsc: compiling TypeScript', async () =>
     must(process.execPath, ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.build.json']),
   );

@@ -72,6 +72,11 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
   });
 }
 
+// Programs write to a pipe here; what they may do is decided by where we write.
+const COLOR = process.stdout.isTTY
+  ? { FORCE_COLOR: '1' }
+  : { FORCE_COLOR: undefined, NO_COLOR: '1' };
+
 /**
  * Runs a program in a process group of its own, so that a time-out or Ctrl-C ends all of it.
  *
@@ -82,7 +87,7 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
 export async function run(program, args, options = {}) {
   const child = spawn(program, args, {
     cwd: options.cwd ?? root,
-    env: { ...process.env, ...options.env },
+    env: { ...process.env, ...COLOR, ...options.env },
     stdio: ['ignore', 'pipe', 'pipe'],
     detached: true,
   });
