@@ -20,12 +20,13 @@ inline constexpr uint64_t kExtents = 4096;  // arena allocations of a DC at a ti
 inline constexpr uint64_t kArenaBytesDefault = 268435456;  // arena of a DC; the file is sparse, so unused bytes cost nothing
 inline constexpr uint64_t kCopyChunkBytes = 1048576;  // most bytes of one copy command between nodes; bounds a frame
 inline constexpr uint64_t kCopyBytesMax = 1073741824;  // most bytes of one vcopy
+inline constexpr uint64_t kNotifyType = 4096;  // type of the message that a notification is received as
 inline constexpr uint64_t kGenerationMax = 32766;  // generations run from 0 to this and wrap; 32767 marks special endpoints
 
-inline constexpr int32_t kAny = 2147449550;  // any source, in receive
-inline constexpr int32_t kNone = 2147445454;  // nobody
-inline constexpr int32_t kSelf = 2147453646;  // the caller itself
-inline constexpr int32_t kKernel = -1;  // source of messages that the kernel makes
+inline constexpr int32_t kEndpointAny = 2147449550;  // any source, in receive
+inline constexpr int32_t kEndpointNone = 2147445454;  // nobody
+inline constexpr int32_t kEndpointSelf = 2147453646;  // the caller itself
+inline constexpr int32_t kEndpointKernel = -1;  // source of messages that the kernel makes
 
 enum Error : int {
   ENOTREADY = 201,  // the destination is not ready to receive, and the caller would not wait
@@ -62,7 +63,7 @@ enum CommandKind : uint32_t {
   kCommandSendMsg = 1,  // a message from send; SEND_ACK follows when it was received
   kCommandNtfyMsg = 2,  // a notification; no answer
   kCommandSndrecMsg = 3,  // a message from sendrec; the answer is REPLY_MSG, or SNDREC_ACK with an error
-  kCommandReplyMsg = 4,  // the reply to a sendrec; REPLY_ACK tells that it arrived
+  kCommandReplyMsg = 4,  // the reply to a sendrec; REPLY_ACK follows only when nobody waited for it
   kCommandCopyinData = 5,  // data for a process of the receiving node; COPYIN_ACK follows
   kCommandCopyoutRqst = 6,  // asks for data of the receiving node; COPYOUT_DATA (6 with ACK) carries it
   kCommandCopylclRqst = 7,  // asks for a copy between two processes of the receiving node; COPYLCL_ACK follows
@@ -334,7 +335,8 @@ struct Command {
   uint64_t copy_destination_at;
   uint64_t copy_bytes;
   char name[16];  // PROCBIND: name of the process
-  uint64_t reserved0;  // zero
+  uint32_t copy_destination_node;  // COPYRMT_RQST: node of the destination
+  uint32_t reserved0;  // zero
   Message message;
 };
 static_assert(sizeof(Command) == 176);
@@ -358,7 +360,8 @@ static_assert(offsetof(Command, copy_destination_grant) == 68);
 static_assert(offsetof(Command, copy_destination_at) == 72);
 static_assert(offsetof(Command, copy_bytes) == 80);
 static_assert(offsetof(Command, name) == 88);
-static_assert(offsetof(Command, reserved0) == 104);
+static_assert(offsetof(Command, copy_destination_node) == 104);
+static_assert(offsetof(Command, reserved0) == 108);
 static_assert(offsetof(Command, message) == 112);
 
 }  // namespace dvk

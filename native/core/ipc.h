@@ -1,8 +1,8 @@
 // The calls of M3-IPC (Pessolani et al., CACIC 2017) among processes of a DC.
 //
-// A call is started, stepped until it is done, or cancelled; `*_wait` does all of that and blocks. Blocking callers
-// (server loops) sleep on the rendezvous word; event loops arm it and step again when their FIFO is readable.
-// A process has one call under way at a time.
+// A call is started, stepped until it is done, or cancelled; `*_wait` does all of that and blocks.
+// Blocking callers (server loops) sleep on the rendezvous word; event loops arm it and step again
+// when their FIFO is readable. A process has one call under way at a time.
 #pragma once
 
 #include "process.h"
@@ -12,20 +12,20 @@ namespace dvk {
 inline constexpr int64_t kForever = -1;  // time-outs are in ms; 0 never waits
 inline constexpr int kPending = 1;       // the call goes on; step again after a wake
 
-// Starts a call with the message given (source is filled in by the core). Each returns 0 when it is complete,
-// kPending, or a negative error:
-// -EDVSDCNOTRUN, -ERANGE, -EDVSBADDEST (to itself), -EDEADSRCDST (free or stale endpoint), -EDSTDIED / -ESRCDIED (died
-// during the call), -ETRAPDENIED, -EDVSNOPROXY, -ENOTCONN (other node), -EDVSPROCSTS (reply: nobody waits for it), -EBUSY (a
-// call is under way).
+// Starts a call with the message given (source is filled in by the core). Each returns 0 when it is
+// complete, kPending, or a negative error: -EDVSDCNOTRUN, -ERANGE, -EDVSBADDEST (to itself),
+// -EDEADSRCDST (free or stale endpoint), -EDSTDIED / -ESRCDIED (died during the call),
+// -ETRAPDENIED, -EDVSNOPROXY, -ENOTCONN (other node), -EDVSPROCSTS (reply: nobody waits for it),
+// -EBUSY (a call is under way).
 int start_send(Process& process, int32_t destination, const Message& message);
 int start_sendrec(Process& process, int32_t destination, const Message& message);
 int start_receive(Process& process, int32_t source);  // ANY or an endpoint
 int start_rcvrqst(Process& process);                  // requests of sendrec only; servers only
-// Goes on with the call. When it returns 0 the message received, if any, is in process.operation.message and its kind
-// in process.last_kind.
+// Goes on with the call. When it returns 0 the message received, if any, is in
+// process.operation.message and its kind in process.last_kind.
 int step(Process& process);
-// Ends the call from outside with `error` (-ETIMEDOUT, -EINTR, ...); returns what the call came to: `error`, or 0 when it was
-// complete already.
+// Ends the call from outside with `error` (-ETIMEDOUT, -EINTR, ...); returns what the call came to:
+// `error`, or 0 when it was complete already.
 int cancel(Process& process, int error);
 
 int send(Process& process, int32_t destination, const Message& message, int64_t timeout_ms);
@@ -34,7 +34,8 @@ int sendrec(Process& process, int32_t destination, Message* message, int64_t tim
 int rcvrqst(Process& process, Message* message, int64_t timeout_ms);
 // Answers a sendrec; never blocks, also when the client is on another node.
 int reply(Process& process, int32_t destination, const Message& message);
-// Replies, then receives the next request: one crossing for server loops. A client that is gone is no error.
+// Replies, then receives the next request: one crossing for server loops. A client that is gone is
+// no error.
 int reply_receive(Process& process, int32_t destination, Message* message, int64_t timeout_ms);
 // Never blocks; notifications from one source that were not yet received merge into one.
 int notify(Process& process, int32_t destination);

@@ -1,14 +1,16 @@
 // The queue between the calls of a node and its proxy: get2rmt and put2lcl of M3-IPC.
 //
-// Commands wait in the slots of their processes; the queue is a set of slots ordered by ticket, so it is bounded by
-// construction. A remote process's descriptor holds the acks and replies that go back to it.
+// Commands wait in the slots of their processes; the queue is a set of slots ordered by ticket, so
+// it is bounded by construction. A remote process's descriptor holds the acks and replies that go
+// back to it.
 #pragma once
 
 #include "vcopy.h"
 
 namespace dvk {
 
-// Makes `node` a member of the DC as seen from this node. The link starts down. Returns 0, -EDVSBADNODEID, -EEXIST.
+// Makes `node` a member of the DC as seen from this node. The link starts down. Returns 0,
+// -EDVSBADNODEID, -EEXIST.
 int add_node(Segment& segment, uint32_t node, const char* name);
 int remove_node(Segment& segment, uint32_t node);
 
@@ -16,18 +18,33 @@ int remove_node(Segment& segment, uint32_t node);
 int attach_proxy(Segment& segment, uint32_t node, uint64_t wake_id);
 // The link is up with a new session: announces this node's bound servers.
 int link_up(Segment& segment, uint32_t node, uint32_t session);
-// The link is down: every call waiting for that node ends with -ENOTCONN; descriptors of that node fall idle.
+// The link is down: every call waiting for that node ends with -ENOTCONN; descriptors of that node
+// fall idle.
 int link_down(Segment& segment, uint32_t node);
 
-// Takes the oldest command for `node`. Data of a copy goes to `payload` (kCopyChunkBytes long). Returns 1 with `command`
-// filled, 0 when nothing waits. Commands whose data cannot be read end with an error at their caller, and the next is taken.
+// Takes the oldest command for `node`. Data of a copy goes to `payload` (kCopyChunkBytes long).
+// Returns 1 with `command` filled, 0 when nothing waits. Commands whose data cannot be read end
+// with an error at their caller, and the next is taken.
 int get2rmt(Segment& segment, uint32_t node, Command* command, uint8_t* payload);
 // Tells the proxy by FIFO when the next command is queued. Returns true when one waits already.
 bool arm_proxy(Segment& segment, uint32_t node);
-// Acts on a command from `node`. `command` and `payload` are untrusted. Returns 0, or a negative error when it was dropped
+// Acts on a command from `node`. `command` and `payload` are untrusted. Returns 0, or a negative
+// error when it was dropped
 // (-EDVSBADFRAME, -EDVSNODCNODE, ...); errors of the call itself go back to its caller as an ack.
 int put2lcl(Segment& segment, uint32_t node, const Command& command, const uint8_t* payload,
             uint64_t payload_bytes);
+
+// For the calls. The process's command_* fields name the command; its rendezvous word says REMOTE
+// until an answer comes.
+int start_remote(Process& process, uint32_t node);
+void withdraw_command(Segment& segment, uint32_t slot, uint32_t node);
+int reply_remote(Process& process, uint32_t target, uint32_t word, const Message& message);
+int notify_remote(Segment& segment, uint32_t source, uint32_t target);
+
+// Ends a call to another node with `result`, unless its caller gave up on `call_id`.
+void finish_remote(Segment& segment, uint32_t slot, uint32_t call_id, int result);
+// Forgets every process of `node`.
+void release_descriptors(Segment& segment, uint32_t node);
 
 // For the calls: queues `process`'s command_* fields, or a descriptor's, for the proxy of `node`.
 void queue_command(Segment& segment, uint32_t slot, uint32_t node);

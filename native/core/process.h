@@ -1,6 +1,7 @@
 // A bound process, and how it becomes one.
 //
-// Bind and unbind are rare; they take the DC's table lock, which a dead owner cannot keep. Calls never take it.
+// Bind and unbind are rare; they take the DC's table lock, which a dead owner cannot keep. Calls
+// never take it.
 #pragma once
 
 #include "segment.h"
@@ -8,11 +9,12 @@
 namespace dvk {
 
 struct BindOptions {
-  int slot = -1;                             // a fixed slot, or -1 for any dynamic slot of this node
-  ProcessLevel level = ProcessLevel::kUser;  // servers may receive requests, reply, and ask for copies
+  int slot = -1;  // a fixed slot, or -1 for any dynamic slot of this node
+  ProcessLevel level =
+      ProcessLevel::kUser;  // servers may receive requests, reply, and ask for copies
   const char* name = "";
-  int pid = 0;          // 0: the caller
-  uint64_t wake_id = 0; // FIFO of the caller's event loop, 0 for none
+  int pid = 0;           // 0: the caller
+  uint64_t wake_id = 0;  // FIFO of the caller's event loop, 0 for none
 };
 
 // What a process wants its present call to do; private to the process.
@@ -21,7 +23,7 @@ struct Operation {
   enum class Kind : uint8_t { kSend, kCall, kReceive, kRequest, kCopy, kReply };
   Stage stage = Stage::kNone;
   Kind kind = Kind::kSend;
-  int32_t peer = kNone;  // destination, or source wanted
+  int32_t peer = kEndpointNone;  // destination, or source wanted
   int result = 0;
   Message message{};
 };
@@ -31,8 +33,8 @@ enum class MessageKind : uint32_t { kSend = 0, kCall = 1, kNotify = 2 };
 
 class Process {
  public:
-  // Binds the caller (or `pid`). Returns 0 and the process, -EDVSSLOTUSED, -EDVSNOSLOT, -EDVSDCNOTRUN, -EDVSBADPROC,
-  // -ESRCH when `pid` is gone.
+  // Binds the caller (or `pid`). Returns 0 and the process, -EDVSSLOTUSED, -EDVSNOSLOT,
+  // -EDVSDCNOTRUN, -EDVSBADPROC, -ESRCH when `pid` is gone.
   static int bind(Segment& segment, const BindOptions& options, Process** process);
   // Frees the slot; everyone who waits for this process wakes with -ESRCDIED or -EDSTDIED.
   int unbind();
@@ -47,7 +49,8 @@ class Process {
 
   Operation operation;
   MessageKind last_kind = MessageKind::kSend;
-  // Process-private state of the rendezvous: sequence and message buffers in use, and how spinning has paid.
+  // Process-private state of the rendezvous: sequence and message buffers in use, and how spinning
+  // has paid.
   uint32_t sequence = 0;
   uint32_t inbox = 0, outbox = 0;
   uint32_t last_peer = 0;
@@ -66,8 +69,8 @@ struct ProcessInfo {
   uint64_t sent, received, sent_remote, notified, copied_bytes, waits;
 };
 
-// A descriptor for a process of another node; replaces a stale one. Returns 0, -EDVSSLOTUSED when a local process
-// holds the slot, -EDVSNODCNODE, -EDVSLCLPROC.
+// A descriptor for a process of another node; replaces a stale one. Returns 0, -EDVSSLOTUSED when a
+// local process holds the slot, -EDVSNODCNODE, -EDVSLCLPROC.
 int bind_remote(Segment& segment, int32_t endpoint, uint32_t node, ProcessLevel level,
                 const char* name);
 // Forgets a remote descriptor. Returns 0 or -EDVSNOTBOUND.
@@ -75,12 +78,14 @@ int unbind_remote(Segment& segment, int32_t endpoint);
 
 // The endpoint that owns `slot` now, or -EDVSNOTBOUND. Endpoints are never negative here.
 int32_t lookup(const Segment& segment, uint32_t slot);
-// 0 when `endpoint` is bound (here or elsewhere), -EDEADSRCDST when it is not, -ERANGE when it is out of range.
+// 0 when `endpoint` is bound (here or elsewhere), -EDEADSRCDST when it is not, -ERANGE when it is
+// out of range.
 int check_endpoint(const Segment& segment, int32_t endpoint, uint32_t* slot);
 // Fills `info` for a slot. Returns 0, or -EDVSNOTBOUND for a free one.
 int process_info(const Segment& segment, uint32_t slot, ProcessInfo* info);
 
-// Frees the slot of a process that died. Returns 1 when it freed it, 0 when the owner lives or is another one.
+// Frees the slot of a process that died. Returns 1 when it freed it, 0 when the owner lives or is
+// another one.
 int reap(Segment& segment, uint32_t slot, int32_t endpoint);
 // Whether a process with that pid and start time exists (zombies do not count).
 bool process_alive(int pid, uint64_t start_time);

@@ -1,10 +1,12 @@
-// A DC's segment: one memory-backed file per (node, DC), mapped by every process of the DC on that node.
+// A DC's segment: one memory-backed file per (node, DC), mapped by every process of the DC on that
+// node.
 //
-//   | header | process slots | grants | senders | notices | links | link queues | announcements | extents | arena |
+//   | header | process slots | grants | senders | notices | links | link queues | announcements |
+//   extents | arena |
 //
-// The file may be scribbled on by any member. The geometry is read once, checked against the file's size and kept in
-// private memory; every index read later is checked against it, so a bad segment makes calls fail and cannot make this
-// process touch memory outside the mapping.
+// The file may be scribbled on by any member. The geometry is read once, checked against the file's
+// size and kept in private memory; every index read later is checked against it, so a bad segment
+// makes calls fail and cannot make this process touch memory outside the mapping.
 #pragma once
 
 #include <atomic>
@@ -24,13 +26,17 @@ struct SegmentOptions {
   uint64_t arena_bytes = kArenaBytesDefault;
   const char* dc_name = "";
   const char* dvs_name = "";
+  uint32_t first_generation =
+      0;  // of every slot; random where a node may come back under the same name
   uint32_t mode = 0660;
 };
 
-// A set of slots that many processes add to and one process takes from: a bitmap with a summary above it.
+// A set of slots that many processes add to and one process takes from: a bitmap with a summary
+// above it.
 //
-// A member sets the slot's bit, then the bit of that word in the summary; the taker clears in the opposite order
-// and looks again, so no member is lost. The set holds no pointers: any content is a valid set.
+// A member sets the slot's bit, then the bit of that word in the summary; the taker clears in the
+// opposite order and looks again, so no member is lost. The set holds no pointers: any content is a
+// valid set.
 class SlotSet {
  public:
   SlotSet(uint64_t* words, uint32_t slots) : words_(words), slots_(slots) {}
@@ -38,19 +44,24 @@ class SlotSet {
   void add(uint32_t slot);
   void remove(uint32_t slot);
   bool empty() const;
-  // Calls visit(slot) for each member in rising order until it returns true; returns whether it did.
+  // Calls visit(slot) for each member in rising order until it returns true; returns whether it
+  // did.
   template <typename Visit>
   bool each(Visit visit) const;
 
  private:
-  uint32_t word_count() const { return slots_ / 64; }
+  uint32_t word_count() const {
+    return slots_ / 64;
+  }
   std::atomic_ref<uint64_t> summary(uint32_t index) const {
     return std::atomic_ref<uint64_t>(words_[index]);
   }
   std::atomic_ref<uint64_t> word(uint32_t index) const {
     return std::atomic_ref<uint64_t>(words_[summary_words() + index]);
   }
-  uint32_t summary_words() const { return (word_count() + 63) / 64; }
+  uint32_t summary_words() const {
+    return (word_count() + 63) / 64;
+  }
 
   uint64_t* words_;
   uint32_t slots_;
@@ -60,34 +71,69 @@ class Segment {
  public:
   // Creates the file, which must not exist, and fills in the tables. Returns 0 or -errno.
   static int create(const char* path, const SegmentOptions& options);
-  // Maps an existing segment. Returns 0, -errno, or -EDVSBADSEGMENT with `reason` naming what is wrong.
+  // Maps an existing segment. Returns 0, -errno, or -EDVSBADSEGMENT with `reason` naming what is
+  // wrong.
   static int open(const char* path, Segment** segment, std::string* reason);
   ~Segment();
   Segment(const Segment&) = delete;
   Segment& operator=(const Segment&) = delete;
 
-  uint32_t processes() const { return processes_; }
-  uint32_t nodes() const { return nodes_; }
-  uint32_t node_id() const { return node_id_; }
-  uint32_t dc_id() const { return dc_id_; }
-  uint64_t arena_bytes() const { return arena_bytes_; }
-  uint64_t bytes() const { return bytes_; }
-  const std::string& directory() const { return directory_; }  // where the wake FIFOs are
+  uint32_t processes() const {
+    return processes_;
+  }
+  uint32_t nodes() const {
+    return nodes_;
+  }
+  uint32_t node_id() const {
+    return node_id_;
+  }
+  uint32_t dc_id() const {
+    return dc_id_;
+  }
+  uint64_t arena_bytes() const {
+    return arena_bytes_;
+  }
+  uint64_t bytes() const {
+    return bytes_;
+  }
+  const std::string& directory() const {
+    return directory_;
+  }  // where the wake FIFOs are
 
-  SegmentHeader* header() const { return reinterpret_cast<SegmentHeader*>(base_); }
+  SegmentHeader* header() const {
+    return reinterpret_cast<SegmentHeader*>(base_);
+  }
   // Preconditions of the accessors: index < processes(), nodes(), kGrants or kExtents.
-  ProcessSlot* slot(uint32_t index) const { return slots_ + index; }
+  ProcessSlot* slot(uint32_t index) const {
+    return slots_ + index;
+  }
   GrantSlot* grant(uint32_t slot_index, uint32_t index) const {
     return grants_ + slot_index * kGrants + index;
   }
-  SlotSet senders(uint32_t index) const { return set(senders_, index); }
-  SlotSet notices(uint32_t index) const { return set(notices_, index); }
-  LinkSlot* link(uint32_t node) const { return links_ + node; }
-  SlotSet link_queue(uint32_t node) const { return set(link_queues_, node); }
-  SlotSet announcements(uint32_t node) const { return set(announcements_, node); }
-  Extent* extent(uint32_t index) const { return extents_ + index; }
-  uint8_t* arena() const { return arena_; }
-  uint8_t* base() const { return base_; }
+  SlotSet senders(uint32_t index) const {
+    return set(senders_, index);
+  }
+  SlotSet notices(uint32_t index) const {
+    return set(notices_, index);
+  }
+  LinkSlot* link(uint32_t node) const {
+    return links_ + node;
+  }
+  SlotSet link_queue(uint32_t node) const {
+    return set(link_queues_, node);
+  }
+  SlotSet announcements(uint32_t node) const {
+    return set(announcements_, node);
+  }
+  Extent* extent(uint32_t index) const {
+    return extents_ + index;
+  }
+  uint8_t* arena() const {
+    return arena_;
+  }
+  uint8_t* base() const {
+    return base_;
+  }
 
   bool running() const;
   // The slot of `endpoint` when it is in range, else -1; says nothing about who owns it.
@@ -130,8 +176,9 @@ bool SlotSet::each(Visit visit) const {
   return false;
 }
 
-// Endpoint = slot in the low 16 bits, generation in the 15 above, as in MINIX's endpoint.h: a slot's next owner has
-// another generation, so an endpoint kept too long reaches nobody. Generation 0 makes endpoint and slot equal.
+// Endpoint = slot in the low 16 bits, generation in the 15 above, as in MINIX's endpoint.h: a
+// slot's next owner has another generation, so an endpoint kept too long reaches nobody. Generation
+// 0 makes endpoint and slot equal.
 inline int32_t make_endpoint(uint32_t slot, uint32_t generation) {
   return static_cast<int32_t>((generation % (kGenerationMax + 1)) << 16 | slot);
 }

@@ -28,6 +28,8 @@ export const Limit = {
   COPY_CHUNK_BYTES: 1048576,
   /** most bytes of one vcopy */
   COPY_BYTES_MAX: 1073741824,
+  /** type of the message that a notification is received as */
+  NOTIFY_TYPE: 4096,
   /** generations run from 0 to this and wrap; 32767 marks special endpoints */
   GENERATION_MAX: 32766,
 } as const;
@@ -112,7 +114,7 @@ export const CommandKind = {
   NTFY_MSG: 2,
   /** a message from sendrec; the answer is REPLY_MSG, or SNDREC_ACK with an error */
   SNDREC_MSG: 3,
-  /** the reply to a sendrec; REPLY_ACK tells that it arrived */
+  /** the reply to a sendrec; REPLY_ACK follows only when nobody waited for it */
   REPLY_MSG: 4,
   /** data for a process of the receiving node; COPYIN_ACK follows */
   COPYIN_DATA: 5,
@@ -317,6 +319,7 @@ export const CommandLayout = {
   copyDestinationAt: 72,
   copyBytes: 80,
   name: 88,
-  reserved0: 104,
+  copyDestinationNode: 104,
+  reserved0: 108,
   message: 112,
 } as const;

@@ -89,7 +89,8 @@ function cppHeader(): string {
     ),
     '',
     ...Object.entries(ENDPOINTS).map(
-      ([name, [value, doc]]) => `inline constexpr int32_t ${constant(name)} = ${value};  // ${doc}`,
+      ([name, [value, doc]]) =>
+        `inline constexpr int32_t ${constant(`ENDPOINT_${name}`)} = ${value};  // ${doc}`,
     ),
     '',
     'enum Error : int {',

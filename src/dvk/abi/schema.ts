@@ -22,6 +22,7 @@ export const LIMITS = {
   ARENA_BYTES_DEFAULT: [268435456, 'arena of a DC; the file is sparse, so unused bytes cost nothing'],
   COPY_CHUNK_BYTES: [1048576, 'most bytes of one copy command between nodes; bounds a frame'],
   COPY_BYTES_MAX: [1073741824, 'most bytes of one vcopy'],
+  NOTIFY_TYPE: [0x1000, 'type of the message that a notification is received as'],
   GENERATION_MAX: [32766, 'generations run from 0 to this and wrap; 32767 marks special endpoints'],
 } as const;
 
@@ -73,7 +74,7 @@ export const COMMANDS = {
   SEND_MSG: [1, 'a message from send; SEND_ACK follows when it was received'],
   NTFY_MSG: [2, 'a notification; no answer'],
   SNDREC_MSG: [3, 'a message from sendrec; the answer is REPLY_MSG, or SNDREC_ACK with an error'],
-  REPLY_MSG: [4, 'the reply to a sendrec; REPLY_ACK tells that it arrived'],
+  REPLY_MSG: [4, 'the reply to a sendrec; REPLY_ACK follows only when nobody waited for it'],
   COPYIN_DATA: [5, 'data for a process of the receiving node; COPYIN_ACK follows'],
   COPYOUT_RQST: [6, 'asks for data of the receiving node; COPYOUT_DATA (6 with ACK) carries it'],
   COPYLCL_RQST: [7, 'asks for a copy between two processes of the receiving node; COPYLCL_ACK follows'],
@@ -217,7 +218,8 @@ const command: StructSchema = [
   ['copy_destination_at', 'u64', ''],
   ['copy_bytes', 'u64', ''],
   ['name', 'name', 'PROCBIND: name of the process'],
-  ['reserved0', 'u64', 'zero'],
+  ['copy_destination_node', 'u32', 'COPYRMT_RQST: node of the destination'],
+  ['reserved0', 'u32', 'zero'],
   ['message', 'message', ''],
 ];
 

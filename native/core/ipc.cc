@@ -1,0 +1,540 @@
+#include "ipc.h"
+
+#include <errno.h>
+
+#include <algorithm>
+
+#include "link.h"
+#include "rendezvous.h"
+#include "wait.h"
+
+namespace dvk {
+
+std::atomic<bool> interrupted{false};
+
+namespace {
+
+using Stage = Operation::Stage;
+using Kind = Operation::Kind;
+
+// A claimant that runs is done within nanoseconds; one that is not after this long is stopped.
+constexpr uint64_t kClaimNs = 2'000'000;
+
+uint32_t idle_word(const Process& process) {
+  return pack(State::kIdle, process.sequence, 0);
+}
+
+void count(uint64_t& counter) {
+  store(counter, load(counter) + 1);
+}
+
+int finish(Process& process, int result) {
+  process.operation.stage = Stage::kNone;
+  return result;
+}
+
+// Takes the message out of the inbox.
+int take_inbox(Process& process, uint32_t word) {
+  Message& message = process.operation.message;
+  copy_out(&message, inbox_of(process.slot, sequence_of(word)));
+  const uint32_t peer = peer_of(word);
+  const State state = state_of(word);
+  atomic(process.slot->rendezvous).store(idle_word(process), std::memory_order_release);
+  // The source was written by the sender's core; the slot in the word has the last say.
+  if (process.segment.slot_of(message.source) != static_cast<int>(peer)) {
+    message.source = peer < process.segment.processes() ? load(process.segment.slot(peer)->endpoint)
+                                                        : kEndpointNone;
+  }
+  process.last_peer = peer;
+  process.last_kind = state == State::kFullCall     ? MessageKind::kCall
+                      : state == State::kFullNotify ? MessageKind::kNotify
+                                                    : MessageKind::kSend;
+  count(process.slot->received);
+  return finish(process, 0);
+}
+
+Message notice(int32_t source) {
+  Message message{};
+  message.source = source;
+  message.type = static_cast<int32_t>(kNotifyType);
+  return message;
+}
+
+// Delivers a pending notification that the source filter lets through, lowest slot first.
+bool take_notice(Process& process) {
+  Segment& segment = process.segment;
+  SlotSet notices = segment.notices(process.index);
+  const int32_t wanted = process.operation.peer;
+  return notices.each([&](uint32_t slot) {
+    const int32_t source = load(segment.slot(slot)->endpoint);
+    if (wanted != kEndpointAny && source != wanted) return false;
+    notices.remove(slot);
+    if (source == kEndpointNone) return false;
+    process.operation.message = notice(source);
+    process.last_kind = MessageKind::kNotify;
+    process.last_peer = slot;
+    count(process.slot->received);
+    return true;
+  });
+}
+
+bool has_notice(Process& process) {
+  const int32_t wanted = process.operation.peer;
+  return process.segment.notices(process.index).each([&](uint32_t slot) {
+    return wanted == kEndpointAny || load(process.segment.slot(slot)->endpoint) == wanted;
+  });
+}
+
+// What is already there for a receive: 0 delivered, kPending nothing, or -EDVSWOKENUP.
+int take_waiting(Process& process) {
+  Operation& operation = process.operation;
+  const bool request = operation.kind == Kind::kRequest;
+  if (load(process.slot->wakeup) != 0 && atomic(process.slot->wakeup).exchange(0) != 0) {
+    return -EDVSWOKENUP;
+  }
+  if (!request && take_notice(process)) return 0;
+  Taken taken;
+  if (!take_queued(process.segment, process.index, operation.peer, request, &operation.message,
+                   &taken)) {
+    return kPending;
+  }
+  process.last_kind = taken.call ? MessageKind::kCall : MessageKind::kSend;
+  process.last_peer = taken.sender;
+  count(process.slot->received);
+  return 0;
+}
+
+uint32_t open_word(const Process& process) {
+  const Operation& operation = process.operation;
+  if (operation.kind == Kind::kRequest) return pack(State::kRequest, process.sequence, 0);
+  if (operation.peer == kEndpointAny) return pack(State::kAny, process.sequence, 0);
+  const int peer = process.segment.slot_of(operation.peer);
+  return pack(State::kFrom, process.sequence, static_cast<uint32_t>(peer));
+}
+
+bool has_candidate(Process& process) {
+  const Operation& operation = process.operation;
+  const bool request = operation.kind == Kind::kRequest;
+  return load(process.slot->wakeup) != 0 || (!request && has_notice(process)) ||
+         has_queued(process.segment, process.index, operation.peer, request);
+}
+
+int take_error(Process& process, uint32_t word) {
+  atomic(process.slot->rendezvous).store(idle_word(process), std::memory_order_release);
+  const int error = static_cast<int>(peer_of(word));
+  return finish(process, error == 0 ? -EINVAL : -error);
+}
+
+// Ends a call whose word cannot be: somebody scribbled on the segment.
+int take_nonsense(Process& process) {
+  atomic(process.slot->rendezvous).store(idle_word(process), std::memory_order_release);
+  return finish(process, -EDVSPROCSTS);
+}
+
+// Takes what is there, else opens, and looks once more: a sender that came in between saw a closed
+// word and queued.
+int scan(Process& process) {
+  Operation& operation = process.operation;
+  const auto rendezvous = atomic(process.slot->rendezvous);
+  store(process.slot->want_source, operation.peer);
+  for (;;) {
+    const int taken = take_waiting(process);
+    if (taken != kPending) return finish(process, taken);
+    const uint32_t open = open_word(process);
+    rendezvous.exchange(open);
+    operation.stage = Stage::kReceiving;
+    uint32_t slot;
+    const bool dead = operation.peer != kEndpointAny &&
+                      check_endpoint(process.segment, operation.peer, &slot) != 0;
+    const bool ended = !process.segment.running();
+    if (!dead && !ended && !has_candidate(process)) return kPending;
+    uint32_t word = open;
+    if (rendezvous.compare_exchange_strong(word, idle_word(process))) {
+      if (ended) return finish(process, -EDVSDCNOTRUN);
+      if (dead) return finish(process, -ESRCDIED);
+      continue;
+    }
+    switch (state_of(word)) {
+      case State::kFull:
+      case State::kFullCall:
+      case State::kFullNotify:
+        return take_inbox(process, word);
+      case State::kFilling:
+        return kPending;
+      case State::kError:
+        return take_error(process, word);
+      case State::kKick:
+        rendezvous.store(idle_word(process));
+        continue;
+      default:
+        return take_nonsense(process);
+    }
+  }
+}
+
+int step_receiving(Process& process) {
+  const uint32_t word = atomic(process.slot->rendezvous).load(std::memory_order_acquire);
+  switch (state_of(word)) {
+    case State::kFull:
+    case State::kFullCall:
+    case State::kFullNotify:
+      return take_inbox(process, word);
+    case State::kError:
+      return take_error(process, word);
+    case State::kKick:
+      // Nobody but the owner changes this state.
+      atomic(process.slot->rendezvous).store(idle_word(process));
+      return scan(process);
+    default:
+      return is_waiting(word) ? kPending : take_nonsense(process);
+  }
+}
+
+// The send half, and for a sendrec the wait for the reply.
+int step_sending(Process& process) {
+  const uint32_t word = atomic(process.slot->rendezvous).load(std::memory_order_acquire);
+  switch (state_of(word)) {
+    case State::kTaken:
+      atomic(process.slot->rendezvous).store(idle_word(process), std::memory_order_release);
+      count(process.slot->sent);
+      return finish(process, 0);
+    case State::kFull:
+    case State::kFullCall:
+    case State::kFullNotify:
+      count(process.slot->sent);
+      return take_inbox(process, word);
+    case State::kError:
+      return take_error(process, word);
+    default:
+      return is_waiting(word) ? kPending : take_nonsense(process);
+  }
+}
+
+int step_remote(Process& process) {
+  const uint32_t word = atomic(process.slot->rendezvous).load(std::memory_order_acquire);
+  if (state_of(word) == State::kTaken) {
+    const int result = load(process.slot->command_result);
+    atomic(process.slot->rendezvous).store(idle_word(process), std::memory_order_release);
+    return finish(process, result < 0 ? result : 0);
+  }
+  return step_sending(process);
+}
+
+// Checks of section 5.2 of the M3-IPC notes, in their order, as far as they do not depend on the
+// call.
+int check_call(Process& process, int32_t peer, uint32_t* slot) {
+  if (!process.segment.running()) return -EDVSDCNOTRUN;
+  if (load(process.slot->endpoint) != process.endpoint) return -EDVSNOTBOUND;
+  if (process.operation.stage != Stage::kNone) return -EBUSY;
+  if (peer == process.endpoint || peer == kEndpointSelf) return -EDVSBADDEST;
+  return check_endpoint(process.segment, peer, slot);
+}
+
+bool is_remote(const Segment& segment, uint32_t slot) {
+  return load(segment.slot(slot)->life) == static_cast<uint32_t>(ProcessLife::kRemote);
+}
+
+int start_remote_message(Process& process, uint32_t target, uint32_t kind) {
+  ProcessSlot* slot = process.slot;
+  copy_in(outbox_of(slot, process.sequence), process.operation.message);
+  store(slot->command_kind, kind);
+  store(slot->command_endpoint, process.operation.peer);
+  store(slot->destination_endpoint, kEndpointNone);
+  count(slot->sent_remote);
+  return start_remote(process, load(process.segment.slot(target)->node));
+}
+
+int start_message(Process& process, int32_t destination, const Message& message, bool call) {
+  uint32_t target;
+  const int error = check_call(process, destination, &target);
+  if (error != 0) return error;
+  publish_cpu(process);
+  Operation& operation = process.operation;
+  operation.kind = call ? Kind::kCall : Kind::kSend;
+  operation.peer = destination;
+  operation.message = message;
+  operation.message.source = process.endpoint;
+  store(process.slot->want_source, destination);
+  if (is_remote(process.segment, target)) {
+    return start_remote_message(process, target, call ? kCommandSndrecMsg : kCommandSendMsg);
+  }
+  switch (hand_over(process.segment, process.index, process.sequence, destination, call,
+                    operation.message)) {
+    case HandOver::kDead:
+      return finish(process, -EDSTDIED);
+    case HandOver::kDone:
+      if (!call) {
+        count(process.slot->sent);
+        return finish(process, 0);
+      }
+      [[fallthrough]];
+    case HandOver::kQueued:
+      operation.stage = Stage::kSending;
+      return kPending;
+  }
+  return -EINVAL;
+}
+
+int start_receiving(Process& process, Kind kind, int32_t source) {
+  if (!process.segment.running()) return -EDVSDCNOTRUN;
+  if (load(process.slot->endpoint) != process.endpoint) return -EDVSNOTBOUND;
+  if (process.operation.stage != Stage::kNone) return -EBUSY;
+  publish_cpu(process);
+  process.operation.kind = kind;
+  process.operation.peer = source;
+  return scan(process);
+}
+
+// Ends a wait that nobody has answered. Returns false when the word changed meanwhile.
+bool withdraw(Process& process, uint32_t word) {
+  if (!atomic(process.slot->rendezvous).compare_exchange_strong(word, idle_word(process))) {
+    return false;
+  }
+  Segment& segment = process.segment;
+  const uint32_t peer = peer_of(word);
+  if (state_of(word) == State::kSending || state_of(word) == State::kCalling) {
+    if (peer < segment.processes()) segment.senders(peer).remove(process.index);
+  } else if (state_of(word) == State::kRemote) {
+    withdraw_command(segment, process.index, peer);
+  }
+  return true;
+}
+
+// A claimant is in the middle. It gets a moment, then it is taken for stopped, and both message
+// buffers change.
+void outwait_claimant(Process& process, uint32_t word) {
+  if (spin_while(process.slot, word, kClaimNs)) return;
+  const uint32_t next = pack(State::kIdle, process.sequence + 1, 0);
+  if (atomic(process.slot->rendezvous).compare_exchange_strong(word, next)) {
+    process.sequence = (process.sequence + 1) & kSequenceMask;
+  }
+}
+
+// A waiter without news looks after its peer, should the death notice be lost.
+void look_after_peer(Process& process) {
+  Segment& segment = process.segment;
+  const uint32_t word = atomic(process.slot->rendezvous).load();
+  const State state = state_of(word);
+  if (!is_waiting(word) || state == State::kAny || state == State::kRequest ||
+      state == State::kRemote) {
+    return;
+  }
+  const uint32_t peer = peer_of(word);
+  if (peer >= segment.processes()) return;
+  ProcessSlot* slot = segment.slot(peer);
+  if (load(slot->life) != static_cast<uint32_t>(ProcessLife::kLocal)) return;
+  const int32_t endpoint = load(slot->endpoint);
+  if (!process_alive(load(slot->pid), load(slot->start_time))) reap(segment, peer, endpoint);
+}
+
+void sleep_on(Process& process, int64_t remaining_ns) {
+  ProcessSlot* slot = process.slot;
+  const uint32_t word = atomic(slot->rendezvous).load();
+  if (!is_waiting(word)) return;
+  const bool open = state_of(word) == State::kAny || state_of(word) == State::kRequest;
+  const int64_t net = (open ? 10 : 1) * kNetMs * 1'000'000;
+  const int64_t limit = remaining_ns < 0 ? net : std::min(net, remaining_ns);
+  count(slot->waits);
+  atomic(slot->sleeping).store(kOnFutex);
+  futex_wait(&slot->rendezvous, word, limit);
+  atomic(slot->sleeping).store(kAwake);
+}
+
+}  // namespace
+
+int start_send(Process& process, int32_t destination, const Message& message) {
+  return start_message(process, destination, message, false);
+}
+
+int start_sendrec(Process& process, int32_t destination, const Message& message) {
+  return start_message(process, destination, message, true);
+}
+
+int start_receive(Process& process, int32_t source) {
+  if (source != kEndpointAny) {
+    uint32_t slot;
+    const int error = check_call(process, source, &slot);
+    if (error != 0) return error == -EDVSBADDEST ? -EDVSENDPOINT : error;
+  }
+  return start_receiving(process, Kind::kReceive, source);
+}
+
+int start_rcvrqst(Process& process) {
+  if (process.level == ProcessLevel::kUser) return -ETRAPDENIED;
+  return start_receiving(process, Kind::kRequest, kEndpointAny);
+}
+
+int step(Process& process) {
+  switch (process.operation.stage) {
+    case Stage::kSending:
+      return step_sending(process);
+    case Stage::kReceiving:
+      return step_receiving(process);
+    case Stage::kRemote:
+      return step_remote(process);
+    default:
+      return -EDVSPROCSTS;
+  }
+}
+
+int cancel(Process& process, int error) {
+  if (process.operation.stage == Stage::kNone) return error;
+  for (;;) {
+    const uint32_t word = atomic(process.slot->rendezvous).load();
+    switch (state_of(word)) {
+      case State::kIdle:
+        return finish(process, error);
+      case State::kFilling:
+      case State::kTaking:
+        outwait_claimant(process, word);
+        break;
+      case State::kFull:
+      case State::kFullCall:
+      case State::kFullNotify:
+      case State::kTaken:
+      case State::kError:
+        return step(process);
+      default:
+        if (withdraw(process, word)) return finish(process, error);
+    }
+  }
+}
+
+int wait_for(Process& process, int64_t timeout_ms) {
+  const int64_t deadline = timeout_ms < 0 ? 0 : now_ns() + timeout_ms * 1'000'000;
+  int64_t looked = 0;
+  for (;;) {
+    const int result = step(process);
+    if (result != kPending) return result;
+    if (timeout_ms == 0) return cancel(process, -EAGAIN);
+    if (interrupted.load(std::memory_order_relaxed)) return cancel(process, -EINTR);
+    if (spin_for(process, kSpinNs)) continue;
+    const int64_t now = now_ns();
+    if (timeout_ms > 0 && now >= deadline) return cancel(process, -ETIMEDOUT);
+    sleep_on(process, timeout_ms < 0 ? -1 : deadline - now);
+    publish_cpu(process);
+    if (looked != 0 && now_ns() - looked > kNetMs * 1'000'000) {
+      look_after_peer(process);
+      looked = now_ns();
+    } else if (looked == 0) {
+      looked = now;
+    }
+  }
+}
+
+int send(Process& process, int32_t destination, const Message& message, int64_t timeout_ms) {
+  const int result = start_send(process, destination, message);
+  return result == kPending ? wait_for(process, timeout_ms) : result;
+}
+
+int receive(Process& process, int32_t source, Message* message, int64_t timeout_ms) {
+  int result = start_receive(process, source);
+  if (result == kPending) result = wait_for(process, timeout_ms);
+  if (result == 0) *message = process.operation.message;
+  return result;
+}
+
+int sendrec(Process& process, int32_t destination, Message* message, int64_t timeout_ms) {
+  int result = start_sendrec(process, destination, *message);
+  if (result == kPending) result = wait_for(process, timeout_ms);
+  if (result == 0) *message = process.operation.message;
+  return result;
+}
+
+int rcvrqst(Process& process, Message* message, int64_t timeout_ms) {
+  int result = start_rcvrqst(process);
+  if (result == kPending) result = wait_for(process, timeout_ms);
+  if (result == 0) *message = process.operation.message;
+  return result;
+}
+
+int reply(Process& process, int32_t destination, const Message& message) {
+  if (process.level == ProcessLevel::kUser) return -ETRAPDENIED;
+  uint32_t target;
+  const int error = check_call(process, destination, &target);
+  if (error != 0) return error;
+  Message out = message;
+  out.source = process.endpoint;
+  ProcessSlot* slot = process.segment.slot(target);
+  uint32_t word = atomic(slot->rendezvous).load(std::memory_order_acquire);
+  if (state_of(word) != State::kReply || peer_of(word) != process.index) return -EDVSPROCSTS;
+  if (is_remote(process.segment, target)) return reply_remote(process, target, word, out);
+  uint32_t claim = with_state(word, State::kFilling, process.index);
+  if (!atomic(slot->rendezvous).compare_exchange_strong(word, claim)) return -EDVSPROCSTS;
+  copy_in(inbox_of(slot, sequence_of(word)), out);
+  const uint32_t full = with_state(word, State::kFull, process.index);
+  if (!atomic(slot->rendezvous).compare_exchange_strong(claim, full)) return -EDVSPROCSTS;
+  wake(process.segment, slot);
+  count(process.slot->sent);
+  return 0;
+}
+
+int reply_receive(Process& process, int32_t destination, Message* message, int64_t timeout_ms) {
+  const int replied = reply(process, destination, *message);
+  if (replied == -ETRAPDENIED || replied == -EDVSDCNOTRUN || replied == -EDVSNOTBOUND) {
+    return replied;
+  }
+  return rcvrqst(process, message, timeout_ms);
+}
+
+int notify(Process& process, int32_t destination) {
+  Segment& segment = process.segment;
+  if (!segment.running()) return -EDVSDCNOTRUN;
+  if (destination == process.endpoint || destination == kEndpointSelf) return -EDVSBADDEST;
+  uint32_t target;
+  const int error = check_endpoint(segment, destination, &target);
+  if (error != 0) return error;
+  count(process.slot->notified);
+  if (is_remote(segment, target)) return notify_remote(segment, process.index, target);
+  deliver_notice(segment, process.index, process.endpoint, target);
+  return 0;
+}
+
+void deliver_notice(Segment& segment, uint32_t source, int32_t endpoint, uint32_t target) {
+  ProcessSlot* slot = segment.slot(target);
+  const auto rendezvous = atomic(slot->rendezvous);
+  uint32_t word = rendezvous.load();
+  if (accepts_notice(word, source)) {
+    uint32_t claim = with_state(word, State::kFilling, source);
+    if (rendezvous.compare_exchange_strong(word, claim)) {
+      copy_in(inbox_of(slot, sequence_of(word)), notice(endpoint));
+      if (rendezvous.compare_exchange_strong(claim, with_state(word, State::kFullNotify, source))) {
+        wake(segment, slot);
+        return;
+      }
+    }
+  }
+  segment.notices(target).add(source);
+  word = rendezvous.load();
+  if (accepts_notice(word, source) &&
+      rendezvous.compare_exchange_strong(word, pack(State::kKick, sequence_of(word), 0))) {
+    wake(segment, slot);
+  }
+}
+
+int wakeup(Segment& segment, int32_t target) {
+  uint32_t index;
+  const int error = check_endpoint(segment, target, &index);
+  if (error != 0) return error;
+  if (is_remote(segment, index)) return -EDVSRMTPROC;
+  ProcessSlot* slot = segment.slot(index);
+  atomic(slot->wakeup).store(1);
+  uint32_t word = atomic(slot->rendezvous).load();
+  const State state = state_of(word);
+  if (state == State::kAny || state == State::kFrom || state == State::kRequest) {
+    const uint32_t kick = pack(State::kKick, sequence_of(word), 0);
+    if (atomic(slot->rendezvous).compare_exchange_strong(word, kick)) wake(segment, slot);
+  }
+  return 0;
+}
+
+bool arm(Process& process) {
+  atomic(process.slot->sleeping).store(kOnFifo);
+  return !is_waiting(atomic(process.slot->rendezvous).load());
+}
+
+void disarm(Process& process) {
+  atomic(process.slot->sleeping).store(kAwake);
+}
+
+}  // namespace dvk

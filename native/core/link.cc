@@ -1,0 +1,474 @@
+// What waits for a proxy: commands of calls, acks at descriptors, announcements. The other
+// direction is in deliver.cc.
+
+#include "link.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "lock.h"
+#include "rendezvous.h"
+#include "wait.h"
+
+namespace dvk {
+namespace {
+
+bool link_is(LinkSlot* link, LinkState state) {
+  return atomic(link->state).load() == static_cast<uint32_t>(state);
+}
+
+bool life_is(ProcessSlot* slot, ProcessLife life) {
+  return atomic(slot->life).load(std::memory_order_acquire) == static_cast<uint32_t>(life);
+}
+
+// 0 when commands for `node` can be queued.
+int check_link(Segment& segment, uint32_t node) {
+  if (node >= segment.nodes()) return -EDVSBADNODEID;
+  LinkSlot* link = segment.link(node);
+  if (link_is(link, LinkState::kAbsent)) return -EDVSNODCNODE;
+  if (load(link->proxy_pid) == 0) return -EDVSNOPROXY;
+  return link_is(link, LinkState::kUp) ? 0 : -ENOTCONN;
+}
+
+void wake_proxy(Segment& segment, LinkSlot* link) {
+  if (atomic(link->sleeping).load() == kOnFifo) {
+    wake_fifo(segment.directory(), load(link->wake_id));
+  }
+}
+
+void add(uint64_t& counter, uint64_t amount) {
+  atomic(counter).fetch_add(amount, std::memory_order_relaxed);
+}
+
+uint32_t node_of(Segment& segment, int32_t endpoint) {
+  const int slot = segment.slot_of(endpoint);
+  return slot < 0 ? ~0u : load(segment.slot(static_cast<uint32_t>(slot))->node);
+}
+
+void clear(SlotSet set) {
+  set.each([&](uint32_t slot) {
+    set.remove(slot);
+    return false;
+  });
+}
+
+}  // namespace
+
+int add_node(Segment& segment, uint32_t node, const char* name) {
+  if (node >= segment.nodes() || node == segment.node_id()) return -EDVSBADNODEID;
+  LinkSlot* link = segment.link(node);
+  if (!link_is(link, LinkState::kAbsent)) return -EEXIST;
+  char text[kNameBytes] = {};
+  memcpy(text, name, std::min(strlen(name), sizeof text - 1));
+  memcpy(link->name, text, sizeof text);
+  atomic(link->state).store(static_cast<uint32_t>(LinkState::kDown));
+  return 0;
+}
+
+int remove_node(Segment& segment, uint32_t node) {
+  if (node >= segment.nodes() || node == segment.node_id()) return -EDVSBADNODEID;
+  if (link_is(segment.link(node), LinkState::kAbsent)) return -EDVSNODCNODE;
+  link_down(segment, node);
+  release_descriptors(segment, node);
+  atomic(segment.link(node)->state).store(static_cast<uint32_t>(LinkState::kAbsent));
+  return 0;
+}
+
+int attach_proxy(Segment& segment, uint32_t node, uint64_t wake_id) {
+  if (node >= segment.nodes() || node == segment.node_id()) return -EDVSBADNODEID;
+  LinkSlot* link = segment.link(node);
+  if (link_is(link, LinkState::kAbsent)) return -EDVSNODCNODE;
+  store(link->wake_id, wake_id);
+  store(link->proxy_start_time, process_start_time(getpid()));
+  store(link->proxy_pid, getpid());
+  return 0;
+}
+
+void release_descriptors(Segment& segment, uint32_t node) {
+  const TableLock lock(segment);
+  if (lock.error() != 0) return;
+  for (uint32_t i = 0; i < segment.processes(); i++) {
+    ProcessSlot* slot = segment.slot(i);
+    if (life_is(slot, ProcessLife::kRemote) && load(slot->node) == node) release_slot(segment, i);
+  }
+}
+
+int link_up(Segment& segment, uint32_t node, uint32_t session) {
+  if (node >= segment.nodes() || node == segment.node_id()) return -EDVSBADNODEID;
+  LinkSlot* link = segment.link(node);
+  if (link_is(link, LinkState::kAbsent)) return -EDVSNODCNODE;
+  // What was known of the node's processes belongs to the old session; it announces the living ones
+  // anew.
+  release_descriptors(segment, node);
+  clear(segment.link_queue(node));
+  SlotSet announcements = segment.announcements(node);
+  clear(announcements);
+  store(link->session, session);
+  atomic(link->state).store(static_cast<uint32_t>(LinkState::kUp));
+  for (uint32_t i = 0; i < kSystemProcesses; i++) {
+    if (life_is(segment.slot(i), ProcessLife::kLocal)) announcements.add(i);
+  }
+  wake_proxy(segment, link);
+  return 0;
+}
+
+namespace {
+
+// Ends what the process in `index` awaits of `node`.
+void disconnect(Segment& segment, uint32_t index, uint32_t node) {
+  ProcessSlot* slot = segment.slot(index);
+  for (;;) {
+    const uint32_t word = atomic(slot->rendezvous).load();
+    const uint32_t peer = peer_of(word);
+    const bool waits_for_node = node_of(segment, load(slot->want_source)) == node;
+    bool lost = false;
+    switch (state_of(word)) {
+      case State::kRemote:
+        lost = peer == node || waits_for_node ||
+               node_of(segment, load(slot->destination_endpoint)) == node;
+        break;
+      case State::kFilling:
+        lost = peer == kProxyPeer && waits_for_node;
+        break;
+      case State::kFrom:
+        lost = waits_for_node;
+        break;
+      default:
+        break;
+    }
+    if (!lost || fail(segment, index, word, ENOTCONN)) return;
+  }
+}
+
+// A descriptor of the lost node forgets what its process had under way.
+void idle_descriptor(Segment& segment, uint32_t index) {
+  ProcessSlot* slot = segment.slot(index);
+  uint32_t word = atomic(slot->rendezvous).load();
+  while (state_of(word) == State::kSending || state_of(word) == State::kCalling ||
+         state_of(word) == State::kReply) {
+    const uint32_t idle = pack(State::kIdle, sequence_of(word), 0);
+    if (atomic(slot->rendezvous).compare_exchange_strong(word, idle)) break;
+  }
+  store(slot->command_state, static_cast<uint32_t>(CommandState::kNone));
+}
+
+}  // namespace
+
+int link_down(Segment& segment, uint32_t node) {
+  if (node >= segment.nodes() || node == segment.node_id()) return -EDVSBADNODEID;
+  LinkSlot* link = segment.link(node);
+  if (link_is(link, LinkState::kAbsent)) return -EDVSNODCNODE;
+  atomic(link->state).store(static_cast<uint32_t>(LinkState::kDown));
+  // Copies that were to pass through this node end with an error at who asked for them.
+  segment.link_queue(node).each([&](uint32_t index) {
+    ProcessSlot* slot = segment.slot(index);
+    if (life_is(slot, ProcessLife::kRemote) && load(slot->command_kind) == kCommandCopyinRqst &&
+        load(slot->node) != node) {
+      acknowledge(segment, index, kCommandCopyrmtRqst, load(slot->destination_endpoint), -ENOTCONN);
+    }
+    return false;
+  });
+  clear(segment.link_queue(node));
+  for (uint32_t i = 0; i < segment.processes(); i++) {
+    ProcessSlot* slot = segment.slot(i);
+    if (life_is(slot, ProcessLife::kLocal)) {
+      disconnect(segment, i, node);
+    } else if (life_is(slot, ProcessLife::kRemote) && load(slot->node) == node) {
+      idle_descriptor(segment, i);
+    }
+  }
+  return 0;
+}
+
+void queue_command(Segment& segment, uint32_t index, uint32_t node) {
+  if (node >= segment.nodes()) return;
+  ProcessSlot* slot = segment.slot(index);
+  store(slot->ticket, segment.next_ticket());
+  atomic(slot->command_state).store(static_cast<uint32_t>(CommandState::kQueued));
+  segment.link_queue(node).add(index);
+  wake_proxy(segment, segment.link(node));
+}
+
+void announce(Segment& segment, uint32_t index) {
+  ProcessSlot* slot = segment.slot(index);
+  const bool local = life_is(slot, ProcessLife::kLocal);
+  // A client makes itself known by its first call; its end is told to all.
+  if (local && load(slot->level) == static_cast<uint32_t>(ProcessLevel::kUser)) return;
+  for (uint32_t node = 0; node < segment.nodes(); node++) {
+    LinkSlot* link = segment.link(node);
+    if (!link_is(link, LinkState::kUp)) continue;
+    segment.announcements(node).add(index);
+    wake_proxy(segment, link);
+  }
+}
+
+int start_remote(Process& process, uint32_t node) {
+  const int error = check_link(process.segment, node);
+  if (error != 0) return error;
+  ProcessSlot* slot = process.slot;
+  const uint32_t call_id = load(slot->call_id) + 1;
+  store(slot->call_id, call_id);
+  store(slot->command_call_id, call_id);
+  const uint32_t word = pack(State::kRemote, process.sequence, node);
+  atomic(slot->rendezvous).store(word);
+  process.operation.stage = Operation::Stage::kRemote;
+  queue_command(process.segment, process.index, node);
+  // A link that went down before the word was set has not seen this call.
+  if (!link_is(process.segment.link(node), LinkState::kUp)) {
+    return cancel(process, -ENOTCONN);
+  }
+  return kPending;
+}
+
+void withdraw_command(Segment& segment, uint32_t index, uint32_t node) {
+  ProcessSlot* slot = segment.slot(index);
+  store(slot->call_id, load(slot->call_id) + 1);
+  atomic(slot->command_state).store(static_cast<uint32_t>(CommandState::kNone));
+  if (node < segment.nodes()) segment.link_queue(node).remove(index);
+}
+
+int reply_remote(Process& process, uint32_t target, uint32_t word, const Message& message) {
+  Segment& segment = process.segment;
+  ProcessSlot* slot = segment.slot(target);
+  const uint32_t node = load(slot->node);
+  uint32_t claim = with_state(word, State::kFilling, process.index);
+  if (!atomic(slot->rendezvous).compare_exchange_strong(word, claim)) return -EDVSPROCSTS;
+  const int error = check_link(segment, node);
+  if (error == 0) {
+    copy_in(inbox_of(slot, sequence_of(word)), message);
+    store(slot->command_kind, static_cast<uint32_t>(kCommandReplyMsg));
+    store(slot->command_endpoint, process.endpoint);
+    store(slot->command_result, 0);
+    store(slot->command_call_id, load(slot->call_id));
+  }
+  const uint32_t idle = pack(State::kIdle, sequence_of(word), 0);
+  if (!atomic(slot->rendezvous).compare_exchange_strong(claim, idle)) return -EDVSPROCSTS;
+  if (error != 0) return error;
+  queue_command(segment, target, node);
+  store(process.slot->sent_remote, load(process.slot->sent_remote) + 1);
+  return 0;
+}
+
+int notify_remote(Segment& segment, uint32_t source, uint32_t target) {
+  const uint32_t node = load(segment.slot(target)->node);
+  const int error = check_link(segment, node);
+  if (error != 0) return error;
+  segment.notices(target).add(source);
+  segment.announcements(node).add(target);
+  wake_proxy(segment, segment.link(node));
+  return 0;
+}
+
+void acknowledge(Segment& segment, uint32_t descriptor, uint32_t kind, int32_t party, int result) {
+  ProcessSlot* slot = segment.slot(descriptor);
+  store(slot->command_kind, kind | kCommandAck);
+  store(slot->command_endpoint, party);
+  store(slot->command_result, result);
+  store(slot->command_call_id, load(slot->call_id));
+  queue_command(segment, descriptor, load(slot->node));
+}
+
+namespace {
+
+void address_command(Segment& segment, uint32_t node, Command* command) {
+  memset(command, 0, sizeof *command);
+  command->dc_id = segment.dc_id();
+  command->source_node = segment.node_id();
+  command->destination_node = node;
+}
+
+// The first notification for a process of the other node. Returns false when there is none.
+bool take_remote_notice(Segment& segment, uint32_t node, uint32_t target, Command* command) {
+  SlotSet notices = segment.notices(target);
+  const bool found = notices.each([&](uint32_t source) {
+    notices.remove(source);
+    const int32_t endpoint = load(segment.slot(source)->endpoint);
+    if (endpoint == kEndpointNone) return false;
+    address_command(segment, node, command);
+    command->kind = kCommandNtfyMsg;
+    command->source = endpoint;
+    command->destination = load(segment.slot(target)->endpoint);
+    return true;
+  });
+  if (!notices.empty()) segment.announcements(node).add(target);
+  return found;
+}
+
+bool take_announcement(Segment& segment, uint32_t node, Command* command) {
+  SlotSet announcements = segment.announcements(node);
+  return announcements.each([&](uint32_t index) {
+    announcements.remove(index);
+    ProcessSlot* slot = segment.slot(index);
+    if (life_is(slot, ProcessLife::kRemote)) {
+      return load(slot->node) == node && take_remote_notice(segment, node, index, command);
+    }
+    address_command(segment, node, command);
+    const uint32_t level = load(slot->level);
+    if (life_is(slot, ProcessLife::kLocal) && level != static_cast<uint32_t>(ProcessLevel::kUser)) {
+      command->kind = kCommandProcbind;
+      command->source = load(slot->endpoint);
+      command->level = level;
+      memcpy(command->name, slot->name, sizeof command->name);
+      command->name[kNameBytes - 1] = 0;
+      return true;
+    }
+    // The slot's last owner is gone, whoever has it now.
+    const uint32_t before = load(slot->generation) + static_cast<uint32_t>(kGenerationMax);
+    command->kind = kCommandProcunbind;
+    command->source = make_endpoint(index, before);
+    return true;
+  });
+}
+
+int oldest_command(Segment& segment, uint32_t node) {
+  SlotSet queue = segment.link_queue(node);
+  int found = -1;
+  uint64_t lowest = 0;
+  queue.each([&](uint32_t index) {
+    const uint64_t ticket = load(segment.slot(index)->ticket);
+    if (found < 0 || ticket < lowest) {
+      lowest = ticket;
+      found = static_cast<int>(index);
+    }
+    return false;
+  });
+  return found;
+}
+
+// Reads the data of a copy into `payload`. Returns bytes or a negative error.
+int64_t read_payload(Segment& segment, int32_t requester, const Command& command,
+                     uint8_t* payload) {
+  if (command.copy_bytes > kCopyChunkBytes) return -ERANGE;
+  const CopyParty source{command.copy_source, command.copy_source_grant, command.copy_source_at};
+  Region region;
+  const int error = resolve(segment, requester, source, command.copy_bytes, 1, &region);
+  return error != 0 ? error : copy_from(region, payload, command.copy_bytes);
+}
+
+void copy_fields(ProcessSlot* slot, Command* command) {
+  command->copy_source = load(slot->source_endpoint);
+  command->copy_source_grant = load(slot->source_grant);
+  command->copy_source_at = load(slot->source_at);
+  command->copy_destination = load(slot->destination_endpoint);
+  command->copy_destination_grant = load(slot->destination_grant);
+  command->copy_destination_at = load(slot->destination_at);
+  command->copy_bytes = load(slot->copy_bytes);
+}
+
+// A command of a process of this node. Returns false when it ended with an error here.
+bool fill_from_local(Segment& segment, uint32_t index, Command* command, uint8_t* payload) {
+  ProcessSlot* slot = segment.slot(index);
+  command->source = load(slot->endpoint);
+  command->destination = load(slot->command_endpoint);
+  switch (command->kind) {
+    case kCommandSendMsg:
+    case kCommandSndrecMsg: {
+      const uint32_t word = atomic(slot->rendezvous).load();
+      copy_out(&command->message, outbox_of(slot, sequence_of(word)));
+      command->message.source = command->source;
+      return true;
+    }
+    case kCommandCopyinData:
+    case kCommandCopyoutRqst:
+    case kCommandCopylclRqst:
+    case kCommandCopyrmtRqst:
+      copy_fields(slot, command);
+      command->requester = command->source;
+      command->requester_node = segment.node_id();
+      command->copy_destination_node = node_of(segment, command->copy_destination);
+      if (command->kind == kCommandCopyinData) {
+        const int64_t bytes = read_payload(segment, command->source, *command, payload);
+        if (bytes < 0) {
+          finish_remote(segment, index, command->call_id, static_cast<int>(bytes));
+          return false;
+        }
+        command->payload_bytes = static_cast<uint32_t>(bytes);
+      }
+      return true;
+    default:
+      finish_remote(segment, index, command->call_id, -EDVSBADFRAME);
+      return false;
+  }
+}
+
+// An answer, or the second leg of a copy, that a descriptor holds. Returns false when it became
+// something else.
+bool fill_from_descriptor(Segment& segment, uint32_t index, Command* command, uint8_t* payload) {
+  ProcessSlot* slot = segment.slot(index);
+  command->source = load(slot->command_endpoint);
+  command->destination = load(slot->endpoint);
+  command->result = load(slot->command_result);
+  if (command->kind == kCommandReplyMsg) {
+    const uint32_t word = atomic(slot->rendezvous).load();
+    copy_out(&command->message, inbox_of(slot, sequence_of(word)));
+    command->message.source = command->source;
+  } else if (command->kind == (kCommandCopyoutRqst | kCommandAck)) {
+    copy_fields(slot, command);
+    const int64_t bytes = command->result < 0
+                              ? command->result
+                              : read_payload(segment, command->destination, *command, payload);
+    command->result = static_cast<int32_t>(bytes);
+    command->payload_bytes = bytes < 0 ? 0 : static_cast<uint32_t>(bytes);
+  } else if (command->kind == kCommandCopyinRqst) {
+    copy_fields(slot, command);
+    command->requester = load(slot->endpoint);
+    command->requester_node = load(slot->node);
+    command->destination = command->copy_destination;
+    const int64_t bytes = read_payload(segment, command->requester, *command, payload);
+    if (bytes < 0) {
+      acknowledge(segment, index, kCommandCopyrmtRqst, command->copy_destination,
+                  static_cast<int>(bytes));
+      return false;
+    }
+    command->payload_bytes = static_cast<uint32_t>(bytes);
+  }
+  return true;
+}
+
+}  // namespace
+
+int get2rmt(Segment& segment, uint32_t node, Command* command, uint8_t* payload) {
+  if (node >= segment.nodes()) return -EDVSBADNODEID;
+  LinkSlot* link = segment.link(node);
+  if (load(link->sleeping) != kAwake) atomic(link->sleeping).store(kAwake);
+  if (!link_is(link, LinkState::kUp)) return 0;
+  if (take_announcement(segment, node, command)) {
+    add(link->sent, 1);
+    return 1;
+  }
+  for (;;) {
+    const int found = oldest_command(segment, node);
+    if (found < 0) return 0;
+    const uint32_t index = static_cast<uint32_t>(found);
+    ProcessSlot* slot = segment.slot(index);
+    segment.link_queue(node).remove(index);
+    uint32_t queued = static_cast<uint32_t>(CommandState::kQueued);
+    if (!atomic(slot->command_state)
+             .compare_exchange_strong(queued, static_cast<uint32_t>(CommandState::kTaken))) {
+      continue;
+    }
+    address_command(segment, node, command);
+    command->kind = load(slot->command_kind);
+    command->call_id = load(slot->command_call_id);
+    const bool filled = life_is(slot, ProcessLife::kRemote)
+                            ? fill_from_descriptor(segment, index, command, payload)
+                            : fill_from_local(segment, index, command, payload);
+    // A caller that withdrew while its fields were read has changed this number.
+    if (!filled || load(slot->command_call_id) != command->call_id) continue;
+    if (life_is(slot, ProcessLife::kLocal) && load(slot->call_id) != command->call_id) continue;
+    add(link->sent, 1);
+    add(link->sent_bytes, command->payload_bytes);
+    return 1;
+  }
+}
+
+bool arm_proxy(Segment& segment, uint32_t node) {
+  if (node >= segment.nodes()) return false;
+  atomic(segment.link(node)->sleeping).store(kOnFifo);
+  return !segment.link_queue(node).empty() || !segment.announcements(node).empty();
+}
+
+}  // namespace dvk

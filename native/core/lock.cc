@@ -1,0 +1,59 @@
+#include "lock.h"
+
+#include <errno.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "process.h"
+#include "wait.h"
+
+namespace dvk {
+namespace {
+
+uint64_t self_word() {
+  // A fork has another pid, so the cached word is checked against it.
+  static std::atomic<uint64_t> cached{0};
+  const uint32_t pid = static_cast<uint32_t>(getpid());
+  uint64_t word = cached.load(std::memory_order_relaxed);
+  if (static_cast<uint32_t>(word) != pid) {
+    word = process_start_time(static_cast<int>(pid)) << 32 | pid;
+    cached.store(word, std::memory_order_relaxed);
+  }
+  return word;
+}
+
+bool owner_alive(uint64_t word) {
+  const int pid = static_cast<int>(word & 0xffffffff);
+  const uint64_t start = process_start_time(pid);
+  return pid > 0 && start != 0 && static_cast<uint32_t>(start) == word >> 32;
+}
+
+}  // namespace
+
+TableLock::TableLock(Segment& segment) : segment_(segment), self_(self_word()) {
+  const auto word = atomic(segment.header()->table_lock);
+  const int64_t deadline = now_ns() + kLockTimeoutMs * 1'000'000;
+  for (int tries = 0;; tries++) {
+    uint64_t seen = 0;
+    if (word.compare_exchange_strong(seen, self_, std::memory_order_acquire)) return;
+    // A dead owner is found out at once, a live one holds the lock for microseconds.
+    if (tries > 20 && !owner_alive(seen) &&
+        word.compare_exchange_strong(seen, self_, std::memory_order_acquire)) {
+      return;
+    }
+    if (now_ns() > deadline) {
+      error_ = -ETIMEDOUT;
+      return;
+    }
+    const timespec pause{0, tries < 20 ? 20'000 : 1'000'000};
+    nanosleep(&pause, nullptr);
+  }
+}
+
+TableLock::~TableLock() {
+  if (error_ != 0) return;
+  uint64_t seen = self_;
+  atomic(segment_.header()->table_lock).compare_exchange_strong(seen, 0, std::memory_order_release);
+}
+
+}  // namespace dvk

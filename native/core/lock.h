@@ -1,0 +1,33 @@
+// The table lock of a segment: guards bind, unbind, repair and the arena's extent table.
+//
+// A word of the segment names the owner by pid and start time. It is not a pthread robust mutex,
+// since glibc follows pointers inside such a mutex, and a scribbling member could lead it anywhere.
+// A dead owner loses the lock to the next taker; a stopped one keeps it, and takers give up after
+// kLockTimeoutMs. Every change under the lock can be repeated from its start, so a half-done one
+// needs no rollback. It is the only lock; no call of IPC takes it.
+#pragma once
+
+#include "segment.h"
+
+namespace dvk {
+
+inline constexpr int64_t kLockTimeoutMs = 5000;
+
+class TableLock {
+ public:
+  explicit TableLock(Segment& segment);
+  ~TableLock();
+  TableLock(const TableLock&) = delete;
+  TableLock& operator=(const TableLock&) = delete;
+  // 0, or -ETIMEDOUT when the owner lives and would not let go.
+  int error() const {
+    return error_;
+  }
+
+ private:
+  Segment& segment_;
+  uint64_t self_ = 0;
+  int error_ = 0;
+};
+
+}  // namespace dvk

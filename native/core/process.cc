@@ -1,0 +1,285 @@
+#include "process.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "link.h"
+#include "lock.h"
+#include "rendezvous.h"
+#include "wait.h"
+
+namespace dvk {
+namespace {
+
+uint32_t life_of(const Segment& segment, uint32_t index) {
+  return atomic(segment.slot(index)->life).load(std::memory_order_acquire);
+}
+
+bool is(uint32_t life, ProcessLife wanted) {
+  return life == static_cast<uint32_t>(wanted);
+}
+
+void set_life(ProcessSlot* slot, ProcessLife life) {
+  atomic(slot->life).store(static_cast<uint32_t>(life));
+}
+
+// Names are written as two words, so that a reader of the table never sees a torn one with a
+// missing end.
+void set_name(char (&target)[kNameBytes], const char* name) {
+  char text[kNameBytes] = {};
+  memcpy(text, name, std::min(strlen(name), sizeof text - 1));
+  uint64_t words[2];
+  memcpy(words, text, sizeof words);
+  uint64_t* shared = reinterpret_cast<uint64_t*>(target);
+  store(shared[0], words[0]);
+  store(shared[1], words[1]);
+}
+
+void get_name(char (&text)[kNameBytes], char (&shared)[kNameBytes]) {
+  uint64_t* source = reinterpret_cast<uint64_t*>(shared);
+  const uint64_t words[2] = {load(source[0]), load(source[1])};
+  memcpy(text, words, sizeof words);
+  text[kNameBytes - 1] = 0;
+}
+
+// A slot that may be given away. One whose owner died while it was freed is finished here.
+bool claimable(Segment& segment, uint32_t index) {
+  const uint32_t life = life_of(segment, index);
+  if (is(life, ProcessLife::kFree)) return true;
+  ProcessSlot* slot = segment.slot(index);
+  const bool halfway = is(life, ProcessLife::kDying) || is(life, ProcessLife::kBinding);
+  const bool dead =
+      is(life, ProcessLife::kLocal) && !process_alive(load(slot->pid), load(slot->start_time));
+  if (!halfway && !dead) return false;
+  release_slot(segment, index);
+  return true;
+}
+
+// The slot that `wanted` names, or the free dynamic one of this node that was unused for longest.
+int choose_slot(Segment& segment, int wanted) {
+  if (wanted >= 0) {
+    if (static_cast<uint64_t>(wanted) >= kSystemProcesses) return -EDVSBADPROC;
+    return claimable(segment, static_cast<uint32_t>(wanted)) ? wanted : -EDVSSLOTUSED;
+  }
+  uint32_t first, last;
+  segment.slot_range(segment.node_id(), &first, &last);
+  int best = -EDVSNOSLOT;
+  for (uint32_t i = first; i < last; i++) {
+    if (!claimable(segment, i)) continue;
+    const bool better = best < 0 || load(segment.slot(i)->generation) <
+                                        load(segment.slot(static_cast<uint32_t>(best))->generation);
+    if (better) best = static_cast<int>(i);
+  }
+  return best;
+}
+
+// Fills a free slot up to the point where it is LOCAL or REMOTE. Preconditions: the table lock is
+// held.
+void occupy(Segment& segment, uint32_t index, int32_t endpoint, ProcessLevel level,
+            const char* name) {
+  ProcessSlot* slot = segment.slot(index);
+  set_life(slot, ProcessLife::kBinding);
+  const uint32_t old = atomic(slot->rendezvous).load();
+  // The other message buffer: a stopped sender of the previous owner may still write the one in
+  // use.
+  atomic(slot->rendezvous).store(pack(State::kIdle, sequence_of(old) + 1, 0));
+  atomic(slot->sleeping).store(kAwake);
+  store(slot->want_source, kEndpointNone);
+  store(slot->command_state, static_cast<uint32_t>(CommandState::kNone));
+  store(slot->wakeup, 0u);
+  store(slot->cpu, 0u);
+  store(slot->level, static_cast<uint32_t>(level));
+  set_name(slot->name, name);
+  for (uint64_t* counter : {&slot->sent, &slot->received, &slot->sent_remote, &slot->notified,
+                            &slot->copied_bytes, &slot->waits}) {
+    store(*counter, uint64_t{0});
+  }
+  segment.senders(index).each([&](uint32_t i) {
+    segment.senders(index).remove(i);
+    return false;
+  });
+  segment.notices(index).each([&](uint32_t i) {
+    segment.notices(index).remove(i);
+    return false;
+  });
+  atomic(slot->endpoint).store(endpoint);
+}
+
+}  // namespace
+
+void release_slot(Segment& segment, uint32_t index) {
+  ProcessSlot* slot = segment.slot(index);
+  const int32_t endpoint = load(slot->endpoint);
+  const bool remote = is(life_of(segment, index), ProcessLife::kRemote);
+  // Each line may be repeated, so a process that dies in here leaves work, not damage. The endpoint
+  // goes first: from then on no new waiter appears, and the waiters of before are found below.
+  set_life(slot, ProcessLife::kDying);
+  atomic(slot->endpoint).store(kEndpointNone);
+  const uint32_t word = atomic(slot->rendezvous).load();
+  atomic(slot->rendezvous).store(pack(State::kIdle, sequence_of(word), 0));
+  fail_waiters(segment, index, endpoint);
+  arena_release_all(segment, endpoint);
+  for (uint32_t i = 0; i < kGrants; i++) {
+    GrantSlot* grant = segment.grant(index, i);
+    store(grant->state, load(grant->state) & ~0xffu);  // The sequence goes on: old ids stay dead.
+  }
+  store(slot->command_state, static_cast<uint32_t>(CommandState::kNone));
+  store(slot->pid, 0);
+  if (endpoint != kEndpointNone && !remote) {
+    store(slot->generation,
+          (load(slot->generation) + 1) % static_cast<uint32_t>(kGenerationMax + 1));
+  }
+  set_life(slot, ProcessLife::kFree);
+  if (!remote) announce(segment, index);
+}
+
+int Process::bind(Segment& segment, const BindOptions& options, Process** process) {
+  if (!segment.running()) return -EDVSDCNOTRUN;
+  const int pid = options.pid == 0 ? getpid() : options.pid;
+  const uint64_t start_time = process_start_time(pid);
+  if (start_time == 0) return -ESRCH;
+  const TableLock lock(segment);
+  if (lock.error() != 0) return lock.error();
+  const int chosen = choose_slot(segment, options.slot);
+  if (chosen < 0) return chosen;
+  const uint32_t index = static_cast<uint32_t>(chosen);
+  ProcessSlot* slot = segment.slot(index);
+  const int32_t endpoint = make_endpoint(index, load(slot->generation));
+  occupy(segment, index, endpoint, options.level, options.name);
+  store(slot->pid, pid);
+  store(slot->start_time, start_time);
+  store(slot->node, segment.node_id());
+  store(slot->wake_id, options.wake_id);
+  *process = new Process(segment, index, endpoint, pid, options.level);
+  (*process)->sequence = sequence_of(atomic(slot->rendezvous).load());
+  set_life(slot, ProcessLife::kLocal);
+  announce(segment, index);
+  wake_fifo(segment.directory(), load(segment.header()->monitor_wake));
+  return 0;
+}
+
+int Process::unbind() {
+  const TableLock lock(segment);
+  if (lock.error() != 0) return lock.error();
+  if (load(slot->endpoint) != endpoint) return -EDVSNOTBOUND;
+  release_slot(segment, index);
+  return 0;
+}
+
+int bind_remote(Segment& segment, int32_t endpoint, uint32_t node, ProcessLevel level,
+                const char* name) {
+  const int chosen = segment.slot_of(endpoint);
+  if (chosen < 0) return -EDVSBADPROC;
+  if (node >= segment.nodes()) return -EDVSBADNODEID;
+  if (node == segment.node_id()) return -EDVSLCLPROC;
+  if (load(segment.link(node)->state) == static_cast<uint32_t>(LinkState::kAbsent)) {
+    return -EDVSNODCNODE;
+  }
+  const uint32_t index = static_cast<uint32_t>(chosen);
+  const TableLock lock(segment);
+  if (lock.error() != 0) return lock.error();
+  ProcessSlot* slot = segment.slot(index);
+  if (is(life_of(segment, index), ProcessLife::kRemote)) {
+    if (load(slot->endpoint) == endpoint && load(slot->node) == node) {
+      store(slot->level, static_cast<uint32_t>(level));
+      set_name(slot->name, name);
+      return 0;
+    }
+    release_slot(segment, index);
+  } else if (!claimable(segment, index)) {
+    return -EDVSSLOTUSED;
+  }
+  occupy(segment, index, endpoint, level, name);
+  store(slot->pid, 0);
+  store(slot->node, node);
+  store(slot->wake_id, uint64_t{0});
+  set_life(slot, ProcessLife::kRemote);
+  return 0;
+}
+
+int unbind_remote(Segment& segment, int32_t endpoint) {
+  const int index = segment.slot_of(endpoint);
+  if (index < 0) return -EDVSNOTBOUND;
+  const TableLock lock(segment);
+  if (lock.error() != 0) return lock.error();
+  const uint32_t slot = static_cast<uint32_t>(index);
+  if (!is(life_of(segment, slot), ProcessLife::kRemote) ||
+      load(segment.slot(slot)->endpoint) != endpoint) {
+    return -EDVSNOTBOUND;
+  }
+  release_slot(segment, slot);
+  return 0;
+}
+
+int32_t lookup(const Segment& segment, uint32_t index) {
+  if (index >= segment.processes()) return -EDVSBADPROC;
+  const uint32_t life = life_of(segment, index);
+  if (!is(life, ProcessLife::kLocal) && !is(life, ProcessLife::kRemote)) return -EDVSNOTBOUND;
+  const int32_t endpoint = load(segment.slot(index)->endpoint);
+  return endpoint < 0 || endpoint == kEndpointNone ? -EDVSNOTBOUND : endpoint;
+}
+
+int check_endpoint(const Segment& segment, int32_t endpoint, uint32_t* slot) {
+  const int index = segment.slot_of(endpoint);
+  if (index < 0) return -ERANGE;
+  *slot = static_cast<uint32_t>(index);
+  const uint32_t life = life_of(segment, *slot);
+  const bool bound = is(life, ProcessLife::kLocal) || is(life, ProcessLife::kRemote);
+  if (!bound || load(segment.slot(*slot)->endpoint) != endpoint) return -EDEADSRCDST;
+  return 0;
+}
+
+int process_info(const Segment& segment, uint32_t index, ProcessInfo* info) {
+  if (index >= segment.processes()) return -EDVSBADPROC;
+  ProcessSlot* slot = segment.slot(index);
+  const uint32_t life = life_of(segment, index);
+  if (is(life, ProcessLife::kFree)) return -EDVSNOTBOUND;
+  const uint32_t word = atomic(slot->rendezvous).load();
+  info->endpoint = load(slot->endpoint);
+  info->slot = index;
+  info->node = load(slot->node);
+  info->life = life;
+  info->level = load(slot->level);
+  info->state = static_cast<uint32_t>(state_of(word));
+  info->pid = load(slot->pid);
+  info->peer = is_waiting(word) ? load(slot->want_source) : kEndpointNone;
+  get_name(info->name, slot->name);
+  info->sent = load(slot->sent);
+  info->received = load(slot->received);
+  info->sent_remote = load(slot->sent_remote);
+  info->notified = load(slot->notified);
+  info->copied_bytes = load(slot->copied_bytes);
+  info->waits = load(slot->waits);
+  return 0;
+}
+
+int reap(Segment& segment, uint32_t index, int32_t endpoint) {
+  if (index >= segment.processes()) return 0;
+  ProcessSlot* slot = segment.slot(index);
+  const TableLock lock(segment);
+  if (lock.error() != 0) return 0;
+  const uint32_t life = life_of(segment, index);
+  const bool halfway = is(life, ProcessLife::kDying) || is(life, ProcessLife::kBinding);
+  if (!halfway) {
+    if (!is(life, ProcessLife::kLocal) || load(slot->endpoint) != endpoint) return 0;
+    if (process_alive(load(slot->pid), load(slot->start_time))) return 0;
+  }
+  release_slot(segment, index);
+  return 1;
+}
+
+void end_container(Segment& segment) {
+  atomic(segment.header()->state).store(2);
+  for (uint32_t index = 0; index < segment.processes(); index++) {
+    if (!is(life_of(segment, index), ProcessLife::kLocal)) continue;
+    const auto rendezvous = atomic(segment.slot(index)->rendezvous);
+    for (uint32_t word = rendezvous.load(); is_waiting(word); word = rendezvous.load()) {
+      if (fail(segment, index, word, EDVSDCNOTRUN)) break;
+    }
+  }
+}
+
+}  // namespace dvk

@@ -1,0 +1,225 @@
+// Hand-over of messages between two slots of a segment, and undoing it when one of them dies.
+
+#include "rendezvous.h"
+
+#include <string.h>
+
+#include "link.h"
+#include "wait.h"
+
+namespace dvk {
+namespace {
+
+constexpr size_t kWords = sizeof(Message) / 8;
+
+// A sender's word while its message waits for `receiver`.
+bool queued_for(uint32_t word, uint32_t receiver) {
+  const State state = state_of(word);
+  return (state == State::kSending || state == State::kCalling) && peer_of(word) == receiver;
+}
+
+// The error that the death of `slot` means for a process whose word is `word`, or 0.
+int death_error(const Segment& segment, ProcessSlot* waiter, uint32_t word, uint32_t slot,
+                int32_t endpoint) {
+  switch (state_of(word)) {
+    case State::kFrom:
+    case State::kReply:
+      return peer_of(word) == slot ? ESRCDIED : 0;
+    case State::kFilling:
+      // The inbox may be half written. Who waits for anyone else looks again, see below.
+      return peer_of(word) == slot &&
+                     segment.slot_of(load(waiter->want_source)) == static_cast<int>(slot)
+                 ? ESRCDIED
+                 : 0;
+    case State::kSending:
+    case State::kCalling:
+    case State::kTaking:
+      return peer_of(word) == slot ? EDSTDIED : 0;
+    case State::kRemote:
+      return load(waiter->want_source) == endpoint ? EDSTDIED : 0;
+    default:
+      return 0;
+  }
+}
+
+void fail_waiter(Segment& segment, uint32_t index, uint32_t slot, int32_t endpoint) {
+  ProcessSlot* waiter = segment.slot(index);
+  for (;;) {
+    uint32_t word = atomic(waiter->rendezvous).load();
+    const int error = death_error(segment, waiter, word, slot, endpoint);
+    if (error != 0) {
+      if (fail(segment, index, word, error)) return;
+      continue;
+    }
+    if (state_of(word) != State::kFilling || peer_of(word) != slot) return;
+    const uint32_t next = pack(State::kKick, sequence_of(word), 0);
+    if (atomic(waiter->rendezvous).compare_exchange_strong(word, next)) {
+      wake(segment, waiter);
+      return;
+    }
+  }
+}
+
+}  // namespace
+
+void copy_in(Message* shared, const Message& message) {
+  uint64_t words[kWords];
+  memcpy(words, &message, sizeof words);
+  uint64_t* target = reinterpret_cast<uint64_t*>(shared);
+  for (size_t i = 0; i < kWords; i++) store(target[i], words[i]);
+}
+
+void copy_out(Message* message, Message* shared) {
+  uint64_t words[kWords];
+  uint64_t* source = reinterpret_cast<uint64_t*>(shared);
+  for (size_t i = 0; i < kWords; i++) words[i] = load(source[i]);
+  memcpy(message, words, sizeof words);
+}
+
+HandOver hand_over(Segment& segment, uint32_t sender, uint32_t sequence, int32_t target, bool call,
+                   const Message& message) {
+  ProcessSlot* from = segment.slot(sender);
+  const uint32_t index = static_cast<uint32_t>(segment.slot_of(target));
+  ProcessSlot* to = segment.slot(index);
+  const auto own = atomic(from->rendezvous);
+  const uint32_t idle = pack(State::kIdle, sequence, 0);
+  const uint32_t awaiting = pack(State::kReply, sequence, index);
+  uint32_t mine = idle;
+  for (;;) {
+    uint32_t word = atomic(to->rendezvous).load(std::memory_order_acquire);
+    if (!accepts(word, sender, call)) break;
+    // The reply may come before this function returns, so the caller is open for it first.
+    if (call && mine != awaiting) own.store(mine = awaiting, std::memory_order_release);
+    uint32_t claim = with_state(word, State::kFilling, sender);
+    if (!atomic(to->rendezvous).compare_exchange_strong(word, claim)) continue;
+    if (load(to->endpoint) != target) {
+      // The target died and the slot's next owner is open: it gets back what it had.
+      atomic(to->rendezvous).compare_exchange_strong(claim, word);
+      own.store(idle);
+      return HandOver::kDead;
+    }
+    copy_in(inbox_of(to, sequence_of(word)), message);
+    const uint32_t full = with_state(word, call ? State::kFullCall : State::kFull, sender);
+    if (atomic(to->rendezvous).compare_exchange_strong(claim, full)) {
+      wake(segment, to);
+      return HandOver::kDone;
+    }
+  }
+
+  copy_in(outbox_of(from, sequence), message);
+  store(from->ticket, segment.next_ticket());
+  uint32_t waiting = pack(call ? State::kCalling : State::kSending, sequence, index);
+  // An error that arrived while this caller was open for the reply stays; the next step finds it.
+  if (!own.compare_exchange_strong(mine, waiting)) return HandOver::kQueued;
+  segment.senders(index).add(sender);
+  uint32_t word = atomic(to->rendezvous).load();
+  if (accepts(word, sender, call)) {
+    const uint32_t kick = pack(State::kKick, sequence_of(word), 0);
+    if (atomic(to->rendezvous).compare_exchange_strong(word, kick)) wake(segment, to);
+  }
+  // Looked at after queueing: a repair that ran before saw no waiter.
+  if (load(to->endpoint) != target && own.compare_exchange_strong(waiting, idle)) {
+    segment.senders(index).remove(sender);
+    return HandOver::kDead;
+  }
+  return HandOver::kQueued;
+}
+
+namespace {
+
+// The sender with the lowest ticket whose message `receiver` may take now, or -1.
+int oldest_sender(Segment& segment, uint32_t receiver, int32_t source, bool request) {
+  SlotSet queue = segment.senders(receiver);
+  int found = -1;
+  uint64_t lowest = ~uint64_t{0};
+  queue.each([&](uint32_t index) {
+    ProcessSlot* sender = segment.slot(index);
+    uint32_t word = atomic(sender->rendezvous).load();
+    if (!queued_for(word, receiver)) {
+      // Left over from a sender that gave up. It may queue again just now, so look once more.
+      queue.remove(index);
+      word = atomic(sender->rendezvous).load();
+      if (!queued_for(word, receiver)) return false;
+      queue.add(index);
+    }
+    if (request && state_of(word) != State::kCalling) return false;
+    if (source != kEndpointAny && load(sender->endpoint) != source) return false;
+    const uint64_t ticket = load(sender->ticket);
+    if (ticket < lowest || found < 0) {
+      lowest = ticket;
+      found = static_cast<int>(index);
+    }
+    return false;
+  });
+  return found;
+}
+
+}  // namespace
+
+bool has_queued(Segment& segment, uint32_t receiver, int32_t source, bool request) {
+  return oldest_sender(segment, receiver, source, request) >= 0;
+}
+
+bool take_queued(Segment& segment, uint32_t receiver, int32_t source, bool request,
+                 Message* message, Taken* taken) {
+  for (;;) {
+    const int index = oldest_sender(segment, receiver, source, request);
+    if (index < 0) return false;
+    const uint32_t slot = static_cast<uint32_t>(index);
+    ProcessSlot* sender = segment.slot(slot);
+    uint32_t word = atomic(sender->rendezvous).load();
+    if (!queued_for(word, receiver)) continue;
+    const bool call = state_of(word) == State::kCalling;
+    if (request && !call) continue;
+    uint32_t claim = with_state(word, State::kTaking, receiver);
+    if (!atomic(sender->rendezvous).compare_exchange_strong(word, claim)) continue;
+    copy_out(message, outbox_of(sender, sequence_of(word)));
+    segment.senders(receiver).remove(slot);
+    const bool remote = load(sender->life) == static_cast<uint32_t>(ProcessLife::kRemote);
+    const State next = call ? State::kReply : remote ? State::kIdle : State::kTaken;
+    if (!atomic(sender->rendezvous)
+             .compare_exchange_strong(claim, with_state(word, next, receiver))) {
+      continue;  // It gave up on us, so it keeps its message.
+    }
+    if (call) {
+      *taken = {slot, true};
+      return true;
+    }
+    *taken = {slot, false};
+    if (remote) {
+      acknowledge(segment, slot, kCommandSendMsg, load(segment.slot(receiver)->endpoint), 0);
+    } else {
+      wake(segment, sender);
+    }
+    return true;
+  }
+}
+
+bool fail(Segment& segment, uint32_t slot, uint32_t word, int error) {
+  ProcessSlot* waiter = segment.slot(slot);
+  if (load(waiter->life) == static_cast<uint32_t>(ProcessLife::kRemote)) {
+    const uint32_t idle = pack(State::kIdle, sequence_of(word), 0);
+    if (!atomic(waiter->rendezvous).compare_exchange_strong(word, idle)) return false;
+    const bool call = state_of(word) == State::kCalling || state_of(word) == State::kReply;
+    acknowledge(segment, slot, call ? kCommandSndrecMsg : kCommandSendMsg,
+                load(waiter->want_source), -error);
+    return true;
+  }
+  const uint32_t next = with_state(word, State::kError, static_cast<uint32_t>(error));
+  if (!atomic(waiter->rendezvous).compare_exchange_strong(word, next)) return false;
+  wake(segment, waiter);
+  return true;
+}
+
+void fail_waiters(Segment& segment, uint32_t slot, int32_t endpoint) {
+  for (uint32_t index = 0; index < segment.processes(); index++) {
+    if (index == slot) continue;
+    const uint32_t life = load(segment.slot(index)->life);
+    if (life == static_cast<uint32_t>(ProcessLife::kFree)) continue;
+    fail_waiter(segment, index, slot, endpoint);
+    segment.notices(index).remove(slot);
+    segment.senders(index).remove(slot);
+  }
+}
+
+}  // namespace dvk

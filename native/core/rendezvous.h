@@ -1,0 +1,146 @@
+// The rendezvous word: where a process stands in its present call, in 32 bits that change by
+// compare-and-swap.
+//
+//   | peer: 16 | sequence: 12 | state: 4 |
+//
+// Receiver side: the owner opens (ANY, FROM, REPLY, REQUEST). One sender claims it (FILLING, peer =
+// sender), writes the message into the inbox, and ends with FULL. No lock is held, and a sender
+// that dies while it fills leaves its slot number in the word, so that whoever finds the body knows
+// what to undo.
+//
+// Sender side: a message that cannot be handed over waits in the sender's outbox (SENDING, or
+// CALLING for sendrec; peer = destination). The receiver claims it (TAKING), copies it, and ends
+// with TAKEN, or with REPLY for a sendrec.
+//
+// The sequence changes only when the owner gives up on a claimant that is stopped in the middle.
+// Its low bit tells which of the two message buffers is in use, so what the stopped one still
+// writes goes where nobody looks, and its last compare-and-swap fails.
+#pragma once
+
+#include "segment.h"
+
+namespace dvk {
+
+enum class State : uint32_t {
+  kIdle = 0,
+  kAny = 1,         // receives from anyone
+  kFrom = 2,        // receives from `peer`
+  kReply = 3,       // awaits the reply of `peer`; notifications do not break in
+  kRequest = 4,     // receives requests of sendrec
+  kFilling = 5,     // `peer` writes into the inbox
+  kFull = 6,        // the inbox holds a message of send or reply
+  kFullCall = 7,    // ... of sendrec
+  kFullNotify = 8,  // ... a notification
+  kSending = 9,     // the outbox waits for `peer`
+  kCalling = 10,    // ... and a reply is awaited after that
+  kTaking = 11,     // `peer` copies the outbox
+  kTaken = 12,      // the outbox was taken, or a remote call is done; see command_result
+  kRemote = 13,     // a command is under way to node `peer`
+  kError = 14,      // the call failed with error `peer`
+  kKick = 15,       // look again at the queues
+};
+
+inline constexpr uint32_t kSequenceMask = 0xfff;
+inline constexpr uint32_t kProxyPeer = 0xffff;  // the proxy as claimant; no process has this slot
+
+inline uint32_t pack(State state, uint32_t sequence, uint32_t peer) {
+  return static_cast<uint32_t>(state) | (sequence & kSequenceMask) << 4 | peer << 16;
+}
+inline State state_of(uint32_t word) {
+  return static_cast<State>(word & 15);
+}
+inline uint32_t sequence_of(uint32_t word) {
+  return word >> 4 & kSequenceMask;
+}
+inline uint32_t peer_of(uint32_t word) {
+  return word >> 16;
+}
+inline uint32_t with_state(uint32_t word, State state, uint32_t peer) {
+  return pack(state, sequence_of(word), peer);
+}
+
+// Whether the owner of `word` takes a message of the process in `sender` now.
+inline bool accepts(uint32_t word, uint32_t sender, bool call) {
+  switch (state_of(word)) {
+    case State::kAny:
+      return true;
+    case State::kFrom:
+    case State::kReply:
+      return peer_of(word) == sender;
+    case State::kRequest:
+      return call;
+    default:
+      return false;
+  }
+}
+inline bool accepts_notice(uint32_t word, uint32_t sender) {
+  const State state = state_of(word);
+  return state == State::kAny || (state == State::kFrom && peer_of(word) == sender);
+}
+// Whether the owner has nothing to do but wait.
+inline bool is_waiting(uint32_t word) {
+  switch (state_of(word)) {
+    case State::kAny:
+    case State::kFrom:
+    case State::kReply:
+    case State::kRequest:
+    case State::kFilling:
+    case State::kSending:
+    case State::kCalling:
+    case State::kTaking:
+    case State::kRemote:
+      return true;
+    default:
+      return false;
+  }
+}
+
+inline Message* inbox_of(ProcessSlot* slot, uint32_t sequence) {
+  return sequence & 1 ? &slot->inbox1 : &slot->inbox0;
+}
+inline Message* outbox_of(ProcessSlot* slot, uint32_t sequence) {
+  return sequence & 1 ? &slot->outbox1 : &slot->outbox0;
+}
+
+// Messages in shared memory are copied word by word, since a stopped claimant may still write the
+// buffer given up to it.
+void copy_in(Message* shared, const Message& message);
+void copy_out(Message* message, Message* shared);
+
+template <typename T>
+inline T load(T& field) {
+  return std::atomic_ref<T>(field).load(std::memory_order_relaxed);
+}
+template <typename T>
+inline void store(T& field, T value) {
+  std::atomic_ref<T>(field).store(value, std::memory_order_relaxed);
+}
+
+// Hands `message` to `target`, or leaves it queued in `sender`'s outbox. `sender` may be a remote
+// process's descriptor.
+enum class HandOver { kDone, kQueued, kDead };
+HandOver hand_over(Segment& segment, uint32_t sender, uint32_t sequence, int32_t target, bool call,
+                   const Message& message);
+// Gives the oldest matching message of `receiver`'s queue. `request` wants sendrec only.
+struct Taken {
+  uint32_t sender;
+  bool call;
+};
+bool take_queued(Segment& segment, uint32_t receiver, int32_t source, bool request,
+                 Message* message, Taken* taken);
+bool has_queued(Segment& segment, uint32_t receiver, int32_t source, bool request);
+// Leaves a notification from `source` (slot and endpoint) with a process of this node.
+void deliver_notice(Segment& segment, uint32_t source, int32_t endpoint, uint32_t target);
+// Ends a remote descriptor's command or queue state with an ack; see link.h.
+void acknowledge(Segment& segment, uint32_t descriptor, uint32_t kind, int32_t party, int result);
+
+// Undoes every wait on the process in `slot`, whose endpoint was `endpoint`. Preconditions: the
+// table lock is held.
+void fail_waiters(Segment& segment, uint32_t slot, int32_t endpoint);
+// Frees what a process held and its slot. Preconditions: the table lock is held, the owner makes no
+// more calls.
+void release_slot(Segment& segment, uint32_t slot);
+// Moves a waiting process to an error. Returns false when the word has changed.
+bool fail(Segment& segment, uint32_t slot, uint32_t word, int error);
+
+}  // namespace dvk

@@ -1,0 +1,243 @@
+#include "segment.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+namespace dvk {
+namespace {
+
+constexpr uint64_t kMagic = 0x004745532d4b5644;  // "DVK-SEG\0"
+constexpr uint32_t kByteOrder = 0x01020304;
+constexpr uint64_t kPageBytes = 4096;
+constexpr uint64_t kArenaBytesMax = uint64_t{1} << 40;
+
+// Where each table begins; a function of the limits alone, so that no offset is read from the file.
+struct Geometry {
+  uint64_t slots, grants, senders, notices, links, link_queues, announcements, extents, arena,
+      bytes, set_bytes;
+};
+
+uint64_t page_up(uint64_t bytes) {
+  return (bytes + kPageBytes - 1) & ~(kPageBytes - 1);
+}
+
+Geometry geometry(uint64_t processes, uint64_t nodes, uint64_t arena_bytes) {
+  Geometry g{};
+  g.set_bytes = SlotSet::bytes(static_cast<uint32_t>(processes));
+  uint64_t at = kPageBytes;
+  const auto place = [&at](uint64_t bytes) {
+    const uint64_t start = at;
+    at = page_up(at + bytes);
+    return start;
+  };
+  g.slots = place(processes * sizeof(ProcessSlot));
+  g.grants = place(processes * kGrants * sizeof(GrantSlot));
+  g.senders = place(processes * g.set_bytes);
+  g.notices = place(processes * g.set_bytes);
+  g.links = place(nodes * sizeof(LinkSlot));
+  g.link_queues = place(nodes * g.set_bytes);
+  g.announcements = place(nodes * g.set_bytes);
+  g.extents = place(kExtents * sizeof(Extent));
+  g.arena = place(arena_bytes);
+  g.bytes = at;
+  return g;
+}
+
+// Why the limits cannot be used, or null.
+const char* bad_limits(uint64_t processes, uint64_t nodes, uint64_t arena_bytes) {
+  if (processes % 64 != 0 || processes < kSystemProcesses + 64 || processes > kProcessesMax) {
+    return "the number of process slots is out of range";
+  }
+  if (nodes < 1 || nodes > kNodesMax) return "the number of nodes is out of range";
+  if (arena_bytes % kPageBytes != 0 || arena_bytes > kArenaBytesMax) {
+    return "the arena's size is out of range";
+  }
+  return nullptr;
+}
+
+void copy_name(char (&target)[kNameBytes], const char* name) {
+  memset(target, 0, sizeof target);
+  memcpy(target, name, std::min(strlen(name), sizeof target - 1));
+}
+
+int fill(uint8_t* base, const Geometry& g, const SegmentOptions& options) {
+  SegmentHeader* header = reinterpret_cast<SegmentHeader*>(base);
+  header->abi_version = kAbiVersion;
+  header->byte_order = kByteOrder;
+  header->segment_bytes = g.bytes;
+  if (getrandom(&header->incarnation, sizeof header->incarnation, 0) < 0) return -errno;
+  header->dc_id = options.dc_id;
+  header->node_id = options.node_id;
+  header->processes = options.processes;
+  header->nodes = options.nodes;
+  header->arena_bytes = options.arena_bytes;
+  copy_name(header->dc_name, options.dc_name);
+  copy_name(header->dvs_name, options.dvs_name);
+  header->state = 1;
+  header->ticket = 1;
+  ProcessSlot* slots = reinterpret_cast<ProcessSlot*>(base + g.slots);
+  for (uint32_t i = 0; i < options.processes; i++) {
+    slots[i].endpoint = kEndpointNone;
+    slots[i].want_source = kEndpointNone;
+    slots[i].generation = options.first_generation % (kGenerationMax + 1);
+  }
+  LinkSlot* links = reinterpret_cast<LinkSlot*>(base + g.links);
+  links[options.node_id].state = static_cast<uint32_t>(LinkState::kLocal);
+  // The magic comes last: a file without it was not finished.
+  atomic(header->magic).store(kMagic, std::memory_order_release);
+  return 0;
+}
+
+}  // namespace
+
+uint64_t SlotSet::bytes(uint32_t slots) {
+  const uint64_t words = slots / 64;
+  return ((words + (words + 63) / 64) * 8 + 63) & ~uint64_t{63};
+}
+
+void SlotSet::add(uint32_t slot) {
+  const uint32_t w = slot / 64;
+  word(w).fetch_or(uint64_t{1} << slot % 64);
+  summary(w / 64).fetch_or(uint64_t{1} << w % 64);
+}
+
+void SlotSet::remove(uint32_t slot) {
+  const uint32_t w = slot / 64;
+  const uint64_t bit = uint64_t{1} << slot % 64;
+  if ((word(w).fetch_and(~bit) & ~bit) != 0) return;
+  summary(w / 64).fetch_and(~(uint64_t{1} << w % 64));
+  if (word(w).load() != 0) summary(w / 64).fetch_or(uint64_t{1} << w % 64);
+}
+
+bool SlotSet::empty() const {
+  for (uint32_t s = 0; s < summary_words(); s++) {
+    if (summary(s).load() != 0) return false;
+  }
+  return true;
+}
+
+int Segment::create(const char* path, const SegmentOptions& options) {
+  if (bad_limits(options.processes, options.nodes, options.arena_bytes) != nullptr ||
+      options.node_id >= options.nodes) {
+    return -EINVAL;
+  }
+  const Geometry g = geometry(options.processes, options.nodes, options.arena_bytes);
+  const int fd = ::open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, options.mode);
+  if (fd < 0) return -errno;
+  int result = 0;
+  if (fchmod(fd, options.mode) != 0 || ftruncate(fd, static_cast<off_t>(g.bytes)) != 0) {
+    result = -errno;
+  } else {
+    void* base = mmap(nullptr, g.arena, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (base == MAP_FAILED) {
+      result = -errno;
+    } else {
+      result = fill(static_cast<uint8_t*>(base), g, options);
+      munmap(base, g.arena);
+    }
+  }
+  close(fd);
+  if (result != 0) unlink(path);
+  return result;
+}
+
+int Segment::open(const char* path, Segment** segment, std::string* reason) {
+  const auto bad = [reason](const char* why) {
+    *reason = why;
+    return -EDVSBADSEGMENT;
+  };
+  const int fd = ::open(path, O_RDWR | O_CLOEXEC);
+  if (fd < 0) return -errno;
+  struct stat status;
+  SegmentHeader header;
+  if (fstat(fd, &status) != 0 || pread(fd, &header, sizeof header, 0) != sizeof header) {
+    close(fd);
+    return bad("the file is too short to be a segment");
+  }
+  const char* limits = bad_limits(header.processes, header.nodes, header.arena_bytes);
+  const char* why = nullptr;
+  if (header.magic != kMagic) {
+    why = "the file is no segment, or its creation was cut short";
+  } else if (header.byte_order != kByteOrder) {
+    why = "the segment was made on a machine of another byte order";
+  } else if (header.abi_version != kAbiVersion) {
+    why = "the segment was made by another version of dvk; restart its node";
+  } else if (limits != nullptr) {
+    why = limits;
+  } else if (header.node_id >= header.nodes) {
+    why = "the segment names a node beyond its own table";
+  }
+  if (why != nullptr) {
+    close(fd);
+    return bad(why);
+  }
+  const Geometry g = geometry(header.processes, header.nodes, header.arena_bytes);
+  if (header.segment_bytes != g.bytes || static_cast<uint64_t>(status.st_size) != g.bytes) {
+    close(fd);
+    return bad("the file's size does not fit its tables");
+  }
+  void* base = mmap(nullptr, g.bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+  const int error = errno;
+  close(fd);
+  if (base == MAP_FAILED) return -error;
+
+  Segment* s = new Segment();
+  s->base_ = static_cast<uint8_t*>(base);
+  s->bytes_ = g.bytes;
+  s->processes_ = header.processes;
+  s->nodes_ = header.nodes;
+  s->node_id_ = header.node_id;
+  s->dc_id_ = header.dc_id;
+  s->arena_bytes_ = header.arena_bytes;
+  s->set_bytes_ = g.set_bytes;
+  s->slots_ = reinterpret_cast<ProcessSlot*>(s->base_ + g.slots);
+  s->grants_ = reinterpret_cast<GrantSlot*>(s->base_ + g.grants);
+  s->senders_ = s->base_ + g.senders;
+  s->notices_ = s->base_ + g.notices;
+  s->links_ = reinterpret_cast<LinkSlot*>(s->base_ + g.links);
+  s->link_queues_ = s->base_ + g.link_queues;
+  s->announcements_ = s->base_ + g.announcements;
+  s->extents_ = reinterpret_cast<Extent*>(s->base_ + g.extents);
+  s->arena_ = s->base_ + g.arena;
+  const std::string name(path);
+  const size_t slash = name.rfind('/');
+  s->directory_ = slash == std::string::npos ? "." : name.substr(0, slash);
+  *segment = s;
+  return 0;
+}
+
+Segment::~Segment() {
+  if (base_ != nullptr) munmap(base_, bytes_);
+}
+
+bool Segment::running() const {
+  return atomic(header()->state).load(std::memory_order_relaxed) == 1;
+}
+
+int Segment::slot_of(int32_t endpoint) const {
+  if (endpoint < 0 || static_cast<uint64_t>(endpoint >> 16) > kGenerationMax) return -1;
+  const uint32_t index = static_cast<uint32_t>(endpoint) & 0xffff;
+  return index < processes_ ? static_cast<int>(index) : -1;
+}
+
+void Segment::slot_range(uint32_t node, uint32_t* first, uint32_t* last) const {
+  // Shared out among all node slots of the DC: a slot has one owner, so endpoints are unique
+  // without asking anyone.
+  const uint32_t share = static_cast<uint32_t>((processes_ - kSystemProcesses) / nodes_);
+  *first = static_cast<uint32_t>(kSystemProcesses) + node * share;
+  // Slot 0xffff stands for the proxy in rendezvous words.
+  *last = std::min(*first + share, 0xffffu);
+}
+
+uint64_t Segment::next_ticket() const {
+  return atomic(header()->ticket).fetch_add(1, std::memory_order_relaxed);
+}
+
+}  // namespace dvk

@@ -1,0 +1,292 @@
+#include "vcopy.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <memory>
+
+#include "link.h"
+#include "rendezvous.h"
+
+namespace dvk {
+namespace {
+
+// A grant id: sequence above, index in the low five bits. kOwnArena names the requester's own
+// memory by arena offset.
+constexpr uint32_t kIndexBits = 5;
+static_assert(kGrants == 1u << kIndexBits);
+constexpr int32_t kByAddress = -1, kOwnArena = -2;
+constexpr uint32_t kPlacePrivate = 0, kPlaceArena = 1;
+// Third-party copies of private memory go through a buffer of this size; smaller ones lose to the
+// price of a call.
+constexpr uint64_t kBounceBytes = 65536;
+
+bool arena_offset(const Segment& segment, uint64_t address, uint64_t bytes, uint64_t* offset) {
+  const uint64_t base = reinterpret_cast<uint64_t>(segment.arena());
+  if (address < base || address - base > segment.arena_bytes()) return false;
+  *offset = address - base;
+  return bytes <= segment.arena_bytes() - *offset;
+}
+
+int arena_region(const Segment& segment, uint64_t offset, uint64_t bytes, Region* region) {
+  if (offset > segment.arena_bytes() || bytes > segment.arena_bytes() - offset) return -EFAULT;
+  region->arena = segment.arena() + offset;
+  return 0;
+}
+
+int granted_region(Segment& segment, uint32_t slot, const CopyParty& party, uint64_t bytes,
+                   uint32_t right, int32_t requester, Region* region) {
+  GrantSlot* grant =
+      segment.grant(slot, static_cast<uint32_t>(party.grant) & ((1u << kIndexBits) - 1));
+  const uint32_t state = atomic(grant->state).load(std::memory_order_acquire);
+  const int32_t grantee = load(grant->grantee);
+  const uint64_t address = load(grant->address);
+  const uint64_t size = load(grant->bytes);
+  const uint32_t place = load(grant->place);
+  std::atomic_thread_fence(std::memory_order_acquire);
+  if (atomic(grant->state).load(std::memory_order_relaxed) != state) return -EDVSGRANT;
+  if ((state & 0xff & right) != right ||
+      state >> 8 != static_cast<uint32_t>(party.grant) >> kIndexBits) {
+    return -EDVSGRANT;
+  }
+  if (grantee != requester && grantee != kEndpointAny) return -EDVSGRANT;
+  if (party.at > size || bytes > size - party.at) return -EDVSGRANT;
+  if (place == kPlaceArena) return arena_region(segment, address + party.at, bytes, region);
+  region->pid = load(segment.slot(slot)->pid);
+  region->address = address + party.at;
+  return 0;
+}
+
+// Whether the process in `slot` is blocked in a sendrec to `requester`, so that its memory holds
+// still.
+bool awaits(Segment& segment, uint32_t slot, int32_t requester) {
+  ProcessSlot* process = segment.slot(slot);
+  if (load(process->want_source) != requester) return false;
+  const State state = state_of(atomic(process->rendezvous).load());
+  if (state == State::kReply) return true;
+  return state == State::kRemote && load(process->command_kind) == kCommandSndrecMsg;
+}
+
+int64_t transfer(int pid, uint64_t address, uint8_t* local, uint64_t bytes, bool read) {
+  uint64_t done = 0;
+  while (done < bytes) {
+    iovec here{local + done, bytes - done};
+    iovec there{reinterpret_cast<void*>(address + done), bytes - done};
+    const ssize_t n = read ? process_vm_readv(pid, &here, 1, &there, 1, 0)
+                           : process_vm_writev(pid, &here, 1, &there, 1, 0);
+    if (n < 0) return errno == ESRCH ? (read ? -ESRCDIED : -EDSTDIED) : -errno;
+    if (n == 0) return -EFAULT;
+    done += static_cast<uint64_t>(n);
+  }
+  return static_cast<int64_t>(done);
+}
+
+}  // namespace
+
+int resolve(Segment& segment, int32_t requester, const CopyParty& party, uint64_t bytes,
+            uint32_t right, Region* region) {
+  uint32_t slot;
+  const int error = check_endpoint(segment, party.endpoint, &slot);
+  if (error != 0) return error;
+  if (load(segment.slot(slot)->life) != static_cast<uint32_t>(ProcessLife::kLocal)) {
+    return -EDVSRMTPROC;
+  }
+  if (party.grant >= 0) {
+    return granted_region(segment, slot, party, bytes, right, requester, region);
+  }
+  if (party.endpoint == requester) {
+    if (party.grant == kOwnArena) return arena_region(segment, party.at, bytes, region);
+  } else {
+    const int index = segment.slot_of(requester);
+    if (index < 0 || load(segment.slot(static_cast<uint32_t>(index))->level) ==
+                         static_cast<uint32_t>(ProcessLevel::kUser)) {
+      return -EPERM;
+    }
+    if (party.grant != kByAddress || !awaits(segment, slot, requester)) return -EDVSGRANT;
+  }
+  region->pid = load(segment.slot(slot)->pid);
+  region->address = party.at;
+  return 0;
+}
+
+int64_t copy_from(const Region& source, uint8_t* target, uint64_t bytes) {
+  if (source.arena != nullptr) {
+    memcpy(target, source.arena, bytes);
+    return static_cast<int64_t>(bytes);
+  }
+  return transfer(source.pid, source.address, target, bytes, true);
+}
+
+int64_t copy_to(const Region& destination, const uint8_t* data, uint64_t bytes) {
+  if (destination.arena != nullptr) {
+    memcpy(destination.arena, data, bytes);
+    return static_cast<int64_t>(bytes);
+  }
+  return transfer(destination.pid, destination.address, const_cast<uint8_t*>(data), bytes, false);
+}
+
+int64_t copy_regions(const Region& source, const Region& destination, uint64_t bytes) {
+  if (destination.arena != nullptr && source.arena != nullptr) {
+    memmove(destination.arena, source.arena, bytes);
+    return static_cast<int64_t>(bytes);
+  }
+  if (destination.arena != nullptr) return copy_from(source, destination.arena, bytes);
+  if (source.arena != nullptr) return copy_to(destination, source.arena, bytes);
+  const std::unique_ptr<uint8_t[]> bounce(new uint8_t[kBounceBytes]);
+  for (uint64_t done = 0; done < bytes;) {
+    const uint64_t part = std::min(bytes - done, kBounceBytes);
+    const Region from{nullptr, source.pid, source.address + done};
+    const Region to{nullptr, destination.pid, destination.address + done};
+    int64_t n = copy_from(from, bounce.get(), part);
+    if (n >= 0) n = copy_to(to, bounce.get(), part);
+    if (n < 0) return n;
+    done += part;
+  }
+  return static_cast<int64_t>(bytes);
+}
+
+namespace {
+
+// One chunk between processes of this node. The requester's own private memory needs no system call
+// on its side.
+int64_t copy_local(Process& process, const CopyParty& source, const CopyParty& destination,
+                   uint64_t bytes) {
+  Region from, to;
+  int error = resolve(process.segment, process.endpoint, source, bytes, 1, &from);
+  if (error == 0) error = resolve(process.segment, process.endpoint, destination, bytes, 2, &to);
+  if (error != 0) return error;
+  const bool own = process.pid == getpid();
+  if (own && source.endpoint == process.endpoint && from.arena == nullptr) {
+    return copy_to(to, reinterpret_cast<const uint8_t*>(from.address), bytes);
+  }
+  if (own && destination.endpoint == process.endpoint && to.arena == nullptr) {
+    return copy_from(from, reinterpret_cast<uint8_t*>(to.address), bytes);
+  }
+  return copy_regions(from, to, bytes);
+}
+
+struct Nodes {
+  uint32_t source, destination;
+};
+
+uint32_t copy_kind(const Segment& segment, const Nodes& nodes, uint32_t* target) {
+  const uint32_t here = segment.node_id();
+  if (nodes.source == here) {
+    *target = nodes.destination;
+    return kCommandCopyinData;
+  }
+  *target = nodes.source;
+  if (nodes.destination == here) return kCommandCopyoutRqst;
+  return nodes.source == nodes.destination ? kCommandCopylclRqst : kCommandCopyrmtRqst;
+}
+
+// One chunk with at least one party on another node.
+int64_t copy_remote(Process& process, const CopyParty& source, const CopyParty& destination,
+                    const Nodes& nodes, uint64_t bytes, int64_t timeout_ms) {
+  ProcessSlot* slot = process.slot;
+  uint32_t target;
+  const uint32_t kind = copy_kind(process.segment, nodes, &target);
+  store(slot->command_kind, kind);
+  store(slot->command_endpoint,
+        kind == kCommandCopyinData ? destination.endpoint : source.endpoint);
+  store(slot->source_endpoint, source.endpoint);
+  store(slot->source_grant, source.grant);
+  store(slot->source_at, source.at);
+  store(slot->destination_endpoint, destination.endpoint);
+  store(slot->destination_grant, destination.grant);
+  store(slot->destination_at, destination.at);
+  store(slot->copy_bytes, bytes);
+  store(slot->command_result, 0);
+  store(slot->want_source, load(slot->command_endpoint));
+  process.operation.kind = Operation::Kind::kCopy;
+  process.operation.peer = load(slot->command_endpoint);
+  int result = start_remote(process, target);
+  if (result == kPending) result = wait_for(process, timeout_ms);
+  if (result != 0) return result;
+  const int64_t copied = load(slot->command_result);
+  return copied == static_cast<int64_t>(bytes) ? copied : -EIO;
+}
+
+CopyParty own_party(Process& process, const CopyParty& party, uint64_t bytes) {
+  CopyParty own = party;
+  if (own.endpoint == kEndpointSelf) own.endpoint = process.endpoint;
+  uint64_t offset;
+  if (own.endpoint == process.endpoint && own.grant == kByAddress &&
+      arena_offset(process.segment, own.at, bytes, &offset)) {
+    own.grant = kOwnArena;
+    own.at = offset;
+  }
+  return own;
+}
+
+}  // namespace
+
+int64_t vcopy(Process& process, const CopyParty& source, const CopyParty& destination,
+              uint64_t bytes, int64_t timeout_ms) {
+  Segment& segment = process.segment;
+  if (!segment.running()) return -EDVSDCNOTRUN;
+  if (process.operation.stage != Operation::Stage::kNone) return -EBUSY;
+  if (bytes > kCopyBytesMax) return -ERANGE;
+  CopyParty from = own_party(process, source, bytes);
+  CopyParty to = own_party(process, destination, bytes);
+  if (from.endpoint == to.endpoint) return -EDVSENDPOINT;
+  const bool third_party = from.endpoint != process.endpoint && to.endpoint != process.endpoint;
+  if (third_party && process.level == ProcessLevel::kUser) return -EPERM;
+  uint32_t from_slot, to_slot;
+  int error = check_endpoint(segment, from.endpoint, &from_slot);
+  if (error == 0) error = check_endpoint(segment, to.endpoint, &to_slot);
+  if (error != 0) return error;
+  const Nodes nodes{load(segment.slot(from_slot)->node), load(segment.slot(to_slot)->node)};
+  const bool local = nodes.source == segment.node_id() && nodes.destination == segment.node_id();
+  uint64_t done = 0;
+  do {
+    const uint64_t part = std::min(bytes - done, kCopyChunkBytes);
+    const int64_t n = local ? copy_local(process, from, to, part)
+                            : copy_remote(process, from, to, nodes, part, timeout_ms);
+    if (n < 0) return n;
+    done += part;
+    from.at += part;
+    to.at += part;
+  } while (done < bytes);
+  store(process.slot->copied_bytes, load(process.slot->copied_bytes) + bytes);
+  return static_cast<int64_t>(bytes);
+}
+
+int32_t grant(Process& process, const void* address, uint64_t bytes, uint32_t rights,
+              int32_t grantee) {
+  if (rights == 0 || rights > 3 || bytes > kCopyBytesMax) return -EINVAL;
+  for (uint32_t i = 0; i < kGrants; i++) {
+    GrantSlot* grant = process.segment.grant(process.index, i);
+    const uint32_t state = load(grant->state);
+    if ((state & 0xff) != 0) continue;
+    // An id is never negative, so the sequence has 31 - kIndexBits bits, of which the state
+    // keeps 24.
+    const uint32_t sequence = ((state >> 8) + 1) & 0xffffff;
+    uint64_t at = reinterpret_cast<uint64_t>(address);
+    const bool in_arena = arena_offset(process.segment, at, bytes, &at);
+    store(grant->grantee, grantee);
+    store(grant->address, at);
+    store(grant->bytes, bytes);
+    store(grant->place, in_arena ? kPlaceArena : kPlacePrivate);
+    atomic(grant->state).store(sequence << 8 | rights, std::memory_order_release);
+    return static_cast<int32_t>(sequence << kIndexBits | i);
+  }
+  return -ENOSPC;
+}
+
+int revoke(Process& process, int32_t id) {
+  if (id < 0) return -EDVSGRANT;
+  GrantSlot* grant =
+      process.segment.grant(process.index, static_cast<uint32_t>(id) & ((1u << kIndexBits) - 1));
+  const uint32_t state = load(grant->state);
+  if ((state & 0xff) == 0 || state >> 8 != static_cast<uint32_t>(id) >> kIndexBits) {
+    return -EDVSGRANT;
+  }
+  atomic(grant->state).store(state & ~0xffu);
+  return 0;
+}
+
+}  // namespace dvk

@@ -1,0 +1,153 @@
+#include "wait.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <sched.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <map>
+#include <mutex>
+#include <utility>
+
+#include "rendezvous.h"
+
+namespace dvk {
+namespace {
+
+std::string fifo_path(const std::string& directory, uint64_t wake_id) {
+  char name[32];
+  snprintf(name, sizeof name, "/wake/%016lx", static_cast<unsigned long>(wake_id));
+  return directory + name;
+}
+
+// Descriptors of peers' FIFOs, opened at the first wake. Emptied when full, so that dead peers do
+// not add up.
+constexpr size_t kOpenFifosMax = 256;
+std::mutex fifos_mutex;
+std::map<std::pair<std::string, uint64_t>, int>& open_fifos() {
+  static auto* fifos = new std::map<std::pair<std::string, uint64_t>, int>();
+  return *fifos;
+}
+
+inline void relax() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+}  // namespace
+
+int64_t now_ns() {
+  timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return t.tv_sec * 1'000'000'000 + t.tv_nsec;
+}
+
+void futex_wait(uint32_t* word, uint32_t expected, int64_t timeout_ns) {
+  const timespec timeout{timeout_ns / 1'000'000'000, timeout_ns % 1'000'000'000};
+  syscall(SYS_futex, word, FUTEX_WAIT, expected, &timeout, nullptr, 0);
+}
+
+void futex_wake(uint32_t* word) {
+  syscall(SYS_futex, word, FUTEX_WAKE, 1, nullptr, nullptr, 0);
+}
+
+void wake(Segment& segment, ProcessSlot* slot) {
+  switch (atomic(slot->sleeping).load()) {
+    case kOnFutex:
+      futex_wake(&slot->rendezvous);
+      break;
+    case kOnFifo:
+      wake_fifo(segment.directory(), load(slot->wake_id));
+      break;
+    default:
+      break;
+  }
+}
+
+bool spin_while(ProcessSlot* slot, uint32_t expected, uint64_t ns) {
+  const int64_t end = now_ns() + static_cast<int64_t>(ns);
+  for (;;) {
+    for (int i = 0; i < 64; i++) {
+      if (atomic(slot->rendezvous).load(std::memory_order_acquire) != expected) return true;
+      relax();
+    }
+    if (now_ns() > end) return false;
+  }
+}
+
+bool on_other_cpu(const Process& process, uint32_t peer) {
+  if (peer >= process.segment.processes()) return false;
+  const uint32_t cpu = load(process.segment.slot(peer)->cpu);
+  return cpu != 0 && cpu != load(process.slot->cpu);
+}
+
+void publish_cpu(Process& process) {
+  const uint32_t cpu = static_cast<uint32_t>(sched_getcpu()) + 1;
+  if (load(process.slot->cpu) != cpu) store(process.slot->cpu, cpu);
+}
+
+bool spin_for(Process& process, uint64_t ns) {
+  const uint32_t word = atomic(process.slot->rendezvous).load(std::memory_order_acquire);
+  if (!is_waiting(word)) return true;
+  const int peer = process.segment.slot_of(process.operation.peer);
+  const uint32_t slot = peer >= 0 ? static_cast<uint32_t>(peer) : process.last_peer;
+  if (!on_other_cpu(process, slot)) return false;
+  // Where spinning has not paid lately it is tried now and then only.
+  if (process.spin_misses >= 4 && process.waits++ % 8 != 0) return false;
+  if (spin_while(process.slot, word, ns)) {
+    process.spin_misses = 0;
+    return true;
+  }
+  process.spin_misses++;
+  return false;
+}
+
+int wake_fifo_create(const std::string& directory, uint64_t wake_id) {
+  mkdir((directory + "/wake").c_str(), 0770);
+  const std::string path = fifo_path(directory, wake_id);
+  if (mkfifo(path.c_str(), 0660) != 0 && errno != EEXIST) return -errno;
+  const int fd = ::open(path.c_str(), O_RDWR | O_NONBLOCK | O_CLOEXEC);
+  return fd < 0 ? -errno : fd;
+}
+
+void wake_fifo_remove(const std::string& directory, uint64_t wake_id) {
+  unlink(fifo_path(directory, wake_id).c_str());
+}
+
+void wake_fifo(const std::string& directory, uint64_t wake_id) {
+  if (wake_id == 0) return;
+  const std::lock_guard<std::mutex> guard(fifos_mutex);
+  auto& fifos = open_fifos();
+  const auto key = std::make_pair(directory, wake_id);
+  auto found = fifos.find(key);
+  if (found == fifos.end()) {
+    // Read-write: with a reader of its own the FIFO never raises SIGPIPE, also when its owner is
+    // gone.
+    const int fd =
+        ::open(fifo_path(directory, wake_id).c_str(), O_RDWR | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0) return;
+    struct stat status;
+    if (fstat(fd, &status) != 0 || !S_ISFIFO(status.st_mode)) {
+      close(fd);
+      return;
+    }
+    if (fifos.size() >= kOpenFifosMax) {
+      for (const auto& [name, old] : fifos) close(old);
+      fifos.clear();
+    }
+    found = fifos.emplace(key, fd).first;
+  }
+  // A full FIFO wakes its reader already.
+  const char one = 1;
+  const ssize_t written = write(found->second, &one, 1);
+  static_cast<void>(written);
+}
+
+}  // namespace dvk

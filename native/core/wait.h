@@ -1,0 +1,45 @@
+// Sleeping and waking: futexes for blocking callers, a FIFO for event loops, and when to spin
+// first.
+//
+// Lost wake-ups are excluded by one rule: only the waiter writes its `sleeping` word. It sets the
+// word, looks at the rendezvous word again, and sleeps only if that has not changed; a waker
+// changes the rendezvous word first and looks at `sleeping` after (both sequentially consistent).
+#pragma once
+
+#include <string>
+
+#include "process.h"
+
+namespace dvk {
+
+// A wake across cores costs about 25 us on a virtual machine, a hot spin 0.1: 50 us of spin is the
+// break-even.
+inline constexpr uint64_t kSpinNs = 50'000;
+// The net below a lost death notice: a waiter looks after its peer this often.
+inline constexpr int64_t kNetMs = 100;
+
+inline constexpr uint32_t kAwake = 0, kOnFutex = 1, kOnFifo = 2;
+
+int64_t now_ns();
+// Sleeps while *word == expected, at most `timeout_ns`. Returns when woken, changed, timed out or
+// interrupted.
+void futex_wait(uint32_t* word, uint32_t expected, int64_t timeout_ns);
+void futex_wake(uint32_t* word);
+
+// Wakes the owner of `slot` after its rendezvous word changed.
+void wake(Segment& segment, ProcessSlot* slot);
+// Spins until the rendezvous word differs from `expected`, at most `ns`. Returns whether it does.
+bool spin_while(ProcessSlot* slot, uint32_t expected, uint64_t ns);
+// Spins for the present call when the peer runs on another CPU.
+bool spin_for(Process& process, uint64_t ns);
+// Whether spinning can pay: the slot's owner was last seen on another CPU.
+bool on_other_cpu(const Process& process, uint32_t peer);
+void publish_cpu(Process& process);
+
+// FIFOs live in `<directory>/wake/<id in hex>`. Returns the descriptor (read-write, non-blocking)
+// or -errno.
+int wake_fifo_create(const std::string& directory, uint64_t wake_id);
+void wake_fifo_remove(const std::string& directory, uint64_t wake_id);
+void wake_fifo(const std::string& directory, uint64_t wake_id);
+
+}  // namespace dvk
