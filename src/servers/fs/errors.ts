@@ -1,0 +1,60 @@
+/**
+ * Errors of the FS server: a POSIX code, the number Linux gives it, and a sentence saying what
+ * failed and where.
+ *
+ * An `FsError` is an operating error: a damaged image, a missing name, a client's bad grant. It
+ * becomes `-errno` in a reply. Anything else that is thrown is a fault of the program and ends the
+ * process.
+ */
+
+/**
+ * Linux numbers, written out since `os.constants.errno` lacks EUCLEAN and EBADREQUEST is MINIX's.
+ */
+export const ERRNO = {
+  ENOENT: 2,
+  EIO: 5,
+  E2BIG: 7,
+  EFAULT: 14,
+  ENOTDIR: 20,
+  EISDIR: 21,
+  EINVAL: 22,
+  EROFS: 30,
+  ERANGE: 34,
+  ENAMETOOLONG: 36,
+  ENODATA: 61,
+  EOPNOTSUPP: 95,
+  ESTALE: 116,
+  EUCLEAN: 117,
+  EBADREQUEST: 212,
+} as const;
+export type FsErrorCode = keyof typeof ERRNO;
+
+export class FsError extends Error {
+  readonly code: FsErrorCode;
+
+  constructor(code: FsErrorCode, sentence: string, options?: ErrorOptions) {
+    super(`${code}: ${sentence}`, options);
+    this.name = 'FsError';
+    this.code = code;
+  }
+
+  /** Negative, as a reply carries it. */
+  get errno(): number {
+    return -ERRNO[this.code];
+  }
+}
+
+/** True for an `FsError`, with this code if one is given. */
+export function isFsError(error: unknown, code?: FsErrorCode): error is FsError {
+  return error instanceof FsError && (code === undefined || error.code === code);
+}
+
+/** An EUCLEAN error from a template: damaged`inode ${number}: the size is negative`. */
+export function damaged(parts: TemplateStringsArray, ...values: (string | number)[]): FsError {
+  return new FsError('EUCLEAN', String.raw({ raw: parts }, ...values));
+}
+
+/** A number as the format's documents write it. */
+export function hex(value: number): string {
+  return `0x${(value >>> 0).toString(16)}`;
+}

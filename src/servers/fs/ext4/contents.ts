@@ -1,0 +1,78 @@
+/**
+ * The contents of files whose blocks are mapped: from a byte offset to places on the device.
+ *
+ * Long reads go from the device straight into the target; short ones through the cache, whose lines
+ * act as read-ahead. Callers keep within the file's size.
+ */
+import { damaged } from '../errors.ts';
+import type { Disk } from './disk.ts';
+import { ExtentMap } from './extents.ts';
+import { IndirectMap } from './indirect.ts';
+import { type Inode, type Run, hasFlag } from './inode.ts';
+import { INODE_FLAG } from './layout.ts';
+
+/** From here on a copy through the cache costs more than the cache can save. */
+export const DIRECT_READ_BYTES_MIN: number = 64 * 1024;
+
+export class Contents {
+  readonly #disk: Disk;
+  readonly #extents: ExtentMap;
+  readonly #indirect: IndirectMap;
+
+  constructor(disk: Disk) {
+    this.#disk = disk;
+    this.#extents = new ExtentMap(disk);
+    this.#indirect = new IndirectMap(disk);
+  }
+
+  /** Fills `target` from byte `at` of the file on. Throws EUCLEAN, EIO. */
+  read(inode: Inode, at: number, target: Uint8Array): void {
+    const direct = target.length >= DIRECT_READ_BYTES_MIN;
+    let done = 0;
+    while (done < target.length) {
+      const place = this.#place(inode, at + done, target.length - done);
+      const part = target.subarray(done, done + place.bytes);
+      if (place.at < 0) part.fill(0);
+      else if (direct) this.#disk.device.read(part, place.at, place.bytes);
+      else this.#disk.cache.read(part, place.at);
+      done += place.bytes;
+    }
+  }
+
+  /** The bytes themselves if they lie together in the cache; valid until its next use. */
+  peek(inode: Inode, at: number, bytes: number): Uint8Array | undefined {
+    const place = this.#place(inode, at, bytes);
+    if (place.at < 0 || place.bytes < bytes) return undefined;
+    return this.#disk.cache.peek(place.at, bytes);
+  }
+
+  /** The disk block of a logical one, 0 for a hole. */
+  block(inode: Inode, logical: number): number {
+    const run = this.#run(inode, logical);
+    return run.physical === 0 ? 0 : run.physical + (logical - run.logical);
+  }
+
+  /**
+   * The longest piece from `at` on that lies together; `at` is -1 in the result where it reads as
+   * zeros.
+   */
+  #place(inode: Inode, at: number, bytes: number): { at: number; bytes: number } {
+    const { blockBytes } = this.#disk;
+    const run = this.#run(inode, Math.floor(at / blockBytes));
+    const into = at - run.logical * blockBytes;
+    const part = Math.min(bytes, run.count * blockBytes - into);
+    return { at: run.physical === 0 ? -1 : run.physical * blockBytes + into, bytes: part };
+  }
+
+  #run(inode: Inode, logical: number): Run {
+    const last = inode.lastRun;
+    if (last !== undefined && logical >= last.logical && logical < last.logical + last.count) {
+      return last;
+    }
+    if (logical >= 2 ** 32) throw damaged`inode ${inode.number}: no map reaches block ${logical}`;
+    const map = hasFlag(inode, INODE_FLAG.extents) ? this.#extents : this.#indirect;
+    const run = map.find(inode, logical);
+    inode.lastRun = run;
+    return run;
+  }
+}
