@@ -1,0 +1,43 @@
+/**
+ * The FUSE gateway's program: mounts the tree of a file system server, which may be on another node.
+ *
+ * Started by the node daemon; see `boot`. The mount stays while the server is away, and works again when it is back.
+ */
+import { boot, bootFailed, type ServiceConfig } from '../../dvk/boot.ts';
+import { fuseDevice, Segment, systemClock } from '../../dvk/index.ts';
+import { FsClient } from '../client/fs-client.ts';
+import type { FuseServiceSpec } from '../spec.ts';
+import { mountFuse } from './mount.ts';
+
+async function main(): Promise<void> {
+  const { config, ready, stopping } = await boot<ServiceConfig<FuseServiceSpec>>();
+  const { service } = config;
+  const segment = Segment.open(config.segment);
+  const slot = service.slot === null ? {} : { slot: service.slot };
+  const client = new FsClient(segment, {
+    ...slot,
+    serverSlot: service.serverSlot,
+    name: service.name,
+    clock: systemClock,
+  });
+  const mount = await mountFuse(
+    { device: fuseDevice(), service: client, clock: systemClock },
+    {
+      mountpoint: service.mount,
+      name: `${config.dvs}-${service.name}`,
+      allowOther: service.allowOther,
+    },
+  );
+  await ready({ mount: mount.mountpoint, readAheadKiB: mount.readAheadKiB });
+  await Promise.race([stopping, mount.ended]);
+  await mount.unmount();
+  client.close();
+  segment.close();
+}
+
+main().then(
+  () => process.exit(0),
+  async (error: unknown) => {
+    await bootFailed(error);
+  },
+);
