@@ -1,0 +1,57 @@
+/**
+ * What the node daemon and its proxy say to each other over the IPC channel that the proxy was
+ * started with.
+ *
+ *   daemon                                      proxy
+ *   start  --------------------------------->   listens, dials
+ *          <---------------------------------   ready (port), or failed and exit code 1
+ *   peers, segments (whole lists, any time) ->
+ *          <---------------------------------   link (each change)
+ *   stats  --------------------------------->
+ *          <---------------------------------   stats
+ *   stop, or the end of the channel -------->   takes leave of its peers, exit code 0
+ *
+ * A list replaces the one before. `segments` is to be sent again when a node joined or left a DC.
+ */
+import type { EngineStatistics } from './engine.ts';
+import type { SessionTimes } from './session.ts';
+
+export interface ControlPeer {
+  node: number;
+  name: string;
+  host: string;
+  port: number;
+}
+
+export interface ControlSegment {
+  dcId: number;
+  /** Path of the segment's file. */
+  path: string;
+}
+
+export interface StartMessage {
+  type: 'start';
+  dvs: string;
+  node: number;
+  /** Random, new at each start of the node: decimal digits of up to 64 bits, or a safe integer. */
+  incarnation: string | number;
+  listen: { host: string; port: number };
+  segments: ControlSegment[];
+  peers: ControlPeer[];
+  times?: Partial<SessionTimes>;
+}
+
+export type ToProxy =
+  | StartMessage
+  | { type: 'peers'; peers: ControlPeer[] }
+  | { type: 'segments'; segments: ControlSegment[] }
+  | { type: 'stats' }
+  | { type: 'stop' };
+
+export type FromProxy =
+  | { type: 'ready'; port: number }
+  | { type: 'failed'; reason: string }
+  | { type: 'link'; peer: number; state: 'up' | 'down'; reason?: string }
+  /** A segment of the list could not be opened; the others are served. */
+  | { type: 'segment-failed'; dcId: number; reason: string }
+  | { type: 'stats'; stats: EngineStatistics };

@@ -1,0 +1,340 @@
+/**
+ * The proxy engine of a node: joins the node's segments to the links with all its peers.
+ *
+ * What the core queues for another node becomes frames of the link to it, what comes from a link
+ * goes to the core, and the core hears when a link comes up or goes down. The engine dials the
+ * nodes with higher ids and is dialled by those with lower ones, so there is one link between two
+ * nodes; should the dialer come back while the old connection looks alive, the new one takes its
+ * place. Lost links are dialled again with growing pauses.
+ */
+import type { Clock } from '../dvk/clock.ts';
+import type { NodeId } from '../dvk/endpoint.ts';
+import { Backoff } from './backoff.ts';
+import type { Checksum, Frame } from './frame.ts';
+import type { Hello } from './hello.ts';
+import { Link, type LinkOwner } from './link.ts';
+import { SlabPool } from './outbox.ts';
+import { Peer, type PeerAddress, type PeerCounters, type ProxySegment } from './peer.ts';
+import { DEFAULT_TIMES, type Down, type SessionSelf, type SessionTimes } from './session.ts';
+import type { Address, Listener, Transport } from './transport.ts';
+
+// Strangers that have not said HELLO yet; the oldest one goes when another comes.
+const OPENING_LINKS_MAX = 64;
+const STABLE_MS = 5000;
+const TICKS_PER_KEEPALIVE = 4;
+const STOP_WAIT_MS = 1000;
+
+export interface EngineOptions {
+  dvs: string;
+  node: NodeId;
+  /** Random, new at each start. 64 bits. */
+  incarnation: bigint;
+  transport: Transport;
+  clock: Clock;
+  checksum: Checksum;
+  times?: SessionTimes;
+  /** First and longest pause before dialling again, in ms. */
+  redial?: { firstMs: number; longestMs: number };
+  /** From 0 to below 1, for the pauses. */
+  random?: () => number;
+  /** Calls back in the next turn of the event loop. */
+  defer?: (callback: () => void) => void;
+  /** A link came up or is lost. */
+  onLink?: (peer: PeerAddress, state: 'up' | 'down', why?: Down) => void;
+}
+
+export interface PeerStatistics extends PeerCounters {
+  node: NodeId;
+  name: string;
+  state: 'up' | 'down';
+  session: number;
+  /** DCs that are up with this peer. */
+  containers: number[];
+  /** Of the last keepalive that was answered. */
+  rttMs: number | null;
+  /** Failed attempts to dial since the last success. */
+  failures: number;
+  /** Why it is down, or was last. */
+  lastDown: Down | null;
+}
+
+export interface EngineStatistics {
+  node: NodeId;
+  transport: string;
+  peers: PeerStatistics[];
+  /** Connections that were closed before a HELLO was accepted. */
+  refused: number;
+  lastRefused: Down | null;
+}
+
+interface PeerEntry {
+  peer: Peer;
+  backoff: Backoff;
+  /** The link that is being dialled. */
+  dialling: Link | undefined;
+  cancelTimer: (() => void) | undefined;
+  upSinceMs: number;
+  lastDown: Down | null;
+}
+
+export class Engine implements LinkOwner {
+  readonly #options: EngineOptions;
+  readonly #times: SessionTimes;
+  readonly #defer: (callback: () => void) => void;
+  readonly #pool = new SlabPool();
+  readonly #self: SessionSelf;
+  readonly #peers = new Map<number, PeerEntry>();
+  readonly #links = new Set<Link>();
+  /** Accepted links that are not up yet, oldest first. */
+  readonly #opening = new Set<Link>();
+  readonly #waiters = new Set<() => void>();
+  #segments: readonly ProxySegment[] = [];
+  #listener: Listener | undefined;
+  #stopTicks: () => void = () => undefined;
+  #running = false;
+  #refused = 0;
+  #lastRefused: Down | null = null;
+
+  constructor(options: EngineOptions) {
+    this.#options = options;
+    this.#times = options.times ?? DEFAULT_TIMES;
+    this.#defer = options.defer ?? ((callback): void => void setImmediate(callback));
+    this.#self = {
+      dvs: options.dvs,
+      node: options.node,
+      incarnation: options.incarnation,
+      lastSession: (node) => this.#peers.get(node)?.peer.lastSession ?? 0,
+      containersFor: (node) => this.#peers.get(node)?.peer.containers() ?? [],
+      knows: (node) => this.#peers.has(node),
+    };
+  }
+
+  /** Starts to listen and to dial. Returns the port that was bound. */
+  async start(listen: Address): Promise<number> {
+    this.#listener = await this.#options.transport.listen(listen, () => this.#accept());
+    this.#running = true;
+    this.#scheduleTick();
+    for (const entry of this.#peers.values()) this.#dial(entry);
+    return this.#listener.port;
+  }
+
+  /**
+   * Takes leave of every peer; every call that waits for another node ends. Resolves when all
+   * connections are closed.
+   */
+  async stop(): Promise<void> {
+    this.#running = false;
+    this.#stopTicks();
+    this.#listener?.close();
+    for (const entry of this.#peers.values()) this.#release(entry);
+    for (const link of [...this.#links]) link.session.close({ code: 'stopped', detail: '' });
+    for (const entry of this.#peers.values()) entry.peer.remove();
+    if (this.#links.size > 0) await this.#allClosed();
+    for (const link of this.#links) link.abandon();
+  }
+
+  /** The segments of this node now; call it too when a node joined or left a DC. */
+  setSegments(segments: readonly ProxySegment[]): void {
+    this.#segments = segments;
+    for (const entry of this.#peers.values()) entry.peer.setSegments(segments);
+  }
+
+  /**
+   * The other nodes of the DVS now. A peer with a new address is dialled there after the link is
+   * lost.
+   */
+  setPeers(addresses: readonly PeerAddress[]): void {
+    const wanted = new Map(addresses.map((address) => [address.node as number, address]));
+    wanted.delete(this.#options.node);
+    for (const [node, entry] of this.#peers) {
+      if (wanted.has(node)) continue;
+      this.#release(entry);
+      const link = entry.peer.link;
+      link?.session.close({ code: 'node', detail: `node ${node} is no longer a peer` });
+      entry.peer.remove();
+      this.#peers.delete(node);
+    }
+    for (const [node, address] of wanted) {
+      const known = this.#peers.get(node);
+      if (known) known.peer.address = address;
+      else this.#addPeer(address);
+    }
+  }
+
+  statistics(): EngineStatistics {
+    const peers = [...this.#peers.values()].map((entry) => {
+      const { peer } = entry;
+      return {
+        ...peer.counters,
+        node: peer.node,
+        name: peer.address.name,
+        state: peer.link ? ('up' as const) : ('down' as const),
+        session: peer.link?.session.number ?? 0,
+        containers: peer.containersUp(),
+        rttMs: peer.link?.session.counters.rttMs ?? null,
+        failures: entry.backoff.failures,
+        lastDown: entry.lastDown,
+      };
+    });
+    return {
+      node: this.#options.node,
+      transport: this.#options.transport.name,
+      peers,
+      refused: this.#refused,
+      lastRefused: this.#lastRefused,
+    };
+  }
+
+  // LinkOwner
+
+  linkUp(link: Link, hello: Hello): void {
+    this.#opening.delete(link);
+    const entry = this.#peers.get(hello.node);
+    if (!entry || !this.#running) {
+      link.session.close({ code: 'node', detail: 'not a peer any more' });
+      return;
+    }
+    entry.peer.link?.session.close({ code: 'replaced', detail: 'the peer connected anew' });
+    if (entry.dialling === link) entry.dialling = undefined;
+    entry.upSinceMs = this.#options.clock.nowMs();
+    entry.peer.raise(link, hello);
+    this.#options.onLink?.(entry.peer.address, 'up');
+  }
+
+  linkContainersChanged(link: Link, hello: Hello): void {
+    const peer = this.#peerOf(link)?.peer;
+    if (peer?.link === link) peer.renew(hello);
+  }
+
+  linkDeliver(link: Link, frame: Frame): void {
+    const peer = this.#peerOf(link)?.peer;
+    if (peer?.link === link) peer.deliver(frame);
+  }
+
+  linkReady(link: Link): void {
+    const peer = this.#peerOf(link)?.peer;
+    if (peer?.link === link) peer.pump();
+  }
+
+  linkDown(link: Link, why: Down): void {
+    this.#opening.delete(link);
+    const entry = this.#peerOf(link);
+    if (!entry) {
+      this.#noteRefused(why);
+    } else if (entry.peer.link === link) {
+      const upMs = this.#options.clock.nowMs() - entry.upSinceMs;
+      if (upMs >= STABLE_MS) entry.backoff.reset();
+      entry.lastDown = why;
+      entry.peer.lower();
+      this.#options.onLink?.(entry.peer.address, 'down', why);
+      this.#redial(entry);
+    } else if (entry.dialling === link) {
+      entry.dialling = undefined;
+      entry.lastDown = why;
+      this.#redial(entry);
+    } else {
+      this.#noteRefused(why);
+    }
+  }
+
+  linkClosed(link: Link): void {
+    this.#links.delete(link);
+    if (this.#links.size > 0) return;
+    for (const waiter of this.#waiters) waiter();
+    this.#waiters.clear();
+  }
+
+  #peerOf(link: Link): PeerEntry | undefined {
+    const node = link.session.peer;
+    return node === undefined ? undefined : this.#peers.get(node);
+  }
+
+  #noteRefused(why: Down): void {
+    this.#refused++;
+    this.#lastRefused = why;
+  }
+
+  #addPeer(address: PeerAddress): void {
+    const redial = this.#options.redial ?? { firstMs: 100, longestMs: 5000 };
+    const entry: PeerEntry = {
+      peer: new Peer(this.#options.node, address, this.#defer),
+      backoff: new Backoff({ ...redial, random: this.#options.random ?? Math.random }),
+      dialling: undefined,
+      cancelTimer: undefined,
+      upSinceMs: 0,
+      lastDown: null,
+    };
+    this.#peers.set(address.node, entry);
+    entry.peer.setSegments(this.#segments);
+    if (this.#running) this.#dial(entry);
+  }
+
+  #newLink(peer: number | undefined): Link {
+    const link = new Link({
+      self: this.#self,
+      owner: this,
+      checksum: this.#options.checksum,
+      pool: this.#pool,
+      nowMs: () => this.#options.clock.nowMs(),
+      times: this.#times,
+      peer,
+    });
+    this.#links.add(link);
+    return link;
+  }
+
+  #accept(): Link | undefined {
+    if (!this.#running) return undefined;
+    if (this.#opening.size >= OPENING_LINKS_MAX) {
+      const [oldest] = this.#opening;
+      oldest?.session.close({ code: 'handshake-time-out', detail: 'too many were waiting' });
+      oldest?.abandon();
+    }
+    const link = this.#newLink(undefined);
+    this.#opening.add(link);
+    return link;
+  }
+
+  #dial(entry: PeerEntry): void {
+    const { peer } = entry;
+    if (peer.node < this.#options.node || peer.link || entry.dialling || !this.#running) return;
+    const link = this.#newLink(peer.node);
+    entry.dialling = link;
+    link.dialled(this.#options.transport.connect(peer.address, link));
+  }
+
+  #redial(entry: PeerEntry): void {
+    if (!this.#running || entry.peer.node < this.#options.node) return;
+    entry.cancelTimer?.();
+    entry.cancelTimer = this.#options.clock.after(entry.backoff.next(), () => {
+      entry.cancelTimer = undefined;
+      this.#dial(entry);
+    });
+  }
+
+  // Ends all attempts to reach the peer.
+  #release(entry: PeerEntry): void {
+    entry.cancelTimer?.();
+    entry.cancelTimer = undefined;
+    entry.dialling?.abandon();
+    entry.dialling = undefined;
+  }
+
+  #scheduleTick(): void {
+    const everyMs = this.#times.keepaliveMs / TICKS_PER_KEEPALIVE;
+    this.#stopTicks = this.#options.clock.after(everyMs, () => {
+      for (const link of [...this.#links]) link.tick();
+      this.#scheduleTick();
+    });
+  }
+
+  async #allClosed(): Promise<void> {
+    await new Promise<void>((resolve) => {
+      const cancel = this.#options.clock.after(STOP_WAIT_MS, resolve);
+      this.#waiters.add(() => {
+        cancel();
+        resolve();
+      });
+    });
+  }
+}

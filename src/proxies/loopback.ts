@@ -1,0 +1,217 @@
+/**
+ * Connections within one process: what tests and simulations join engines with.
+ *
+ * Bytes move in pieces, a turn of the event loop later, and in order. A direction can be held, as
+ * when a cable is cut while TCP goes on trying, and a connection can be broken, as when it gives
+ * up.
+ */
+import type { Address, Connection, ConnectionEvents, Listener, Transport } from './transport.ts';
+
+export interface LoopbackOptions {
+  /** Most bytes handed on at once; small values cut frames into pieces. */
+  pieceBytes?: number;
+  /** Calls back later, in order. */
+  defer?: (callback: () => void) => void;
+}
+
+interface Write {
+  bytes: Uint8Array;
+  at: number;
+  done: () => void;
+}
+
+// One direction of a connection.
+class Pipe {
+  readonly #options: Required<LoopbackOptions>;
+  #target: ConnectionEvents | undefined;
+  #writes: Write[] = [];
+  #scheduled = false;
+  #onEmpty: (() => void) | undefined;
+  held = false;
+  bufferedBytes = 0;
+
+  constructor(options: Required<LoopbackOptions>) {
+    this.#options = options;
+  }
+
+  open(target: ConnectionEvents): void {
+    this.#target = target;
+    this.flow();
+  }
+
+  write(bytes: Uint8Array, done: () => void): void {
+    this.#writes.push({ bytes, at: 0, done });
+    this.bufferedBytes += bytes.length;
+    this.flow();
+  }
+
+  /** Calls back when everything has arrived. */
+  whenEmpty(callback: () => void): void {
+    this.#onEmpty = callback;
+    this.flow();
+  }
+
+  /** Nothing more arrives; who wrote gets the buffers back. */
+  shut(): void {
+    this.#target = undefined;
+    this.#onEmpty = undefined;
+    const left = this.#writes;
+    this.#writes = [];
+    this.bufferedBytes = 0;
+    for (const write of left) this.#options.defer(write.done);
+  }
+
+  flow(): void {
+    if (this.#scheduled || this.held) return;
+    this.#scheduled = true;
+    this.#options.defer(() => {
+      this.#scheduled = false;
+      this.#move();
+    });
+  }
+
+  #move(): void {
+    const write = this.#writes[0];
+    if (this.held || this.#target === undefined) return;
+    if (write === undefined) {
+      this.#onEmpty?.();
+      return;
+    }
+    const space = this.#target.space();
+    const left = write.bytes.length - write.at;
+    const count = Math.min(space.length, left, this.#options.pieceBytes);
+    space.set(write.bytes.subarray(write.at, write.at + count));
+    write.at += count;
+    this.bufferedBytes -= count;
+    if (count === left) {
+      this.#writes.shift();
+      write.done();
+    }
+    this.#target.received(count);
+    this.flow();
+  }
+}
+
+class LoopbackConnection implements Connection {
+  readonly remote: string;
+  readonly #out: Pipe;
+  readonly #break: (reason: string) => void;
+
+  constructor(remote: string, out: Pipe, breakBoth: (reason: string) => void) {
+    this.remote = remote;
+    this.#out = out;
+    this.#break = breakBoth;
+  }
+
+  get bufferedBytes(): number {
+    return this.#out.bufferedBytes;
+  }
+
+  write(bytes: Uint8Array, done: () => void): void {
+    this.#out.write(bytes, done);
+  }
+
+  end(): void {
+    this.#out.whenEmpty(() => {
+      this.#break('closed by the peer');
+    });
+  }
+
+  destroy(): void {
+    this.#break('ECONNRESET');
+  }
+}
+
+/** A connection as the network sees it, for tests that disturb it. */
+export interface LoopbackCable {
+  /** Holds what the dialer sends ('out'), what it gets ('in'), or both. */
+  hold(direction: 'out' | 'in' | 'both'): void;
+  /** Lets all that was held go on. */
+  release(): void;
+  /** Ends the connection for both sides. */
+  cut(): void;
+}
+
+/** A set of ports within the process. */
+export class LoopbackNetwork {
+  readonly #options: Required<LoopbackOptions>;
+  readonly #listeners = new Map<number, () => ConnectionEvents | undefined>();
+  #nextPort = 1;
+  /** Every connection that was made and is not over, oldest first. */
+  readonly cables = new Set<LoopbackCable>();
+
+  constructor(options: LoopbackOptions = {}) {
+    this.#options = {
+      pieceBytes: options.pieceBytes ?? 65536,
+      defer: options.defer ?? ((callback): void => void setImmediate(callback)),
+    };
+  }
+
+  transport(): Transport {
+    return {
+      name: 'loopback',
+      listen: async (address, accept) => Promise.resolve(this.#listen(address, accept)),
+      connect: (address, events) => this.#connect(address, events),
+    };
+  }
+
+  #listen(address: Address, accept: () => ConnectionEvents | undefined): Listener {
+    const port = address.port === 0 ? this.#nextPort++ : address.port;
+    if (this.#listeners.has(port)) throw new Error('EADDRINUSE');
+    this.#listeners.set(port, accept);
+    return { port, close: () => this.#listeners.delete(port) };
+  }
+
+  #connect(address: Address, dialer: ConnectionEvents): () => void {
+    let stop = (): void => undefined;
+    let wanted = true;
+    this.#options.defer(() => {
+      const accepter = wanted ? this.#listeners.get(address.port)?.() : undefined;
+      if (accepter === undefined) dialer.closed(wanted ? 'ECONNREFUSED' : 'called off');
+      else stop = this.#join(address, dialer, accepter);
+    });
+    return () => {
+      wanted = false;
+      stop();
+    };
+  }
+
+  #join(address: Address, dialer: ConnectionEvents, accepter: ConnectionEvents): () => void {
+    const out = new Pipe(this.#options);
+    const back = new Pipe(this.#options);
+    let over = false;
+    const end = (reason: string): void => {
+      if (over) return;
+      over = true;
+      this.cables.delete(cable);
+      out.shut();
+      back.shut();
+      this.#options.defer(() => {
+        dialer.closed(reason);
+        accepter.closed(reason);
+      });
+    };
+    const cable: LoopbackCable = {
+      hold: (direction) => {
+        if (direction !== 'in') out.held = true;
+        if (direction !== 'out') back.held = true;
+      },
+      release: () => {
+        out.held = back.held = false;
+        out.flow();
+        back.flow();
+      },
+      cut: () => {
+        end('ECONNRESET');
+      },
+    };
+    this.cables.add(cable);
+    out.open(accepter);
+    back.open(dialer);
+    accepter.opened(new LoopbackConnection('loopback', back, end));
+    dialer.opened(new LoopbackConnection(`loopback:${address.port}`, out, end));
+    return () => {
+      end('called off');
+    };
+  }
+}

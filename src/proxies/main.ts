@@ -1,0 +1,123 @@
+/**
+ * The proxy program of a node. The node daemon starts it and talks to it over IPC; see control.ts.
+ *
+ * It ends with its daemon: when the channel closes, or at SIGTERM, it tells its peers, lets every
+ * caller that waits for another node go with ENOTCONN, and exits with 0 within two seconds. SIGINT
+ * is left to the daemon, since a terminal sends it to both.
+ */
+import { systemClock } from '../dvk/clock.ts';
+import { crc32c } from '../dvk/crc32c.ts';
+import { dcId, nodeId } from '../dvk/endpoint.ts';
+import { Segment } from '../dvk/segment.ts';
+import type { ControlPeer, ControlSegment, FromProxy, StartMessage, ToProxy } from './control.ts';
+import { Engine } from './engine.ts';
+import type { PeerAddress } from './peer.ts';
+import { DEFAULT_TIMES } from './session.ts';
+import { tcpTransport } from './tcp.ts';
+
+function tell(message: FromProxy): void {
+  if (process.connected) process.send?.(message);
+}
+
+function textOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+function peerAddresses(peers: readonly ControlPeer[]): PeerAddress[] {
+  return peers.map((peer) => ({ ...peer, node: nodeId(peer.node) }));
+}
+
+class ProxyProgram {
+  readonly #segments = new Map<string, Segment>();
+  #engine: Engine | undefined;
+  #stopping = false;
+
+  handle(message: ToProxy): void {
+    switch (message.type) {
+      case 'start':
+        void this.#start(message);
+        break;
+      case 'peers':
+        this.#engine?.setPeers(peerAddresses(message.peers));
+        break;
+      case 'segments':
+        this.#serve(message.segments);
+        break;
+      case 'stats':
+        if (this.#engine) tell({ type: 'stats', stats: this.#engine.statistics() });
+        break;
+      case 'stop':
+        void this.stop();
+        break;
+    }
+  }
+
+  async stop(): Promise<void> {
+    if (this.#stopping) return;
+    this.#stopping = true;
+    await this.#engine?.stop();
+    for (const segment of this.#segments.values()) segment.close();
+    process.exit(0);
+  }
+
+  async #start(message: StartMessage): Promise<void> {
+    try {
+      const engine = new Engine({
+        dvs: message.dvs,
+        node: nodeId(message.node),
+        incarnation: BigInt.asUintN(64, BigInt(message.incarnation)),
+        transport: tcpTransport(systemClock),
+        clock: systemClock,
+        checksum: crc32c,
+        times: { ...DEFAULT_TIMES, ...message.times },
+        onLink: (peer, state, why) => {
+          const reason = why && `${why.code}: ${why.detail}`;
+          tell({ type: 'link', peer: peer.node, state, ...(reason !== undefined && { reason }) });
+        },
+      });
+      this.#engine = engine;
+      this.#serve(message.segments);
+      engine.setPeers(peerAddresses(message.peers));
+      const port = await engine.start(message.listen);
+      tell({ type: 'ready', port });
+    } catch (error) {
+      tell({ type: 'failed', reason: textOf(error) });
+      process.exitCode = 1;
+      process.disconnect();
+    }
+  }
+
+  /** Opens the segments that are new, serves those of the list, and closes the others. */
+  #serve(wanted: readonly ControlSegment[]): void {
+    const paths = new Set(wanted.map((entry) => entry.path));
+    for (const entry of wanted) {
+      if (!this.#segments.has(entry.path)) this.#open(entry);
+    }
+    const served = [...this.#segments].filter(([path]) => paths.has(path));
+    this.#engine?.setSegments(served.map(([, segment]) => segment));
+    for (const [path, segment] of this.#segments) {
+      if (paths.has(path)) continue;
+      this.#segments.delete(path);
+      segment.close();
+    }
+  }
+
+  #open(entry: ControlSegment): void {
+    try {
+      const segment = Segment.open(entry.path);
+      if (segment.dcId !== dcId(entry.dcId)) {
+        segment.close();
+        throw new Error(`the segment is of DC ${segment.dcId}`);
+      }
+      this.#segments.set(entry.path, segment);
+    } catch (error) {
+      tell({ type: 'segment-failed', dcId: entry.dcId, reason: textOf(error) });
+    }
+  }
+}
+
+const program = new ProxyProgram();
+process.on('message', (message) => program.handle(message as ToProxy));
+process.on('disconnect', () => void program.stop());
+process.on('SIGTERM', () => void program.stop());
+process.on('SIGINT', () => undefined);

@@ -1,0 +1,265 @@
+/**
+ * One other node: the containers shared with it, the link to it, and the dialling when it is lost.
+ *
+ * A container is up between two nodes when each is a member of it in the other's segment, which
+ * HELLO tells; only then does the segment hear of the link, so no caller waits for a node that
+ * would drop its commands.
+ */
+import { CommandLayout } from '../dvk/abi/abi.gen.ts';
+import type { NodeId } from '../dvk/endpoint.ts';
+import { isDvkError } from '../dvk/errors.ts';
+import type { Segment } from '../dvk/segment.ts';
+import { viewOf, type Frame } from './frame.ts';
+import type { Hello } from './hello.ts';
+import type { CommandSource, Link, LinkCounters } from './link.ts';
+import type { Address } from './transport.ts';
+
+/** What a proxy needs of a segment; tests give their own. */
+export type ProxySegment = Pick<
+  Segment,
+  | 'dcId'
+  | 'links'
+  | 'attachProxy'
+  | 'detachProxy'
+  | 'linkUp'
+  | 'linkDown'
+  | 'get2rmt'
+  | 'armProxy'
+  | 'put2lclRaw'
+>;
+
+export interface PeerAddress extends Address {
+  node: NodeId;
+  name: string;
+}
+
+// Commands taken from one container before the others have their turn.
+const BURST = 64;
+
+/** A container as shared with one peer. */
+class SharedContainer implements CommandSource {
+  readonly segment: ProxySegment;
+  readonly #peer: NodeId;
+  up = false;
+
+  constructor(segment: ProxySegment, peer: NodeId) {
+    this.segment = segment;
+    this.#peer = peer;
+  }
+
+  get2rmt(command: Uint8Array, payload: Uint8Array): boolean {
+    return this.segment.get2rmt(this.#peer, command, payload);
+  }
+
+  /** Forwards up to a burst. Whether more may wait, and the link takes it. */
+  drain(link: Link): boolean {
+    for (let count = 0; count < BURST; count++) {
+      const outcome = link.forward(this);
+      if (outcome === 'congested') return false;
+      if (outcome === 'empty' && !this.segment.armProxy(this.#peer)) return false;
+    }
+    return true;
+  }
+}
+
+export interface PeerCounters extends LinkCounters {
+  /** Commands that were no business of this node's, or that the core refused. */
+  dropped: number;
+  staleFrames: number;
+  duplicateFrames: number;
+  /** Times that the link came up after the first. */
+  reconnects: number;
+}
+
+export class Peer {
+  readonly node: NodeId;
+  readonly #self: NodeId;
+  readonly #defer: (callback: () => void) => void;
+  readonly #containers = new Map<number, SharedContainer>();
+  readonly #past: PeerCounters = {
+    framesSent: 0,
+    framesReceived: 0,
+    bytesSent: 0,
+    bytesReceived: 0,
+    dropped: 0,
+    staleFrames: 0,
+    duplicateFrames: 0,
+    reconnects: 0,
+  };
+  #link: Link | undefined;
+  #hello: Hello | undefined;
+  #ups = 0;
+  #deferred = false;
+  /** Highest session number used. */
+  lastSession = 0;
+  address: PeerAddress;
+
+  constructor(self: NodeId, address: PeerAddress, defer: (callback: () => void) => void) {
+    this.node = address.node;
+    this.#self = self;
+    this.address = address;
+    this.#defer = defer;
+  }
+
+  /** The link that is up. */
+  get link(): Link | undefined {
+    return this.#link;
+  }
+
+  /** Incarnation of the peer's proxy, while the link is up. */
+  get incarnation(): bigint | undefined {
+    return this.#hello?.incarnation;
+  }
+
+  get counters(): PeerCounters {
+    const sum = { ...this.#past, reconnects: Math.max(0, this.#ups - 1) };
+    if (this.#link) addLink(sum, this.#link);
+    return sum;
+  }
+
+  /** DCs that both nodes are members of, as seen from here. */
+  containers(): number[] {
+    return [...this.#containers.keys()];
+  }
+
+  /** Of these, the ones that are up. */
+  containersUp(): number[] {
+    return [...this.#containers].filter(([, shared]) => shared.up).map(([dc]) => dc);
+  }
+
+  /**
+   * Takes the segments that this node has now.
+   *
+   * The peer hears of a container before the first command for it, and of a segment that took
+   * another's place as of one that went and one that came.
+   */
+  setSegments(segments: Iterable<ProxySegment>): void {
+    const wanted = new Set<ProxySegment>();
+    for (const segment of segments) {
+      const link = segment.links().find((entry) => entry.node === this.node);
+      if (link === undefined) continue;
+      wanted.add(segment);
+      this.lastSession = Math.max(this.lastSession, link.session);
+    }
+    const gone = [...this.#containers.values()].filter((shared) => !wanted.has(shared.segment));
+    for (const shared of gone) this.#detach(shared);
+    if (gone.length > 0) this.#link?.session.announceContainers();
+    const added = [...wanted].filter((segment) => !this.#containers.has(segment.dcId));
+    for (const segment of added) this.#attach(segment);
+    if (added.length > 0) this.#link?.session.announceContainers();
+    this.#reconcile();
+  }
+
+  /** The session of `link` is up. */
+  raise(link: Link, hello: Hello): void {
+    this.#link = link;
+    this.#hello = hello;
+    this.#ups++;
+    this.lastSession = link.session.number;
+    this.#reconcile();
+  }
+
+  /** The peer told other DCs. */
+  renew(hello: Hello): void {
+    this.#hello = hello;
+    this.#reconcile();
+  }
+
+  /** The link is over: every call that waits for the peer ends. */
+  lower(): void {
+    if (this.#link) addLink(this.#past, this.#link);
+    this.#link = undefined;
+    this.#hello = undefined;
+    for (const shared of this.#containers.values()) this.#setUp(shared, false);
+  }
+
+  /** Forgets everything; the peer is no node of the DVS any more, or this proxy ends. */
+  remove(): void {
+    this.lower();
+    for (const shared of [...this.#containers.values()]) this.#detach(shared);
+  }
+
+  /** Forwards what waits in all containers; call `flush` of the link after it. */
+  pump(): void {
+    const link = this.#link;
+    if (!link) return;
+    let more = false;
+    for (const shared of this.#containers.values()) {
+      if (shared.up && shared.drain(link)) more = true;
+    }
+    if (!more || this.#deferred) return;
+    // The event loop has its turn before the next burst, so that what the peer sends is not left
+    // lying.
+    this.#deferred = true;
+    this.#defer(() => {
+      this.#deferred = false;
+      this.pump();
+      this.#link?.flush();
+    });
+  }
+
+  /** Acts on a command of the peer. */
+  deliver(frame: Frame): void {
+    const view = viewOf(frame.command);
+    const shared = this.#containers.get(view.getUint32(CommandLayout.dcId, true));
+    const isForUs =
+      view.getUint32(CommandLayout.sourceNode, true) === this.node &&
+      view.getUint32(CommandLayout.destinationNode, true) === this.#self;
+    if (shared?.up !== true || !isForUs) {
+      this.#past.dropped++;
+      return;
+    }
+    if (shared.segment.put2lclRaw(this.node, frame.command, frame.payload) < 0)
+      this.#past.dropped++;
+  }
+
+  #attach(segment: ProxySegment): void {
+    const shared = new SharedContainer(segment, this.node);
+    this.#containers.set(segment.dcId, shared);
+    segment.attachProxy(this.node, () => {
+      if (!this.#link || !shared.up) return;
+      if (shared.drain(this.#link)) this.pump();
+      this.#link.flush();
+    });
+    // A proxy that was killed left the link as it was; its commands under way will not be answered.
+    segment.linkDown(this.node);
+  }
+
+  #detach(shared: SharedContainer): void {
+    this.#setUp(shared, false);
+    shared.segment.detachProxy(this.node);
+    this.#containers.delete(shared.segment.dcId);
+  }
+
+  #reconcile(): void {
+    const link = this.#link;
+    const theirs = new Set(this.#hello?.containers);
+    for (const [dc, shared] of this.#containers) {
+      this.#setUp(shared, link !== undefined && theirs.has(dc));
+    }
+    this.pump();
+    link?.flush();
+  }
+
+  #setUp(shared: SharedContainer, up: boolean): void {
+    if (shared.up === up) return;
+    shared.up = false;
+    try {
+      if (up) shared.segment.linkUp(this.node, this.#link?.session.number ?? 0);
+      else shared.segment.linkDown(this.node);
+      shared.up = up;
+    } catch (error) {
+      // The node was taken out of the DC a moment ago; the daemon will tell.
+      if (!isDvkError(error)) throw error;
+    }
+  }
+}
+
+function addLink(sum: PeerCounters, link: Link): void {
+  sum.framesSent += link.counters.framesSent;
+  sum.framesReceived += link.counters.framesReceived;
+  sum.bytesSent += link.counters.bytesSent;
+  sum.bytesReceived += link.counters.bytesReceived;
+  sum.staleFrames += link.session.counters.staleFrames;
+  sum.duplicateFrames += link.session.counters.duplicateFrames;
+}

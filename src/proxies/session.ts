@@ -1,0 +1,385 @@
+/**
+ * The state machine of one link between two nodes. It does no I/O: frames, bytes and ticks go in,
+ * calls of `SessionOutput` come out.
+ *
+ *              HELLO from the peer is right
+ *   opening ---------------------------------> up
+ *      |                                       |
+ *      +--- refused, malformed, silent, left --+--> closed
+ *
+ * The node with the lower id dials and speaks first; the accepter checks, decides the session
+ * number (higher than every one before it between the two) and answers. Both sides must be of one
+ * DVS, of one ABI version, and be who the other expects; what is wrong is named to the other side
+ * in a SHUTDOWN. Frames of another session, and frames that came already, are counted and dropped,
+ * so within a session a command arrives at most once; a gap in the sequence closes the link, since
+ * a transport promises order and no loss.
+ *
+ * A side that has been quiet for `keepaliveMs` sends NONE, which the other answers with NONE and
+ * ACK; a peer from which no byte came for `deadMs` is taken for dead, by both sides alike when only
+ * one direction is cut.
+ */
+import { CommandKind, CommandLayout } from '../dvk/abi/abi.gen.ts';
+import { viewOf, WIRE_VERSION, type Frame, type FrameFault } from './frame.ts';
+import { decodeHello, encodeHello, HELLO_CONSTANTS, type Hello } from './hello.ts';
+
+/** Why a link ended. */
+export type DownCode =
+  | 'shutdown'
+  | 'refused'
+  | 'time-out'
+  | 'handshake-time-out'
+  | 'version'
+  | 'abi'
+  | 'dvs'
+  | 'node'
+  | 'replaced'
+  | 'malformed'
+  | 'sequence'
+  | 'connection'
+  | 'stopped';
+
+export interface Down {
+  code: DownCode;
+  detail: string;
+}
+
+export interface SessionTimes {
+  keepaliveMs: number;
+  /**
+   * No byte from the peer for this long: it is dead. At least three times `keepaliveMs` is
+   * sensible.
+   */
+  deadMs: number;
+  /** How long the exchange of HELLO may take. */
+  handshakeMs: number;
+}
+
+export const DEFAULT_TIMES: SessionTimes = { keepaliveMs: 500, deadMs: 1500, handshakeMs: 3000 };
+
+/** What a session knows of its own node. */
+export interface SessionSelf {
+  dvs: string;
+  node: number;
+  incarnation: bigint;
+  /** Highest session number that was used with `peer`; 0 for none. */
+  lastSession(peer: number): number;
+  /** DCs to name to `peer` in HELLO. */
+  containersFor(peer: number): readonly number[];
+  /** Whether `peer` is a node of the DVS. */
+  knows(peer: number): boolean;
+}
+
+/** What a session makes happen. */
+export interface SessionOutput {
+  /** Sends a frame with this command and payload. */
+  send(command: Uint8Array, payload: Uint8Array): void;
+  /** The link is up; called once. `session.number` is set, and commands may be sent. */
+  up(peer: Hello): void;
+  /** The peer's list of DCs is another one. */
+  containersChanged(peer: Hello): void;
+  /** A command of the peer, in order. */
+  deliver(frame: Frame): void;
+  /**
+   * The link is over; called once, also for a link that never came up. Nothing is delivered
+   * afterwards.
+   */
+  down(why: Down): void;
+}
+
+export interface SessionCounters {
+  staleFrames: number;
+  duplicateFrames: number;
+  /** Of the last keepalive that was answered. */
+  rttMs: number | undefined;
+}
+
+export class Session {
+  readonly counters: SessionCounters = { staleFrames: 0, duplicateFrames: 0, rttMs: undefined };
+  readonly #self: SessionSelf;
+  readonly #times: SessionTimes;
+  readonly #output: SessionOutput;
+  readonly #dials: boolean;
+  #state: 'opening' | 'up' | 'closed' = 'opening';
+  #peer: number | undefined;
+  #hello: Hello | undefined;
+  #number = 0;
+  #proposed = 0;
+  #sendSequence = 0;
+  #receiveSequence = 0;
+  #openedMs: number;
+  #receivedMs: number;
+  #sentMs: number;
+  #tickedMs: number;
+  #ping = 0;
+  #pingMs: number | undefined;
+
+  /** `peer` is the node that is dialled; undefined makes an accepter, which waits to be told. */
+  constructor(
+    self: SessionSelf,
+    output: SessionOutput,
+    nowMs: number,
+    options: { peer?: number | undefined; times?: SessionTimes } = {},
+  ) {
+    this.#self = self;
+    this.#output = output;
+    this.#times = options.times ?? DEFAULT_TIMES;
+    this.#peer = options.peer;
+    this.#dials = options.peer !== undefined;
+    this.#openedMs = this.#receivedMs = this.#sentMs = this.#tickedMs = nowMs;
+  }
+
+  get state(): 'opening' | 'up' | 'closed' {
+    return this.#state;
+  }
+
+  /** The node at the other end, once it is known. */
+  get peer(): number | undefined {
+    return this.#peer;
+  }
+
+  /** The session number; 0 until the link is up. */
+  get number(): number {
+    return this.#number;
+  }
+
+  /** Speaks first, when this side dials. */
+  start(): void {
+    if (this.#peer === undefined || !this.#dials) return;
+    this.#proposed = nextSession(this.#self.lastSession(this.#peer));
+    this.#sendHello(this.#peer, this.#proposed);
+  }
+
+  /** The sequence number of the next frame to go out. */
+  nextSequence(): number {
+    const sequence = this.#sendSequence;
+    this.#sendSequence = (sequence + 1) >>> 0;
+    return sequence;
+  }
+
+  /** Bytes went out. */
+  noteSent(nowMs: number): void {
+    this.#sentMs = nowMs;
+  }
+
+  /**
+   * Bytes came in, whether they complete a frame or not: a long frame on a slow line is a sign of
+   * life too.
+   */
+  noteReceived(nowMs: number): void {
+    this.#receivedMs = nowMs;
+  }
+
+  receive(frame: Frame, nowMs: number): void {
+    if (this.#state === 'closed') return;
+    if (frame.session !== this.#number) {
+      this.counters.staleFrames++;
+      return;
+    }
+    const ahead = (frame.sequence - this.#receiveSequence) >>> 0;
+    if (ahead !== 0) {
+      if (ahead > 0x7fff_ffff) this.counters.duplicateFrames++;
+      else this.close({ code: 'sequence', detail: `${ahead} frames are missing` });
+      return;
+    }
+    this.#receiveSequence = (this.#receiveSequence + 1) >>> 0;
+    const kind = kindOf(frame.command);
+    if (this.#state === 'opening') this.#receiveOpening(kind, frame);
+    else this.#receiveUp(kind, frame, nowMs);
+  }
+
+  /** The stream is unusable: the frame decoder found a fault. */
+  fault(fault: FrameFault): void {
+    const found = String(fault.found);
+    if (fault.code === 'version') {
+      this.close({
+        code: 'version',
+        detail: `the peer speaks version ${found}, not ${WIRE_VERSION}`,
+      });
+    } else {
+      this.close({ code: 'malformed', detail: `frame refused by its ${fault.code} (${found})` });
+    }
+  }
+
+  /** Time goes on. Call it several times in each `keepaliveMs`. */
+  tick(nowMs: number): void {
+    // A tick that is late means that this process stood still; what the peer sent meanwhile is yet
+    // to be read.
+    const stalledMs = nowMs - this.#tickedMs - this.#times.keepaliveMs;
+    if (stalledMs > 0) this.#receivedMs = Math.min(nowMs, this.#receivedMs + stalledMs);
+    this.#tickedMs = nowMs;
+    if (this.#state === 'opening') {
+      if (nowMs - this.#openedMs >= this.#times.handshakeMs) {
+        this.close({ code: 'handshake-time-out', detail: 'no HELLO came' });
+      }
+    } else if (this.#state === 'up') {
+      const deadMs = Math.max(this.#times.deadMs, 3 * (this.#hello?.keepaliveMs ?? 0));
+      if (nowMs - this.#receivedMs >= deadMs) {
+        this.close({ code: 'time-out', detail: `nothing came for ${deadMs} ms` });
+      } else if (nowMs - this.#sentMs >= this.#times.keepaliveMs) {
+        this.#ping = (this.#ping + 1) >>> 0;
+        this.#pingMs = nowMs;
+        this.#sendControl(CommandKind.NONE, { callId: this.#ping });
+      }
+    }
+  }
+
+  /** This node's DCs are others now: tells the peer. */
+  announceContainers(): void {
+    if (this.#state === 'up' && this.#peer !== undefined) this.#sendHello(this.#peer, this.#number);
+  }
+
+  /** Ends the link, and tells the peer why. */
+  close(why: Down): void {
+    if (this.#state === 'closed') return;
+    const text = why.code === 'stopped' ? '' : `${why.code}: ${why.detail}`;
+    this.#sendControl(CommandKind.SHUTDOWN, { payload: new TextEncoder().encode(text) });
+    this.#end(why);
+  }
+
+  /** The connection is gone; there is nobody to tell. */
+  lost(detail: string): void {
+    this.#end({ code: 'connection', detail });
+  }
+
+  #end(why: Down): void {
+    if (this.#state === 'closed') return;
+    this.#state = 'closed';
+    this.#output.down(why);
+  }
+
+  #receiveOpening(kind: number, frame: Frame): void {
+    if (kind === CommandKind.SHUTDOWN) {
+      this.#end({ code: 'refused', detail: shutdownText(frame.payload) });
+      return;
+    }
+    const hello = kind === CommandKind.HELLO ? decodeHello(frame.payload) : undefined;
+    if (hello === undefined) {
+      this.close({ code: 'malformed', detail: 'the first frame is no HELLO' });
+      return;
+    }
+    const wrong = this.#examine(hello, viewOf(frame.command));
+    if (wrong !== undefined) {
+      this.close(wrong);
+      return;
+    }
+    this.#peer = hello.node;
+    if (!this.#dials) {
+      const decided = Math.max(nextSession(this.#self.lastSession(hello.node)), hello.session);
+      this.#sendHello(hello.node, decided);
+      this.#number = decided;
+    } else {
+      this.#number = hello.session;
+    }
+    this.#hello = hello;
+    this.#state = 'up';
+    this.#output.up(hello);
+  }
+
+  #examine(hello: Hello, command: DataView): Down | undefined {
+    const self = this.#self;
+    if (hello.abiVersion !== HELLO_CONSTANTS.abiVersion) {
+      const detail = `ABI version ${hello.abiVersion}, not ${HELLO_CONSTANTS.abiVersion}`;
+      return { code: 'abi', detail };
+    }
+    if (hello.dvs !== self.dvs) {
+      return { code: 'dvs', detail: `node of DVS '${hello.dvs}', not '${self.dvs}'` };
+    }
+    const wanted = command.getUint32(CommandLayout.destinationNode, true);
+    if (wanted !== self.node) {
+      return { code: 'node', detail: `this is node ${self.node}, not ${wanted}` };
+    }
+    const node = String(hello.node);
+    if (this.#dials ? hello.node !== this.#peer : !self.knows(hello.node)) {
+      return { code: 'node', detail: `node ${node} is not expected here` };
+    }
+    if (!this.#dials && hello.node >= self.node) {
+      return { code: 'node', detail: `node ${node} does not dial node ${self.node}` };
+    }
+    if (hello.session < this.#proposed || hello.session === 0 || hello.keepaliveMs > MINUTE_MS) {
+      return { code: 'malformed', detail: 'HELLO with impossible numbers' };
+    }
+    return undefined;
+  }
+
+  #receiveUp(kind: number, frame: Frame, nowMs: number): void {
+    const callId = viewOf(frame.command).getUint32(CommandLayout.callId, true);
+    switch (kind) {
+      case CommandKind.NONE:
+        this.#sendControl(CommandKind.NONE | CommandKind.ACK, { callId });
+        break;
+      case CommandKind.NONE | CommandKind.ACK:
+        if (callId === this.#ping && this.#pingMs !== undefined) {
+          this.counters.rttMs = nowMs - this.#pingMs;
+          this.#pingMs = undefined;
+        }
+        break;
+      case CommandKind.HELLO:
+        this.#receiveRenewal(decodeHello(frame.payload));
+        break;
+      case CommandKind.SHUTDOWN: {
+        const text = shutdownText(frame.payload);
+        this.#end({ code: 'shutdown', detail: text === '' ? 'the peer left' : text });
+        break;
+      }
+      default:
+        this.#output.deliver(frame);
+    }
+  }
+
+  #receiveRenewal(hello: Hello | undefined): void {
+    const before = this.#hello;
+    if (hello?.node !== before?.node || hello?.incarnation !== before?.incarnation || !hello) {
+      this.close({ code: 'malformed', detail: 'another HELLO on a link that is up' });
+      return;
+    }
+    this.#hello = hello;
+    this.#output.containersChanged(hello);
+  }
+
+  #sendHello(peer: number, session: number): void {
+    const payload = encodeHello({
+      ...HELLO_CONSTANTS,
+      node: this.#self.node,
+      incarnation: this.#self.incarnation,
+      session,
+      keepaliveMs: this.#times.keepaliveMs,
+      dvs: this.#self.dvs,
+      containers: this.#self.containersFor(peer),
+    });
+    this.#sendControl(CommandKind.HELLO, { peer, payload });
+  }
+
+  #sendControl(
+    kind: number,
+    fields: { peer?: number; callId?: number; payload?: Uint8Array },
+  ): void {
+    const payload = fields.payload ?? NO_PAYLOAD;
+    const command = new Uint8Array(CommandLayout.BYTES);
+    const view = viewOf(command);
+    view.setUint32(CommandLayout.kind, kind, true);
+    view.setUint32(CommandLayout.sourceNode, this.#self.node, true);
+    view.setUint32(CommandLayout.destinationNode, fields.peer ?? this.#peer ?? 0, true);
+    view.setUint32(CommandLayout.callId, fields.callId ?? 0, true);
+    view.setUint32(CommandLayout.payloadBytes, payload.length, true);
+    this.#output.send(command, payload);
+  }
+}
+
+const NO_PAYLOAD = new Uint8Array(0);
+const MINUTE_MS = 60_000;
+const SHUTDOWN_TEXT_MAX = 200;
+
+/** The kind of a command, acknowledgement bit and all. */
+export function kindOf(command: Uint8Array): number {
+  return viewOf(command).getUint32(CommandLayout.kind, true);
+}
+
+function nextSession(last: number): number {
+  return last >= 0xffff_ffff ? 1 : last + 1;
+}
+
+// What a peer says goes to a log, so it is cut and cleaned.
+function shutdownText(payload: Uint8Array): string {
+  const text = new TextDecoder().decode(payload.subarray(0, SHUTDOWN_TEXT_MAX));
+  return text.replaceAll(/[^\x20-\x7e]/g, '?');
+}

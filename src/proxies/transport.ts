@@ -1,0 +1,64 @@
+/**
+ * What carries frames between nodes: a promise of ordered bytes without loss, until it says that
+ * the connection is gone.
+ *
+ * A transport knows nothing of frames. Those over datagrams bring their own sequence, resend and
+ * window below this interface, and count a corrupted datagram as lost; those over streams pass
+ * bytes on.
+ */
+
+export interface Address {
+  host: string;
+  port: number;
+}
+
+/** One direction-pair of bytes to another node. */
+export interface Connection {
+  /** Whom it reaches, for logs. */
+  readonly remote: string;
+  /** Bytes taken by `write` that the transport still holds. */
+  readonly bufferedBytes: number;
+  /**
+   * Sends `bytes` after all that went before; `done` is called once when they may be changed, sent
+   * or not.
+   */
+  write(bytes: Uint8Array, done: () => void): void;
+  /** Sends what is held, then closes; closes at once when that takes longer than a second. */
+  end(): void;
+  /** Closes at once; what is held is lost. */
+  destroy(): void;
+}
+
+/**
+ * What a connection tells its owner, never from within a call of the owner. Nothing comes after
+ * `closed`.
+ */
+export interface ConnectionEvents {
+  /** The connection is made. Called once; only `space` may be called before. */
+  opened(connection: Connection): void;
+  /** Where to put what comes; never empty. Valid until `received`. */
+  space(): Uint8Array;
+  /** `bytes` bytes were put at the start of the last `space()`. */
+  received(bytes: number): void;
+  /** The connection is gone, or was never made. Called last, and once. */
+  closed(reason: string): void;
+}
+
+export interface Listener {
+  /** The port that was bound, also when 0 was asked for. */
+  readonly port: number;
+  /** Takes no more connections; those that exist go on. */
+  close(): void;
+}
+
+export interface Transport {
+  /** The name of the protocol, as `tcp`. */
+  readonly name: string;
+  /** Takes connections; `accept` gives the events of each, or undefined to refuse it. */
+  listen(address: Address, accept: () => ConnectionEvents | undefined): Promise<Listener>;
+  /**
+   * Makes a connection; whatever becomes of it is told to `events`. The function returned calls it
+   * off.
+   */
+  connect(address: Address, events: ConnectionEvents): () => void;
+}
