@@ -11,6 +11,7 @@
 namespace dvk {
 
 std::atomic<bool> interrupted{false};
+thread_local bool (*abandoned)() = nullptr;
 
 namespace {
 
@@ -411,13 +412,13 @@ int wait_for(Process& process, int64_t timeout_ms) {
     if (spin_for(process, kSpinNs)) continue;
     const int64_t now = now_ns();
     if (timeout_ms > 0 && now >= deadline) return cancel(process, -ETIMEDOUT);
+    if (looked == 0) looked = now;
     sleep_on(process, timeout_ms < 0 ? -1 : deadline - now);
     publish_cpu(process);
-    if (looked != 0 && now_ns() - looked > kNetMs * 1'000'000) {
+    if (now_ns() - looked >= kNetMs * 1'000'000) {
+      if (abandoned != nullptr && abandoned()) return cancel(process, -EINTR);
       look_after_peer(process);
       looked = now_ns();
-    } else if (looked == 0) {
-      looked = now;
     }
   }
 }

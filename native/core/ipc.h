@@ -51,5 +51,7 @@ void disarm(Process& process);
 
 // Set from a signal handler: blocking calls of this OS process return -EINTR until cleared.
 extern std::atomic<bool> interrupted;
+// Asked now and then by a blocked call of this thread: true ends the call with -EINTR.
+extern thread_local bool (*abandoned)();
 
 }  // namespace dvk

@@ -16,6 +16,7 @@ export interface CreateArguments {
   processes: number;
   nodes: number;
   arenaBytes: number;
+  firstGeneration: number;
   mode: number;
   dcName: string;
   dvsName: string;

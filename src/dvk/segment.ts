@@ -37,6 +37,8 @@ export interface CreateOptions {
   nodes?: number;
   /** Multiple of 4096. The file is sparse. */
   arenaBytes?: number;
+  /** Generation of the first owner of every slot; random where a node may come back under the same name. */
+  firstGeneration?: number;
   /** Permissions of the file. */
   mode?: number;
 }
@@ -93,6 +95,7 @@ export class Segment {
       processes: options.processes ?? Limit.PROCESSES_DEFAULT,
       nodes: options.nodes ?? Limit.NODES_DEFAULT,
       arenaBytes: options.arenaBytes ?? Limit.ARENA_BYTES_DEFAULT,
+      firstGeneration: options.firstGeneration ?? 0,
       mode: options.mode ?? DEFAULT_MODE,
       dcName: options.dcName,
       dvsName: options.dvsName,

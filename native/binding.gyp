@@ -1,0 +1,44 @@
+# The core as a static library (no Node header), its tests, and the addon. `-- -Dsanitize=thread` (or address,undefined)
+# builds all of it with a sanitizer; the tests then run under it.
+{
+  'variables': { 'sanitize%': '' },
+  'target_defaults': {
+    'cflags_cc': ['-std=c++20', '-O2', '-Wall', '-Wextra', '-Wshadow', '-Wconversion', '-fno-exceptions', '-fvisibility=hidden'],
+    'cflags_cc!': ['-std=gnu++17', '-std=gnu++20', '-O3'],
+    'conditions': [
+      ['sanitize!=""', {
+        'cflags': ['-fsanitize=<(sanitize)', '-fno-omit-frame-pointer', '-g'],
+        'ldflags': ['-fsanitize=<(sanitize)'],
+      }],
+    ],
+  },
+  'targets': [
+    {
+      'target_name': 'dvk_core',
+      'type': 'static_library',
+      'sources': ["<!@(cd <(module_root_dir) && ls core/*.cc)"],
+      'cflags': ['-fPIC'],
+    },
+    {
+      'target_name': 'dvk',
+      'dependencies': ['dvk_core'],
+      'sources': ["<!@(cd <(module_root_dir) && ls binding/*.cc)"],
+      'defines': ['NAPI_VERSION=9'],
+      # A signal handler may point into the addon, so it stays loaded when the Worker that loaded it ends.
+      'ldflags': ['-Wl,-z,nodelete'],
+    },
+  ],
+  'conditions': [
+    ['"<!(cd <(module_root_dir) && ls test/*.cc 2>/dev/null | head -n 1)"!=""', {
+      'targets': [
+        {
+          'target_name': 'dvk_core_test',
+          'type': 'executable',
+          'dependencies': ['dvk_core'],
+          'sources': ["<!@(cd <(module_root_dir) && ls test/*.cc)"],
+          'ldflags': ['-pthread'],
+        },
+      ],
+    }],
+  ],
+}

@@ -1,0 +1,127 @@
+#include "environment.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdlib>
+#include <mutex>
+
+#include "../core/wait.h"
+#include "arguments.h"
+
+namespace dvk::binding {
+namespace {
+
+// process.exit() runs no cleanup hooks on the main thread, so the environments that are left are
+// released by atexit.
+std::mutex living_mutex;
+std::vector<Environment*>& living() {
+  static auto* environments = new std::vector<Environment*>();
+  return *environments;
+}
+
+void release(Environment& environment) {
+  environment.processes.each([](BoundProcess& bound) { unbind_process(bound); });
+  environment.processes.clear();
+  environment.wakers.each([](Waker& waker) { close_waker(waker); });
+  environment.wakers.clear();
+  environment.segments.clear();
+}
+
+void on_exit() {
+  const std::lock_guard<std::mutex> guard(living_mutex);
+  for (Environment* environment : living()) release(*environment);
+  living().clear();
+}
+
+thread_local Environment* current = nullptr;
+
+// A Worker that is told to terminate runs no more JavaScript, and that is the only way to learn of
+// it: a blocked call asks now and then, so that worker.terminate() and process.exit() do not wait
+// for a message that may never come.
+bool still_wanted() {
+  if (current == nullptr) return true;
+  napi_env env = current->env;
+  napi_handle_scope scope;
+  if (napi_open_handle_scope(env, &scope) != napi_ok) return true;
+  napi_value function = nullptr;
+  napi_value receiver = nullptr;
+  napi_get_undefined(env, &receiver);
+  napi_get_reference_value(env, current->nothing, &function);
+  const napi_status status = napi_call_function(env, receiver, function, 0, nullptr, nullptr);
+  napi_close_handle_scope(env, scope);
+  return status == napi_ok;
+}
+
+void on_environment_end(void* data) {
+  Environment* environment = static_cast<Environment*>(data);
+  {
+    const std::lock_guard<std::mutex> guard(living_mutex);
+    std::erase(living(), environment);
+  }
+  release(*environment);
+  current = nullptr;
+  delete environment;
+}
+
+napi_value do_nothing(napi_env, napi_callback_info) {
+  return nullptr;
+}
+
+}  // namespace
+
+bool define(napi_env env, napi_value exports, Environment* environment,
+            std::initializer_list<Function> functions) {
+  for (const Function& function : functions) {
+    napi_value value = nullptr;
+    if (napi_create_function(env, function.name, NAPI_AUTO_LENGTH, function.callback, environment,
+                             &value) != napi_ok ||
+        napi_set_named_property(env, exports, function.name, value) != napi_ok) {
+      return false;
+    }
+  }
+  return true;
+}
+
+int unbind_process(BoundProcess& bound) {
+  if (bound.process == nullptr) return -EDVSNOTBOUND;
+  if (bound.pending) {
+    bound.pending = false;
+    disarm(*bound.process);
+    cancel(*bound.process, -ECANCELED);
+  }
+  const int result = bound.process->unbind();
+  bound.process.reset();
+  return result;
+}
+
+void close_waker(Waker& waker) {
+  if (waker.fd < 0) return;
+  wake_fifo_remove(waker.directory, waker.wake_id);
+  close(waker.fd);
+  waker.fd = -1;
+}
+
+Environment* make_environment(napi_env env) {
+  Environment* environment = new Environment();
+  environment->env = env;
+  napi_value function = nullptr;
+  if (napi_create_function(env, "nothing", NAPI_AUTO_LENGTH, do_nothing, nullptr, &function) !=
+          napi_ok ||
+      napi_create_reference(env, function, 1, &environment->nothing) != napi_ok ||
+      napi_add_env_cleanup_hook(env, on_environment_end, environment) != napi_ok) {
+    delete environment;
+    napi_throw_error(env, nullptr, "dvk: the environment cannot be set up");
+    return nullptr;
+  }
+  current = environment;
+  abandoned = [] { return !still_wanted(); };
+  const std::lock_guard<std::mutex> guard(living_mutex);
+  static const int registered = std::atexit(on_exit);
+  static_cast<void>(registered);
+  living().push_back(environment);
+  return environment;
+}
+
+}  // namespace dvk::binding
