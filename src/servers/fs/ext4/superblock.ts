@@ -201,10 +201,10 @@ function parseChecksums(
 
 function parseCounts(raw: Uint8Array, high: boolean): SpaceCounts {
   const bigalloc = (u32(raw, 0x64) & RO_COMPAT.bigalloc) !== 0;
-  // Free and overhead space is counted in clusters, reserved space in blocks.
+  // Unlike the group descriptors, the superblock counts blocks, save for the overhead.
   const ratio = bigalloc ? 2 ** Math.min(u32(raw, 0x1c) - u32(raw, 0x18), 32) : 1;
   return {
-    blocksFree: join(high ? u32(raw, 0x158) : 0, u32(raw, 0x0c)) * ratio,
+    blocksFree: join(high ? u32(raw, 0x158) : 0, u32(raw, 0x0c)),
     blocksReserved: join(high ? u32(raw, 0x154) : 0, u32(raw, 0x08)),
     inodesFree: u32(raw, 0x10),
     overheadBlocks: u32(raw, 0x248) * ratio,

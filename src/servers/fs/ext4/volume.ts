@@ -23,6 +23,7 @@ import { type Superblock, readSuperblock } from './superblock.ts';
 import { readSymlink } from './symlink.ts';
 import { Xattrs } from './xattr.ts';
 
+const SECTOR_BYTES = 512;
 const SECTORS_MAX = 2 ** 32 - 1;
 
 export interface VolumeOptions {
@@ -157,7 +158,7 @@ export class Volume {
       uid: inode.uid,
       gid: inode.gid,
       size: device ? deviceNumber(inode) : inode.size,
-      sectors: Math.min(inode.sectors, SECTORS_MAX),
+      sectors: Math.min(sectorsOf(inode), SECTORS_MAX),
       accessed: inode.accessed,
       modified: inode.modified,
       changed: inode.changed,
@@ -176,6 +177,12 @@ export class Volume {
       inodesFree,
     };
   }
+}
+
+/** Linux counts inline contents as blocks, since programs take a file of no blocks for a hole. */
+function sectorsOf(inode: Inode): number {
+  const inline = fileType(inode) === MODE.regular && hasFlag(inode, INODE_FLAG.inlineData);
+  return inode.sectors + (inline ? Math.ceil(inode.size / SECTOR_BYTES) : 0);
 }
 
 function checkDirectory(inode: Inode): void {
