@@ -222,11 +222,11 @@ int step_remote(Process& process) {
 }
 
 // Checks of section 5.2 of the M3-IPC notes, in their order, as far as they do not depend on the
-// call.
-int check_call(Process& process, int32_t peer, uint32_t* slot) {
+// call. A reply may be given during another call of the process: it is done at once.
+int check_call(Process& process, int32_t peer, uint32_t* slot, bool replies = false) {
   if (!process.segment.running()) return -EDVSDCNOTRUN;
   if (load(process.slot->endpoint) != process.endpoint) return -EDVSNOTBOUND;
-  if (process.operation.stage != Stage::kNone) return -EBUSY;
+  if (!replies && process.operation.stage != Stage::kNone) return -EBUSY;
   if (peer == process.endpoint || peer == kEndpointSelf) return -EDVSBADDEST;
   return check_endpoint(process.segment, peer, slot);
 }
@@ -452,7 +452,7 @@ int rcvrqst(Process& process, Message* message, int64_t timeout_ms) {
 int reply(Process& process, int32_t destination, const Message& message) {
   if (process.level == ProcessLevel::kUser) return -ETRAPDENIED;
   uint32_t target;
-  const int error = check_call(process, destination, &target);
+  const int error = check_call(process, destination, &target, true);
   if (error != 0) return error;
   Message out = message;
   out.source = process.endpoint;

@@ -91,8 +91,8 @@ export class DvkError extends Error {
   readonly errno: number;
   /** The call that failed, as `sendrec`. */
   readonly syscall: string;
-  readonly endpoint?: Endpoint;
-  readonly node?: NodeId;
+  declare readonly endpoint?: Endpoint;
+  declare readonly node?: NodeId;
 
   constructor(errno: number, syscall: string, details: ErrorDetails = {}) {
     const code = errorName(errno);

@@ -4,9 +4,9 @@
  * Results are 0 or more, or -errno. The interface is structurally the one that the FUSE gateway asks for, so that
  * the gateway depends on an interface of its own and not on this file.
  */
-import { native, type FuseBinding } from './native.ts';
+import { native, type FuseBinding, type PollBinding } from './native.ts';
 
-export type FuseDevice = FuseBinding;
+export type FuseDevice = FuseBinding & Pick<PollBinding, 'pollStart' | 'pollStop'>;
 
 /** The host's FUSE device. */
 export function fuseDevice(): FuseDevice {

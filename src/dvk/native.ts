@@ -160,6 +160,10 @@ export interface WakerBinding {
    */
   wakerStep(waker: number, results: Int32Array): number;
   wakerClose(waker: number): number;
+}
+
+/** Descriptors watched by the environment's event loop. */
+export interface PollBinding {
   pollStart(fd: number, callback: (status: number, events: number) => void): number;
   pollStop(poll: number): number;
   /** Whether the poll keeps the event loop running. */
@@ -202,6 +206,7 @@ export type Binding = ProcessBinding &
   SegmentBinding &
   LinkBinding &
   WakerBinding &
+  PollBinding &
   SystemBinding &
   FuseBinding;
 

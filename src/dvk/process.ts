@@ -5,11 +5,13 @@
  * they are for server loops in a process or Worker of their own. The awaited ones leave the event loop free.
  * `...Raw` twins return the result (0 or more, or -errno) instead of throwing, for loops that expect errors.
  * A process has one call under way at a time; another one fails with EBUSY.
+ * Only `replySync` and `notify` may be called during an awaited call: a server may answer one client late, while it waits
+ * for the next.
  *
  * Errors common to all calls: EDVSDCNOTRUN, EDVSNOTBOUND after unbind, EBUSY. Errors of calls with a
  * destination or source: ERANGE, EDVSBADDEST (itself), EDEADSRCDST (nobody there, or a stale endpoint), EDSTDIED
  * or ESRCDIED (died during the call), ELOCKED (would close a cycle of waiting processes), EDVSNOPROXY and
- * ENOTCONN (process of another node). Errors of calls that wait: ETIMEDOUT, EDVSWOKENUP, EINTR (blocking calls, see
+ * ENOTCONN (process of another node). Errors of calls that wait: ETIMEDOUT (EAGAIN for a time-out of 0), EDVSWOKENUP, EINTR (blocking calls, see
  * `interruptOn`), ECANCELED (awaited calls).
  */
 import { constants } from 'node:os';
@@ -46,7 +48,7 @@ export const FOREVER = -1;
 const PENDING = 1;
 const KINDS: readonly MessageKind[] = ['send', 'call', 'notify'];
 const KIND_OFFSET = 64;
-const { ETIMEDOUT, ECANCELED } = constants.errno;
+const { EAGAIN, ETIMEDOUT, ECANCELED } = constants.errno;
 
 export class Process {
   readonly endpoint: Endpoint;
@@ -60,6 +62,8 @@ export class Process {
   readonly #kind: Int32Array;
   readonly #memory: Memory;
   #waker: Waker | undefined;
+  /** Ends the awaited call under way with a result. */
+  #settle: ((result: number) => void) | undefined;
   #reason: unknown;
   #bound = true;
 
@@ -258,7 +262,7 @@ export class Process {
   #expect(settle: (result: number) => void, options: CallOptions): void {
     const { timeoutMs, signal } = options;
     if (timeoutMs === 0) {
-      settle(this.#native.cancel(this.#handle, ETIMEDOUT));
+      settle(this.#native.cancel(this.#handle, EAGAIN));
       return;
     }
     const onAbort = (): void => {
@@ -280,8 +284,6 @@ export class Process {
     };
     this.#waker?.expect(this.#handle, this.#settle);
   }
-
-  #settle: ((result: number) => void) | undefined;
 
   /** Ends the awaited call under way, if any, with `error`, or with 0 when it was complete all the same. */
   #cancel(error: number): void {

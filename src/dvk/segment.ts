@@ -71,6 +71,7 @@ export class Segment {
   readonly #handle: number;
   readonly #processes = new Set<Process>();
   readonly #proxies = new Map<NodeId, () => void>();
+  #stopWatch: (() => void) | undefined;
   #waker: Waker | undefined;
   #open = true;
 
@@ -118,10 +119,11 @@ export class Segment {
   /** Unbinds this environment's processes and lets go of the segment; the file stays. */
   close(): void {
     if (!this.#open) return;
-    this.#open = false;
     for (const process of [...this.#processes]) process.unbind();
+    this.#stopWatch?.();
     for (const stop of this.#proxies.values()) stop();
     this.#proxies.clear();
+    this.#open = false;
     this.#waker?.release();
     this.#native.segmentClose(this.#handle);
   }
@@ -199,11 +201,16 @@ export class Segment {
   watchBinds(onChange: () => void): () => void {
     const waker = (this.#waker ??= Waker.use(this.#handle, this.directory));
     check(waker.watchBinds(this.#handle, true), 'watchBinds');
-    const stop = waker.listen(onChange);
-    return () => {
-      stop();
-      if (this.#open) waker.watchBinds(this.#handle, false);
+    this.#stopWatch?.();
+    const unlisten = waker.listen(onChange);
+    const stop = (): void => {
+      unlisten();
+      if (this.#stopWatch !== stop) return;
+      this.#stopWatch = undefined;
+      waker.watchBinds(this.#handle, false);
     };
+    this.#stopWatch = stop;
+    return stop;
   }
 
   /** Stops the DC on this node: every waiting call ends with EDVSDCNOTRUN. */
