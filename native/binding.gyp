@@ -1,9 +1,12 @@
-# The core as a static library (no Node header), its tests, and the addon. `-- -Dsanitize=thread` (or address,undefined)
-# builds all of it with a sanitizer; the tests then run under it.
+# The core as a static library (no Node header), its tests, and the addon. `-- -Dsanitize=thread`
+# (or address,undefined) builds all of it with a sanitizer.
 {
   'variables': { 'sanitize%': '' },
   'target_defaults': {
-    'cflags_cc': ['-std=c++20', '-O2', '-Wall', '-Wextra', '-Wshadow', '-Wconversion', '-fno-exceptions', '-fvisibility=hidden'],
+    'cflags_cc': [
+      '-std=c++20', '-O2', '-fno-exceptions', '-fvisibility=hidden',
+      '-Wall', '-Wextra', '-Wshadow', '-Wconversion',
+    ],
     'cflags_cc!': ['-std=gnu++17', '-std=gnu++20', '-O3'],
     'conditions': [
       ['sanitize!=""', {
@@ -24,7 +27,8 @@
       'dependencies': ['dvk_core'],
       'sources': ["<!@(cd <(module_root_dir) && ls binding/*.cc)"],
       'defines': ['NAPI_VERSION=9'],
-      # A signal handler may point into the addon, so it stays loaded when the Worker that loaded it ends.
+      # A signal handler may point into the addon, so it stays loaded when the Worker that loaded it
+      # ends.
       'ldflags': ['-Wl,-z,nodelete'],
     },
   ],

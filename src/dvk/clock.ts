@@ -1,10 +1,16 @@
-/** Time as the system sees it: the one place that starts timers, so that tests and the simulator can own time. */
+/**
+ * Time as the system sees it: the one place that starts timers, so that tests and the simulator can
+ * own time.
+ */
 
 /** A source of time and timers. All times are in milliseconds. */
 export interface Clock {
   /** Monotonic time; only differences mean something. */
   nowMs(): number;
-  /** Calls back once after `delayMs` (0 and up); the function returned calls it off, and may be called twice. */
+  /**
+   * Calls back once after `delayMs` (0 and up); the function returned calls it off, and may be
+   * called twice.
+   */
   after(delayMs: number, callback: () => void): () => void;
 }
 

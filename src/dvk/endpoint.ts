@@ -1,19 +1,25 @@
 /**
- * Addresses: endpoints, node ids and DC ids, as branded numbers so that one cannot be passed for another.
+ * Addresses: endpoints, node ids and DC ids, as branded numbers so that one cannot be passed for
+ * another.
  *
- * An endpoint is a slot in the low 16 bits and a generation in the 15 above, as in MINIX's endpoint.h: the next
- * owner of a slot has another generation, so an endpoint kept too long reaches nobody. Generation 0 makes
- * endpoint and slot equal, so fixed servers have readable addresses.
+ * An endpoint is a slot in the low 16 bits and a generation in the 15 above, as in MINIX's
+ * endpoint.h: the next owner of a slot has another generation, so an endpoint kept too long reaches
+ * nobody. Generation 0 makes endpoint and slot equal, so fixed servers have readable addresses.
  */
 import { Limit, SpecialEndpoint } from './abi/abi.gen.ts';
 
-/** Address of a process in a DC: slot and generation, or one of ANY, NONE, SELF, KERNEL. 32 bits, signed. */
+/**
+ * Address of a process in a DC: slot and generation, or one of ANY, NONE, SELF, KERNEL. 32 bits,
+ * signed.
+ */
 export type Endpoint = number & { readonly brand: 'Endpoint' };
 /** Number of a node in its DC, 0 to nodes - 1. */
 export type NodeId = number & { readonly brand: 'NodeId' };
 /** Number of a DC in its DVS, 0 and up. */
 export type DcId = number & { readonly brand: 'DcId' };
-/** Permission on a range of the granter's memory; valid at the process that granted, until revoked. */
+/**
+ * Permission on a range of the granter's memory; valid at the process that granted, until revoked.
+ */
 export type GrantId = number & { readonly brand: 'GrantId' };
 
 /** Any source, in receive; any grantee, in grant. */

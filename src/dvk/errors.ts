@@ -1,8 +1,8 @@
 /**
  * Errors of the system: one class, matched by `code` and never by text.
  *
- * Native calls return -errno; this file gives the number its name and its sentence. Names beyond POSIX and their
- * sentences come from the ABI schema; POSIX numbers are the host's.
+ * Native calls return -errno; this file gives the number its name and its sentence. Names beyond
+ * POSIX and their sentences come from the ABI schema; POSIX numbers are the host's.
  */
 import { constants } from 'node:os';
 import { getSystemErrorName } from 'node:util';
@@ -54,7 +54,10 @@ const SENTENCES: ReadonlyMap<string, string> = new Map([
   ...Object.entries(ERRORS).map(([name, [, sentence]]) => [name, sentence] as const),
 ]);
 
-/** The name of an error number (its sign does not matter), as `EDVSGRANT`; `E<number>` when it has none. */
+/**
+ * The name of an error number (its sign does not matter), as `EDVSGRANT`; `E<number>` when it has
+ * none.
+ */
 export function errorName(errno: number): string {
   const number = Math.abs(errno);
   const known = NAMES.get(number);
@@ -82,7 +85,9 @@ function describe(code: string, details: ErrorDetails): string {
   return `${code}: ${sentence}${about.length > 0 ? ` (${about.join(', ')})` : ''}`;
 }
 
-/** An operating error: something that can happen in a correct program, and that the caller handles. */
+/**
+ * An operating error: something that can happen in a correct program, and that the caller handles.
+ */
 export class DvkError extends Error {
   override readonly name = 'DvkError';
   /** `EDEADSRCDST`, `ETIMEDOUT` and so on. */

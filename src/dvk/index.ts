@@ -1,4 +1,7 @@
-/** The DVK for TypeScript: endpoints, messages, the calls of M3-IPC, and the administration of a DC on a node. */
+/**
+ * The DVK for TypeScript: endpoints, messages, the calls of M3-IPC, and the administration of a DC
+ * on a node.
+ */
 export * from './abi/abi.gen.ts';
 export { systemClock, type Clock } from './clock.ts';
 export { crc32c } from './crc32c.ts';

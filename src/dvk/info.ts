@@ -3,7 +3,10 @@ import { LinkState, ProcessLevel, ProcessLife } from './abi/abi.gen.ts';
 import type { DcId, Endpoint, NodeId } from './endpoint.ts';
 import type { RawLinkInfo, RawProcessInfo, RawSegmentInfo } from './native.ts';
 
-/** What a process may do: `server` receives requests, replies, and copies between others; `kernel` is the node's own. */
+/**
+ * What a process may do: `server` receives requests, replies, and copies between others; `kernel`
+ * is the node's own.
+ */
 export type Level = 'user' | 'server' | 'kernel';
 export type Life = 'free' | 'binding' | 'local' | 'remote' | 'dying';
 export type LinkStateName = 'absent' | 'down' | 'up' | 'local';

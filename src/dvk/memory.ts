@@ -1,8 +1,9 @@
 /**
  * The memory of a process as others may see it: arena allocations, grants, and vcopy.
  *
- * A grant names memory by its address, so a granted view is kept referenced here, and its buffer is barred from
- * being transferred to another thread: neither the garbage collector nor postMessage can free it under a grant.
+ * A grant names memory by its address, so a granted view is kept referenced here, and its buffer is
+ * barred from being transferred to another thread: neither the garbage collector nor postMessage
+ * can free it under a grant.
  */
 import { markAsUntransferable } from 'node:worker_threads';
 
@@ -15,8 +16,8 @@ import { native, type Binding, type RawPlace } from './native.ts';
 export type Access = 'read' | 'write' | 'read-write';
 
 /**
- * One end of a vcopy: own memory; a place `at` bytes into a grant of `endpoint`; or an address in the memory of
- * `endpoint`, which is allowed while that process waits in a sendrec to the caller.
+ * One end of a vcopy: own memory; a place `at` bytes into a grant of `endpoint`; or an address in
+ * the memory of `endpoint`, which is allowed while that process waits in a sendrec to the caller.
  */
 export type Party =
   | Uint8Array
@@ -30,7 +31,10 @@ const RIGHTS: Readonly<Record<Access, number>> = {
 };
 const NO_GRANT = -1;
 
-/** The address of a view in this process, to be told to a server in a message. Valid while the view is referenced. */
+/**
+ * The address of a view in this process, to be told to a server in a message. Valid while the view
+ * is referenced.
+ */
 export function addressOf(view: Uint8Array): bigint {
   return native().addressOf(view);
 }

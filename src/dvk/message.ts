@@ -4,9 +4,9 @@
  *   0        4      8                     64
  *   | source | type | payload (56 bytes)  |
  *
- * The window is private memory of the process, never the shared segment: a peer cannot change a message while it
- * is read. Views are made once; making one costs more than a whole call. Numbers are little-endian, as on every
- * host that the system runs on.
+ * The window is private memory of the process, never the shared segment: a peer cannot change a
+ * message while it is read. Views are made once; making one costs more than a whole call. Numbers
+ * are little-endian, as on every host that the system runs on.
  */
 import { Limit } from './abi/abi.gen.ts';
 import type { Endpoint } from './endpoint.ts';
@@ -47,7 +47,9 @@ export class Message {
     this.int32[TYPE_INDEX] = value;
   }
 
-  /** Sets type and payload to zero, so that nothing of the last message goes out with the next one. */
+  /**
+   * Sets type and payload to zero, so that nothing of the last message goes out with the next one.
+   */
   clear(): void {
     this.int32.fill(0);
   }

@@ -1,9 +1,9 @@
 /**
  * The single typed door to the native addon: every function that crosses it is declared here.
  *
- * Ints and registered buffers cross, objects only where nothing is hot. A result is 0 or more, or -errno; a wrong
- * argument throws TypeError. Handles are small ints, valid in the environment (main thread or Worker) that made
- * them until they are closed; a closed or foreign one gives -EBADF.
+ * Ints and registered buffers cross, objects only where nothing is hot. A result is 0 or more, or
+ * -errno; a wrong argument throws TypeError. Handles are small ints, valid in the environment (main
+ * thread or Worker) that made them until they are closed; a closed or foreign one gives -EBADF.
  */
 import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -71,7 +71,10 @@ export interface RawLinkInfo {
 /** One end of a vcopy: own memory, a place in a grant, or an address. */
 export type RawPlace = Uint8Array | number | bigint;
 
-/** Calls of a bound process. The hot ones take a process handle, an endpoint and a time-out in ms (-1: none). */
+/**
+ * Calls of a bound process. The hot ones take a process handle, an endpoint and a time-out in ms
+ * (-1: none).
+ */
 export interface ProcessBinding {
   bind(segment: number, slot: number, level: number, name: string, pid: number): number;
   unbind(process: number): number;
@@ -155,8 +158,8 @@ export interface WakerBinding {
   /** Tells the segment's header that this waker wants to hear of binds; false takes it back. */
   wakerWatch(waker: number, segment: number, on: boolean): number;
   /**
-   * Empties the FIFO and steps every pending call. Writes pairs (process handle, result) of the calls that are
-   * complete to `results`; returns how many. A full `results` means: call again.
+   * Empties the FIFO and steps every pending call. Writes pairs (process handle, result) of the
+   * calls that are complete to `results`; returns how many. A full `results` means: call again.
    */
   wakerStep(waker: number, results: Int32Array): number;
   wakerClose(waker: number): number;

@@ -1,18 +1,19 @@
 /**
  * A bound process and its calls.
  *
- * Every call sends from `message` and receives into it. Blocking calls end in `Sync` and stop the whole thread:
- * they are for server loops in a process or Worker of their own. The awaited ones leave the event loop free.
- * `...Raw` twins return the result (0 or more, or -errno) instead of throwing, for loops that expect errors.
- * A process has one call under way at a time; another one fails with EBUSY.
- * Only `replySync` and `notify` may be called during an awaited call: a server may answer one client late, while it waits
- * for the next.
+ * Every call sends from `message` and receives into it. Blocking calls end in `Sync` and stop the
+ * whole thread: they are for server loops in a process or Worker of their own. The awaited ones
+ * leave the event loop free. `...Raw` twins return the result (0 or more, or -errno) instead of
+ * throwing, for loops that expect errors. A process has one call under way at a time; another one
+ * fails with EBUSY. Only `replySync` and `notify` may be called during an awaited call: a server
+ * may answer one client late, while it waits for the next.
  *
- * Errors common to all calls: EDVSDCNOTRUN, EDVSNOTBOUND after unbind, EBUSY. Errors of calls with a
- * destination or source: ERANGE, EDVSBADDEST (itself), EDEADSRCDST (nobody there, or a stale endpoint), EDSTDIED
- * or ESRCDIED (died during the call), ELOCKED (would close a cycle of waiting processes), EDVSNOPROXY and
- * ENOTCONN (process of another node). Errors of calls that wait: ETIMEDOUT (EAGAIN for a time-out of 0), EDVSWOKENUP, EINTR (blocking calls, see
- * `interruptOn`), ECANCELED (awaited calls).
+ * Errors common to all calls: EDVSDCNOTRUN, EDVSNOTBOUND after unbind, EBUSY. Errors of calls with
+ * a destination or source: ERANGE, EDVSBADDEST (itself), EDEADSRCDST (nobody there, or a stale
+ * endpoint), EDSTDIED or ESRCDIED (died during the call), ELOCKED (would close a cycle of waiting
+ * processes), EDVSNOPROXY and ENOTCONN (process of another node). Errors of calls that wait:
+ * ETIMEDOUT (EAGAIN for a time-out of 0), EDVSWOKENUP, EINTR (blocking calls, see `interruptOn`),
+ * ECANCELED (awaited calls).
  */
 import { constants } from 'node:os';
 
@@ -109,13 +110,18 @@ export class Process {
     if (result < 0) fail(result, 'rcvrqst');
   }
 
-  /** Answers the sendrec of `destination`. Never blocks. Servers only; EDVSPROCSTS when it does not wait for one. */
+  /**
+   * Answers the sendrec of `destination`. Never blocks. Servers only; EDVSPROCSTS when it does not
+   * wait for one.
+   */
   replySync(destination: Endpoint): void {
     const result = this.#native.reply(this.#handle, destination);
     if (result < 0) fail(result, 'reply', { endpoint: destination });
   }
 
-  /** Replies, then waits for the next request, in one crossing. A client that is gone is no error. */
+  /**
+   * Replies, then waits for the next request, in one crossing. A client that is gone is no error.
+   */
   replyReceiveSync(destination: Endpoint, timeoutMs: number = FOREVER): void {
     const result = this.#native.replyReceive(this.#handle, destination, timeoutMs);
     if (result < 0) fail(result, 'replyReceive', { endpoint: destination });
@@ -149,13 +155,19 @@ export class Process {
     return this.#native.notify(this.#handle, destination);
   }
 
-  /** Tells `destination` that something happened. Never blocks; notifications not yet received merge into one. */
+  /**
+   * Tells `destination` that something happened. Never blocks; notifications not yet received merge
+   * into one.
+   */
   notify(destination: Endpoint): void {
     const result = this.#native.notify(this.#handle, destination);
     if (result < 0) fail(result, 'notify', { endpoint: destination });
   }
 
-  /** Awaited `sendSync`. The message is taken at the call: it may be changed before the promise settles. */
+  /**
+   * Awaited `sendSync`. The message is taken at the call: it may be changed before the promise
+   * settles.
+   */
   async send(destination: Endpoint, options: CallOptions = {}): Promise<void> {
     this.#prepare('send', options);
     let result = this.#native.beginSend(this.#handle, destination);
@@ -203,7 +215,10 @@ export class Process {
     if (result < 0) this.#fail(result, 'rcvrqst');
   }
 
-  /** Frees the slot. An awaited call under way ends with ECANCELED; who waits for this process is told. */
+  /**
+   * Frees the slot. An awaited call under way ends with ECANCELED; who waits for this process is
+   * told.
+   */
   unbind(): void {
     if (!this.#bound) return;
     this.#bound = false;
@@ -213,7 +228,10 @@ export class Process {
     check(this.#native.unbind(this.#handle), 'unbind', { endpoint: this.endpoint });
   }
 
-  /** Memory of the arena, `bytes` (1 and up) long, which every process of the node maps. ENOMEM, ENOSPC. */
+  /**
+   * Memory of the arena, `bytes` (1 and up) long, which every process of the node maps. ENOMEM,
+   * ENOSPC.
+   */
   allocate(bytes: number): Uint8Array {
     return this.#memory.allocate(bytes);
   }
@@ -223,27 +241,37 @@ export class Process {
     this.#memory.free(view);
   }
 
-  /** Lets `grantee` (or ANY) copy from or to `view`, which stays alive until `revoke`. ENOSPC, EINVAL. */
+  /**
+   * Lets `grantee` (or ANY) copy from or to `view`, which stays alive until `revoke`. ENOSPC,
+   * EINVAL.
+   */
   grant(view: Uint8Array, access: Access, grantee: Endpoint): GrantId {
     return this.#memory.grant(view, access, grantee);
   }
 
-  /** Takes a grant back; copies that come later fail with EDVSGRANT. EINVAL for an id that is not in use. */
+  /**
+   * Takes a grant back; copies that come later fail with EDVSGRANT. EINVAL for an id that is not in
+   * use.
+   */
   revoke(id: GrantId): void {
     this.#memory.revoke(id);
   }
 
   /**
-   * Copies `bytes` (0 to COPY_BYTES_MAX) from one place to another with one copy; returns `bytes`. Servers may name any
-   * two processes; others must be one of them. Blocks while a process of another node takes part.
+   * Copies `bytes` (0 to COPY_BYTES_MAX) from one place to another with one copy; returns `bytes`.
+   * Servers may name any two processes; others must be one of them. Blocks while a process of
+   * another node takes part.
    *
-   * EDVSGRANT, EFAULT, EPERM, EDVSENDPOINT (source is destination), ERANGE. There is no awaited form.
+   * EDVSGRANT, EFAULT, EPERM, EDVSENDPOINT (source is destination), ERANGE. There is no awaited
+   * form.
    */
   vcopySync(source: Party, destination: Party, bytes: number, timeoutMs: number = FOREVER): number {
     return this.#memory.vcopy(source, destination, bytes, timeoutMs);
   }
 
-  /** Makes the first awaited call as quick as the others, and tells now when there can be no FIFO. */
+  /**
+   * Makes the first awaited call as quick as the others, and tells now when there can be no FIFO.
+   */
   prepare(): void {
     if (this.#waker !== undefined) return;
     const waker = this.#host.waker();
@@ -285,7 +313,10 @@ export class Process {
     this.#waker?.expect(this.#handle, this.#settle);
   }
 
-  /** Ends the awaited call under way, if any, with `error`, or with 0 when it was complete all the same. */
+  /**
+   * Ends the awaited call under way, if any, with `error`, or with 0 when it was complete all the
+   * same.
+   */
   #cancel(error: number): void {
     const settle = this.#settle;
     if (settle === undefined || this.#waker?.forget(this.#handle) !== true) return;

@@ -1,8 +1,10 @@
 /**
- * A DC's segment on this node: who is bound in it, its arena, its nodes, and the proxy's side of its queues.
+ * A DC's segment on this node: who is bound in it, its arena, its nodes, and the proxy's side of
+ * its queues.
  *
- * A segment is a file in memory; its directory also holds the FIFOs that wake event loops, in `wake/`. Opening it
- * is what lets a process into the DC, so the file's mode and group decide who may.
+ * A segment is a file in memory; its directory also holds the FIFOs that wake event loops, in
+ * `wake/`. Opening it is what lets a process into the DC, so the file's mode and group decide who
+ * may.
  */
 import { mkdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -37,7 +39,10 @@ export interface CreateOptions {
   nodes?: number;
   /** Multiple of 4096. The file is sparse. */
   arenaBytes?: number;
-  /** Generation of the first owner of every slot; random where a node may come back under the same name. */
+  /**
+   * Generation of the first owner of every slot; random where a node may come back under the same
+   * name.
+   */
   firstGeneration?: number;
   /** Permissions of the file. */
   mode?: number;
@@ -87,7 +92,10 @@ export class Segment {
     this.arena = new Uint8Array(arena);
   }
 
-  /** Makes the file, which must not exist (EEXIST), and its directory's `wake` folder. EINVAL for bad geometry. */
+  /**
+   * Makes the file, which must not exist (EEXIST), and its directory's `wake` folder. EINVAL for
+   * bad geometry.
+   */
   static create(path: string, options: CreateOptions): void {
     mkdirSync(join(dirname(path), 'wake'), { recursive: true });
     const result = native().segmentCreate(path, {
@@ -184,7 +192,10 @@ export class Segment {
     return raw.map(processInfo);
   }
 
-  /** Frees the slot of a process that died. False when its owner lives, or the slot has another owner. */
+  /**
+   * Frees the slot of a process that died. False when its owner lives, or the slot has another
+   * owner.
+   */
   reap(slot: number, endpoint: Endpoint): boolean {
     return check(this.#native.reap(this.#handle, slot, endpoint), 'reap', { endpoint }) === 1;
   }
@@ -195,8 +206,8 @@ export class Segment {
   }
 
   /**
-   * Calls back after binds and unbinds of this node's processes; one call may stand for several, and some for
-   * none. One watcher a segment: the last one hears. The function returned ends it.
+   * Calls back after binds and unbinds of this node's processes; one call may stand for several,
+   * and some for none. One watcher a segment: the last one hears. The function returned ends it.
    */
   watchBinds(onChange: () => void): () => void {
     const waker = (this.#waker ??= Waker.use(this.#handle, this.directory));
@@ -223,7 +234,9 @@ export class Segment {
     return check(this.#native.arenaUsed(this.#handle), 'arenaUsed');
   }
 
-  /** Makes `node` a member of the DC as seen from here; its link starts down. EDVSBADNODEID, EEXIST. */
+  /**
+   * Makes `node` a member of the DC as seen from here; its link starts down. EDVSBADNODEID, EEXIST.
+   */
   addNode(node: NodeId, name: string): void {
     check(this.#native.addNode(this.#handle, node, name), 'addNode', { node });
   }
@@ -239,7 +252,10 @@ export class Segment {
     return raw.map(linkInfo);
   }
 
-  /** Makes the caller the proxy for `node`; after `armProxy`, `onWork` is called when a command waits, or for nothing. */
+  /**
+   * Makes the caller the proxy for `node`; after `armProxy`, `onWork` is called when a command
+   * waits, or for nothing.
+   */
   attachProxy(node: NodeId, onWork: () => void): void {
     const waker = (this.#waker ??= Waker.use(this.#handle, this.directory));
     check(waker.attachProxy(this.#handle, node), 'attachProxy', { node });
@@ -253,7 +269,10 @@ export class Segment {
     this.#proxies.delete(node);
   }
 
-  /** The link to `node` is up, with a new session number (32 bits): announces this node's servers to it. */
+  /**
+   * The link to `node` is up, with a new session number (32 bits): announces this node's servers to
+   * it.
+   */
   linkUp(node: NodeId, session: number): void {
     check(this.#native.linkUp(this.#handle, node, session), 'linkUp', { node });
   }
@@ -264,8 +283,8 @@ export class Segment {
   }
 
   /**
-   * Takes the oldest command for `node` into `command` (176 bytes, see CommandLayout) and its data into `payload`
-   * (COPY_CHUNK_BYTES long). False when none waits.
+   * Takes the oldest command for `node` into `command` (176 bytes, see CommandLayout) and its data
+   * into `payload` (COPY_CHUNK_BYTES long). False when none waits.
    */
   get2rmt(node: NodeId, command: Uint8Array, payload: Uint8Array): boolean {
     const result = this.#native.get2rmt(this.#handle, node, command, payload);
@@ -273,7 +292,10 @@ export class Segment {
     return result === 1;
   }
 
-  /** Asks for `onWork` at the next command. True when one waits already: take it, there will be no call. */
+  /**
+   * Asks for `onWork` at the next command. True when one waits already: take it, there will be no
+   * call.
+   */
   armProxy(node: NodeId): boolean {
     const result = this.#native.armProxy(this.#handle, node);
     if (result < 0) fail(result, 'armProxy', { node });
@@ -281,8 +303,9 @@ export class Segment {
   }
 
   /**
-   * Acts on a command that came from `node`; neither it nor `payload` is trusted. Returns 0, or -errno when it was
-   * dropped (EDVSBADFRAME, EDVSNODCNODE). Errors of the call itself go back to its caller as an ack.
+   * Acts on a command that came from `node`; neither it nor `payload` is trusted. Returns 0, or
+   * -errno when it was dropped (EDVSBADFRAME, EDVSNODCNODE). Errors of the call itself go back to
+   * its caller as an ack.
    */
   put2lclRaw(node: NodeId, command: Uint8Array, payload: Uint8Array): number {
     return this.#native.put2lcl(this.#handle, node, command, payload);

@@ -7,8 +7,8 @@ import { native } from './native.ts';
 export type Signal = keyof typeof constants.signals;
 
 /**
- * A descriptor that becomes readable when process `pid` ends; it names that very process, also after its pid is given
- * to another. Close it with `closeFd`. ESRCH.
+ * A descriptor that becomes readable when process `pid` ends; it names that very process, also
+ * after its pid is given to another. Close it with `closeFd`. ESRCH.
  */
 export function pidfdOpen(pid: number): number {
   return check(native().pidfdOpen(pid), 'pidfdOpen');
@@ -20,8 +20,9 @@ export function closeFd(fd: number): void {
 }
 
 /**
- * Calls back when `fd` can be read (status 0, and libuv's event bits: 1 readable, 4 disconnected), or once with status
- * -errno. The function returned ends that; the descriptor may be closed right after.
+ * Calls back when `fd` can be read (status 0, and libuv's event bits: 1 readable, 4 disconnected),
+ * or once with status -errno. The function returned ends that; the descriptor may be closed right
+ * after.
  */
 export function watchReadable(
   fd: number,
@@ -34,14 +35,16 @@ export function watchReadable(
 }
 
 /**
- * Sends `signal` to this process when the thread that started it ends. `parent` is the pid of that process as told by
- * itself: when it is gone already, ESRCH, and the caller should exit.
+ * Sends `signal` to this process when the thread that started it ends. `parent` is the pid of that
+ * process as told by itself: when it is gone already, ESRCH, and the caller should exit.
  */
 export function dieWithParent(signal: Signal, parent: number): void {
   check(native().dieWithParent(constants.signals[signal], parent), 'dieWithParent');
 }
 
-/** Lets the calling thread run on these CPUs only. EINVAL when none of them exists or may be used. */
+/**
+ * Lets the calling thread run on these CPUs only. EINVAL when none of them exists or may be used.
+ */
 export function setAffinity(cpus: readonly number[]): void {
   check(native().setAffinity(Int32Array.from(cpus)), 'setAffinity');
 }
@@ -52,8 +55,8 @@ export function pinToCpu(cpu: number): void {
 }
 
 /**
- * Makes these signals end blocking calls of this process, on every thread, with EINTR, from now until `clearInterrupt`.
- * The signals do nothing else: a loop that gets EINTR decides what to do.
+ * Makes these signals end blocking calls of this process, on every thread, with EINTR, from now
+ * until `clearInterrupt`. The signals do nothing else: a loop that gets EINTR decides what to do.
  */
 export function interruptOn(signals: readonly Signal[]): void {
   for (const signal of signals) {
@@ -66,7 +69,10 @@ export function clearInterrupt(): boolean {
   return native().clearInterrupt() === 1;
 }
 
-/** When a process was started, in clock ticks since boot; 0 when there is none. Tells a reused pid apart. */
+/**
+ * When a process was started, in clock ticks since boot; 0 when there is none. Tells a reused pid
+ * apart.
+ */
 export function processStartTime(pid: number): bigint {
   return native().processStartTime(pid);
 }

@@ -1,9 +1,11 @@
 /**
- * What wakes an event loop: one FIFO for each environment (main thread or Worker) and directory of segments.
+ * What wakes an event loop: one FIFO for each environment (main thread or Worker) and directory of
+ * segments.
  *
- * A process that waits in an event loop says so in its slot; whoever completes its call writes a byte to the
- * FIFO that the slot names. One readable FIFO steps every pending call of the environment, so a burst of wakes
- * costs one turn of the loop. The FIFO keeps the loop running only while something waits on it.
+ * A process that waits in an event loop says so in its slot; whoever completes its call writes a
+ * byte to the FIFO that the slot names. One readable FIFO steps every pending call of the
+ * environment, so a burst of wakes costs one turn of the loop. The FIFO keeps the loop running only
+ * while something waits on it.
  */
 import { fail } from './errors.ts';
 import { native, type Binding } from './native.ts';
@@ -38,7 +40,10 @@ export class Waker {
     this.#keepLoop();
   }
 
-  /** The waker for a segment of `directory`, made when this environment has none. Each use ends with `release`. */
+  /**
+   * The waker for a segment of `directory`, made when this environment has none. Each use ends with
+   * `release`.
+   */
   static use(segment: number, directory: string): Waker {
     let waker = wakers.get(directory);
     if (waker === undefined) {
@@ -64,7 +69,9 @@ export class Waker {
     return this.#native.wakerAdopt(this.#handle, process);
   }
 
-  /** Calls `settle` once with the result of the pending call of `process`, unless it is taken back. */
+  /**
+   * Calls `settle` once with the result of the pending call of `process`, unless it is taken back.
+   */
   expect(process: number, settle: (result: number) => void): void {
     this.#pending.set(process, settle);
     this.#keepLoop();
@@ -77,7 +84,10 @@ export class Waker {
     return found;
   }
 
-  /** Calls `listener` at every wake, also at those meant for others. The function returned takes it off. */
+  /**
+   * Calls `listener` at every wake, also at those meant for others. The function returned takes it
+   * off.
+   */
   listen(listener: () => void): () => void {
     this.#listeners.add(listener);
     this.#keepLoop();
@@ -87,7 +97,9 @@ export class Waker {
     };
   }
 
-  /** Makes this waker hear of every bind and unbind in `segment`, or no longer. Returns 0 or -errno. */
+  /**
+   * Makes this waker hear of every bind and unbind in `segment`, or no longer. Returns 0 or -errno.
+   */
   watchBinds(segment: number, on: boolean): number {
     return this.#native.wakerWatch(this.#handle, segment, on);
   }
