@@ -1,4 +1,5 @@
-// `npm run check`: every static check, two at a time. With --fix, formats and repairs what tools can.
+// `npm run check`: every static check, two at a time.
+// With --fix it formats, and repairs what tools can repair.
 import { chmodSync, existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { buildTypeScript } from './build.mjs';
@@ -10,7 +11,7 @@ const AT_ONCE = 2;
 const TIMEOUT_MS = 300_000;
 const fix = process.argv.includes('--fix');
 
-/** The clang-format binary of its npm package; the wrapper there needs a chmod that npm may block. */
+/** The binary in clang-format's package; npm may have blocked the chmod in its install script. */
 function clangFormat() {
   const path = `node_modules/clang-format-node/bin/cfn-linux-${process.arch}/clang-format`;
   if (!existsSync(join(root, path))) {
@@ -48,7 +49,7 @@ const CHECKS = {
       ...['--config', '.dependency-cruiser.cjs', '--output-type', 'err'],
       ...['src', 'bench', 'test'].filter((folder) => existsSync(join(root, folder))),
     ),
-  knip: () => node('node_modules/knip/bin/knip.js', '--no-progress'),
+  knip: () => node('node_modules/knip/bin/knip.js', '--no-progress', '--no-config-hints'),
   tidy: () =>
     node('node_modules/vitest/vitest.mjs', 'run', '--project', 'unit', 'test/tidy.test.ts'),
 };
@@ -60,9 +61,8 @@ async function runCheck(name) {
   const result = await run(program, args, { quiet: true, timeoutMs: TIMEOUT_MS });
   const passed = result.status === 0 && !result.timedOut;
   const verdict = passed ? 'ok' : result.timedOut ? 'TIMED OUT' : 'FAILED';
-  say(
-    `${passed ? '' : `\n--- ${name}\n${result.output.trimEnd()}\n`}${name} ... ${verdict} in ${seconds(start)}`,
-  );
+  if (!passed) say(`\n--- ${name}\n${result.output.trimEnd()}`);
+  say(`${name} ... ${verdict} in ${seconds(start)}`);
   return passed;
 }
 

@@ -1,10 +1,11 @@
-// Runs executables of native tests: they print `ok NAME` / `not ok NAME`, then `N passed, N failed`.
+// Runs native tests: executables that print `ok NAME` or `not ok NAME` for each test, and end with
+// `N passed, N failed`.
 import { basename } from 'node:path';
 import { run, say, summaryOf } from './steps.mjs';
 
 const TIMEOUT_MS = 180_000;
 
-/** Runs one executable after the other. Returns the counts and a line for each thing that failed. */
+/** Runs one executable after the other. Returns the counts, and a line for each failure. */
 export async function runNativeTests(executables, options = {}) {
   const result = { passed: 0, failed: 0, failures: [] };
   for (const path of executables) {

@@ -1,4 +1,4 @@
-// Installs what is missing: npm packages, and Debian packages when root. Does nothing a second time.
+// Installs what is missing: npm packages, and Debian packages when root. A second run does nothing.
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { StepError, fail, findProgram, hashOf, isMain, must, readStamp } from './steps.mjs';
@@ -94,15 +94,16 @@ async function ensureDebianPackages(needs) {
     missing = missing.filter((need) => !isPresent(need));
     if (missing.length === 0) return;
   }
-  const command = `apt-get install -y --no-install-recommends ${missing.map((n) => n.name).join(' ')}`;
   const sudo = process.getuid() === 0 ? '' : 'sudo ';
+  const list = missing.map((need) => need.name).join(' ');
+  const command = `${sudo}apt-get install -y --no-install-recommends ${list}`;
   const essential = missing.filter((need) => need.essential);
   if (essential.length > 0) {
-    const list = essential.map((need) => need.name).join(', ');
-    throw new StepError(`${list} needed to build the native core. Run: ${sudo}${command}`);
+    const names = essential.map((need) => need.name).join(', ');
+    throw new StepError(`${names} needed to build the native core. Run: ${command}`);
   }
   for (const need of missing) say(`note: ${need.name} is not installed: ${need.why}`);
-  say(`note: to install it, run: ${sudo}${command}`);
+  say(`note: to install it, run: ${command}`);
 }
 
 /** Makes sure that the project can be built and run; with `dev`, that all its tests can run too. */

@@ -42,7 +42,7 @@ export function isMain(url) {
   return process.argv[1] !== undefined && fileURLToPath(url) === process.argv[1];
 }
 
-/** The path of a program, also where an ordinary user's PATH does not look. Undefined when there is none. */
+/** The path of a program, also where a user's PATH does not look; undefined when there is none. */
 export function findProgram(name) {
   const places = `${process.env.PATH ?? ''}:/usr/local/sbin:/usr/sbin:/sbin`;
   const found = spawnSync('sh', ['-c', 'command -v -- "$1"', 'sh', name], {
@@ -80,8 +80,8 @@ const COLOR = process.stdout.isTTY
 /**
  * Runs a program in a process group of its own, so that a time-out or Ctrl-C ends all of it.
  *
- * Options: `quiet` keeps the output for the result instead of printing it, `onLine` also gets each
- * line of it, `timeoutMs` ends the program, `env` adds to the environment, `cwd` defaults to the root.
+ * Options: `quiet` keeps the output for the result instead of printing it, `timeoutMs` ends the
+ * program, `env` adds to the environment, `cwd` defaults to the root.
  * Resolves with { status, output, timedOut }; a program that cannot be started has status 127.
  */
 export async function run(program, args, options = {}) {
@@ -93,14 +93,9 @@ export async function run(program, args, options = {}) {
   });
   running.add(child);
   const result = { status: 127, output: '', timedOut: false };
-  const take = (target, pending = '') => {
-    return (chunk) => {
-      result.output += chunk;
-      if (!options.quiet) target.write(chunk);
-      const lines = (pending + chunk).split('\n');
-      pending = lines.pop();
-      if (options.onLine) lines.forEach(options.onLine);
-    };
+  const take = (target) => (chunk) => {
+    result.output += chunk;
+    if (!options.quiet) target.write(chunk);
   };
   child.stdout.setEncoding('utf8').on('data', take(process.stdout));
   child.stderr.setEncoding('utf8').on('data', take(process.stderr));

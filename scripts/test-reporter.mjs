@@ -1,4 +1,5 @@
-// A vitest reporter that keeps what the summary of `npm test` needs: counts, failures, skips with reasons.
+// A vitest reporter that keeps what the summary of `npm test` needs: counts, failures, and skips
+// with their reasons.
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 

@@ -1,7 +1,7 @@
 // `npm test`: builds, then runs the native tests and every vitest project, and sums them up.
 //
-// Arguments are given to vitest (a part of a file name, -t NAME, --project NAME); then the native tests
-// are left out. --soak runs the long tests only. The last line is always `N passed, N failed`.
+// Arguments are given to vitest (a part of a file name, -t NAME, --project NAME); then the native
+// tests are left out. --soak runs the long tests only. The last line is `N passed, N failed`.
 import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { build } from './build.mjs';

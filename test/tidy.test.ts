@@ -19,7 +19,7 @@ import {
 
 const root = join(import.meta.dirname, '..');
 
-/** Tracked files that are in the work tree; symbolic links and submodules are kept for their mode. */
+/** Tracked files of the work tree. Symbolic links and submodules have a mode and no text. */
 function trackedFiles(): SourceFile[] {
   const listing = execFileSync('git', ['ls-files', '--stage', '-z'], {
     cwd: root,

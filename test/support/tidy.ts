@@ -179,9 +179,9 @@ export function deadNativeFiles(files: SourceFile[]): string[] {
   );
   return native.flatMap(({ path }) => {
     const name = path.split('/').at(-1) ?? '';
-    if (path.endsWith('.cc') && gyp !== '' && !gyp.includes(path.replace('native/', ''))) {
-      return [`${path}: not in binding.gyp`];
-    }
+    const source = path.replace('native/', '');
+    const named = gyp.includes(source) || gyp.includes(source.replace(/[^/]+$/, '*.cc'));
+    if (path.endsWith('.cc') && gyp !== '' && !named) return [`${path}: not in binding.gyp`];
     // The C interface is there for programs outside.
     const unused =
       path.endsWith('.h') && !path.startsWith('native/include/') && !included.has(name);

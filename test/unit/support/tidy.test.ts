@@ -132,7 +132,8 @@ describe('deadModules', () => {
 describe('deadNativeFiles', () => {
   it('wants sources in binding.gyp and headers included', () => {
     const files = [
-      file('native/binding.gyp', "'core/a.cc'"),
+      file('native/binding.gyp', "'core/a.cc', ls test/*.cc"),
+      file('native/test/a_test.cc', ''),
       file('native/core/a.cc', '#include "core/a.h"\n'),
       file('native/core/a.h', ''),
       file('native/core/b.cc', ''),
