@@ -1,8 +1,10 @@
 /**
- * The answering half of a FUSE session: the requests that wait, and one method for each kind of reply.
+ * The answering half of a FUSE session: the requests that wait, and one method for each kind of
+ * reply.
  *
- * Every request is answered once: an answer that comes second, after an INTERRUPT for example, is ignored. A reply is
- * sent before its method returns, so one buffer serves all of them, and a READ's data goes out from where it lies.
+ * Every request is answered once: an answer that comes second, after an INTERRUPT for example, is
+ * ignored. A reply is sent before its method returns, so one buffer serves all of them, and a
+ * READ's data goes out from where it lies.
  */
 import { constants } from 'node:os';
 import type { DirectoryEntry, FileAttributes, FileSystemStatus } from '../protocol/fs.ts';
@@ -15,7 +17,10 @@ import { IN, LINK_BYTES_MAX, Opcode, OUT_HEADER_BYTES, ROOT_NODE, setUint64 } fr
 const { EINVAL, ENOENT, ERANGE } = constants.errno;
 /** "Structure needs cleaning"; Node's table lacks it. */
 export const EUCLEAN = 117;
-/** The most one directory reply carries; the kernel asks for what the reader's buffer holds, usually 32 KiB. */
+/**
+ * The most one directory reply carries; the kernel asks for what the reader's buffer holds, usually
+ * 32 KiB.
+ */
 export const DIRECTORY_BYTES_MAX: number = 128 * 1024;
 const DOT = 0x2e;
 
@@ -25,7 +30,9 @@ export interface AnswerOptions {
   readonly missingMs: number;
 }
 
-/** Sends the first `bytes` of `head`, then `payload`, as one reply. Returns 0 or more, or -errno. */
+/**
+ * Sends the first `bytes` of `head`, then `payload`, as one reply. Returns 0 or more, or -errno.
+ */
 export type Send = (head: Uint8Array, bytes: number, payload: Uint8Array | undefined) => number;
 
 /** What happened so far; each only grows. */
@@ -106,7 +113,10 @@ export class Answers {
     this.#finish(request, replies.ATTRIBUTES_REPLY_BYTES);
   }
 
-  /** READ: what exceeds the request is left out; the payload is sent from where it lies before this returns. */
+  /**
+   * READ: what exceeds the request is left out; the payload is sent from where it lies before this
+   * returns.
+   */
   data(request: ServiceRequest, data: Uint8Array): void {
     this.#finish(request, 0, data.length > request.bytes ? data.subarray(0, request.bytes) : data);
   }
@@ -135,7 +145,10 @@ export class Answers {
     this.#finish(request, replies.STATUS_REPLY_BYTES);
   }
 
-  /** READDIR and READDIRPLUS: as many entries as fit. The kernel asks again from the last one's cookie. */
+  /**
+   * READDIR and READDIRPLUS: as many entries as fit. The kernel asks again from the last one's
+   * cookie.
+   */
   directory(request: ServiceRequest, entries: readonly DirectoryEntry[]): void {
     const plus = request.opcode === Opcode.READDIRPLUS;
     const end = OUT_HEADER_BYTES + Math.min(request.bytes, DIRECTORY_BYTES_MAX);
@@ -191,7 +204,10 @@ export class Answers {
     this.#outstanding.delete(request.unique);
   }
 
-  /** Sends the reply whose body is in place. False when it was answered before or the kernel did not take it. */
+  /**
+   * Sends the reply whose body is in place. False when it was answered before or the kernel did not
+   * take it.
+   */
   #finish(request: ServiceRequest, bodyBytes: number, payload?: Uint8Array): boolean {
     if (request.answered) return false;
     this.#take(request);
@@ -215,7 +231,10 @@ export class Answers {
     this.#transmit(OUT_HEADER_BYTES, undefined);
   }
 
-  /** Answers at once with an error. The unique is copied as it stands: a hostile one may be beyond 2^53. */
+  /**
+   * Answers at once with an error. The unique is copied as it stands: a hostile one may be beyond
+   * 2^53.
+   */
   refuse(view: DataView, errno: number): void {
     this.counters.errors++;
     this.view.setUint32(0, OUT_HEADER_BYTES, true);

@@ -1,8 +1,10 @@
 /**
- * The loop between /dev/fuse and a session: waits for the descriptor on the event loop, reads requests, sends replies.
+ * The loop between /dev/fuse and a session: waits for the descriptor on the event loop, reads
+ * requests, sends replies.
  *
- * One read(2) is one request and one writev(2) one reply; both are whole or fail. The read's errors mean: EAGAIN,
- * nothing waits; EINTR and ENOENT, the request went away while it was read; ENODEV, the file system was unmounted.
+ * One read(2) is one request and one writev(2) one reply; both are whole or fail. The read's errors
+ * mean: EAGAIN, nothing waits; EINTR and ENOENT, the request went away while it was read; ENODEV,
+ * the file system was unmounted.
  */
 import { constants } from 'node:os';
 import { IN_HEADER_BYTES } from './wire.ts';
@@ -19,7 +21,9 @@ export interface FuseDevice {
   fuseRead(fd: number, buffer: Uint8Array): number;
   fuseWrite(fd: number, head: Uint8Array, headBytes: number, payload?: Uint8Array): number;
   fuseClose(fd: number): number;
-  /** Calls back while `fd` can be read; with a negative status once, after which no more calls come. */
+  /**
+   * Calls back while `fd` can be read; with a negative status once, after which no more calls come.
+   */
   pollStart(fd: number, callback: (status: number, events: number) => void): number;
   pollStop(id: number): number;
 }
@@ -35,7 +39,10 @@ export interface NativeMount {
 /** Those of mount(2). */
 export const MountFlag = { READ_ONLY: 1, NO_SUID: 2, NO_DEV: 4 } as const;
 
-/** Requests taken in one turn of the event loop, so that timers and other servers of the process get theirs. */
+/**
+ * Requests taken in one turn of the event loop, so that timers and other servers of the process get
+ * theirs.
+ */
 export const REQUESTS_PER_TURN = 64;
 /** The kernel refuses to read into less than this, whatever is negotiated. */
 const REQUEST_BYTES_MIN = 8192;

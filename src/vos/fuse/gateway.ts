@@ -1,8 +1,8 @@
 /**
  * Serves a FUSE session from a file service: each request becomes one call, each outcome one reply.
  *
- * Any number of calls may be under way; replies go out in the order the service settles them. A call that fails
- * answers with its POSIX code, and with EIO when the code is one of DVK's own.
+ * Any number of calls may be under way; replies go out in the order the service settles them. A
+ * call that fails answers with its POSIX code, and with EIO when the code is one of DVK's own.
  */
 import { constants } from 'node:os';
 import type { Clock } from '../../dvk/clock.ts';
@@ -29,8 +29,9 @@ export interface GatewayOptions {
   /** The same for names that do not exist. */
   readonly missingMs: number;
   /**
-   * A request whose process got a signal is answered with EINTR if the service stays silent for this long. A killed
-   * process thus ends, while a harmless signal (a profiler's, a runtime's own) breaks no call that is merely slow.
+   * A request whose process got a signal is answered with EINTR if the service stays silent for
+   * this long. A killed process thus ends, while a harmless signal (a profiler's, a runtime's own)
+   * breaks no call that is merely slow.
    */
   readonly interruptGraceMs: number;
   readonly writeBytesMax: number;
@@ -163,8 +164,9 @@ export class Gateway {
 }
 
 /**
- * How many bytes of entries to ask of the service. Its entries take 72 bytes and the name, FUSE's 24 (READDIR) or
- * 152 (READDIRPLUS); for names of usual length that is twice and half the size. What does not fit is asked again.
+ * How many bytes of entries to ask of the service. Its entries take 72 bytes and the name, FUSE's
+ * 24 (READDIR) or 152 (READDIRPLUS); for names of usual length that is twice and half the size.
+ * What does not fit is asked again.
  */
 function directoryRoom(request: ServiceRequest): number {
   const bytes = Math.min(request.bytes, DIRECTORY_BYTES_MAX);
@@ -180,7 +182,8 @@ const ERRNO: ReadonlyMap<string, number> = new Map<string, number>([
   ...Object.entries(constants.errno),
   ['EUCLEAN', EUCLEAN],
   ['EHOSTDOWN', EHOSTDOWN],
-  // ENOTCONN is the kernel's own word for a mount whose gateway died, and whoever sees it detaches the mount.
+  // ENOTCONN is the kernel's own word for a mount whose gateway died, and whoever sees it detaches
+  // the mount.
   ['ENOTCONN', EHOSTDOWN],
   // ENOSYS would make the kernel stop asking for ever.
   ['ENOSYS', EIO],

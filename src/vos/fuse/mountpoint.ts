@@ -1,8 +1,10 @@
 /**
- * Care for the directory a gateway mounts on: checks it, detaches what a killed gateway left there, sets read-ahead.
+ * Care for the directory a gateway mounts on: checks it, detaches what a killed gateway left there,
+ * sets read-ahead.
  *
- * The kernel's list of mounts (/proc/self/mountinfo, see proc(5)) tells all that can be told without touching the
- * mount: a process that serves a mount and looks into it synchronously waits for itself.
+ * The kernel's list of mounts (/proc/self/mountinfo, see proc(5)) tells all that can be told
+ * without touching the mount: a process that serves a mount and looks into it synchronously waits
+ * for itself.
  */
 import { readFile, realpath, stat, writeFile } from 'node:fs/promises';
 import { constants } from 'node:os';
@@ -32,7 +34,10 @@ export interface MountEntry {
   readonly source: string;
 }
 
-/** Entries in mounting order; of several on one directory the last is on top. Lines of an unknown form are left out. */
+/**
+ * Entries in mounting order; of several on one directory the last is on top. Lines of an unknown
+ * form are left out.
+ */
 export function parseMountInfo(text: string): MountEntry[] {
   const entries: MountEntry[] = [];
   for (const line of text.split('\n')) {
@@ -86,8 +91,9 @@ export async function prepareMountpoint(
 }
 
 /**
- * Lets the kernel read `kibibytes` ahead on the mount with this device number; only root may. INIT can only lower the
- * limit of 128 KiB that every new mount has, so that a sequential reader would wait for each 128 KiB.
+ * Lets the kernel read `kibibytes` ahead on the mount with this device number; only root may. INIT
+ * can only lower the limit of 128 KiB that every new mount has, so that a sequential reader would
+ * wait for each 128 KiB.
  */
 export async function setReadAhead(deviceNumber: string, kibibytes: number): Promise<boolean> {
   try {
@@ -124,7 +130,10 @@ async function checkDirectory(mountpoint: string): Promise<void> {
   );
 }
 
-/** Whether a gateway is behind the mount. stat(2) runs on a thread of the pool: this process may be that gateway. */
+/**
+ * Whether a gateway is behind the mount. stat(2) runs on a thread of the pool: this process may be
+ * that gateway.
+ */
 async function answers(clock: Clock, mountpoint: string): Promise<boolean> {
   let cancel = (): void => undefined;
   const silence = new Promise<boolean>((done) => {

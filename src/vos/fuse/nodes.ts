@@ -1,10 +1,12 @@
 /**
- * The files the kernel holds in its inode cache: node number -> inode and generation, with the kernel's lookup count.
+ * The files the kernel holds in its inode cache: node number -> inode and generation, with the
+ * kernel's lookup count.
  *
- * A node number is the inode number, except that the root is 1 for the kernel and 2 on disk. Every entry handed to the
- * kernel counts one lookup; FORGET takes lookups back, and at 0 the node leaves the table, which bounds the memory by the
- * kernel's own cache. When an inode number comes back with a new generation, the kernel itself retires its old inode (it
- * compares the generations), so one node carries the newest generation and the sum of both counts.
+ * A node number is the inode number, except that the root is 1 for the kernel and 2 on disk. Every
+ * entry handed to the kernel counts one lookup; FORGET takes lookups back, and at 0 the node leaves
+ * the table, which bounds the memory by the kernel's own cache. When an inode number comes back
+ * with a new generation, the kernel itself retires its old inode (it compares the generations), so
+ * one node carries the newest generation and the sum of both counts.
  */
 import type { FileId } from '../client/file-service.ts';
 import { ROOT_INODE } from '../protocol/fs.ts';
@@ -59,7 +61,10 @@ export class NodeTable {
   }
 }
 
-/** The node number of an inode, or 0 for an inode number that no file may have (1 would be taken for the root). */
+/**
+ * The node number of an inode, or 0 for an inode number that no file may have (1 would be taken for
+ * the root).
+ */
 export function nodeOf(inode: number): number {
   if (inode === ROOT_INODE) return ROOT_NODE;
   return inode > ROOT_INODE ? inode : 0;

@@ -1,7 +1,9 @@
 /**
- * The bodies of FUSE replies (linux/fuse.h), written into a caller's buffer. The caller made sure of the room.
+ * The bodies of FUSE replies (linux/fuse.h), written into a caller's buffer. The caller made sure
+ * of the room.
  *
- * Sizes are constants of the protocol 7.31 and later; every field that is not named is zero, so a body is cleared first.
+ * Sizes are constants of the protocol 7.31 and later; every field that is not named is zero, so a
+ * body is cleared first.
  */
 import type { DirectoryEntry, FileAttributes, FileSystemStatus } from '../protocol/fs.ts';
 import { NAME_BYTES_MAX } from '../protocol/fs.ts';
@@ -32,8 +34,9 @@ export function isDevice(mode: number): boolean {
 }
 
 /**
- *   0 u64 inode | 8 u64 size | 16 u64 sectors | 24 u64 atime | 32 u64 mtime | 40 u64 ctime | 48 u32 nanoseconds, 3 times
- *   60 u32 mode | 64 u32 links | 68 u32 uid | 72 u32 gid | 76 u32 device | 80 u32 block size | 84 u32 flags
+ *   0 u64 inode | 8 u64 size | 16 u64 sectors | 24 u64 atime | 32 u64 mtime | 40 u64 ctime
+ *   48 u32 nanoseconds of atime | 52 of mtime | 56 of ctime | 60 u32 mode | 64 u32 links
+ *   68 u32 uid | 72 u32 gid | 76 u32 device | 80 u32 block size | 84 u32 flags
  */
 export function encodeAttributes(view: DataView, at: number, a: FileAttributes): void {
   const device = isDevice(a.mode);
@@ -76,8 +79,9 @@ export interface EntryNames {
 }
 
 /**
- *   0 u64 node | 8 u64 generation | 16 u64 seconds the name is valid | 24 u64 seconds the attributes are
- *   32 u32 nanoseconds for the name | 36 u32 for the attributes | 40 attributes
+ *   0 u64 node | 8 u64 generation | 16 u64 seconds that the name is valid
+ *   24 u64 seconds that the attributes are | 32 u32 nanoseconds for the name | 36 for the attributes
+ *   40 attributes
  */
 export function encodeEntry(
   view: DataView,
@@ -100,9 +104,11 @@ export function direntBytes(nameBytes: number): number {
 }
 
 /**
- * 0 u64 inode | 8 u64 cookie of the next entry | 16 u32 name length | 20 u32 type | 24 name, zero padded to 8 bytes
+ *   0 u64 inode | 8 u64 cookie of the next entry | 16 u32 name length | 20 u32 type
+ *   24 name, zero padded to 8 bytes
  *
- * `bytes` is the memory under `view`: one more view for each of thousands of names would be garbage.
+ * `bytes` is the memory under `view`: one more view for each of thousands of names would be
+ * garbage.
  */
 export function encodeDirent(
   view: DataView,
@@ -130,8 +136,9 @@ export interface Negotiated {
 }
 
 /**
- *   0 u32 major | 4 u32 minor | 8 u32 read-ahead | 12 u32 flags | 16 u16 background requests | 18 u16 of them to be congested
- *   20 u32 write size | 24 u32 time granularity in ns | 28 u16 pages a request | 30 u16 0 | 32 u32 more flags | 36 zeros
+ *   0 u32 major | 4 u32 minor | 8 u32 read-ahead | 12 u32 flags
+ *   16 u16 background requests | 18 u16 of them make it congested | 20 u32 write size
+ *   24 u32 time granularity in ns | 28 u16 pages a request | 30 u16 0 | 32 u32 more flags | 36 zeros
  */
 export function encodeInitReply(view: DataView, at: number, major: number, n: Negotiated): void {
   clear(view, at, INIT_REPLY_BYTES);

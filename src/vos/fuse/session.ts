@@ -1,12 +1,14 @@
 /**
- * One FUSE session, without I/O: requests in, replies out through a port, and in between the requests that wait for
- * the file service.
+ * One FUSE session, without I/O: requests in, replies out through a port, and in between the
+ * requests that wait for the file service.
  *
- * `receive` answers by itself what needs no file: INIT, opens (there is no open state), everything that writes
- * (EROFS), what is unknown (ENOSYS) and what is malformed (EIO; a message whose header cannot be trusted is dropped).
- * The rest it returns as a `ServiceRequest`, whose owner calls one method of `answers` when the service has spoken.
+ * `receive` answers by itself what needs no file: INIT, opens (there is no open state), everything
+ * that writes (EROFS), what is unknown (ENOSYS) and what is malformed (EIO; a message whose header
+ * cannot be trusted is dropped). The rest it returns as a `ServiceRequest`, whose owner calls one
+ * method of `answers` when the service has spoken.
  *
- * The request's buffer may be used again when `receive` returns, and the reply's when the port returns.
+ * The request's buffer may be used again when `receive` returns, and the reply's when the port
+ * returns.
  */
 import { constants } from 'node:os';
 import type { FileId } from '../client/file-service.ts';
@@ -44,6 +46,8 @@ const ACCESS_MODE_MASK = 3;
 const READ_ONLY = 0;
 const NO_NAME: Uint8Array = new Uint8Array(0);
 
+// Without ASYNC_DIO: with it a direct read waits in the kernel where neither a signal nor SIGKILL
+// reaches it.
 const WANTED_FLAGS: number =
   InitFlag.ASYNC_READ |
   InitFlag.EXPORT_SUPPORT |
@@ -52,7 +56,6 @@ const WANTED_FLAGS: number =
   InitFlag.AUTO_INVAL_DATA |
   InitFlag.DO_READDIRPLUS |
   InitFlag.READDIRPLUS_AUTO |
-  InitFlag.ASYNC_DIO |
   InitFlag.NO_OPEN_SUPPORT |
   InitFlag.PARALLEL_DIROPS |
   InitFlag.MAX_PAGES |
@@ -154,7 +157,8 @@ export class Session {
         this.answers.accept(getUint64(view, IN.unique), 0);
         return undefined;
       default:
-        // ENOSYS for FLUSH, FSYNC, ACCESS, LSEEK and their like: the kernel then does the sensible thing by itself.
+        // ENOSYS for FLUSH, FSYNC, ACCESS, LSEEK and their like: the kernel then does the sensible
+        // thing by itself.
         this.answers.refuse(view, WRITING_OPCODES.has(opcode) ? EROFS : ENOSYS);
         return undefined;
     }
@@ -173,14 +177,16 @@ export class Session {
     const negotiated: Negotiated = {
       minor: major > PROTOCOL_MAJOR ? PROTOCOL_MINOR_MAX : Math.min(minor, PROTOCOL_MINOR_MAX),
       flags: view.getUint32(IN.body + 12, true) & WANTED_FLAGS,
-      // The kernel takes the least of this, its own and the device's; the gateway raises the device's afterwards.
+      // The kernel takes the least of this, its own and the device's; the gateway raises the
+      // device's afterwards.
       readAheadBytesMax: 64 * TRANSFER_BYTES_MAX,
       writeBytesMax: this.#options.writeBytesMax,
       pagesMax: TRANSFER_BYTES_MAX / PAGE_BYTES,
       backgroundMax: this.#options.backgroundMax,
     };
     replies.encodeInitReply(this.answers.view, OUT_HEADER_BYTES, PROTOCOL_MAJOR, negotiated);
-    // To a newer major version this reply is a refusal, after which the kernel sends INIT again in ours.
+    // To a newer major version this reply is a refusal, after which the kernel sends INIT again in
+    // ours.
     if (major === PROTOCOL_MAJOR) this.#negotiated = negotiated;
     this.answers.accept(unique, replies.INIT_REPLY_BYTES);
     if (major === PROTOCOL_MAJOR) this.#port.onReady(negotiated);
@@ -191,7 +197,8 @@ export class Session {
     if ((view.getUint32(IN.body, true) & ACCESS_MODE_MASK) !== READ_ONLY) {
       this.answers.refuse(view, EROFS);
     } else if (((this.#negotiated?.flags ?? 0) & support) !== 0) {
-      // ENOSYS to the first open makes the kernel open all files without asking, and keep their pages.
+      // ENOSYS to the first open makes the kernel open all files without asking, and keep their
+      // pages.
       this.answers.refuse(view, ENOSYS);
     } else {
       replies.encodeOpenReply(this.answers.view, OUT_HEADER_BYTES, flags);
@@ -199,7 +206,10 @@ export class Session {
     }
   }
 
-  /** FORGET: 0 u64 lookups. BATCH_FORGET: 0 u32 count | 4 u32 0 | 8 count times (u64 node, u64 lookups) */
+  /**
+   * FORGET body: 0 u64 lookups
+   * BATCH_FORGET body: 0 u32 count | 4 u32 0 | 8 count times (u64 node, u64 lookups)
+   */
   #onSilent(opcode: number, view: DataView, length: number): void {
     if (opcode === Opcode.FORGET) {
       this.answers.nodes.forget(getUint64(view, IN.node), getUint64(view, IN.body));
@@ -211,7 +221,8 @@ export class Session {
       }
     } else if (opcode === Opcode.INTERRUPT) {
       this.answers.counters.interrupts++;
-      // An unknown target was answered already: the kernel interrupts only what this side has read before.
+      // An unknown target was answered already: the kernel interrupts only what this side has read
+      // before.
       const request = this.answers.find(getUint64(view, IN.body));
       if (request === undefined || request.interrupted) return;
       request.interrupted = true;
@@ -219,7 +230,7 @@ export class Session {
     }
   }
 
-  /** READ, READDIR and READDIRPLUS body: 0 u64 handle | 8 u64 offset | 16 u32 size | 20 flags, lock owner */
+  /** READ, READDIR and READDIRPLUS body: 0 u64 handle | 8 u64 offset | 16 u32 size | 20 flags */
   #admitRead(
     opcode: typeof Opcode.READ | typeof Opcode.READDIR | typeof Opcode.READDIRPLUS,
     view: DataView,
@@ -288,8 +299,9 @@ export class Session {
   }
 
   /**
-   * The file a request is about. `export` is a lookup of "." or "..", by which an NFS server asks for a file that the
-   * kernel has forgotten: then the node number is all there is, and the generation comes with the answer.
+   * The file a request is about. `exported` is a lookup of "." or "..", by which an NFS server asks
+   * for a file that the kernel has forgotten: then the node number is all there is, and the
+   * generation comes with the answer.
    */
   #file(view: DataView, exported: boolean): FileId | undefined {
     const node = getUint64(view, IN.node);

@@ -1,14 +1,16 @@
 /**
- * The FUSE protocol as the kernel speaks it on /dev/fuse: numbers, layouts and the decoding of requests.
+ * The FUSE protocol as the kernel speaks it on /dev/fuse: numbers, layouts and the decoding of
+ * requests.
  *
- * Facts are those of the kernel header linux/fuse.h, version 7.31 and later. All integers are in the machine's byte
- * order, which is little-endian on every machine DVK runs on. A request is one read(2):
+ * Facts are those of the kernel header linux/fuse.h, version 7.31 and later. All integers are in
+ * the machine's byte order, which is little-endian on every machine DVK runs on. A request is one
+ * read(2):
  *
  *   0 u32 length | 4 u32 opcode | 8 u64 unique | 16 u64 node | 24 u32 uid | 28 u32 gid | 32 u32 pid
  *   36 u16 extension length | 38 u16 0 | 40 body, by opcode
  *
- * and a reply is one write(2): 0 u32 length | 4 i32 error (0 or -errno) | 8 u64 unique | 16 body. A reply with an
- * error has no body.
+ * and a reply is one write(2): 0 u32 length | 4 i32 error (0 or -errno) | 8 u64 unique | 16 body. A
+ * reply with an error has no body.
  */
 import type { FileId } from '../client/file-service.ts';
 
@@ -64,7 +66,6 @@ export const InitFlag = {
   AUTO_INVAL_DATA: 0x1000,
   DO_READDIRPLUS: 0x2000,
   READDIRPLUS_AUTO: 0x4000,
-  ASYNC_DIO: 0x8000,
   NO_OPEN_SUPPORT: 0x2_0000,
   PARALLEL_DIROPS: 0x4_0000,
   MAX_PAGES: 0x40_0000,
@@ -87,7 +88,10 @@ export const LINK_BYTES_MAX = 4095;
 /** Where the header's fields and the body begin. */
 export const IN = { length: 0, opcode: 4, unique: 8, node: 16, body: 40 } as const;
 
-/** The least body of each request that is read at all; a shorter one is malformed. Names are checked apart. */
+/**
+ * The least body of each request that is read at all; a shorter one is malformed. Names are checked
+ * apart.
+ */
 export const BODY_BYTES_MIN: ReadonlyMap<number, number> = new Map<number, number>([
   [Opcode.LOOKUP, 2],
   [Opcode.FORGET, 8],
@@ -103,7 +107,10 @@ export const BODY_BYTES_MIN: ReadonlyMap<number, number> = new Map<number, numbe
   [Opcode.BATCH_FORGET, 8],
 ]);
 
-/** Requests that change something; the mount is read-only, so the kernel sends them only after a remount. */
+/**
+ * Requests that change something; the mount is read-only, so the kernel sends them only after a
+ * remount.
+ */
 export const WRITING_OPCODES: ReadonlySet<number> = new Set<number>([
   Opcode.SETATTR,
   Opcode.SYMLINK,
@@ -142,7 +149,9 @@ export type ServiceOpcode =
   | typeof Opcode.GETXATTR
   | typeof Opcode.LISTXATTR;
 
-/** A request that only the file service can answer. It stays in the session until it is answered. */
+/**
+ * A request that only the file service can answer. It stays in the session until it is answered.
+ */
 export interface ServiceRequest {
   readonly opcode: ServiceOpcode;
   readonly unique: number;
@@ -171,8 +180,8 @@ export function setUint64(view: DataView, at: number, value: number): void {
 }
 
 /**
- * The NUL-terminated name at `at`, copied, since the request's buffer is used again; undefined when it is not exactly
- * one terminated, non-empty string up to `end`.
+ * The NUL-terminated name at `at`, copied, since the request's buffer is used again; undefined when
+ * it is not exactly one terminated, non-empty string up to `end`.
  */
 export function getName(view: DataView, at: number, end: number): Uint8Array | undefined {
   const bytes = new Uint8Array(view.buffer, view.byteOffset + at, Math.max(0, end - at));

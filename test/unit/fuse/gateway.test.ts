@@ -1,0 +1,192 @@
+// The gateway over a file system in memory: each request becomes a call, each outcome a reply.
+import { constants } from 'node:os';
+import { beforeEach, describe, expect, it } from 'vitest';
+import { errnoOf, Gateway, GATEWAY_DEFAULTS } from '../../../src/vos/fuse/gateway.ts';
+import { Opcode } from '../../../src/vos/fuse/wire.ts';
+import {
+  initMessage,
+  join,
+  ManualClock,
+  message,
+  name,
+  readMessage,
+  RecordingPort,
+  words,
+} from '../../support/fuse-messages.ts';
+import { failure, MemoryFiles, S_IFDIR, S_IFLNK, S_IFREG } from '../../support/memory-files.ts';
+
+const { EHOSTUNREACH, EINTR, EIO, ENODATA, ENOENT, ETIMEDOUT } = constants.errno;
+const EHOSTDOWN = 112;
+const EUCLEAN = 117;
+
+let files: MemoryFiles;
+let port: RecordingPort;
+let clock: ManualClock;
+let gateway: Gateway;
+
+async function give(view: DataView): Promise<void> {
+  gateway.receive(view, view.byteLength);
+  await new Promise((done) => setImmediate(done));
+}
+
+async function lookup(text: string, node = 1): Promise<number> {
+  await give(message(Opcode.LOOKUP, { node, body: name(text) }));
+  expect(port.last().error).toBe(0);
+  return new DataView(port.last().body.buffer).getUint32(0, true);
+}
+
+beforeEach(async () => {
+  files = new MemoryFiles();
+  port = new RecordingPort();
+  clock = new ManualClock();
+  gateway = new Gateway(files, port, clock, GATEWAY_DEFAULTS);
+  await give(initMessage());
+});
+
+describe('calls', () => {
+  it('reads a file that was looked up', async () => {
+    files.add('/a', S_IFDIR | 0o755);
+    files.add('/a/b', S_IFREG | 0o644, new TextEncoder().encode('0123456789'));
+
+    const node = await lookup('b', await lookup('a'));
+    await give(readMessage(20, node, 4, 3));
+
+    expect(new TextDecoder().decode(port.last().body)).toBe('456');
+    expect(gateway.nodes).toBe(2);
+  });
+
+  it('reads links, attributes, status and extended attributes', async () => {
+    const file = files.add('/link', S_IFLNK | 0o777, new TextEncoder().encode('target'));
+    file.xattrs.set('user.color', new TextEncoder().encode('blue'));
+    const node = await lookup('link');
+
+    await give(message(Opcode.READLINK, { node }));
+    expect(new TextDecoder().decode(port.last().body)).toBe('target');
+    await give(message(Opcode.GETATTR, { node, body: words(0, 0, 0, 0) }));
+    expect(new DataView(port.last().body.buffer).getUint32(16 + 60, true)).toBe(0o120777);
+    await give(message(Opcode.STATFS));
+    expect(port.last().body.length).toBe(80);
+    const body = join(words(100, 0), name('user.color'));
+    await give(message(Opcode.GETXATTR, { node, body }));
+    expect(new TextDecoder().decode(port.last().body)).toBe('blue');
+    await give(message(Opcode.LISTXATTR, { node, body: words(100, 0) }));
+    expect(new TextDecoder().decode(port.last().body)).toBe('user.color\0');
+    const none = join(words(100, 0), name('user.none'));
+    await give(message(Opcode.GETXATTR, { node, body: none }));
+    expect(port.last().error).toBe(-ENODATA);
+  });
+
+  it('lists a large directory by cookies, each name once', async () => {
+    for (let i = 0; i < 700; i++) files.add(`/file-${i}`, S_IFREG | 0o644);
+    const seen: string[] = [];
+    for (const opcode of [Opcode.READDIR, Opcode.READDIRPLUS]) {
+      const skip = opcode === Opcode.READDIRPLUS ? 128 : 0;
+      let cookie = 0;
+      do {
+        const body = words(0, 0, cookie, 0, 4096, 0, 0, 0, 0, 0);
+        await give(message(opcode, { body }));
+        const reply = port.last().body;
+        const view = new DataView(reply.buffer);
+        for (let at = skip; at < reply.length;) {
+          const length = view.getUint32(at + 16, true);
+          cookie = view.getUint32(at + 8, true);
+          seen.push(new TextDecoder().decode(reply.subarray(at + 24, at + 24 + length)));
+          at += ((24 + length + 7) & ~7) + skip;
+        }
+      } while (port.last().body.length > 0);
+    }
+    expect(seen.length).toBe(2 * 702);
+    expect(new Set(seen).size).toBe(702);
+    expect(gateway.nodes).toBe(700);
+  });
+
+  it('answers while others wait', async () => {
+    let release: (data: Uint8Array) => void = () => undefined;
+    files.add('/slow', S_IFREG | 0o644, {
+      size: 9,
+      read: async () => new Promise((done) => (release = done)),
+    });
+    const node = await lookup('slow');
+
+    await give(readMessage(20, node, 0, 9));
+    await give(message(Opcode.GETATTR, { unique: 22 }));
+    expect(port.last().unique).toBe(22n);
+    expect(gateway.outstanding).toBe(1);
+
+    release(new Uint8Array(9));
+    await new Promise((done) => setImmediate(done));
+    expect(port.last().unique).toBe(20n);
+    expect(gateway.outstanding).toBe(0);
+  });
+});
+
+describe('failures', () => {
+  it('keep POSIX names and hide the others behind EIO', () => {
+    const cases: [unknown, number][] = [
+      [failure('ENOENT'), ENOENT],
+      [failure('EUCLEAN'), EUCLEAN],
+      [failure('ETIMEDOUT'), ETIMEDOUT],
+      [failure('EHOSTUNREACH'), EHOSTUNREACH],
+      [failure('EDSTDIED'), EIO],
+      [failure('EDVSMIGRATING'), EIO],
+      // The kernel's own word for a mount without a gateway, and its sign to stop asking.
+      [failure('ENOTCONN'), EHOSTDOWN],
+      [failure('ENOSYS'), EIO],
+      [new Error('no code'), EIO],
+      [{ code: 7 }, EIO],
+      [undefined, EIO],
+    ];
+    for (const [error, errno] of cases) expect(errnoOf(error)).toBe(errno);
+  });
+
+  it('answer the request', async () => {
+    files.failing.set('getAttributes', 'ETIMEDOUT');
+    await give(message(Opcode.GETATTR));
+    expect(port.last().error).toBe(-ETIMEDOUT);
+  });
+
+  it('answer a read whose data was never shown', async () => {
+    files.add('/x', S_IFREG | 0o644, new Uint8Array(5));
+    const node = await lookup('x');
+    files.read = async () => Promise.resolve();
+
+    await give(readMessage(20, node, 0, 5));
+
+    expect(port.last()).toMatchObject({ error: -EIO, unique: 20n });
+  });
+});
+
+describe('interrupts', () => {
+  const hanging = { size: 9, read: async () => new Promise<Uint8Array>(() => undefined) };
+
+  it('end a request that hangs, after the grace', async () => {
+    files.add('/hang', S_IFREG | 0o644, hanging);
+    await give(readMessage(20, await lookup('hang'), 0, 9));
+    await give(message(Opcode.INTERRUPT, { unique: 21, body: words(20, 0) }));
+
+    clock.advance(GATEWAY_DEFAULTS.interruptGraceMs - 1);
+    expect(gateway.outstanding).toBe(1);
+    clock.advance(1);
+
+    expect(port.last()).toMatchObject({ error: -EINTR, unique: 20n });
+    expect(gateway.outstanding).toBe(0);
+  });
+
+  it('leave a request alone that is answered in time', async () => {
+    let release: (data: Uint8Array) => void = () => undefined;
+    files.add('/slow', S_IFREG | 0o644, {
+      size: 9,
+      read: async () => new Promise((done) => (release = done)),
+    });
+    await give(readMessage(20, await lookup('slow'), 0, 9));
+    await give(message(Opcode.INTERRUPT, { unique: 21, body: words(20, 0) }));
+
+    release(new Uint8Array(9));
+    await new Promise((done) => setImmediate(done));
+    const count = port.replies.length;
+    clock.advance(10_000);
+
+    expect(port.last()).toMatchObject({ error: 0, unique: 20n });
+    expect(port.replies.length).toBe(count);
+  });
+});
