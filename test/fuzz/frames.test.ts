@@ -1,0 +1,182 @@
+// Whatever bytes come, the decoder does not throw, does not grow, and closes the link when it must; nothing that was damaged
+// reaches a session.
+// Method: random bytes, damaged frames and frames with lying lengths, from a fixed seed, cut into random pieces.
+import { describe, expect, it } from 'vitest';
+import { CommandKind, Limit } from '../../src/dvk/abi/abi.gen.ts';
+import { crc32c } from '../../src/dvk/crc32c.ts';
+import { FrameDecoder, FrameLayout, FRAME_HEAD_BYTES } from '../../src/proxies/frame.ts';
+import { HELLO_BYTES_MAX } from '../../src/proxies/hello.ts';
+import { Session } from '../../src/proxies/session.ts';
+import { frameBytes } from '../support/proxy-frames.ts';
+
+const INPUTS = 100_000;
+const SEED = 0x1badcafe;
+
+/** xorshift32: quick, and the same everywhere. */
+function generator(seed: number): (limit: number) => number {
+  let state = seed;
+  return (limit) => {
+    state ^= state << 13;
+    state ^= state >>> 17;
+    state ^= state << 5;
+    return (state >>> 0) % limit;
+  };
+}
+
+type Random = (limit: number) => number;
+
+function randomBytes(random: Random, count: number): Uint8Array {
+  return Uint8Array.from({ length: count }, () => random(256));
+}
+
+/** A header with numbers of our choosing and a right checksum. */
+function lyingHeader(random: Random, good: Uint8Array): Uint8Array {
+  const bytes = Uint8Array.from(good);
+  const view = new DataView(bytes.buffer);
+  const fields = [FrameLayout.payloadBytes, FrameLayout.session, FrameLayout.flags] as const;
+  const values = [0, 1, 0x7fff_ffff, 0xffff_ffff, Limit.COPY_CHUNK_BYTES, random(2 ** 32)];
+  view.setUint32(fields[random(3)] ?? 0, values[random(values.length)] ?? 0, true);
+  const checksum = crc32c(bytes.subarray(0, FrameLayout.headerChecksum));
+  view.setUint32(FrameLayout.headerChecksum, checksum, true);
+  return bytes;
+}
+
+function damage(random: Random, good: Uint8Array): Uint8Array {
+  const bytes = Uint8Array.from(good);
+  switch (random(4)) {
+    case 0:
+      bytes[random(bytes.length)] ^= 1 << random(8);
+      return bytes;
+    case 1:
+      return bytes.subarray(0, random(bytes.length));
+    case 2:
+      return Buffer.concat([bytes, randomBytes(random, random(100))]);
+    default: {
+      const at = random(bytes.length);
+      return Buffer.concat([bytes.subarray(0, at), bytes.subarray(at + random(40))]);
+    }
+  }
+}
+
+/** Feeds `bytes` in pieces and counts the frames that come out. */
+function decode(decoder: FrameDecoder, bytes: Uint8Array, random: Random): number {
+  let frames = 0;
+  for (let at = 0; at < bytes.length;) {
+    const space = decoder.space();
+    expect(space.length).toBeGreaterThan(0);
+    const part = bytes.subarray(at, at + Math.min(space.length, 1 + random(400)));
+    space.set(part);
+    decoder.filled(part.length);
+    at += part.length;
+    while (decoder.next()) frames++;
+  }
+  return frames;
+}
+
+describe('the frame decoder', () => {
+  it(`survives ${INPUTS} inputs`, () => {
+    const random = generator(SEED);
+    const good = [0, 1, 48, 500].map((bytes) =>
+      frameBytes({ kind: CommandKind.SEND_MSG }, randomBytes(random, bytes)),
+    );
+    const capacity = new FrameDecoder(crc32c, HELLO_BYTES_MAX).capacityBytes;
+    const faults = new Map<string, number>();
+    let whole = 0;
+
+    for (let input = 0; input < INPUTS; input++) {
+      const decoder = new FrameDecoder(crc32c, HELLO_BYTES_MAX);
+      const frame = good[random(good.length)] ?? new Uint8Array(0);
+      const kind = random(3);
+      const bytes =
+        kind === 0
+          ? randomBytes(random, random(64))
+          : kind === 1
+            ? damage(random, frame)
+            : lyingHeader(random, frame);
+
+      whole += decode(decoder, bytes, random);
+
+      if (decoder.capacityBytes !== capacity) throw new Error(`input ${input} made it grow`);
+      const { code } = decoder.fault ?? { code: 'none' };
+      faults.set(code, (faults.get(code) ?? 0) + 1);
+    }
+
+    // The inputs reach every refusal, and whole frames among the damaged ones still come out.
+    expect([...faults.keys()].sort()).toEqual([
+      'body-checksum',
+      'flags',
+      'header-bytes',
+      'header-checksum',
+      'length',
+      'magic',
+      'none',
+      'version',
+    ]);
+    expect(whole).toBeGreaterThan(1000);
+  }, 60_000);
+
+  it('gives nothing after a damaged frame, however much follows', () => {
+    const random = generator(SEED + 1);
+    const good = frameBytes({ kind: CommandKind.SEND_MSG }, randomBytes(random, 64));
+
+    for (let input = 0; input < 2000; input++) {
+      const bad = Uint8Array.from(good);
+      bad[random(bad.length)] ^= 1 + random(255);
+      const decoder = new FrameDecoder(crc32c, HELLO_BYTES_MAX);
+
+      const frames = decode(decoder, Buffer.concat([good, bad, good, good]), random);
+
+      if (frames !== 1 || !decoder.fault) throw new Error(`input ${input}: ${frames} frames`);
+    }
+  });
+});
+
+describe('a session', () => {
+  it('survives frames that are whole and make no sense', () => {
+    const random = generator(SEED + 2);
+    let closed = 0;
+
+    for (let input = 0; input < 20_000; input++) {
+      const frames: Uint8Array[] = [];
+      const session: Session = new Session(
+        {
+          dvs: 'lab',
+          node: 1,
+          incarnation: 1n,
+          lastSession: () => 0,
+          containersFor: () => [],
+          knows: () => true,
+        },
+        {
+          send: (command) => void frames.push(command),
+          up: () => undefined,
+          containersChanged: () => undefined,
+          deliver: () => {
+            throw new Error('nothing may be delivered before a HELLO');
+          },
+          down: () => closed++,
+        },
+        0,
+      );
+      const kinds = Object.values(CommandKind);
+      const payload = randomBytes(random, random(80));
+      const bytes = frameBytes(
+        { kind: kinds[random(kinds.length)] ?? 0, destinationNode: 1 },
+        payload,
+      );
+
+      session.receive(
+        {
+          session: random(2),
+          sequence: random(2),
+          command: bytes.subarray(FrameLayout.BYTES, FRAME_HEAD_BYTES),
+          payload,
+        },
+        0,
+      );
+
+      expect(session.state).not.toBe('up');
+    }
+    expect(closed).toBeGreaterThan(1000);
+  });
+});

@@ -1,0 +1,47 @@
+/** Commands and frames as tests of the proxies need them. */
+import { CommandLayout } from '../../src/dvk/abi/abi.gen.ts';
+import { crc32c } from '../../src/dvk/crc32c.ts';
+import { FRAME_HEAD_BYTES, FrameLayout, sealFrame } from '../../src/proxies/frame.ts';
+
+/** Fields of a command by their names in CommandLayout; 32-bit ones only. */
+export type CommandFields = Partial<Record<Exclude<keyof typeof CommandLayout, 'BYTES'>, number>>;
+
+const WIDE = new Set(['copySourceAt', 'copyDestinationAt', 'copyBytes']);
+
+export function command(fields: CommandFields): Uint8Array {
+  const bytes = new Uint8Array(CommandLayout.BYTES);
+  const view = new DataView(bytes.buffer);
+  for (const [name, value] of Object.entries(fields) as [keyof CommandFields, number][]) {
+    if (WIDE.has(name)) view.setBigUint64(CommandLayout[name], BigInt(value), true);
+    else view.setUint32(CommandLayout[name], value, true);
+  }
+  return bytes;
+}
+
+/** A command as text, for comparisons that say what differs. */
+export function describeCommand(bytes: Uint8Array): Record<string, number> {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  return {
+    kind: view.getUint32(CommandLayout.kind, true),
+    source: view.getInt32(CommandLayout.source, true),
+    destination: view.getInt32(CommandLayout.destination, true),
+    sourceNode: view.getUint32(CommandLayout.sourceNode, true),
+    destinationNode: view.getUint32(CommandLayout.destinationNode, true),
+    result: view.getInt32(CommandLayout.result, true),
+    callId: view.getUint32(CommandLayout.callId, true),
+    payloadBytes: view.getUint32(CommandLayout.payloadBytes, true),
+  };
+}
+
+/** A whole frame. `payloadBytes` of the command is set to the payload's length. */
+export function frameBytes(
+  fields: CommandFields,
+  payload: Uint8Array = new Uint8Array(0),
+  stamp: { session?: number; sequence?: number } = {},
+): Uint8Array {
+  const bytes = new Uint8Array(FRAME_HEAD_BYTES + payload.length);
+  bytes.set(command({ ...fields, payloadBytes: payload.length }), FrameLayout.BYTES);
+  bytes.set(payload, FRAME_HEAD_BYTES);
+  sealFrame(bytes, stamp.session ?? 0, stamp.sequence ?? 0, crc32c);
+  return bytes;
+}

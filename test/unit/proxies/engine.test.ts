@@ -1,0 +1,335 @@
+// Engines of several nodes in one process: which containers come up, what is forwarded, what is dropped,
+// how a lost link is found and made again.
+// Method: loopback connections whose every step the test runs, segments without a core, a clock that it turns.
+import { describe, expect, it } from 'vitest';
+import { crc32c } from '../../../src/dvk/crc32c.ts';
+import type { NodeId } from '../../../src/dvk/endpoint.ts';
+import { Engine } from '../../../src/proxies/engine.ts';
+import { LoopbackNetwork } from '../../../src/proxies/loopback.ts';
+import type { PeerAddress } from '../../../src/proxies/peer.ts';
+import type { Connection, ConnectionEvents } from '../../../src/proxies/transport.ts';
+import { FakeSegment } from '../../support/fake-segment.ts';
+import { ManualClock } from '../../support/manual-clock.ts';
+import { frameBytes } from '../../support/proxy-frames.ts';
+
+const MIB = 1024 * 1024;
+
+/** A world of nodes 0 to n, whose event loops turn when the test says so. */
+class World {
+  readonly clock = new ManualClock();
+  readonly links: string[] = [];
+  readonly #turns: (() => void)[] = [];
+  readonly network: LoopbackNetwork;
+
+  constructor() {
+    this.network = new LoopbackNetwork({ defer: (callback) => this.#turns.push(callback) });
+  }
+
+  engine(node: number, incarnation = 1n): Engine {
+    return new Engine({
+      dvs: 'lab',
+      node: node as NodeId,
+      incarnation,
+      transport: this.network.transport(),
+      clock: this.clock,
+      checksum: crc32c,
+      random: () => 0.5,
+      defer: (callback) => this.#turns.push(callback),
+      onLink: (peer, state, why) => {
+        this.links.push(`${node}: ${peer.node} ${state}${why ? ` ${why.code}` : ''}`);
+      },
+    });
+  }
+
+  async start(node: number, segments: FakeSegment[], peers: number[]): Promise<Engine> {
+    const engine = this.engine(node);
+    engine.setSegments(segments);
+    engine.setPeers(peers.map(address));
+    await engine.start({ host: 'test', port: 100 + node });
+    this.settle();
+    return engine;
+  }
+
+  /** Lets every event loop turn until nothing is left to do. */
+  settle(turns = Infinity): void {
+    for (let turn = 0; turn < turns; turn++) {
+      const callback = this.#turns.shift();
+      if (!callback) return;
+      callback();
+    }
+  }
+
+  async stop(engine: Engine): Promise<void> {
+    const stopped = engine.stop();
+    this.settle();
+    this.clock.advance(1000);
+    this.settle();
+    await stopped;
+  }
+
+  pass(ms: number): void {
+    for (let spent = 0; spent < ms; spent += 25) {
+      this.clock.advance(25);
+      this.settle();
+    }
+  }
+}
+
+function address(node: number): PeerAddress {
+  return { node: node as NodeId, name: `n${node}`, host: 'test', port: 100 + node };
+}
+
+/** Nodes 0 and 1, both members of DC 5. */
+async function two(): Promise<[World, FakeSegment, FakeSegment, Engine, Engine]> {
+  const world = new World();
+  const segments = [new FakeSegment(5, 0, [0, 1]), new FakeSegment(5, 1, [0, 1])] as const;
+  const accepter = await world.start(1, [segments[1]], [0]);
+  const dialer = await world.start(0, [segments[0]], [1]);
+  return [world, ...segments, dialer, accepter];
+}
+
+describe('the engine', () => {
+  it('forwards commands both ways, in order, and with their data', async () => {
+    const [world, a, b] = await two();
+
+    for (let i = 0; i < 300; i++) a.queue(1, { callId: i });
+    b.queue(0, { callId: 1000 }, new Uint8Array(MIB));
+    world.settle();
+
+    expect(b.received).toEqual(Array.from({ length: 300 }, (_, i) => [0, i]));
+    expect(a.received).toEqual([[1, 1000]]);
+    expect(a.receivedBytes).toBe(MIB);
+  });
+
+  it('tells the segments of the link: down when attached, up with one session number', async () => {
+    const [, a, b] = await two();
+
+    expect(a.history).toEqual(['down 1', 'up 1 (1)']);
+    expect(b.history).toEqual(['down 0', 'up 0 (1)']);
+  });
+
+  it('brings a container up only when each node is a member of it at the other', async () => {
+    const [world, a, b, dialer, accepter] = await two();
+    const six = [new FakeSegment(6, 0, [0, 1]), new FakeSegment(6, 1, [1])] as const;
+
+    dialer.setSegments([a, six[0]]);
+    accepter.setSegments([b, six[1]]);
+    world.settle();
+    expect(six[0].history).toEqual(['down 1']);
+
+    six[1].members.add(0);
+    six[0].queue(1, { callId: 3 });
+    accepter.setSegments([b, six[1]]);
+    world.settle();
+
+    expect(six[0].history).toEqual(['down 1', 'up 1 (1)']);
+    expect(six[1].history).toEqual(['down 0', 'up 0 (1)']);
+    expect(six[1].received).toEqual([[0, 3]]);
+    expect(dialer.statistics().peers[0]?.containers).toEqual([5, 6]);
+  });
+
+  it('takes a container down at the other node when it goes, also when another takes its place', async () => {
+    const [world, a, b, dialer] = await two();
+    const again = new FakeSegment(5, 0, [0, 1]);
+
+    dialer.setSegments([again]);
+    world.settle();
+    again.queue(1, { callId: 8 });
+    world.settle();
+
+    expect(a.history.at(-1)).toBe('down 1');
+    expect(b.history).toEqual(['down 0', 'up 0 (1)', 'down 0', 'up 0 (1)']);
+    expect(b.received).toEqual([[0, 8]]);
+  });
+
+  it('drops and counts what a node sends to a DC it is no member of, or in the name of another', async () => {
+    const [world, a, b, , accepter] = await two();
+
+    a.queue(1, { callId: 1, dcId: 6 });
+    a.queue(1, { callId: 2, sourceNode: 3 });
+    a.queue(1, { callId: 3, destinationNode: 2 });
+    a.queue(1, { callId: 4 });
+    world.settle();
+
+    expect(b.received).toEqual([[0, 4]]);
+    expect(accepter.statistics().peers[0]?.dropped).toBe(3);
+  });
+
+  it('leaves commands in the core while the link does not take them', async () => {
+    const [world, a, b] = await two();
+    const [cable] = world.network.cables;
+    cable?.hold('both');
+
+    for (let i = 0; i < 100; i++) a.queue(1, { callId: i }, new Uint8Array(MIB));
+    for (let i = 0; i < 3000; i++) a.queue(1, { callId: 100 + i });
+    world.settle();
+
+    expect(a.taken).toBeLessThanOrEqual(3);
+    cable?.release();
+    world.settle();
+    expect(b.received.map(([, id]) => id)).toEqual(Array.from({ length: 3100 }, (_, i) => i));
+    expect(b.receivedBytes).toBe(100 * MIB);
+  });
+
+  it('serves other containers while one has much to send', async () => {
+    const [world, a, b, dialer, accepter] = await two();
+    const six = [new FakeSegment(6, 0, [0, 1]), new FakeSegment(6, 1, [0, 1])] as const;
+    dialer.setSegments([a, six[0]]);
+    accepter.setSegments([b, six[1]]);
+    world.settle();
+
+    for (let i = 0; i < 5000; i++) a.pile(1, { callId: i });
+    a.queue(1, { callId: 5000 });
+    six[0].queue(1, { callId: 1 });
+    world.settle(4);
+
+    expect(six[0].taken).toBe(1);
+    expect(a.taken).toBeLessThan(5000);
+    world.settle();
+    expect(b.received.length).toBe(5001);
+  });
+});
+
+describe('a lost link', () => {
+  it('is taken down on both sides and dialled again with growing pauses', async () => {
+    const [world, a, b, dialer, accepter] = await two();
+
+    await world.stop(accepter);
+    expect(a.history.at(-1)).toBe('down 1');
+    world.pass(2000);
+    const { failures } = dialer.statistics().peers[0] ?? { failures: 0 };
+    const next = await world.start(1, [b], [0]);
+    world.pass(5000);
+
+    // Pauses of 75, 150, 300, 600 and 1200 ms begin within 2 s.
+    expect(failures).toBe(5);
+    expect(a.history.at(-1)).toBe('up 1 (2)');
+    expect(next.statistics().peers[0]).toMatchObject({ state: 'up', session: 2 });
+    expect(dialer.statistics().peers[0]).toMatchObject({ reconnects: 1, failures: 5 });
+  });
+
+  it.each(['in', 'out', 'both'] as const)('is found by both sides (cut: %s)', async (direction) => {
+    const [world, a, b] = await two();
+    const [cable] = world.network.cables;
+
+    cable?.hold(direction);
+    world.pass(1700);
+
+    expect(a.history).toContain('down 1');
+    expect(a.history.indexOf('up 1 (1)')).toBeLessThan(a.history.lastIndexOf('down 1'));
+    cable?.cut();
+    world.pass(1000);
+    expect(a.history.at(-1)).toBe('up 1 (2)');
+    expect(b.history.at(-1)).toBe('up 0 (2)');
+  });
+
+  it('is replaced when the dialer comes back before it is missed', async () => {
+    const [world, , b, dialer, accepter] = await two();
+    const [cable] = world.network.cables;
+    cable?.hold('both');
+    const again = new FakeSegment(5, 0, [0, 1]);
+    const reborn = world.engine(0, 2n);
+    reborn.setSegments([again]);
+    reborn.setPeers([address(1)]);
+    await reborn.start({ host: 'test', port: 500 });
+    world.settle();
+
+    expect(accepter.statistics().peers[0]).toMatchObject({
+      session: 2,
+      reconnects: 1,
+      lastDown: { code: 'replaced' },
+    });
+    expect(b.history.slice(-3)).toEqual(['up 0 (1)', 'down 0', 'up 0 (2)']);
+    again.queue(1, { callId: 4 });
+    world.settle();
+    expect(b.received).toEqual([[0, 4]]);
+    await world.stop(dialer);
+  });
+
+  it('is not delivered from after a new one is up', async () => {
+    const [world, a, b, dialer] = await two();
+    const [cable] = world.network.cables;
+    cable?.hold('out');
+    a.queue(1, { callId: 1 });
+    world.settle();
+    const again = new FakeSegment(5, 0, [0, 1]);
+    const reborn = world.engine(0, 2n);
+    reborn.setSegments([again]);
+    reborn.setPeers([address(1)]);
+    await reborn.start({ host: 'test', port: 500 });
+    world.settle();
+
+    cable?.release();
+    world.settle();
+
+    expect(b.received).toEqual([]);
+    await world.stop(dialer);
+  });
+
+  it('is told apart from a peer that leaves', async () => {
+    const [world, , , dialer] = await two();
+
+    await world.stop(dialer);
+
+    expect(world.links).toEqual(['1: 0 up', '0: 1 up', '0: 1 down stopped', '1: 0 down shutdown']);
+    expect(world.network.cables.size).toBe(0);
+  });
+});
+
+describe('strangers', () => {
+  it('are refused and counted, and their connection is closed', async () => {
+    const [world, , , , accepter] = await two();
+    const other = world.engine(0);
+    other.setPeers([address(1)]);
+    accepter.setPeers([]);
+    world.settle();
+    await other.start({ host: 'test', port: 500 });
+    world.settle();
+
+    expect(accepter.statistics().lastRefused).toEqual({
+      code: 'node',
+      detail: 'node 0 is not expected here',
+    });
+    expect(accepter.statistics().refused).toBeGreaterThanOrEqual(1);
+  });
+
+  it('that say nothing are closed in time, and the oldest ones when there are many', async () => {
+    const [world, , , , accepter] = await two();
+    let closed = 0;
+    const silent = (): ConnectionEvents => ({
+      opened: () => undefined,
+      space: () => new Uint8Array(1000),
+      received: () => undefined,
+      closed: () => closed++,
+    });
+
+    for (let i = 0; i < 100; i++) world.network.transport().connect(address(1), silent());
+    world.settle();
+    expect(closed).toBe(100 - 64);
+    world.pass(3200);
+
+    expect(closed).toBe(100);
+    expect(accepter.statistics().peers[0]?.state).toBe('up');
+  });
+
+  it('that send garbage are closed at once', async () => {
+    const [world, , , , accepter] = await two();
+    let connection: Connection | undefined;
+    let reason = '';
+    world.network.transport().connect(address(1), {
+      opened: (made) => (connection = made),
+      space: () => new Uint8Array(1000),
+      received: () => undefined,
+      closed: (why) => (reason = why),
+    });
+    world.settle();
+
+    const damaged = frameBytes({ kind: 10 }, new Uint8Array(64));
+    damaged[100] = 1;
+    connection?.write(damaged, () => undefined);
+    world.settle();
+
+    expect(reason).toBe('closed by the peer');
+    expect(accepter.statistics().lastRefused?.code).toBe('malformed');
+  });
+});
