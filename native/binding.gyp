@@ -31,6 +31,13 @@
       # ends.
       'ldflags': ['-Wl,-z,nodelete'],
     },
+    {
+      'target_name': 'dvk_bench',
+      'type': 'executable',
+      'dependencies': ['dvk_core'],
+      'sources': ["<!@(cd <(module_root_dir) && ls bench/*.cc)"],
+      'ldflags': ['-pthread'],
+    },
   ],
   'conditions': [
     ['"<!(cd <(module_root_dir) && ls test/*.cc 2>/dev/null | head -n 1)"!=""', {

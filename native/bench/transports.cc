@@ -1,0 +1,247 @@
+// Round trips over what the host offers: pipe, FIFO, AF_UNIX, TCP, POSIX queue, eventfd, and a spin
+// on shared memory, which is the limit of what two cores can do.
+#include <errno.h>
+#include <fcntl.h>
+#include <mqueue.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <string>
+
+#include "roundtrip.h"
+#include "sockets.h"
+
+namespace bench {
+namespace {
+
+// Two descriptors each way; both processes hold all of them, and each uses its own.
+class Descriptors {
+ public:
+  void connect() {}
+  void attach() {}
+  void close() {}
+
+  void call(Letter& letter) {
+    write_all(client_out_, &letter, sizeof letter);
+    read_all(client_in_, &letter, sizeof letter);
+  }
+  void receive(Letter& letter) {
+    read_all(peer_in_, &letter, sizeof letter);
+  }
+  void answer(const Letter& letter) {
+    write_all(peer_out_, &letter, sizeof letter);
+  }
+  void answer_receive(Letter& letter) {
+    answer(letter);
+    receive(letter);
+  }
+
+ protected:
+  int client_out_ = -1, client_in_ = -1, peer_out_ = -1, peer_in_ = -1;
+};
+
+class Pipe : public Descriptors {
+ public:
+  void open(const Options&) {
+    int request[2], reply[2];
+    must(pipe(request), "pipe");
+    must(pipe(reply), "pipe");
+    peer_in_ = request[0];
+    client_out_ = request[1];
+    client_in_ = reply[0];
+    peer_out_ = reply[1];
+  }
+};
+
+class Fifo : public Descriptors {
+ public:
+  void open(const Options&) {
+    const std::string directory = make_scratch();
+    peer_in_ = client_out_ = open_fifo(directory + "/request");
+    client_in_ = peer_out_ = open_fifo(directory + "/reply");
+    remove_scratch(directory);
+  }
+
+ private:
+  static int open_fifo(const std::string& path) {
+    must(mkfifo(path.c_str(), 0600), "mkfifo");
+    return static_cast<int>(must(::open(path.c_str(), O_RDWR), "open"));
+  }
+};
+
+template <int kType>
+class UnixSocket : public Descriptors {
+ public:
+  void open(const Options&) {
+    int ends[2];
+    must(socketpair(AF_UNIX, kType, 0, ends), "socketpair");
+    client_in_ = client_out_ = ends[0];
+    peer_in_ = peer_out_ = ends[1];
+  }
+};
+
+class Tcp : public Descriptors {
+ public:
+  void open(const Options&) {
+    int ends[2];
+    tcp_pair(ends);
+    client_in_ = client_out_ = ends[0];
+    peer_in_ = peer_out_ = ends[1];
+  }
+};
+
+class PosixQueue {
+ public:
+  void open(const Options&) {
+    request_ = open_queue("request");
+    reply_ = open_queue("reply");
+  }
+  void connect() {}
+  void attach() {}
+  void close() {}
+  void call(Letter& letter) {
+    put(request_, letter);
+    get(reply_, letter);
+  }
+  void receive(Letter& letter) {
+    get(request_, letter);
+  }
+  void answer(const Letter& letter) {
+    put(reply_, letter);
+  }
+  void answer_receive(Letter& letter) {
+    answer(letter);
+    receive(letter);
+  }
+
+ private:
+  static mqd_t open_queue(const char* role) {
+    const std::string name = "/dvk-bench-" + std::to_string(getpid()) + '-' + role;
+    mq_attr attributes{};
+    attributes.mq_maxmsg = 4;
+    attributes.mq_msgsize = sizeof(Letter);
+    const mqd_t queue = mq_open(name.c_str(), O_CREAT | O_EXCL | O_RDWR, 0600, &attributes);
+    must(queue, "mq_open");
+    mq_unlink(name.c_str());
+    return queue;
+  }
+  static void put(mqd_t queue, const Letter& letter) {
+    must(mq_send(queue, reinterpret_cast<const char*>(&letter), sizeof letter, 0), "mq_send");
+  }
+  static void get(mqd_t queue, Letter& letter) {
+    const ssize_t n = mq_receive(queue, reinterpret_cast<char*>(&letter), sizeof letter, nullptr);
+    must(n, "mq_receive");
+  }
+
+  mqd_t request_ = -1, reply_ = -1;
+};
+
+// A letter in shared memory, and a word beside it that says whose turn it is.
+struct alignas(64) Mailbox {
+  std::atomic<uint64_t> full;
+  alignas(64) Letter letter;
+};
+
+struct Mailboxes {
+  Mailbox request, reply;
+};
+
+class EventFd {
+ public:
+  void open(const Options&) {
+    boxes_ = static_cast<Mailboxes*>(shared_memory(sizeof(Mailboxes)));
+    request_ = static_cast<int>(must(eventfd(0, 0), "eventfd"));
+    reply_ = static_cast<int>(must(eventfd(0, 0), "eventfd"));
+  }
+  void connect() {}
+  void attach() {}
+  void close() {}
+  void call(Letter& letter) {
+    put(request_, boxes_->request, letter);
+    get(reply_, boxes_->reply, letter);
+  }
+  void receive(Letter& letter) {
+    get(request_, boxes_->request, letter);
+  }
+  void answer(const Letter& letter) {
+    put(reply_, boxes_->reply, letter);
+  }
+  void answer_receive(Letter& letter) {
+    answer(letter);
+    receive(letter);
+  }
+
+ private:
+  static void put(int fd, Mailbox& box, const Letter& letter) {
+    box.letter = letter;
+    const uint64_t one = 1;
+    write_all(fd, &one, sizeof one);
+  }
+  static void get(int fd, const Mailbox& box, Letter& letter) {
+    uint64_t count;
+    read_all(fd, &count, sizeof count);
+    letter = box.letter;
+  }
+
+  Mailboxes* boxes_ = nullptr;
+  int request_ = -1, reply_ = -1;
+};
+
+class PureSpin {
+ public:
+  void open(const Options&) {
+    boxes_ = static_cast<Mailboxes*>(shared_memory(sizeof(Mailboxes)));
+  }
+  void connect() {}
+  void attach() {}
+  void close() {}
+  void call(Letter& letter) {
+    put(boxes_->request, letter);
+    get(boxes_->reply, letter);
+  }
+  void receive(Letter& letter) {
+    get(boxes_->request, letter);
+  }
+  void answer(const Letter& letter) {
+    put(boxes_->reply, letter);
+  }
+  void answer_receive(Letter& letter) {
+    answer(letter);
+    receive(letter);
+  }
+
+ private:
+  static void put(Mailbox& box, const Letter& letter) {
+    box.letter = letter;
+    box.full.store(1, std::memory_order_release);
+  }
+  static void get(Mailbox& box, Letter& letter) {
+    while (box.full.load(std::memory_order_acquire) == 0) relax();
+    letter = box.letter;
+    // The other side writes the next letter only after it has the answer to this one.
+    box.full.store(0, std::memory_order_relaxed);
+  }
+
+  Mailboxes* boxes_ = nullptr;
+};
+
+}  // namespace
+
+const Case kTransportCases[] = {
+    {"pipe", round_trips<Pipe>},
+    {"fifo", round_trips<Fifo>},
+    {"unix-stream", round_trips<UnixSocket<SOCK_STREAM>>},
+    {"unix-seqpacket", round_trips<UnixSocket<SOCK_SEQPACKET>>},
+    {"tcp", round_trips<Tcp>},
+    {"posix-mq", round_trips<PosixQueue>},
+    {"eventfd", round_trips<EventFd>},
+    {"pure-spin", round_trips<PureSpin>},
+    {nullptr, nullptr},
+};
+
+}  // namespace bench
