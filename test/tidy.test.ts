@@ -61,9 +61,9 @@ describe('the repository', () => {
     ['has no native source that is not built', deadNativeFiles],
   ];
 
-  it.each(rules)('%s', (_, check) => {
-    if (files === undefined) return; // Unpacked from an archive: there is no list of files.
+  it.for(rules)('%s', ([, check], context) => {
+    if (files === undefined) context.skip('needs a git checkout that this user may read');
 
-    expect(check(files)).toEqual([]);
+    expect(check(files ?? [])).toEqual([]);
   });
 });
