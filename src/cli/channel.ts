@@ -1,0 +1,194 @@
+/**
+ * How the command and a node's daemon talk: JSON lines over a unix socket.
+ *
+ *   request   { "id": 1, "call": "startService", "arguments": { "name": "fs" } }
+ *   answer    { "id": 1, "result": ... }   or   { "id": 1, "error": "what went wrong" }
+ *
+ * The socket's mode, 0600, is the permission: who may connect may do everything. A line of more than 1 MiB, or one that
+ * is no request, ends the connection.
+ */
+import { chmodSync } from 'node:fs';
+import { createConnection, createServer, type Server, type Socket } from 'node:net';
+
+import { CliError } from './output.ts';
+import { withTimeout } from './wait.ts';
+
+const LINE_BYTES_MAX = 1 << 20;
+const CONNECT_TIMEOUT_MS = 2000;
+
+export type Handler = (parameters: Readonly<Record<string, unknown>>) => unknown;
+
+interface Answer {
+  readonly id: number;
+  readonly result?: unknown;
+  readonly error?: string;
+}
+
+interface Waiting {
+  readonly resolve: (value: unknown) => void;
+  readonly reject: (error: Error) => void;
+}
+
+/** Calls `onLine` for each line that comes in; destroys a socket whose line has no end. */
+function readLines(socket: Socket, onLine: (line: string) => void): void {
+  let pending = '';
+  socket.setEncoding('utf8');
+  socket.on('data', (chunk: string) => {
+    const lines = (pending + chunk).split('\n');
+    pending = lines.pop() ?? '';
+    if (pending.length > LINE_BYTES_MAX) socket.destroy();
+    for (const line of lines) onLine(line);
+  });
+}
+
+/** The command's end of a connection to a daemon. */
+export class DaemonClient {
+  readonly #socket: Socket;
+  readonly #name: string;
+  readonly #waiting = new Map<number, Waiting>();
+  #next = 1;
+
+  private constructor(socket: Socket, name: string) {
+    this.#socket = socket;
+    this.#name = name;
+    readLines(socket, (line) => {
+      this.#onAnswer(line);
+    });
+    socket.on('error', () => undefined);
+    socket.on('close', () => {
+      this.#fail(new CliError(`the daemon of ${name} went away`, 'See `dvk status`.'));
+    });
+  }
+
+  /** Connects to the daemon of `name` (for messages, as "node 1"). Undefined when nobody listens. */
+  static async connect(path: string, name: string): Promise<DaemonClient | undefined> {
+    const socket = createConnection(path);
+    const connected = new Promise<boolean>((resolve) => {
+      socket.once('connect', () => {
+        resolve(true);
+      });
+      socket.once('error', () => {
+        resolve(false);
+      });
+    });
+    const late = (): Error => new CliError(`the daemon of ${name} does not accept connections`);
+    try {
+      if (await withTimeout(connected, CONNECT_TIMEOUT_MS, late)) {
+        return new DaemonClient(socket, name);
+      }
+      return undefined;
+    } catch {
+      socket.destroy();
+      return undefined;
+    }
+  }
+
+  /** Makes a call. Rejects with the daemon's error, or when the answer is late. */
+  async call(name: string, parameters: object = {}, timeoutMs = 5000): Promise<unknown> {
+    const id = this.#next++;
+    const answer = new Promise<unknown>((resolve, reject) => {
+      this.#waiting.set(id, { resolve, reject });
+    });
+    this.#socket.write(`${JSON.stringify({ id, call: name, arguments: parameters })}\n`);
+    const seconds = String(timeoutMs / 1000);
+    const late = (): Error =>
+      new CliError(`the daemon of ${this.#name} does not answer ${name} within ${seconds} s`);
+    try {
+      return await withTimeout(answer, timeoutMs, late);
+    } finally {
+      this.#waiting.delete(id);
+    }
+  }
+
+  close(): void {
+    this.#socket.destroy();
+  }
+
+  #onAnswer(line: string): void {
+    let answer: Answer;
+    try {
+      answer = JSON.parse(line) as Answer;
+    } catch {
+      this.#socket.destroy();
+      return;
+    }
+    const waiting = this.#waiting.get(answer.id);
+    if (answer.error === undefined) waiting?.resolve(answer.result);
+    else waiting?.reject(new CliError(answer.error));
+  }
+
+  #fail(error: Error): void {
+    for (const { reject } of this.#waiting.values()) reject(error);
+    this.#waiting.clear();
+  }
+}
+
+/** The daemon's end: answers calls until it is closed. */
+export async function serve(
+  path: string,
+  handlers: Readonly<Record<string, Handler>>,
+): Promise<Server> {
+  const server = createServer((socket) => {
+    socket.on('error', () => undefined);
+    readLines(socket, (line) => {
+      void answer(socket, handlers, line);
+    });
+  });
+  // listen() binds before it returns, and the socket is made with the mask's mode: there is no moment at which
+  // others could connect.
+  const mask = process.umask(0o177);
+  const listening = new Promise<void>((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(path, resolve);
+  });
+  process.umask(mask);
+  await listening;
+  chmodSync(path, 0o600);
+  return server;
+}
+
+async function answer(
+  socket: Socket,
+  handlers: Readonly<Record<string, Handler>>,
+  line: string,
+): Promise<void> {
+  const request = parseRequest(line);
+  if (request === undefined) {
+    socket.destroy();
+    return;
+  }
+  const { id, call, parameters } = request;
+  const reply = (value: Omit<Answer, 'id'>): void => {
+    if (socket.writable) socket.write(`${JSON.stringify({ id, ...value })}\n`);
+  };
+  const handler = Object.hasOwn(handlers, call) ? handlers[call] : undefined;
+  if (handler === undefined) {
+    reply({ error: `the daemon has no call ${call}; is it of another version?` });
+    return;
+  }
+  try {
+    reply({ result: (await handler(parameters)) ?? null });
+  } catch (error) {
+    reply({ error: error instanceof Error ? error.message : String(error) });
+  }
+}
+
+interface Request {
+  readonly id: number;
+  readonly call: string;
+  readonly parameters: Readonly<Record<string, unknown>>;
+}
+
+function parseRequest(line: string): Request | undefined {
+  let value: unknown;
+  try {
+    value = JSON.parse(line);
+  } catch {
+    return undefined;
+  }
+  if (typeof value !== 'object' || value === null) return undefined;
+  const { id, call, arguments: parameters } = value as Record<string, unknown>;
+  if (typeof id !== 'number' || typeof call !== 'string') return undefined;
+  const isMap = typeof parameters === 'object' && parameters !== null;
+  return { id, call, parameters: isMap ? (parameters as Record<string, unknown>) : {} };
+}

@@ -1,0 +1,217 @@
+/**
+ * The demo: three nodes on this machine, a file system on node 1, and its mount on node 0.
+ *
+ * The image holds a real tree: the project's npm packages, a git repository, and a large file of pseudo-random bytes. It
+ * is made once, with mke2fs, and again only when the packages change. The tree stays beside it, for `diff -r`.
+ */
+import { createCipheriv, createHash } from 'node:crypto';
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
+import { statfsSync } from 'node:fs';
+import { open, readdir, lstat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+import { formatSize } from '../vos/spec-reader.ts';
+import { withLock } from './lock.ts';
+import { runProgram } from './mounts.ts';
+import { CliError, output } from './output.ts';
+import { findProgram } from './programs.ts';
+
+const PROJECT = fileURLToPath(new URL('../../..', import.meta.url));
+const FORMAT = 1;
+const GIB = 2 ** 30;
+const MIB = 2 ** 20;
+const BIG_FILE = 'big.bin';
+const CHUNK_BYTES = 4 * MIB;
+const BLOCK_BYTES = 4096;
+// Tree and image hold the big file, so that a GiB of it takes two.
+const ROOM_FOR_BIG_BYTES = 4 * GIB;
+const ROOM_FOR_SMALL_BYTES = GIB;
+const BUILD_TIMEOUT_MS = 600_000;
+
+export interface DemoImage {
+  readonly image: string;
+  /** What was put into the image. */
+  readonly tree: string;
+  readonly bigFileBytes: number;
+}
+
+/** The demo's spec: `nodes` nodes, the file system on node 1 (or the only one), the mount on node 0. */
+export function demoSpec(options: {
+  dvs: string;
+  nodes: number;
+  image: string;
+  mount: string;
+}): string {
+  const { dvs, nodes, image, mount } = options;
+  const ids = Array.from({ length: nodes }, (_, id) => String(id));
+  const server = nodes > 1 ? '1' : '0';
+  const quoted = (path: string): string => JSON.stringify(path);
+  return [
+    '# The demo of dvk: an ext4 image, served by one node and mounted on another.',
+    `dvs: ${dvs}`,
+    'nodes:',
+    ...ids.map((id) => `  - { id: ${id}, name: node${id}, listen: 127.0.0.1:0 }`),
+    'containers:',
+    '  - name: mol',
+    '    id: 0',
+    `    nodes: [${ids.join(', ')}]`,
+    '    processes: 1024',
+    '    arena: 256 MiB',
+    '    services:',
+    `      - { name: fs, kind: fs, node: ${server}, slot: 1, image: ${quoted(image)} }`,
+    `      - { name: root, kind: fuse, node: 0, server: fs, mount: ${quoted(mount)}, readOnly: true }`,
+    '',
+  ].join('\n');
+}
+
+/** Makes the demo's image, unless it is there. `bigFileBytes` undefined: 1 GiB, or less on a small disk. */
+export async function ensureDemoImage(bigFileBytes: number | undefined): Promise<DemoImage> {
+  const base = join(scratchDirectory(), 'demo');
+  mkdirSync(base, { recursive: true });
+  const bytes = bigFileBytes ?? presentSize(base) ?? sizeForDisk(base);
+  const packages = packagesStamp();
+  const directory = join(base, `${packages}-${String(bytes)}`);
+  const result = {
+    image: join(directory, 'image'),
+    tree: join(directory, 'tree'),
+    bigFileBytes: bytes,
+  };
+  if (existsSync(result.image)) return result;
+  const mke2fs = findProgram('mke2fs');
+  if (mke2fs === undefined) {
+    throw new CliError('mke2fs is missing', 'Install it: apt install e2fsprogs');
+  }
+  await withLock(
+    join(base, 'lock'),
+    async () => {
+      if (existsSync(result.image)) return;
+      const part = `${directory}.part`;
+      rmSync(part, { recursive: true, force: true });
+      mkdirSync(join(part, 'tree'), { recursive: true });
+      // mke2fs makes this directory; with it in the tree, `diff -r` finds tree and mount to be the same.
+      mkdirSync(join(part, 'tree', 'lost+found'), { mode: 0o700 });
+      await makeTree(join(part, 'tree'), bytes);
+      await makeImage(mke2fs, part);
+      for (const name of readdirSync(base)) {
+        if (name !== 'lock' && !name.startsWith(packages)) {
+          rmSync(join(base, name), { recursive: true, force: true });
+        }
+      }
+      renameSync(part, directory);
+    },
+    BUILD_TIMEOUT_MS,
+  );
+  return result;
+}
+
+// Below the project, where the scripts keep their scratch; elsewhere when the project belongs to somebody else.
+function scratchDirectory(): string {
+  const own = join(PROJECT, '.build');
+  try {
+    mkdirSync(join(own, 'demo'), { recursive: true });
+    return own;
+  } catch {
+    const home = process.env['HOME'] ?? '/tmp';
+    return join(process.env['XDG_CACHE_HOME'] ?? join(home, '.cache'), 'dvk');
+  }
+}
+
+function packagesStamp(): string {
+  const hash = createHash('sha256').update(`format ${String(FORMAT)}\0`);
+  try {
+    hash.update(readFileSync(join(PROJECT, 'node_modules/.package-lock.json')));
+  } catch {
+    throw new CliError(`${PROJECT}node_modules is missing`, 'Install the packages: npm ci');
+  }
+  return hash.digest('hex').slice(0, 12);
+}
+
+// What was made on an earlier day decides, or a disk that fills up would cause another image to be made.
+function presentSize(base: string): number | undefined {
+  const stamp = packagesStamp();
+  const sizes = readdirSync(base).flatMap((name) => {
+    const size = Number(name.startsWith(`${stamp}-`) ? name.slice(stamp.length + 1) : 'none');
+    return Number.isInteger(size) && size > 0 ? [size] : [];
+  });
+  return sizes.length === 0 ? undefined : Math.max(...sizes);
+}
+
+function sizeForDisk(base: string): number {
+  const { bavail, bsize } = statfsSync(base);
+  const free = bavail * bsize;
+  if (free >= ROOM_FOR_BIG_BYTES) return GIB;
+  const bytes = free >= ROOM_FOR_SMALL_BYTES ? 64 * MIB : MIB;
+  output.note(
+    `  the disk has only ${formatSize(free)} free, so ${BIG_FILE} is ${formatSize(bytes)} instead of 1 GiB`,
+    'yellow',
+  );
+  return bytes;
+}
+
+async function makeTree(tree: string, bigFileBytes: number): Promise<void> {
+  await output.step('copy of the npm packages for the demo', async () => {
+    const source = join(PROJECT, 'node_modules');
+    await must('cp', ['-a', '--reflink=auto', '--', source, join(tree, 'node_modules')]);
+    return undefined;
+  });
+  await output.step('copy of the git repository for the demo', async () => {
+    const target = join(tree, 'repository');
+    const args = ['clone', '--quiet', '--no-hardlinks', '--', PROJECT, target];
+    const { status, output: why } = await runProgram('git', args, BUILD_TIMEOUT_MS);
+    if (status === 0) return undefined;
+    rmSync(target, { recursive: true, force: true });
+    return `left out, the project is no git checkout that can be read (${why.split('\n')[0] ?? ''})`;
+  });
+  if (bigFileBytes === 0) return;
+  await output.step(`${BIG_FILE} of ${formatSize(bigFileBytes)}`, async () => {
+    await writePseudoRandom(join(tree, BIG_FILE), bigFileBytes);
+    return undefined;
+  });
+}
+
+// AES in counter mode under a fixed key: the same bytes on every machine, as fast as the disk takes them.
+async function writePseudoRandom(path: string, bytes: number): Promise<void> {
+  const cipher = createCipheriv('aes-128-ctr', Buffer.alloc(16, 'dvk'), Buffer.alloc(16));
+  const zeros = Buffer.alloc(CHUNK_BYTES);
+  const file = await open(path, 'w', 0o644);
+  try {
+    for (let left = bytes; left > 0; left -= CHUNK_BYTES) {
+      await file.write(cipher.update(zeros.subarray(0, Math.min(left, CHUNK_BYTES))));
+    }
+  } finally {
+    await file.close();
+  }
+}
+
+async function makeImage(mke2fs: string, directory: string): Promise<void> {
+  await output.step('ext4 image of the demo', async () => {
+    const tree = join(directory, 'tree');
+    const { files, bytes } = await measure(tree);
+    const inodes = Math.ceil(files * 1.1) + 1024;
+    // Inodes take 256 bytes; journal, bitmaps and room to grow are in the last two.
+    const size = Math.ceil((bytes * 1.05 + inodes * 256 + 160 * MIB) / MIB);
+    const image = join(directory, 'image.part');
+    const args = ['-q', '-F', '-t', 'ext4', '-m', '0', '-L', 'dvk-demo', '-N', String(inodes)];
+    await must(mke2fs, [...args, '-d', tree, image, `${String(size)}M`]);
+    renameSync(image, join(directory, 'image'));
+    return `${String(files)} files, ${formatSize(size * MIB)}`;
+  });
+}
+
+async function measure(tree: string): Promise<{ files: number; bytes: number }> {
+  let [files, bytes] = [0, 0];
+  for (const entry of await readdir(tree, { withFileTypes: true, recursive: true })) {
+    files++;
+    if (entry.isSymbolicLink()) continue;
+    const { size } = await lstat(join(entry.parentPath, entry.name));
+    bytes += Math.ceil(size / BLOCK_BYTES) * BLOCK_BYTES;
+  }
+  return { files, bytes };
+}
+
+async function must(program: string, args: readonly string[]): Promise<void> {
+  const { status, output: text } = await runProgram(program, args, BUILD_TIMEOUT_MS);
+  if (status === 0) return;
+  throw new CliError(`${program} ended with code ${String(status)}: ${text}`);
+}

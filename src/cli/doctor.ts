@@ -1,0 +1,168 @@
+/** `dvk doctor`: whether this machine has what dvk needs, and what to do when it has not. */
+import { accessSync, constants, readFileSync, statfsSync } from 'node:fs';
+import { arch, endianness, release, totalmem } from 'node:os';
+import { dirname } from 'node:path';
+
+import type { Command } from 'commander';
+
+import { formatSize } from '../vos/spec-reader.ts';
+import { withRuntime, type Selection } from './options.ts';
+import { ExitCode, output, type Cell } from './output.ts';
+import { findProgram } from './programs.ts';
+import { findRuntime } from './runtime.ts';
+
+/** `warn`: something works less well, or not for everybody. */
+type Verdict = 'ok' | 'warn' | 'fail';
+
+export interface Check {
+  readonly name: string;
+  readonly verdict: Verdict;
+  readonly found: string;
+  readonly remedy: string | null;
+}
+
+const RUNTIME_BYTES_MIN = 64 * 2 ** 20;
+const FILES_MIN = 1024;
+
+export function register(program: Command): void {
+  withRuntime(program.command('doctor'))
+    .option('--json', 'one JSON document instead of text')
+    .description('check whether this machine has what dvk needs')
+    .action(doctor);
+}
+
+function doctor(selection: Selection): void {
+  const checks = examine(selection.runtime);
+  const ok = checks.every(({ verdict }) => verdict !== 'fail');
+  if (!ok) process.exitCode = ExitCode.FAILURE;
+  if (selection.json === true) {
+    output.json({ ok, items: checks });
+    return;
+  }
+  const styles = { ok: 'green', warn: 'yellow', fail: 'red' } as const;
+  output.table(
+    ['CHECK', 'VERDICT', 'FOUND'],
+    checks.map(({ name, verdict, found }): Cell[] => [name, [verdict, styles[verdict]], found]),
+  );
+  const remedies = checks.filter(({ remedy }) => remedy !== null);
+  if (remedies.length > 0) output.line();
+  for (const { name, remedy } of remedies) output.line(`${name}: ${remedy ?? ''}`);
+}
+
+/** Every check, in the order in which a missing thing is met. */
+export function examine(runtime: string | undefined): Check[] {
+  return [
+    checkKernel(),
+    checkNode(),
+    checkAddon(),
+    checkRuntime(runtime),
+    checkFuse(),
+    checkProgram('fusermount3', 'fuse3', 'an ordinary user cannot mount'),
+    checkProgram('mke2fs', 'e2fsprogs', 'the demo cannot make its image'),
+    checkProgram('flock', 'util-linux', 'commands cannot lock the DVS that they change'),
+    checkPtrace(),
+    checkFiles(),
+  ];
+}
+
+function check(name: string, verdict: Verdict, found: string, remedy: string | null = null): Check {
+  return { name, verdict, found, remedy };
+}
+
+function checkKernel(): Check {
+  const found = `Linux ${release()}, ${arch()}`;
+  const [major = 0, minor = 0] = release().split('.').map(Number);
+  if (endianness() !== 'LE') return check('kernel', 'fail', found, 'Use a little-endian machine.');
+  // pidfd_open, by which the death of processes is noticed, came with 5.3.
+  if (major > 5 || (major === 5 && minor >= 3)) return check('kernel', 'ok', found);
+  return check('kernel', 'fail', found, 'Use Linux 5.3 or newer.');
+}
+
+function checkNode(): Check {
+  const [major = 0] = process.versions.node.split('.').map(Number);
+  if (major >= 20) return check('node', 'ok', `Node.js ${process.version}`);
+  return check('node', 'fail', `Node.js ${process.version}`, 'Use Node.js 20 or newer.');
+}
+
+function checkAddon(): Check {
+  const path = new URL('../../../native/build/Release/dvk.node', import.meta.url);
+  try {
+    accessSync(path, constants.R_OK);
+    return check('native addon', 'ok', 'built');
+  } catch {
+    return check('native addon', 'fail', 'not built', 'Build it: npm run build');
+  }
+}
+
+function checkRuntime(option: string | undefined): Check {
+  const name = 'runtime directory';
+  try {
+    const { directory, note } = findRuntime(option);
+    const free = freeBytes(directory);
+    const found = `${directory}, in memory, ${formatSize(free)} free${note === undefined ? '' : `; ${note}`}`;
+    if (free >= RUNTIME_BYTES_MIN) return check(name, 'ok', found);
+    return check(name, 'warn', found, 'Enlarge it: mount -o remount,size=1G, or use --runtime.');
+  } catch (error) {
+    const found = error instanceof Error ? error.message : String(error);
+    return check(name, 'fail', found, 'Use a directory on a tmpfs: --runtime /dev/shm/NAME');
+  }
+}
+
+function freeBytes(directory: string): number {
+  for (let place = directory; ; place = dirname(place)) {
+    try {
+      const { bavail, bsize } = statfsSync(place);
+      return Math.min(bavail * bsize, totalmem());
+    } catch {
+      if (place === dirname(place)) return 0;
+    }
+  }
+}
+
+function checkFuse(): Check {
+  try {
+    accessSync('/dev/fuse', constants.F_OK);
+  } catch {
+    return check('/dev/fuse', 'fail', 'missing', 'Load the module: modprobe fuse');
+  }
+  try {
+    accessSync('/dev/fuse', constants.R_OK | constants.W_OK);
+    return check('/dev/fuse', 'ok', 'usable');
+  } catch {
+    // fusermount3 is set-uid and opens it for the user.
+    const found = 'only root may open it; fusermount3 does it for others';
+    return check('/dev/fuse', 'ok', found);
+  }
+}
+
+function checkProgram(program: string, debianPackage: string, why: string): Check {
+  const path = findProgram(program);
+  if (path !== undefined) return check(program, 'ok', path);
+  return check(program, 'warn', `missing: ${why}`, `Install it: apt install ${debianPackage}`);
+}
+
+// Yama decides whether process_vm_readv may read another process of the same user.
+function checkPtrace(): Check {
+  const name = 'ptrace_scope';
+  let scope: string;
+  try {
+    scope = readFileSync('/proc/sys/kernel/yama/ptrace_scope', 'utf8').trim();
+  } catch {
+    return check(name, 'ok', 'no Yama: a vcopy may use private memory of processes of one user');
+  }
+  if (scope === '0' || process.getuid?.() === 0) return check(name, 'ok', `Yama ${scope}`);
+  const found = `Yama ${scope}: a vcopy of private memory between processes of a user is refused`;
+  const remedy =
+    'Keep data that is copied in the arena, or: sysctl kernel.yama.ptrace_scope=0, or be root.';
+  return check(name, 'warn', found, remedy);
+}
+
+function checkFiles(): Check {
+  const name = 'open files';
+  const limits = readFileSync('/proc/self/limits', 'utf8');
+  const soft = /^Max open files\s+(\S+)/m.exec(limits)?.[1] ?? '0';
+  const enough = soft === 'unlimited' || Number(soft) >= FILES_MIN;
+  if (enough) return check(name, 'ok', soft);
+  const remedy = 'A daemon holds one descriptor for each process: ulimit -n 4096';
+  return check(name, 'warn', soft, remedy);
+}

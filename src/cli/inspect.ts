@@ -1,0 +1,254 @@
+/** What is up and what is down in a DVS, and what to do about it: the one answer that `status` and the lists show. */
+import type { ProcessInfo } from '../dvk/index.ts';
+import type { ContainerSpec, DvsSpec, FuseServiceSpec, NodeSpec } from '../vos/spec.ts';
+import { formatAddress } from '../vos/spec-reader.ts';
+import { Cluster } from './cluster.ts';
+import { FUSE_TYPE, mountOn, probe } from './mounts.ts';
+import { CliError } from './output.ts';
+import { isAlive } from './process-table.ts';
+import type { ContainerReport, LinkReport, NodeReport, ProcessesReport } from './report.ts';
+import type { ProxyReport, ServiceReport } from './report.ts';
+import { readDaemonRecord, readState, type DvsPaths, type DvsState } from './runtime.ts';
+import { servicesOf } from './start-order.ts';
+
+// Long enough for a gateway whose server is away to give up a call, and short enough for a person to wait.
+const PROBE_TIMEOUT_MS = 3000;
+
+export interface NodeStatus {
+  readonly id: number;
+  readonly name: string;
+  /** `stuck`: the daemon's process exists, but does not answer. */
+  readonly state: 'up' | 'down' | 'stuck';
+  readonly pid: number | null;
+  readonly since: number | null;
+}
+
+export interface ProxyStatus extends ProxyReport {
+  readonly node: number;
+  readonly listen: string;
+}
+
+/** A link between two nodes, as both ends see it; it is up when both say so. */
+export interface LinkStatus {
+  readonly nodes: readonly [number, number];
+  readonly state: 'up' | 'down';
+  readonly since: number | null;
+  readonly reason: string | null;
+}
+
+export interface ContainerStatus {
+  readonly name: string;
+  readonly id: number;
+  readonly spec: ContainerSpec;
+  readonly nodes: readonly { readonly node: number; readonly report: ContainerReport | null }[];
+}
+
+export interface ServiceStatus extends ServiceReport {
+  readonly node: number;
+}
+
+export interface MountStatus {
+  readonly path: string;
+  readonly service: string;
+  readonly node: number;
+  readonly state: 'up' | 'down';
+  readonly reason: string | null;
+}
+
+export interface Trouble {
+  readonly what: string;
+  readonly remedy: string;
+}
+
+export interface DvsStatus {
+  readonly dvs: string;
+  readonly directory: string;
+  readonly state: DvsState['state'];
+  readonly since: number;
+  readonly ok: boolean;
+  readonly nodes: readonly NodeStatus[];
+  readonly proxies: readonly ProxyStatus[];
+  readonly links: readonly LinkStatus[];
+  readonly containers: readonly ContainerStatus[];
+  readonly services: readonly ServiceStatus[];
+  readonly mounts: readonly MountStatus[];
+  readonly problems: readonly Trouble[];
+}
+
+export interface ProcessStatus extends ProcessInfo {
+  readonly container: string;
+  /** The node whose table this is; `node` is where the process lives. */
+  readonly seenBy: number;
+}
+
+/** The state file of a DVS. Throws a CliError when there is none. */
+export function requireState(paths: DvsPaths): DvsState {
+  const state = readState(paths);
+  if (state !== undefined) return state;
+  throw new CliError(
+    `${paths.root} holds no running DVS: its state file is missing or of another version`,
+    `Clear what is left with \`dvk down --name ${paths.dvs}\`.`,
+  );
+}
+
+/** Asks every daemon of the DVS, and every mount. */
+export async function inspect(paths: DvsPaths): Promise<DvsStatus> {
+  const state = requireState(paths);
+  const cluster = await Cluster.connect(paths, state);
+  cluster.close();
+  const { reports } = cluster;
+  const { spec } = state;
+  const nodes = spec.nodes.map((node) => nodeStatus(paths, node, reports.get(node.id)));
+  const services = servicesOf(spec).map((service): ServiceStatus => {
+    const found = reports.get(service.node)?.services.find((one) => one.spec.name === service.name);
+    const container = spec.containers.find((one) => one.services.includes(service))?.name ?? '';
+    return { ...(found ?? { ...ABSENT, container, spec: service, info: {} }), node: service.node };
+  });
+  const facts = {
+    nodes,
+    proxies: spec.nodes.map((node) => proxyStatus(node, reports.get(node.id))),
+    links: linkStatuses(spec, reports),
+    containers: spec.containers.map((container) => containerStatus(container, reports)),
+    services,
+    mounts: await Promise.all(services.flatMap(({ spec: one }) => mountStatus(one))),
+  };
+  const problems = findProblems(state, facts);
+  const { since } = state;
+  const head = { dvs: spec.dvs, directory: paths.root, state: state.state, since };
+  return { ...head, ok: problems.length === 0, ...facts, problems };
+}
+
+/** The processes that each node knows of. */
+export async function inspectProcesses(paths: DvsPaths): Promise<ProcessStatus[]> {
+  const state = requireState(paths);
+  const cluster = await Cluster.connect(paths, state);
+  try {
+    const nodes = state.spec.nodes.filter(({ id }) => cluster.has(id));
+    const lists = await Promise.all(
+      nodes.map(async ({ id }) => {
+        const containers = (await cluster.call(id, 'processes')) as ProcessesReport;
+        return containers.flatMap(({ container, processes }) =>
+          processes.map((process) => ({ ...process, container, seenBy: id })),
+        );
+      }),
+    );
+    return lists.flat();
+  } finally {
+    cluster.close();
+  }
+}
+
+const ABSENT = { state: 'down', since: 0, pid: null, reason: 'its node is down' } as const;
+
+function nodeStatus(paths: DvsPaths, node: NodeSpec, report: NodeReport | undefined): NodeStatus {
+  const { id, name } = node;
+  if (report !== undefined) return { id, name, state: 'up', pid: report.pid, since: report.since };
+  const daemon = readDaemonRecord(paths.node(id))?.daemon;
+  const stuck = daemon !== undefined && isAlive(daemon);
+  return { id, name, state: stuck ? 'stuck' : 'down', pid: stuck ? daemon.pid : null, since: null };
+}
+
+function proxyStatus(node: NodeSpec, report: NodeReport | undefined): ProxyStatus {
+  const place = { node: node.id, listen: formatAddress(node.listen) };
+  if (report !== undefined) return { ...report.proxy, ...place };
+  return { ...ABSENT, address: null, links: [], stats: {}, ...place };
+}
+
+function linkStatuses(spec: DvsSpec, reports: ReadonlyMap<number, NodeReport>): LinkStatus[] {
+  const seen = (from: number, to: number): LinkReport | undefined =>
+    reports.get(from)?.proxy.links.find(({ peer }) => peer === to);
+  return spec.nodes.flatMap(({ id: a }, index) =>
+    spec.nodes.slice(index + 1).map(({ id: b }): LinkStatus => {
+      const ends = [seen(a, b), seen(b, a)];
+      const down = ends.find((end) => end?.state !== 'up');
+      const state = ends.every((end) => end?.state === 'up') ? 'up' : 'down';
+      const since = Math.max(...ends.map((end) => end?.since ?? 0)) || null;
+      const reason = ends.find((end) => end?.reason)?.reason ?? down?.reason ?? null;
+      return { nodes: [a, b], state, since, reason: state === 'up' ? null : reason };
+    }),
+  );
+}
+
+function containerStatus(
+  spec: ContainerSpec,
+  reports: ReadonlyMap<number, NodeReport>,
+): ContainerStatus {
+  const nodes = spec.nodes.map((node) => {
+    const report = reports.get(node)?.containers.find(({ name }) => name === spec.name);
+    return { node, report: report ?? null };
+  });
+  return { name: spec.name, id: spec.id, spec, nodes };
+}
+
+function mountStatus(service: ServiceReport['spec']): Promise<MountStatus>[] {
+  return service.kind === 'fuse' ? [checkMount(service)] : [];
+}
+
+async function checkMount({ mount: path, name, node }: FuseServiceSpec): Promise<MountStatus> {
+  const mounted = mountOn(path)?.type === FUSE_TYPE;
+  const reason = mounted ? await probe(path, PROBE_TIMEOUT_MS) : 'nothing is mounted there';
+  return {
+    path,
+    service: name,
+    node,
+    state: reason === undefined ? 'up' : 'down',
+    reason: reason ?? null,
+  };
+}
+
+type Facts = Pick<DvsStatus, 'nodes' | 'proxies' | 'links' | 'services' | 'mounts'>;
+
+// A thing that is down only because something else is down is not a problem of its own.
+function findProblems(state: DvsState, facts: Facts): Trouble[] {
+  const problems: Trouble[] = [];
+  const name = `--name ${state.spec.dvs}`;
+  if (state.state !== 'running') {
+    const what = `the last command was broken off while the DVS was ${state.state}`;
+    problems.push({ what, remedy: `dvk down ${name}` });
+  }
+  for (const { id, state: now, pid } of facts.nodes) {
+    const node = String(id);
+    const start = `dvk node start ${node} ${name}`;
+    if (now === 'down') problems.push({ what: `node ${node} is down`, remedy: start });
+    if (now === 'stuck') {
+      const what = `the daemon of node ${node} (process ${String(pid)}) does not answer`;
+      problems.push({ what, remedy: `dvk node stop ${node} ${name}, then ${start}` });
+    }
+  }
+  const up = new Set(facts.nodes.filter((node) => node.state === 'up').map(({ id }) => id));
+  const proxies = facts.proxies.filter((proxy) => up.has(proxy.node) && proxy.state !== 'up');
+  for (const { node, reason } of proxies) {
+    const what = `the proxy of node ${String(node)} is down${because(reason)}`;
+    problems.push({ what, remedy: `dvk proxy start ${String(node)} ${name}` });
+    up.delete(node);
+  }
+  for (const { nodes, state: now, reason } of facts.links) {
+    if (now === 'up' || !nodes.every((node) => up.has(node))) continue;
+    const what = `nodes ${nodes.join(' and ')} are not linked${because(reason)}`;
+    problems.push({ what, remedy: 'the proxies keep trying; see their logs' });
+  }
+  return [...problems, ...serviceProblems(facts, name)];
+}
+
+function serviceProblems({ nodes, services, mounts }: Facts, name: string): Trouble[] {
+  const up = new Set(nodes.filter((node) => node.state === 'up').map(({ id }) => id));
+  const down = services.filter(({ node, state }) => up.has(node) && state !== 'up');
+  const problems = down.map(({ spec, state, reason }): Trouble => {
+    const what = `service ${spec.name} is ${state}${because(reason)}`;
+    return { what, remedy: `dvk service start ${spec.name} ${name}` };
+  });
+  const ill = new Set(down.map(({ spec }) => spec.name));
+  for (const { path, service, node, state, reason } of mounts) {
+    if (state === 'up' || ill.has(service) || !up.has(node)) continue;
+    const spec = services.find((one) => one.spec.name === service)?.spec;
+    const server = services.find((one) => spec?.kind === 'fuse' && one.spec.name === spec.server);
+    if (server !== undefined && server.state !== 'up') continue;
+    const what = `the mount on ${path} is down${because(reason)}`;
+    problems.push({ what, remedy: `dvk service restart ${service} ${name}` });
+  }
+  return problems;
+}
+
+function because(reason: string | null): string {
+  return reason === null || reason === '' ? '' : `: ${reason}`;
+}

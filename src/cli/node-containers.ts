@@ -1,0 +1,215 @@
+/**
+ * The containers of one node: their segments, and the watch over the processes bound in them.
+ *
+ * The daemon is the monitor of section 3 of the architecture: it holds a pidfd for each local process, so that one
+ * which dies without unbinding has its slot freed at once, and everybody who waits for it wakes with an error.
+ */
+import { rmSync } from 'node:fs';
+
+import { systemClock } from '../dvk/clock.ts';
+import {
+  closeFd,
+  dcId,
+  isDvkError,
+  Limit,
+  nodeId,
+  pidfdOpen,
+  Segment,
+  watchReadable,
+  type Endpoint,
+  type ProcessInfo,
+} from '../dvk/index.ts';
+import type { ContainerSpec, DvsSpec } from '../vos/spec.ts';
+import { logEvent } from './output.ts';
+import type { ContainerReport, ProcessesReport } from './report.ts';
+import type { NodePaths } from './runtime.ts';
+
+// A bind is told by the FIFO; this is the net below it.
+const SWEEP_MS = 1000;
+
+/** The monitor of one segment. */
+class Monitor {
+  readonly #segment: Segment;
+  readonly #watched = new Map<Endpoint, () => void>();
+  readonly #stopWatching: () => void;
+
+  constructor(segment: Segment) {
+    this.#segment = segment;
+    this.#stopWatching = segment.watchBinds(() => {
+      this.scan();
+    });
+    this.scan();
+  }
+
+  /** Looks who is bound now: begins to watch the new ones, and forgets those that unbound. */
+  scan(): void {
+    const bound = new Set<Endpoint>();
+    for (const info of this.#segment.processes()) {
+      if (info.life !== 'local' && info.life !== 'dying') continue;
+      bound.add(info.endpoint);
+      if (!this.#watched.has(info.endpoint)) this.#watch(info);
+    }
+    for (const [endpoint, stop] of this.#watched) {
+      if (bound.has(endpoint)) continue;
+      stop();
+      this.#watched.delete(endpoint);
+    }
+  }
+
+  #watch({ pid, slot, endpoint, name }: ProcessInfo): void {
+    if (pid <= 0) return;
+    let fd: number;
+    try {
+      fd = pidfdOpen(pid);
+    } catch (error) {
+      if (!isDvkError(error, 'ESRCH')) throw error;
+      this.#reap(slot, endpoint, name);
+      return;
+    }
+    const stop = watchReadable(fd, () => {
+      this.#reap(slot, endpoint, name);
+      this.scan();
+    });
+    this.#watched.set(endpoint, () => {
+      stop();
+      closeFd(fd);
+    });
+    // The pid may have been given to another process before the pidfd was opened; reap compares start times.
+    this.#reap(slot, endpoint, name);
+  }
+
+  #reap(slot: number, endpoint: Endpoint, name: string): void {
+    if (this.#segment.reap(slot, endpoint)) logEvent('process.reaped', { slot, endpoint, name });
+  }
+
+  stop(): void {
+    this.#stopWatching();
+    for (const stop of this.#watched.values()) stop();
+    this.#watched.clear();
+  }
+}
+
+interface Container {
+  readonly spec: ContainerSpec;
+  readonly path: string;
+  readonly segment: Segment;
+  readonly monitor: Monitor;
+}
+
+export class NodeContainers {
+  readonly #containers = new Map<string, Container>();
+  #cancelSweep: () => void = () => undefined;
+
+  /** Makes the segments of every container that has this node as a member. */
+  constructor(spec: DvsSpec, node: number, paths: NodePaths) {
+    for (const container of spec.containers) {
+      if (!container.nodes.includes(node)) continue;
+      const path = paths.segment(container.name);
+      removeSegment(path);
+      const segment = makeSegment({ spec, container, node, path });
+      this.#containers.set(container.name, {
+        spec: container,
+        path,
+        segment,
+        monitor: new Monitor(segment),
+      });
+    }
+    this.#sweep();
+  }
+
+  #sweep(): void {
+    for (const { monitor } of this.#containers.values()) monitor.scan();
+    this.#cancelSweep = systemClock.after(SWEEP_MS, () => {
+      this.#sweep();
+    });
+  }
+
+  /** What the proxy serves. */
+  segments(): { dcId: number; path: string }[] {
+    return [...this.#containers.values()].map(({ spec, path }) => ({ dcId: spec.id, path }));
+  }
+
+  /** Ends the calls that wait for other nodes; for when the proxy is gone and cannot. */
+  linksDown(): void {
+    for (const { segment } of this.#containers.values()) {
+      for (const link of segment.links()) {
+        if (link.state === 'up') segment.linkDown(link.node);
+      }
+    }
+  }
+
+  report(): ContainerReport[] {
+    return [...this.#containers.values()].map(({ spec, path, segment }) => {
+      const info = segment.info();
+      const processes = segment.processes();
+      return {
+        name: spec.name,
+        id: spec.id,
+        segment: path,
+        state: info.state,
+        processSlots: info.processes,
+        localProcesses: processes.filter((process) => process.life === 'local').length,
+        remoteProcesses: processes.filter((process) => process.life === 'remote').length,
+        arenaBytes: info.arenaBytes,
+        arenaUsedBytes: segment.arenaUsed(),
+        links: segment.links(),
+      };
+    });
+  }
+
+  processes(): ProcessesReport {
+    return [...this.#containers.values()].map(({ spec, segment }) => ({
+      container: spec.name,
+      processes: segment.processes(),
+    }));
+  }
+
+  /** Ends the containers on this node and removes their segments. */
+  end(): void {
+    this.#cancelSweep();
+    for (const { monitor, segment, path } of this.#containers.values()) {
+      monitor.stop();
+      segment.endContainer();
+      segment.close();
+      rmSync(path, { force: true });
+    }
+    this.#containers.clear();
+  }
+}
+
+interface MakeSegment {
+  readonly spec: DvsSpec;
+  readonly container: ContainerSpec;
+  readonly node: number;
+  readonly path: string;
+}
+
+function makeSegment({ spec, container, node, path }: MakeSegment): Segment {
+  Segment.create(path, {
+    dcId: dcId(container.id),
+    nodeId: nodeId(node),
+    dcName: container.name,
+    dvsName: spec.dvs,
+    processes: container.processes,
+    nodes: Math.max(Limit.NODES_DEFAULT, ...container.nodes.map((id) => id + 1)),
+    arenaBytes: container.arenaBytes,
+  });
+  const segment = Segment.open(path);
+  for (const member of spec.nodes) {
+    if (member.id === node || !container.nodes.includes(member.id)) continue;
+    segment.addNode(nodeId(member.id), member.name);
+  }
+  return segment;
+}
+
+// What a daemon that was killed left behind. Whoever still waits in it is told that the container has ended.
+function removeSegment(path: string): void {
+  try {
+    const segment = Segment.open(path);
+    segment.endContainer();
+    segment.close();
+  } catch (error) {
+    if (!isDvkError(error)) throw error;
+  }
+  rmSync(path, { force: true });
+}

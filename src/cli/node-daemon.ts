@@ -1,0 +1,177 @@
+/**
+ * The daemon of one node: it owns the node's segments, its proxy and its services, and answers on a unix socket.
+ *
+ * A node is its daemon: children are bound to its life, so when it dies, however it dies, the node is gone and its
+ * peers see the links go down. What it leaves in its directory is removed by the next command that changes the DVS.
+ */
+import { existsSync, mkdirSync, rmSync } from 'node:fs';
+import type { Server } from 'node:net';
+
+import { systemClock } from '../dvk/clock.ts';
+import type { Address } from '../vos/spec.ts';
+import { serve, type Handler } from './channel.ts';
+import { NodeContainers } from './node-containers.ts';
+import { NodeProxy, type Peer } from './node-proxy.ts';
+import { NodeServices } from './node-services.ts';
+import { CliError, logEvent } from './output.ts';
+import { identify, isAlive, type ProcessId } from './process-table.ts';
+import type { DaemonMessage, NodeReport } from './report.ts';
+import {
+  DVS_VARIABLE,
+  DvsPaths,
+  NODE_VARIABLE,
+  readDaemonRecord,
+  readState,
+  writeAtomically,
+  type DaemonRecord,
+  type DvsState,
+  type NodePaths,
+} from './runtime.ts';
+
+// Long enough for the answer to `stop` to leave the process.
+const EXIT_DELAY_MS = 50;
+
+export class NodeDaemon {
+  readonly #state: DvsState;
+  readonly #node: number;
+  readonly #paths: NodePaths;
+  readonly #since = Date.now();
+  readonly #self: ProcessId;
+  readonly #containers: NodeContainers;
+  readonly #proxy: NodeProxy;
+  readonly #services: NodeServices;
+  #server: Server | undefined;
+  #stopping: Promise<void> | undefined;
+
+  constructor(paths: DvsPaths, state: DvsState, node: number) {
+    this.#state = state;
+    this.#node = node;
+    this.#paths = paths.node(node);
+    this.#self = claim(this.#paths, node);
+    const { spec } = state;
+    const environment = { [DVS_VARIABLE]: paths.root, [NODE_VARIABLE]: this.#paths.root };
+    const onChange = (): void => {
+      this.#record();
+    };
+    this.#containers = new NodeContainers(spec, node, this.#paths);
+    this.#proxy = new NodeProxy({
+      dvs: spec.dvs,
+      node,
+      log: this.#paths.log('proxy'),
+      environment,
+      segments: () => this.#containers.segments(),
+      onChange,
+      onDeath: () => {
+        this.#containers.linksDown();
+      },
+    });
+    this.#services = new NodeServices({ spec, node, paths: this.#paths, environment, onChange });
+    this.#record();
+  }
+
+  async listen(): Promise<void> {
+    rmSync(this.#paths.socket, { force: true });
+    this.#server = await serve(this.#paths.socket, this.#handlers());
+    logEvent('node.started', { dvs: this.#state.spec.dvs, node: this.#node, pid: process.pid });
+  }
+
+  #handlers(): Record<string, Handler> {
+    return {
+      status: () => this.#report(),
+      processes: () => this.#containers.processes(),
+      startProxy: async ({ listen, peers }) =>
+        this.#proxy.start(listen as Address, peers as readonly Peer[]),
+      stopProxy: async () => this.#proxy.stop(),
+      setPeers: ({ peers }) => {
+        this.#proxy.setPeers(peers as readonly Peer[]);
+      },
+      startService: async ({ name }) => this.#services.start(String(name)),
+      stopService: async ({ name }) => this.#services.stop(String(name)),
+      stop: async () => this.stop(),
+    };
+  }
+
+  #report(): NodeReport {
+    return {
+      dvs: this.#state.spec.dvs,
+      node: this.#node,
+      pid: process.pid,
+      since: this.#since,
+      containers: this.#containers.report(),
+      proxy: this.#proxy.report(),
+      services: this.#services.report(),
+    };
+  }
+
+  #record(): void {
+    const children = [this.#proxy.id ?? [], this.#services.ids()].flat();
+    const record: DaemonRecord = { daemon: this.#self, children };
+    if (existsSync(this.#paths.root)) {
+      writeAtomically(this.#paths.record, `${JSON.stringify(record)}\n`);
+    }
+  }
+
+  /** Ends everything of the node, then the process. */
+  async stop(): Promise<void> {
+    this.#stopping ??= this.#stop();
+    await this.#stopping;
+  }
+
+  async #stop(): Promise<void> {
+    await this.#services.stopAll();
+    await this.#proxy.stop();
+    this.#containers.end();
+    this.#server?.close();
+    rmSync(this.#paths.socket, { force: true });
+    rmSync(this.#paths.record, { force: true });
+    logEvent('node.stopped', { node: this.#node });
+    systemClock.after(EXIT_DELAY_MS, () => process.exit(0));
+  }
+}
+
+// The commands start one daemon a node under the DVS's lock; this is for those who run one by hand.
+function claim(paths: NodePaths, node: number): ProcessId {
+  const present = readDaemonRecord(paths)?.daemon;
+  if (present !== undefined && isAlive(present)) {
+    throw new CliError(`node ${String(node)} runs already, as process ${String(present.pid)}`);
+  }
+  const self = identify(process.pid);
+  if (self === undefined) throw new CliError('/proc is not mounted', 'mount -t proc proc /proc');
+  mkdirSync(paths.wake, { recursive: true, mode: 0o750 });
+  return self;
+}
+
+// The command may have gone away meanwhile; the daemon goes on all the same.
+async function tell(message: DaemonMessage): Promise<void> {
+  const send = process.send?.bind(process);
+  if (send === undefined || !process.connected) return;
+  await new Promise<void>((resolve) => {
+    send(message, undefined, undefined, () => {
+      resolve();
+    });
+  });
+}
+
+/** Runs the daemon of a node until it is stopped. */
+export async function runDaemon(runtime: string, dvs: string, node: number): Promise<void> {
+  try {
+    const paths = new DvsPaths(runtime, dvs);
+    const state = readState(paths);
+    if (state === undefined) throw new CliError(`there is no DVS in ${paths.root}`);
+    if (!state.spec.nodes.some(({ id }) => id === node)) {
+      throw new CliError(`DVS ${dvs} has no node ${String(node)}`);
+    }
+    const daemon = new NodeDaemon(paths, state, node);
+    await daemon.listen();
+    for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+      process.on(signal, () => void daemon.stop());
+    }
+    process.on('SIGHUP', () => undefined);
+    await tell({ type: 'ready' });
+  } catch (error) {
+    const text = error instanceof Error ? error.message : String(error);
+    logEvent('node.failed', { error: text });
+    await tell({ type: 'failed', error: text });
+    throw error;
+  }
+}

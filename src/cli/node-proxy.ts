@@ -1,0 +1,130 @@
+/** A node's proxy process, and what the daemon knows of the links to other nodes. */
+import { randomInt } from 'node:crypto';
+import { fileURLToPath } from 'node:url';
+
+import { formatAddress, type Address } from '../vos/spec-reader.ts';
+import { Child, type Message } from './child.ts';
+import { logEvent } from './output.ts';
+import type { ProcessId } from './process-table.ts';
+import type { LinkReport, ProxyReport } from './report.ts';
+
+const SCRIPT = fileURLToPath(new URL('../proxies/main.js', import.meta.url));
+
+/** Where another node's proxy listens. */
+export interface Peer {
+  readonly node: number;
+  readonly name: string;
+  readonly host: string;
+  readonly port: number;
+}
+
+export interface NodeProxyOptions {
+  readonly dvs: string;
+  readonly node: number;
+  readonly log: string;
+  readonly environment: Readonly<Record<string, string>>;
+  readonly segments: () => readonly { dcId: number; path: string }[];
+  readonly onChange: () => void;
+  /** The proxy has died: links are down, and nobody else says so to those who wait. */
+  readonly onDeath: () => void;
+}
+
+export class NodeProxy {
+  readonly #options: NodeProxyOptions;
+  readonly #child: Child;
+  readonly #links = new Map<number, LinkReport>();
+  #address: Address | undefined;
+  #stats: Readonly<Record<string, unknown>> = {};
+
+  constructor(options: NodeProxyOptions) {
+    this.#options = options;
+    this.#child = new Child({
+      name: 'proxy',
+      script: SCRIPT,
+      log: options.log,
+      environment: options.environment,
+      onMessage: (message) => {
+        this.#onMessage(message);
+      },
+      onChange: () => {
+        this.#onChange();
+      },
+    });
+  }
+
+  get id(): ProcessId | undefined {
+    return this.#child.id;
+  }
+
+  /** Starts the proxy. Returns the port that it listens on. */
+  async start(listen: Address, peers: readonly Peer[]): Promise<number> {
+    const { dvs, node, segments } = this.#options;
+    this.#setPeers(peers);
+    const ready = await this.#child.start({
+      type: 'start',
+      dvs,
+      node,
+      // New at each start, so that peers never take this proxy's sequence numbers for those of the one before.
+      incarnation: randomInt(1, 2 ** 32),
+      listen,
+      segments: segments(),
+      peers,
+    });
+    const port = Number(ready['port']);
+    this.#address = { host: listen.host, port };
+    return port;
+  }
+
+  setPeers(peers: readonly Peer[]): void {
+    this.#setPeers(peers);
+    this.#child.send({ type: 'peers', peers });
+  }
+
+  async stop(): Promise<void> {
+    this.#child.send({ type: 'stop' });
+    await this.#child.stop();
+  }
+
+  /** Its counters are those that the proxy told after the report before, since asking takes a moment. */
+  report(): ProxyReport {
+    this.#child.send({ type: 'stats' });
+    const address = this.#address === undefined ? null : formatAddress(this.#address);
+    const links = [...this.#links.values()].sort((a, b) => a.peer - b.peer);
+    return { ...this.#child.report(), address, links, stats: this.#stats };
+  }
+
+  #setPeers(peers: readonly Peer[]): void {
+    const present = new Set(peers.map(({ node }) => node));
+    for (const node of this.#links.keys()) if (!present.has(node)) this.#links.delete(node);
+    for (const node of present) if (!this.#links.has(node)) this.#setLink(node, 'down', null);
+  }
+
+  #setLink(peer: number, state: LinkReport['state'], reason: string | null): void {
+    const before = this.#links.get(peer);
+    if (before?.state === state && before.reason === reason) return;
+    const since = before?.state === state ? before.since : Date.now();
+    this.#links.set(peer, { peer, state, since, reason });
+  }
+
+  #onMessage(message: Message): void {
+    if (message.type === 'link') {
+      const [peer, state] = [Number(message['peer']), message['state']];
+      const reason = typeof message['reason'] === 'string' ? message['reason'] : null;
+      this.#setLink(peer, state === 'up' ? 'up' : 'down', state === 'up' ? null : reason);
+      logEvent('link.changed', { peer, state, reason });
+    } else if (message.type === 'stats') {
+      this.#stats = message['stats'] as ProxyReport['stats'];
+    }
+  }
+
+  #onChange(): void {
+    if (this.#child.id === undefined && this.#child.state !== 'starting') {
+      const wasUp = [...this.#links.values()].some((link) => link.state === 'up');
+      for (const peer of this.#links.keys()) {
+        this.#setLink(peer, 'down', 'the proxy of this node is down');
+      }
+      if (wasUp) this.#options.onDeath();
+    }
+    this.#options.onChange();
+  }
+}

@@ -1,0 +1,93 @@
+/** `dvk proxy`: the proxies of a DVS's nodes, and their links. */
+import type { Command } from 'commander';
+
+import { change, findNode, findOne, inspectSelected } from './options.ts';
+import { withDvs, withSelection, type Selection } from './options.ts';
+import { output } from './output.ts';
+import { sinceCell, stateCell } from './status.ts';
+import { startProxies } from './up.ts';
+
+export function register(program: Command): void {
+  const proxy = program.command('proxy').description('proxies: ls, info, start, stop');
+  withSelection(proxy.command('ls')).description('list the proxies').action(list);
+  withSelection(proxy.command('info').argument('<node>', 'number of the node'))
+    .description('one proxy, with its links and counters')
+    .action(info);
+  withDvs(proxy.command('start').argument('<node>', 'number or name of the node'))
+    .description('start a proxy that is down')
+    .action(start);
+  withDvs(proxy.command('stop').argument('<node>', 'number or name of the node'))
+    .description('stop a proxy; calls to other nodes then end with ENOTCONN')
+    .action(stop);
+}
+
+async function list(selection: Selection): Promise<void> {
+  const { proxies } = await inspectSelected(selection);
+  if (selection.json === true) {
+    output.json({ items: proxies });
+    return;
+  }
+  output.table(
+    ['NODE', 'STATE', 'SINCE', 'PID', 'ADDRESS', 'LINKS UP'],
+    proxies.map(({ node, state, since, pid, address, links }) => [
+      node,
+      stateCell(state),
+      sinceCell(since),
+      pid ?? '',
+      address ?? '',
+      links
+        .filter((link) => link.state === 'up')
+        .map(({ peer }) => peer)
+        .join(', '),
+    ]),
+  );
+}
+
+async function info(wanted: string, selection: Selection): Promise<void> {
+  const { proxies, nodes } = await inspectSelected(selection);
+  const node = nodes.find(({ id, name }) => String(id) === wanted || name === wanted);
+  const proxy = findOne(proxies, (one) => one.node === node?.id, {
+    what: `proxy of node ${wanted}`,
+    names: proxies.map((one) => one.node),
+  });
+  if (selection.json === true) {
+    output.json(proxy);
+    return;
+  }
+  output.line(
+    `proxy of node ${String(proxy.node)}: ${proxy.state}, pid ${String(proxy.pid ?? '-')}`,
+  );
+  if (proxy.reason !== null) output.line(`reason   ${proxy.reason}`);
+  output.line(`address  ${proxy.address ?? '-'}`);
+  output.line();
+  output.table(
+    ['PEER', 'STATE', 'SINCE', 'REASON'],
+    proxy.links.map(({ peer, state, since, reason }) => [
+      peer,
+      stateCell(state),
+      sinceCell(since),
+      reason ?? '',
+    ]),
+  );
+}
+
+async function start(wanted: string, selection: Selection): Promise<void> {
+  await change(selection, async ({ state, cluster }) => {
+    const node = findNode(state, wanted);
+    if (cluster.reports.get(node)?.proxy.state === 'up') {
+      output.note(`the proxy of node ${String(node)} is up already`);
+      return;
+    }
+    await startProxies(cluster, [node]);
+  });
+}
+
+async function stop(wanted: string, selection: Selection): Promise<void> {
+  await change(selection, async ({ state, cluster }) => {
+    const node = findNode(state, wanted);
+    await output.step(`proxy of node ${String(node)} stopped`, async () => {
+      await cluster.call(node, 'stopProxy');
+      return undefined;
+    });
+  });
+}
