@@ -127,9 +127,11 @@ describe.skipIf(missing !== '')('a FUSE mount', () => {
     it('ls, stat, readlink, df, find', async () => {
       await start(serverCommand({ mountpoint, name: 'tools' }));
 
-      const listing = await must('ls', '-lR', mountpoint);
-      expect(listing).toContain('link -> hello.txt');
-      expect(listing).toContain('prw-r--r-- 1 root root         0 Nov 14  2023 fifo');
+      const listing = (await must('ls', '-lR', mountpoint)).split('\n');
+      const line = (name: string): string => listing.find((text) => text.endsWith(name)) ?? '';
+      expect(line('link -> hello.txt')).toMatch(/^lrwxrwxrwx +1 root root +9 Nov 14 {2}2023 /);
+      expect(line('fifo')).toMatch(/^prw-r--r-- +1 /);
+      expect(line('shared')).toMatch(/^-rw-r-----\+ /);
       expect(await must('stat', '-c', '%s %a %h %i %Y', inside('hello.txt'))).toBe(
         '13 644 1 11 1700000011\n',
       );
@@ -140,7 +142,7 @@ describe.skipIf(missing !== '')('a FUSE mount', () => {
         /dvk:tools\s+fuse\.dvk\s+4000000/,
       );
       const found = await must('find', mountpoint, '-type', 'f', '-size', '-2');
-      expect(found.trim().split('\n').length).toBe(MANY_FILES + 5);
+      expect(found.trim().split('\n').length).toBe(MANY_FILES + 7);
     });
 
     it('every name of a large directory, once', async () => {
@@ -237,6 +239,17 @@ describe.skipIf(missing !== '')('a FUSE mount', () => {
       await run('mount', '-o', 'remount,rw', mountpoint);
     }
     expect(await must('cat', file)).toBe('hello, world\n');
+  });
+
+  it('obeys mode bits and access control lists for other users', async () => {
+    await must('chmod', '755', folder);
+    await start(serverCommand({ mountpoint, name: 'users', allowOther: true }));
+
+    expect((await run(...AS_NOBODY, 'cat', inside('hello.txt'))).status).toBe(0);
+    expect((await run(...AS_NOBODY, 'cat', inside('secret'))).err).toContain('Permission denied');
+    expect(await must(...AS_NOBODY, 'cat', inside('shared'))).toBe('for nobody too\n');
+    expect((await run(...AS_NOBODY, 'cat', inside('denied'))).err).toContain('Permission denied');
+    expect(await must('cat', inside('denied'))).toBe('for all but nobody\n');
   });
 
   it('lets a killed reader go that waits for the server', async () => {

@@ -36,6 +36,26 @@ export function pattern(bytes: number, seed: number): Uint8Array {
 
 const text = new TextEncoder();
 
+/** A list that gives user 65534 `named`, under `mask`, and others `other`; as in setxattr(2). */
+function acl(named: number, mask: number, other: number): Uint8Array {
+  const all = 0xffff_ffff;
+  const entries = [
+    [1, 6, all],
+    [2, named, 65534],
+    [4, 4, all],
+    [16, mask, all],
+    [32, other, all],
+  ] as const;
+  const view = new DataView(new ArrayBuffer(4 + 8 * entries.length));
+  view.setUint32(0, 2, true);
+  for (const [i, [tag, permissions, id]] of entries.entries()) {
+    view.setUint16(4 + 8 * i, tag, true);
+    view.setUint16(6 + 8 * i, permissions, true);
+    view.setUint32(8 + 8 * i, id, true);
+  }
+  return new Uint8Array(view.buffer);
+}
+
 export function makeTree(): MemoryFiles {
   const files = new MemoryFiles();
   const hello = files.add('/hello.txt', S_IFREG | 0o644, text.encode('hello, world\n'));
@@ -43,6 +63,11 @@ export function makeTree(): MemoryFiles {
   hello.xattrs.set('user.empty', new Uint8Array(0));
   files.add('/empty', S_IFREG | 0o600);
   files.add('/secret', S_IFREG | 0o600, text.encode('for root\n'));
+  // acl(5): two users whom the mode bits alone would treat otherwise.
+  const shared = files.add('/shared', S_IFREG | 0o640, text.encode('for nobody too\n'));
+  shared.xattrs.set('system.posix_acl_access', acl(4, 4, 0));
+  const denied = files.add('/denied', S_IFREG | 0o644, text.encode('for all but nobody\n'));
+  denied.xattrs.set('system.posix_acl_access', acl(0, 4, 4));
   files.add('/link', S_IFLNK | 0o777, text.encode('hello.txt'));
   files.add('/fifo', S_IFIFO | 0o644);
   files.add('/deep', S_IFDIR | 0o755);

@@ -80,8 +80,8 @@ export interface EntryNames {
 
 /**
  *   0 u64 node | 8 u64 generation | 16 u64 seconds that the name is valid
- *   24 u64 seconds that the attributes are | 32 u32 nanoseconds for the name | 36 for the attributes
- *   40 attributes
+ *   24 u64 seconds that the attributes are | 32 u32 nanoseconds for the name
+ *   36 u32 nanoseconds for the attributes | 40 attributes
  */
 export function encodeEntry(
   view: DataView,
@@ -138,7 +138,7 @@ export interface Negotiated {
 /**
  *   0 u32 major | 4 u32 minor | 8 u32 read-ahead | 12 u32 flags
  *   16 u16 background requests | 18 u16 of them make it congested | 20 u32 write size
- *   24 u32 time granularity in ns | 28 u16 pages a request | 30 u16 0 | 32 u32 more flags | 36 zeros
+ *   24 u32 time granularity in ns | 28 u16 pages a request | 30 u16 0 | 32 u32 flags | 36 zeros
  */
 export function encodeInitReply(view: DataView, at: number, major: number, n: Negotiated): void {
   clear(view, at, INIT_REPLY_BYTES);

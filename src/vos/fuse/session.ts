@@ -58,6 +58,8 @@ const WANTED_FLAGS: number =
   InitFlag.READDIRPLUS_AUTO |
   InitFlag.NO_OPEN_SUPPORT |
   InitFlag.PARALLEL_DIROPS |
+  // The kernel then asks for access control lists too when it checks permissions.
+  InitFlag.POSIX_ACL |
   InitFlag.MAX_PAGES |
   InitFlag.CACHE_SYMLINKS |
   InitFlag.NO_OPENDIR_SUPPORT;

@@ -1,4 +1,5 @@
-// The addon's poll and FUSE functions: wrong arguments, wrong descriptors, exceptions, ends of environments.
+// The addon's poll and FUSE functions: wrong arguments and descriptors, exceptions in a callback,
+// ends of environments.
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { constants, tmpdir } from 'node:os';
@@ -25,7 +26,7 @@ describe.skipIf(!isBuilt)('the FUSE binding', () => {
 
   /** Runs a script in a process of its own, with the addon and a readable FIFO at hand. */
   function run(script: string): { status: number | null; out: string } {
-    spawnSync('mkfifo', [fifo]);
+    spawnSync('sh', ['-c', 'mkfifo "$0"', fifo]);
     const head = `
       const { worker, fs, addon, fifo } = {
         worker: require('node:worker_threads'), fs: require('node:fs'),
