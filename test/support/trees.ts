@@ -83,7 +83,7 @@ export function makePrivilegedTree(root: string): void {
   // Every other block, so that the extent tree (or the map) gets levels.
   writeSparse(
     at('fragmented'),
-    Array.from({ length: 3000 }, (_, index) => [index * 8192, 100] as const),
+    Array.from({ length: 1500 }, (_, index) => [index * 8192, 100] as const),
   );
 }
 

@@ -119,8 +119,8 @@ function describeMine(file: FileAttributes, options: CompareOptions): Record<str
     String(BigInt(seconds) * 1_000_000_000n + BigInt(nanoseconds));
   return {
     ...{ mode, uid, gid },
-    // mke2fs copies times without their nanoseconds, and directories get sizes of their own.
-    modifiedSeconds: file.modified.seconds,
+    // mke2fs copies 32 bits of seconds, and directories get sizes of their own.
+    modifiedSeconds: file.modified.seconds | 0,
     ...(directory && !options.same ? {} : { size, links }),
     ...(options.same ? { inode, sectors } : {}),
     ...(options.same ? { times: [file.accessed, file.modified, file.changed].map(time) } : {}),
@@ -132,7 +132,7 @@ function describeTheirs(file: BigIntStats, options: CompareOptions): Record<stri
   const size = Number(device ? file.rdev : file.size);
   return {
     ...{ mode: Number(file.mode), uid: Number(file.uid), gid: Number(file.gid) },
-    modifiedSeconds: Math.floor(Number(file.mtimeNs) / 1e9),
+    modifiedSeconds: Math.floor(Number(file.mtimeNs) / 1e9) | 0,
     ...(file.isDirectory() && !options.same ? {} : { size, links: Number(file.nlink) }),
     ...(options.same ? { inode: Number(file.ino), sectors: Number(file.blocks) } : {}),
     ...(options.same ? { times: [file.atimeNs, file.mtimeNs, file.ctimeNs].map(String) } : {}),

@@ -14,6 +14,9 @@ import { INODE_FLAG } from './layout.ts';
 /** From here on a copy through the cache costs more than the cache can save. */
 export const DIRECT_READ_BYTES_MIN: number = 64 * 1024;
 
+/** Shorter pieces of a long read come through the cache after all: their neighbours often follow. */
+const PIECE_BYTES_MIN = 16 * 1024;
+
 export class Contents {
   readonly #disk: Disk;
   readonly #extents: ExtentMap;
@@ -33,7 +36,8 @@ export class Contents {
       const place = this.#place(inode, at + done, target.length - done);
       const part = target.subarray(done, done + place.bytes);
       if (place.at < 0) part.fill(0);
-      else if (direct) this.#disk.device.read(part, place.at, place.bytes);
+      else if (direct && place.bytes >= PIECE_BYTES_MIN)
+        this.#disk.device.read(part, place.at, place.bytes);
       else this.#disk.cache.read(part, place.at);
       done += place.bytes;
     }

@@ -1,0 +1,51 @@
+import { truncateSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { openImage } from '../../../src/servers/fs/device.ts';
+import { withDirectory } from '../../support/images.ts';
+import { pattern } from '../../support/trees.ts';
+
+describe('ImageFile', () => {
+  const content = pattern(10_000, 1);
+
+  function withImage(use: (path: string) => void): void {
+    withDirectory((directory) => {
+      const path = join(directory, 'image');
+      writeFileSync(path, content);
+      use(path);
+    });
+  }
+
+  it('reads ranges of a file, also into shared memory', () => {
+    withImage((path) => {
+      const image = openImage(path);
+      const target = new Uint8Array(new SharedArrayBuffer(500), 100, 300);
+      image.read(target, 9_700, 300);
+      expect(image.bytes).toBe(10_000);
+      expect([...target]).toEqual([...content.slice(9_700)]);
+      image.close();
+      image.close();
+    });
+  });
+
+  it('fails with EIO outside the file, without room, and when the file has shrunk', () => {
+    withImage((path) => {
+      const image = openImage(path);
+      const target = new Uint8Array(100);
+      const read = (at: number, bytes: number) => () => {
+        image.read(target, at, bytes);
+      };
+      expect(read(9_950, 100)).toThrow(/^EIO/);
+      expect(read(-1, 10)).toThrow(/^EIO/);
+      expect(read(0, 101)).toThrow(/^EIO/);
+      truncateSync(path, 5_000);
+      expect(read(4_950, 100)).toThrow(/^EIO: .* ends at byte 5000/);
+      image.close();
+      expect(read(0, 10)).toThrow(/^EIO/);
+    });
+  });
+
+  it('fails like open(2) for a file that is not there', () => {
+    expect(() => openImage('/nowhere/image')).toThrow(/ENOENT/);
+  });
+});
