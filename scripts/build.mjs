@@ -1,5 +1,5 @@
 // Builds dist/ (TypeScript), the generated ABI files and the native core. Only what changed.
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { dirname, join } from 'node:path';
 import { ensureDependencies } from './setup.mjs';
@@ -44,6 +44,9 @@ export async function buildTypeScript() {
     must(process.execPath, ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.build.json']),
   );
   pruneOutput(sources);
+  // tsc writes plain files; this one is started by name.
+  const command = join(root, 'dist/src/cli/main.js');
+  if (existsSync(command)) chmodSync(command, 0o755);
   writeFileSync(join(root, TYPESCRIPT_STAMP), `${hash}\n`);
   return true;
 }
