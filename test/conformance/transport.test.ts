@@ -1,4 +1,5 @@
-// What every transport promises: ordered bytes without loss, back-pressure, and an end that both sides see.
+// What every transport promises: ordered bytes without loss, back-pressure, and an end that both
+// sides see.
 import { createHash } from 'node:crypto';
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';

@@ -1,6 +1,6 @@
-// Whatever bytes come, the decoder does not throw, does not grow, and closes the link when it must; nothing that was damaged
-// reaches a session.
-// Method: random bytes, damaged frames and frames with lying lengths, from a fixed seed, cut into random pieces.
+// Whatever bytes come, the decoder does not throw, does not grow, and closes the link when it must;
+// nothing that was damaged reaches a session. Method: random bytes, damaged frames and frames with
+// lying lengths, from a fixed seed, cut into random pieces.
 import { describe, expect, it } from 'vitest';
 import { CommandKind, Limit } from '../../src/dvk/abi/abi.gen.ts';
 import { crc32c } from '../../src/dvk/crc32c.ts';
@@ -41,11 +41,15 @@ function lyingHeader(random: Random, good: Uint8Array): Uint8Array {
   return bytes;
 }
 
+function flip(bytes: Uint8Array, at: number, bits: number): void {
+  bytes[at] = (bytes[at] ?? 0) ^ bits;
+}
+
 function damage(random: Random, good: Uint8Array): Uint8Array {
   const bytes = Uint8Array.from(good);
   switch (random(4)) {
     case 0:
-      bytes[random(bytes.length)] ^= 1 << random(8);
+      flip(bytes, random(bytes.length), 1 << random(8));
       return bytes;
     case 1:
       return bytes.subarray(0, random(bytes.length));
@@ -121,7 +125,7 @@ describe('the frame decoder', () => {
 
     for (let input = 0; input < 2000; input++) {
       const bad = Uint8Array.from(good);
-      bad[random(bad.length)] ^= 1 + random(255);
+      flip(bad, random(bad.length), 1 + random(255));
       const decoder = new FrameDecoder(crc32c, HELLO_BYTES_MAX);
 
       const frames = decode(decoder, Buffer.concat([good, bad, good, good]), random);

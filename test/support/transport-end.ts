@@ -1,4 +1,7 @@
-/** One end of a connection for tests of transports: keeps or checks what comes, and lets tests wait for it. */
+/**
+ * One end of a connection for tests of transports: keeps or checks what comes, and lets tests wait
+ * for it.
+ */
 import type { Connection, ConnectionEvents } from '../../src/proxies/transport.ts';
 
 export class TransportEnd implements ConnectionEvents {

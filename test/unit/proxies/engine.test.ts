@@ -1,6 +1,6 @@
-// Engines of several nodes in one process: which containers come up, what is forwarded, what is dropped,
-// how a lost link is found and made again.
-// Method: loopback connections whose every step the test runs, segments without a core, a clock that it turns.
+// Engines of several nodes in one process: which containers come up, what is forwarded, what is
+// dropped, how a lost link is found and made again. Method: loopback connections whose every step
+// the test runs, segments without a core, a clock that it turns.
 import { describe, expect, it } from 'vitest';
 import { crc32c } from '../../../src/dvk/crc32c.ts';
 import type { NodeId } from '../../../src/dvk/endpoint.ts';
@@ -128,7 +128,7 @@ describe('the engine', () => {
     expect(dialer.statistics().peers[0]?.containers).toEqual([5, 6]);
   });
 
-  it('takes a container down at the other node when it goes, also when another takes its place', async () => {
+  it('takes a container down at the other node when it goes or is another one', async () => {
     const [world, a, b, dialer] = await two();
     const again = new FakeSegment(5, 0, [0, 1]);
 
@@ -142,7 +142,7 @@ describe('the engine', () => {
     expect(b.received).toEqual([[0, 8]]);
   });
 
-  it('drops and counts what a node sends to a DC it is no member of, or in the name of another', async () => {
+  it('drops and counts commands of strangers to the DC, or in the name of another', async () => {
     const [world, a, b, , accepter] = await two();
 
     a.queue(1, { callId: 1, dcId: 6 });

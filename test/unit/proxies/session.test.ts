@@ -327,7 +327,7 @@ describe('a session', () => {
 
   it('ends when the peer becomes somebody else', () => {
     const [a, b] = pair();
-    const payload = encodeHello({ ...(b.upWith!), incarnation: 5n });
+    const payload = encodeHello({ ...b.upWith!, incarnation: 5n });
 
     b.session.receive({ ...a.say(0), command: command({ kind: CommandKind.HELLO }), payload }, 0);
 

@@ -1,0 +1,139 @@
+/**
+ * A process of a DC that does what its parent says over IPC: calls, copies, grants.
+ *
+ * `dc-member.js SEGMENT SLOT LEVEL`; SLOT -1 is any. It sends `{endpoint}`, then for each order
+ * `{id, do, ...}` the outcome `{id, value}` or `{id, error}`. Calls block it, so an order given
+ * meanwhile waits.
+ */
+import { createHash } from 'node:crypto';
+import { ANY, isDvkError, Segment } from '../../src/dvk/index.ts';
+import type { Endpoint, GrantId, Party, Process } from '../../src/dvk/index.ts';
+
+/** One end of a copy: the member's buffer, or a place in a grant of somebody. */
+export type MemberParty = 'own' | { endpoint: number; grant: number; at: number };
+
+export type MemberOrder =
+  | { do: 'fill'; bytes: number; seed: number }
+  | { do: 'hash' }
+  | { do: 'grant'; access: 'read' | 'write' | 'read-write' }
+  | { do: 'vcopy'; from: MemberParty; to: MemberParty; bytes: number; at?: number }
+  | { do: 'call'; server: number; type: number; timeoutMs?: number }
+  | { do: 'calls'; server: number; count: number; start: number }
+  | { do: 'receive' }
+  | { do: 'echo'; count: number }
+  | { do: 'bound'; endpoint: number };
+
+const SLOT_OF_NUMBER = 2;
+const SLOT_OF_TWICE = 3;
+
+class Member {
+  readonly #segment: Segment;
+  readonly #process: Process;
+  #buffer: Uint8Array = new Uint8Array(0);
+
+  constructor(segment: Segment, process: Process) {
+    this.#segment = segment;
+    this.#process = process;
+  }
+
+  obey(order: MemberOrder): unknown {
+    switch (order.do) {
+      case 'fill':
+        this.#buffer = pattern(order.bytes, order.seed);
+        return order.bytes;
+      case 'hash':
+        return createHash('sha256').update(this.#buffer).digest('hex');
+      case 'grant':
+        return this.#process.grant(this.#buffer, order.access, ANY);
+      case 'vcopy':
+        return this.#vcopy(order);
+      case 'call':
+        this.#process.message.type = order.type;
+        this.#process.sendrecSync(order.server as Endpoint, order.timeoutMs);
+        return this.#process.message.type;
+      case 'calls':
+        return this.#calls(order.server as Endpoint, order.count, order.start);
+      case 'receive':
+        this.#process.receiveSync(ANY);
+        return this.#process.message.type;
+      case 'echo':
+        return this.#echo(order.count);
+      case 'bound':
+        return this.#segment.isBound(order.endpoint as Endpoint);
+    }
+  }
+
+  #vcopy(order: MemberOrder & { do: 'vcopy' }): { bytes: number; seconds: number } {
+    const party = (end: MemberParty): Party =>
+      end === 'own'
+        ? this.#buffer
+        : { endpoint: end.endpoint as Endpoint, grant: end.grant as GrantId, at: end.at };
+    const start = performance.now();
+    const bytes = this.#process.vcopySync(party(order.from), party(order.to), order.bytes, 30_000);
+    return { bytes, seconds: (performance.now() - start) / 1000 };
+  }
+
+  /** Calls `server` with numbers from `start` on. Each answer must be of that very number. */
+  #calls(server: Endpoint, count: number, start: number): { right: number; seconds: number } {
+    const { message } = this.#process;
+    const begin = performance.now();
+    let right = 0;
+    for (let i = 0; i < count; i++) {
+      message.type = 7;
+      message.int32[SLOT_OF_NUMBER] = start + i;
+      this.#process.sendrecSync(server);
+      if (message.int32[SLOT_OF_TWICE] === 2 * (start + i) && message.source === server) right++;
+    }
+    return { right, seconds: (performance.now() - begin) / 1000 };
+  }
+
+  /**
+   * Answers `count` requests; tells how many it saw and how many came twice. 0 goes on for ever.
+   */
+  #echo(count: number): { served: number; repeated: number } {
+    const { message } = this.#process;
+    const seen = new Set<number>();
+    let repeated = 0;
+    this.#process.rcvrqstSync();
+    for (let served = 1; ; served++) {
+      const number = message.int32[SLOT_OF_NUMBER] ?? 0;
+      if (seen.has(number)) repeated++;
+      seen.add(number);
+      message.int32[SLOT_OF_TWICE] = 2 * number;
+      if (served === count) {
+        this.#process.replySync(message.source);
+        return { served, repeated };
+      }
+      this.#process.replyReceiveSync(message.source);
+    }
+  }
+}
+
+/** Bytes that differ from page to page and from seed to seed. */
+export function pattern(bytes: number, seed: number): Uint8Array {
+  const words = new Uint32Array(Math.ceil(bytes / 4));
+  for (let i = 0; i < words.length; i++) words[i] = Math.imul(i + seed, 2654435761);
+  return new Uint8Array(words.buffer, 0, bytes);
+}
+
+function main(): void {
+  const [path = '', slot = '-1', level = 'user'] = process.argv.slice(2);
+  const segment = Segment.open(path);
+  const bound = segment.bind({
+    name: `member${slot}`,
+    level: level === 'server' ? 'server' : 'user',
+    ...(slot !== '-1' && { slot: Number(slot) }),
+  });
+  const member = new Member(segment, bound);
+  process.on('message', ({ id, ...order }: MemberOrder & { id: number }) => {
+    try {
+      process.send?.({ id, value: member.obey(order) });
+    } catch (error) {
+      process.send?.({ id, error: isDvkError(error) ? error.code : String(error) });
+    }
+  });
+  process.on('disconnect', () => process.exit(0));
+  process.send?.({ endpoint: bound.endpoint });
+}
+
+if (process.argv[1]?.endsWith('dc-member.js') === true) main();
