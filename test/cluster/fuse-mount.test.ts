@@ -271,6 +271,27 @@ describe.skipIf(missing !== '')('a FUSE mount', () => {
     expect(await must('cat', inside('hello.txt'))).toBe('hello, world\n');
   });
 
+  it('serves many readers at once and keeps account', async () => {
+    const server = await start(serverCommand({ mountpoint, name: 'crowd' }));
+    const commands = [
+      ['ls', '-lR', mountpoint],
+      ['sh', '-c', `cat ${inside('many')}/*`],
+      ['dd', `if=${inside('big')}`, 'of=/dev/null', 'bs=1M', 'count=64'],
+      ['dd', `if=${inside('big')}`, 'of=/dev/null', 'bs=64k', 'count=200', 'iflag=direct'],
+    ];
+
+    const outcomes = await Promise.all([...commands, ...commands].map((all) => run(...all)));
+    for (const { status } of outcomes) expect(status).toBe(0);
+
+    server.process.kill('SIGUSR2');
+    const { counters, nodes, outstanding } = await server.line();
+    expect(outstanding).toBe(0);
+    expect(nodes).toBeGreaterThan(MANY_FILES);
+    expect(counters).toMatchObject({ dropped: 0, malformed: 0, unsent: 0 });
+    const { requests, replies } = counters as { requests: number; replies: number };
+    expect(replies).toBeLessThanOrEqual(requests);
+  });
+
   it('goes away on SIGTERM, and the server ends with 0', async () => {
     const server = await start(serverCommand({ mountpoint, name: 'term' }));
 

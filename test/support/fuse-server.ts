@@ -103,7 +103,8 @@ async function main(options: FuseServerOptions): Promise<void> {
   };
   process.on('SIGTERM', () => void mount.unmount());
   process.on('SIGUSR2', () => {
-    say({ counters: mount.counters, calls: Object.fromEntries(files.calls) });
+    const { counters, nodes, outstanding } = mount;
+    say({ counters, nodes, outstanding, calls: Object.fromEntries(files.calls) });
   });
   say({ ready: true, mountpoint: mount.mountpoint, readAheadKiB: mount.readAheadKiB });
   say({ ended: await mount.ended });

@@ -52,6 +52,10 @@ export interface FuseMount {
   /** What the kernel reads ahead, or 0 when its default of 128 KiB stayed. */
   readonly readAheadKiB: number;
   readonly counters: Readonly<SessionCounters>;
+  /** Files in the kernel's cache. */
+  readonly nodes: number;
+  /** Requests that wait for the file service. */
+  readonly outstanding: number;
   /**
    * Settles when the session is over: with 0 after an unmount from anywhere, else with an errno.
    */
@@ -125,6 +129,14 @@ class Mount implements FuseMount {
 
   get counters(): Readonly<SessionCounters> {
     return this.#gateway.counters;
+  }
+
+  get nodes(): number {
+    return this.#gateway.nodes;
+  }
+
+  get outstanding(): number {
+    return this.#gateway.outstanding;
   }
 
   /** Serves; resolves when the kernel's INIT was answered. */
