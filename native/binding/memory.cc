@@ -22,31 +22,13 @@ napi_value real(napi_env env, int64_t value) {
   return result;
 }
 
-void type_error(napi_env env, const char* message) {
-  napi_throw_type_error(env, "ERR_INVALID_ARG_TYPE", message);
-}
+struct Place {
+  uint64_t at = 0;
+  bool is_view = false;
+};
 
-// A place in memory: a Uint8Array of at least `bytes`, an offset in a grant (number), or an address
-// (bigint). Returns false with an exception pending.
-bool read_place(napi_env env, napi_value value, double bytes, uint64_t* at) {
-  napi_valuetype type = napi_undefined;
-  napi_typeof(env, value, &type);
-  if (type == napi_bigint) {
-    bool lossless = false;
-    if (napi_get_value_bigint_uint64(env, value, at, &lossless) == napi_ok && lossless) return true;
-    napi_throw_range_error(env, "ERR_OUT_OF_RANGE", "an address must fit in 64 bits");
-    return false;
-  }
-  if (type == napi_number) {
-    double offset = 0;
-    napi_get_value_double(env, value, &offset);
-    if (offset >= 0 && offset <= kSafeInteger) {
-      *at = static_cast<uint64_t>(offset);
-      return true;
-    }
-    napi_throw_range_error(env, "ERR_OUT_OF_RANGE", "an offset must be 0 or more");
-    return false;
-  }
+// Reads a view of at least `bytes`. Returns false with an exception pending.
+bool read_view(napi_env env, napi_value value, double bytes, Place* place) {
   bool is = false;
   napi_typedarray_type array = napi_int8_array;
   size_t length = 0;
@@ -54,15 +36,47 @@ bool read_place(napi_env env, napi_value value, double bytes, uint64_t* at) {
   if (napi_is_typedarray(env, value, &is) != napi_ok || !is ||
       napi_get_typedarray_info(env, value, &array, &length, &data, nullptr, nullptr) != napi_ok ||
       array != napi_uint8_array) {
-    type_error(env, "a place must be a Uint8Array, a number or a bigint");
+    napi_throw_type_error(env, "ERR_INVALID_ARG_TYPE",
+                          "a place must be a Uint8Array, a number or a bigint");
     return false;
   }
   if (static_cast<double>(length) < bytes) {
     napi_throw_range_error(env, "ERR_OUT_OF_RANGE", "the view is shorter than the copy");
     return false;
   }
-  *at = reinterpret_cast<uint64_t>(data);
+  *place = {reinterpret_cast<uint64_t>(data), true};
   return true;
+}
+
+// A place in memory: a Uint8Array, an offset in a grant (number), or an address (bigint).
+// Returns false with an exception pending.
+bool read_place(napi_env env, napi_value value, double bytes, Place* place) {
+  napi_valuetype type = napi_undefined;
+  napi_typeof(env, value, &type);
+  if (type == napi_bigint) {
+    bool lossless = false;
+    if (napi_get_value_bigint_uint64(env, value, &place->at, &lossless) == napi_ok && lossless) {
+      return true;
+    }
+    napi_throw_range_error(env, "ERR_OUT_OF_RANGE", "an address must fit in 64 bits");
+    return false;
+  }
+  if (type != napi_number) return read_view(env, value, bytes, place);
+  double offset = 0;
+  napi_get_value_double(env, value, &offset);
+  if (!(offset >= 0) || offset > kSafeInteger) {
+    napi_throw_range_error(env, "ERR_OUT_OF_RANGE", "an offset must be 0 or more");
+    return false;
+  }
+  place->at = static_cast<uint64_t>(offset);
+  return true;
+}
+
+// Own memory is given as a view and in no other way, and a view is own memory: the core copies from
+// and to the caller's own addresses as they are.
+bool fits(const Process& process, const CopyParty& party, const Place& place) {
+  const bool own = party.endpoint == process.endpoint || party.endpoint == kEndpointSelf;
+  return party.grant >= 0 ? !place.is_view : place.is_view == own && party.grant == -1;
 }
 
 // vcopy(process, source endpoint, grant or -1, place, destination endpoint, grant or -1, place,
@@ -76,13 +90,17 @@ napi_value js_vcopy(napi_env env, napi_callback_info info) {
   const int64_t timeout_ms = a.timeout(8);
   if (a.bad()) return nullptr;
   if (!(bytes >= 0) || bytes > kSafeInteger) return number(env, -ERANGE);
-  if (!read_place(env, a.value(3), bytes, &source.at)) return nullptr;
-  if (!read_place(env, a.value(6), bytes, &destination.at)) return nullptr;
+  Place from, to;
+  if (!read_place(env, a.value(3), bytes, &from) || !read_place(env, a.value(6), bytes, &to)) {
+    return nullptr;
+  }
   BoundProcess* bound = bound_of(a.environment(), handle);
   if (bound == nullptr) return number(env, -EDVSNOTBOUND);
-  if (bound->pending) return number(env, -EBUSY);
-  return real(
-      env, vcopy(*bound->process, source, destination, static_cast<uint64_t>(bytes), timeout_ms));
+  Process& process = *bound->process;
+  if (!fits(process, source, from) || !fits(process, destination, to)) return number(env, -EINVAL);
+  source.at = from.at;
+  destination.at = to.at;
+  return real(env, vcopy(process, source, destination, static_cast<uint64_t>(bytes), timeout_ms));
 }
 
 napi_value js_grant(napi_env env, napi_callback_info info) {

@@ -17,6 +17,7 @@
  */
 import { constants } from 'node:os';
 
+import { ErrorNumber } from './abi/abi.gen.ts';
 import { systemClock, type Clock } from './clock.ts';
 import { slotOf, type Endpoint, type GrantId } from './endpoint.ts';
 import { check, DvkError, fail } from './errors.ts';
@@ -50,6 +51,7 @@ const PENDING = 1;
 const KINDS: readonly MessageKind[] = ['send', 'call', 'notify'];
 const KIND_OFFSET = 64;
 const { EAGAIN, ETIMEDOUT, ECANCELED } = constants.errno;
+const EDVSNOTBOUND = -ErrorNumber.EDVSNOTBOUND;
 
 export class Process {
   readonly endpoint: Endpoint;
@@ -225,7 +227,9 @@ export class Process {
     this.#cancel(ECANCELED);
     this.#memory.clear();
     this.#host.forget(this);
-    check(this.#native.unbind(this.#handle), 'unbind', { endpoint: this.endpoint });
+    const result = this.#native.unbind(this.#handle);
+    // Not bound any more: a monitor took this process for dead, and the slot is free already.
+    if (result !== EDVSNOTBOUND) check(result, 'unbind', { endpoint: this.endpoint });
   }
 
   /**
@@ -262,7 +266,8 @@ export class Process {
    * Servers may name any two processes; others must be one of them. Blocks while a process of
    * another node takes part.
    *
-   * EDVSGRANT, EFAULT, EPERM, EDVSENDPOINT (source is destination), ERANGE. There is no awaited
+   * EDVSGRANT, EFAULT, EPERM, EDVSENDPOINT (source is destination), EINVAL (an address in own
+   * memory: pass a view). There is no awaited
    * form.
    */
   vcopySync(source: Party, destination: Party, bytes: number, timeoutMs: number = FOREVER): number {

@@ -9,7 +9,7 @@
 import { mkdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 
-import { Limit, ProcessLevel } from './abi/abi.gen.ts';
+import { ErrorNumber, Limit, ProcessLevel } from './abi/abi.gen.ts';
 import type { Clock } from './clock.ts';
 import type { DcId, Endpoint, NodeId } from './endpoint.ts';
 import { check, DvkError, fail } from './errors.ts';
@@ -62,7 +62,7 @@ export interface BindOptions {
 
 const DEFAULT_MODE = 0o660;
 const ANY_SLOT = -1;
-const EDVSNOTBOUND = -310;
+const EDVSNOTBOUND = -ErrorNumber.EDVSNOTBOUND;
 
 export class Segment {
   readonly path: string;
@@ -127,13 +127,21 @@ export class Segment {
   /** Unbinds this environment's processes and lets go of the segment; the file stays. */
   close(): void {
     if (!this.#open) return;
-    for (const process of [...this.#processes]) process.unbind();
+    let failure: unknown;
+    for (const process of [...this.#processes]) {
+      try {
+        process.unbind();
+      } catch (error) {
+        failure ??= error;
+      }
+    }
     this.#stopWatch?.();
     for (const stop of this.#proxies.values()) stop();
     this.#proxies.clear();
     this.#open = false;
     this.#waker?.release();
     this.#native.segmentClose(this.#handle);
+    if (failure instanceof Error) throw failure;
   }
 
   info(): SegmentInfo {

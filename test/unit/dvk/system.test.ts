@@ -1,0 +1,121 @@
+// Small system calls: life and death of other processes, CPUs, signals, timers.
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import { describe, expect, it } from 'vitest';
+import {
+  clearInterrupt,
+  closeFd,
+  dieWithParent,
+  interruptOn,
+  pidfdOpen,
+  pinToCpu,
+  processAlive,
+  processStartTime,
+  setAffinity,
+  systemClock,
+  watchReadable,
+} from '../../../src/dvk/index.ts';
+
+function allowedCpus(): string {
+  const status = readFileSync('/proc/thread-self/status', 'utf8');
+  return /^Cpus_allowed_list:\s*(.*)$/m.exec(status)?.[1] ?? '';
+}
+
+describe('another process', () => {
+  it('is told apart from the next with its pid, and watched until it ends', async () => {
+    const child = spawn('sleep', ['60']);
+    const pid = child.pid!;
+    const started = processStartTime(pid);
+    expect(processAlive(pid, started)).toBe(true);
+    expect(processAlive(pid, started + 1n)).toBe(false);
+
+    const fd = pidfdOpen(pid);
+    const ended = new Promise<number>((resolve) => {
+      const stop = watchReadable(fd, (status) => {
+        stop();
+        resolve(status);
+      });
+    });
+    child.kill('SIGKILL');
+    expect(await ended).toBe(0);
+    closeFd(fd);
+    await once(child, 'exit');
+
+    expect(processAlive(pid, started)).toBe(false);
+    expect(processStartTime(pid)).toBe(0n);
+    expect(() => pidfdOpen(pid)).toThrow(/^ESRCH/);
+    expect(() => {
+      closeFd(-1);
+    }).toThrow(/^EBADF/);
+  });
+
+  it('that was the parent and is gone is noticed', () => {
+    expect(() => {
+      dieWithParent('SIGTERM', process.ppid + 1);
+    }).toThrow(/^ESRCH/);
+  });
+});
+
+describe('the thread', () => {
+  it('is pinned to CPUs that exist', () => {
+    const before = allowedCpus();
+    const all = before.split(',').flatMap((range) => {
+      const [first = 0, last = first] = range.split('-').map(Number);
+      return Array.from({ length: last - first + 1 }, (_, i) => first + i);
+    });
+    try {
+      pinToCpu(all[0]!);
+      expect(allowedCpus()).toBe(String(all[0]));
+      expect(() => {
+        pinToCpu(100_000);
+      }).toThrow(/^EINVAL/);
+      expect(() => {
+        setAffinity([]);
+      }).toThrow(/^EINVAL/);
+    } finally {
+      setAffinity(all);
+    }
+  });
+
+  it('clears an interrupt that came', async () => {
+    interruptOn(['SIGUSR2']);
+    expect(clearInterrupt()).toBe(false);
+    process.kill(process.pid, 'SIGUSR2');
+    await new Promise((resolve) => setImmediate(resolve));
+
+    expect(clearInterrupt()).toBe(true);
+    expect(clearInterrupt()).toBe(false);
+    expect(() => {
+      interruptOn(['SIGKILL']);
+    }).toThrow(/^EINVAL/);
+  });
+});
+
+describe('systemClock', () => {
+  it('calls back after the time, unless it is called off', async () => {
+    const started = systemClock.nowMs();
+    let called = false;
+    const cancel = systemClock.after(1, () => {
+      called = true;
+    });
+    cancel();
+    cancel();
+    await new Promise<void>((resolve) => {
+      systemClock.after(10, resolve);
+    });
+
+    expect(called).toBe(false);
+    expect(systemClock.nowMs() - started).toBeGreaterThanOrEqual(9);
+  });
+
+  it('does not call at once when the time is longer than a timer can be', async () => {
+    let called = false;
+    const cancel = systemClock.after(2 ** 33, () => {
+      called = true;
+    });
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    cancel();
+    expect(called).toBe(false);
+  });
+});
