@@ -109,18 +109,19 @@ void SlotSet::add(uint32_t slot) {
 }
 
 void SlotSet::remove(uint32_t slot) {
-  const uint32_t w = slot / 64;
-  const uint64_t bit = uint64_t{1} << slot % 64;
-  if ((word(w).fetch_and(~bit) & ~bit) != 0) return;
-  summary(w / 64).fetch_and(~(uint64_t{1} << w % 64));
-  if (word(w).load() != 0) summary(w / 64).fetch_or(uint64_t{1} << w % 64);
+  word(slot / 64).fetch_and(~(uint64_t{1} << slot % 64));
+}
+
+uint64_t SlotSet::prune(uint32_t index) const {
+  const uint64_t bit = uint64_t{1} << index % 64;
+  summary(index / 64).fetch_and(~bit);
+  const uint64_t members = word(index).load();
+  if (members != 0) summary(index / 64).fetch_or(bit);
+  return members;
 }
 
 bool SlotSet::empty() const {
-  for (uint32_t s = 0; s < summary_words(); s++) {
-    if (summary(s).load() != 0) return false;
-  }
-  return true;
+  return !each([](uint32_t) { return true; });
 }
 
 int Segment::create(const char* path, const SegmentOptions& options) {
@@ -218,7 +219,8 @@ Segment::~Segment() {
 }
 
 bool Segment::running() const {
-  return atomic(header()->state).load(std::memory_order_relaxed) == 1;
+  // Sequentially consistent: a call looks here after it set its rendezvous word.
+  return atomic(header()->state).load() == 1;
 }
 
 int Segment::slot_of(int32_t endpoint) const {

@@ -34,18 +34,20 @@ struct SegmentOptions {
 // A set of slots that many processes add to and one process takes from: a bitmap with a summary
 // above it.
 //
-// A member sets the slot's bit, then the bit of that word in the summary; the taker clears in the
-// opposite order and looks again, so no member is lost. The set holds no pointers: any content is a
-// valid set.
+// A member sets the slot's bit, then the bit of that word in the summary. Anyone may remove a
+// member, but only the taker clears summary bits, when it finds an empty word, and it looks at the
+// word again after. Were others to do that, one stopped in between would hide members from a taker
+// about to sleep. The set holds no pointers: any content is a valid set.
 class SlotSet {
  public:
   SlotSet(uint64_t* words, uint32_t slots) : words_(words), slots_(slots) {}
   static uint64_t bytes(uint32_t slots);
   void add(uint32_t slot);
   void remove(uint32_t slot);
+  // For the taker only, like `each`.
   bool empty() const;
   // Calls visit(slot) for each member in rising order until it returns true; returns whether it
-  // did.
+  // did. For the taker only.
   template <typename Visit>
   bool each(Visit visit) const;
 
@@ -62,6 +64,8 @@ class SlotSet {
   uint32_t summary_words() const {
     return (word_count() + 63) / 64;
   }
+  // Clears the summary bit of an empty word. Returns the word's members that came meanwhile.
+  uint64_t prune(uint32_t index) const;
 
   uint64_t* words_;
   uint32_t slots_;
@@ -165,10 +169,13 @@ class Segment {
 template <typename Visit>
 bool SlotSet::each(Visit visit) const {
   for (uint32_t s = 0; s < summary_words(); s++) {
-    for (uint64_t outer = summary(s).load(std::memory_order_acquire); outer; outer &= outer - 1) {
+    // Sequentially consistent, since a taker looks here after it opened its rendezvous word.
+    for (uint64_t outer = summary(s).load(); outer; outer &= outer - 1) {
       const uint32_t w = s * 64 + static_cast<uint32_t>(__builtin_ctzll(outer));
       if (w >= word_count()) break;
-      for (uint64_t inner = word(w).load(std::memory_order_acquire); inner; inner &= inner - 1) {
+      uint64_t inner = word(w).load();
+      if (inner == 0) inner = prune(w);
+      for (; inner; inner &= inner - 1) {
         if (visit(w * 64 + static_cast<uint32_t>(__builtin_ctzll(inner)))) return true;
       }
     }
@@ -181,6 +188,10 @@ bool SlotSet::each(Visit visit) const {
 // 0 makes endpoint and slot equal.
 inline int32_t make_endpoint(uint32_t slot, uint32_t generation) {
   return static_cast<int32_t>((generation % (kGenerationMax + 1)) << 16 | slot);
+}
+
+inline uint32_t generation_of(int32_t endpoint) {
+  return static_cast<uint32_t>(endpoint) >> 16;
 }
 
 template <typename T>
