@@ -1,5 +1,6 @@
 // Who lives: pid and start time together name a process, since pids are reused.
 
+#include <errno.h>
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -11,16 +12,19 @@
 
 namespace dvk {
 
-// Field 22 of /proc/PID/stat (proc(5)); 0 for a process that is gone or a zombie.
-uint64_t process_start_time(int pid) {
+// Field 22 of /proc/PID/stat (proc(5)); 0 for a process that is gone or a zombie, nothing when the
+// file cannot be read.
+std::optional<uint64_t> find_start_time(int pid) {
+  if (pid <= 0) return 0;
   char path[32];
   snprintf(path, sizeof path, "/proc/%d/stat", pid);
   const int fd = ::open(path, O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return 0;
+  if (fd < 0) return errno == ENOENT ? std::optional<uint64_t>(0) : std::nullopt;
   char text[1024];
   const ssize_t bytes = read(fd, text, sizeof text - 1);
+  const int error = errno;
   close(fd);
-  if (bytes <= 0) return 0;
+  if (bytes <= 0) return bytes == 0 || error == ESRCH ? std::optional<uint64_t>(0) : std::nullopt;
   text[bytes] = 0;
   // The command name is in parentheses and may hold anything, so count fields from the last one.
   const char* at = strrchr(text, ')');
@@ -35,10 +39,13 @@ uint64_t process_start_time(int pid) {
   return strtoull(at, nullptr, 10);
 }
 
+uint64_t process_start_time(int pid) {
+  return find_start_time(pid).value_or(0);
+}
+
 bool process_alive(int pid, uint64_t start_time) {
-  if (pid <= 0) return false;
-  const uint64_t now = process_start_time(pid);
-  return now != 0 && now == start_time;
+  const std::optional<uint64_t> now = find_start_time(pid);
+  return !now.has_value() || (*now != 0 && *now == start_time);
 }
 
 }  // namespace dvk

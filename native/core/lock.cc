@@ -4,6 +4,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <optional>
+
 #include "process.h"
 #include "wait.h"
 
@@ -17,22 +19,24 @@ uint64_t self_word() {
   uint64_t word = cached.load(std::memory_order_relaxed);
   if (static_cast<uint32_t>(word) != pid) {
     word = process_start_time(static_cast<int>(pid)) << 32 | pid;
-    cached.store(word, std::memory_order_relaxed);
+    if (word >> 32 != 0) cached.store(word, std::memory_order_relaxed);
   }
   return word;
 }
 
 bool owner_alive(uint64_t word) {
   const int pid = static_cast<int>(word & 0xffffffff);
-  const uint64_t start = process_start_time(pid);
-  return pid > 0 && start != 0 && static_cast<uint32_t>(start) == word >> 32;
+  const std::optional<uint64_t> start = find_start_time(pid);
+  if (!start.has_value()) return true;
+  // An owner that could not find out its own start time wrote 0.
+  return *start != 0 && (word >> 32 == 0 || static_cast<uint32_t>(*start) == word >> 32);
 }
 
 }  // namespace
 
-TableLock::TableLock(Segment& segment) : segment_(segment), self_(self_word()) {
+TableLock::TableLock(Segment& segment, int64_t timeout_ms) : segment_(segment), self_(self_word()) {
   const auto word = atomic(segment.header()->table_lock);
-  const int64_t deadline = now_ns() + kLockTimeoutMs * 1'000'000;
+  const int64_t deadline = now_ns() + timeout_ms * 1'000'000;
   for (int tries = 0;; tries++) {
     uint64_t seen = 0;
     if (word.compare_exchange_strong(seen, self_, std::memory_order_acquire)) return;

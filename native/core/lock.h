@@ -3,7 +3,7 @@
 // A word of the segment names the owner by pid and start time. It is not a pthread robust mutex,
 // since glibc follows pointers inside such a mutex, and a scribbling member could lead it anywhere.
 // A dead owner loses the lock to the next taker; a stopped one keeps it, and takers give up after
-// kLockTimeoutMs. Every change under the lock can be repeated from its start, so a half-done one
+// a time. Every change under the lock can be repeated from its start, so a half-done one
 // needs no rollback. It is the only lock; no call of IPC takes it.
 #pragma once
 
@@ -15,7 +15,7 @@ inline constexpr int64_t kLockTimeoutMs = 5000;
 
 class TableLock {
  public:
-  explicit TableLock(Segment& segment);
+  explicit TableLock(Segment& segment, int64_t timeout_ms = kLockTimeoutMs);
   ~TableLock();
   TableLock(const TableLock&) = delete;
   TableLock& operator=(const TableLock&) = delete;

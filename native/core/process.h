@@ -4,7 +4,9 @@
 // never take it.
 #pragma once
 
-#include "segment.h"
+#include <optional>
+
+#include "lock.h"
 
 namespace dvk {
 
@@ -85,11 +87,15 @@ int check_endpoint(const Segment& segment, int32_t endpoint, uint32_t* slot);
 int process_info(const Segment& segment, uint32_t slot, ProcessInfo* info);
 
 // Frees the slot of a process that died. Returns 1 when it freed it, 0 when the owner lives or is
-// another one.
-int reap(Segment& segment, uint32_t slot, int32_t endpoint);
-// Whether a process with that pid and start time exists (zombies do not count).
+// another one, or when the table lock was not to be had in time.
+int reap(Segment& segment, uint32_t slot, int32_t endpoint,
+         int64_t lock_timeout_ms = kLockTimeoutMs);
+// Whether a process with that pid and start time exists (zombies do not count). When that cannot be
+// found out, as for want of a free descriptor, it is taken for alive.
 bool process_alive(int pid, uint64_t start_time);
+// 0 for a process that is gone.
 uint64_t process_start_time(int pid);
+std::optional<uint64_t> find_start_time(int pid);
 
 // Stops the DC: every waiting call ends with -EDVSDCNOTRUN.
 void end_container(Segment& segment);
