@@ -178,7 +178,7 @@ struct ProcessSlot {
   uint32_t call_id;  // number of the present call to another node; acks must match
   uint64_t ticket;  // place in the queue of the destination
   uint32_t command_state;  // CommandState of `command`
-  uint32_t reserved1;  // zero
+  uint32_t remote_call;  // of a remote process: the command that its present call came with
   uint32_t wakeup;  // 1: a wakeup is pending
   uint8_t reserved2[28];  // zero
   Message inbox0;  // a message handed over to the owner
@@ -224,7 +224,7 @@ static_assert(offsetof(ProcessSlot, want_source) == 72);
 static_assert(offsetof(ProcessSlot, call_id) == 76);
 static_assert(offsetof(ProcessSlot, ticket) == 80);
 static_assert(offsetof(ProcessSlot, command_state) == 88);
-static_assert(offsetof(ProcessSlot, reserved1) == 92);
+static_assert(offsetof(ProcessSlot, remote_call) == 92);
 static_assert(offsetof(ProcessSlot, wakeup) == 96);
 static_assert(offsetof(ProcessSlot, reserved2) == 100);
 static_assert(offsetof(ProcessSlot, inbox0) == 128);

@@ -26,6 +26,22 @@ int local_slot(Segment& segment, int32_t endpoint) {
   return static_cast<int>(slot);
 }
 
+// Whether a living process of a third node has `slot`; its own node would have told of its end.
+bool held_by_other(Segment& segment, uint32_t slot, uint32_t node) {
+  ProcessSlot* process = segment.slot(slot);
+  const uint32_t holder = load(process->node);
+  return load(process->life) == static_cast<uint32_t>(ProcessLife::kRemote) && holder != node &&
+         holder < segment.nodes() &&
+         atomic(segment.link(holder)->state).load() == static_cast<uint32_t>(LinkState::kUp);
+}
+
+// Whether processes of `node` may have `slot`: a fixed one, or one of its share.
+bool may_hold(const Segment& segment, uint32_t slot, uint32_t node) {
+  uint32_t first, last;
+  segment.slot_range(node, &first, &last);
+  return slot < kSystemProcesses || (slot >= first && slot < last);
+}
+
 // The descriptor of a process of `node`, bound now when it was not: clients are not announced.
 int adopt(Segment& segment, uint32_t node, int32_t endpoint) {
   const int index = segment.slot_of(endpoint);
@@ -36,17 +52,15 @@ int adopt(Segment& segment, uint32_t node, int32_t endpoint) {
       load(process->endpoint) == endpoint && load(process->node) == node) {
     return index;
   }
-  if (slot >= kSystemProcesses) {
-    uint32_t first, last;
-    segment.slot_range(node, &first, &last);
-    if (slot < first || slot >= last) return -EDVSBADFRAME;
-  }
+  if (!may_hold(segment, slot, node)) return -EDVSBADFRAME;
+  if (held_by_other(segment, slot, node)) return -EDVSSLOTUSED;
   const int error = bind_remote(segment, endpoint, node, ProcessLevel::kUser, "rclient");
   return error != 0 ? error : index;
 }
 
 // Makes a descriptor idle for a new call of its process, which has given up on the one before.
-// Returns its sequence.
+// Returns its sequence. After it no process of this node writes the descriptor until it is queued
+// again.
 uint32_t reset_descriptor(ProcessSlot* slot) {
   for (;;) {
     uint32_t word = atomic(slot->rendezvous).load();
@@ -69,9 +83,10 @@ int put_message(Segment& segment, uint32_t node, const Command& command, bool ca
   const uint32_t sender = static_cast<uint32_t>(descriptor);
   ProcessSlot* slot = segment.slot(sender);
   const uint32_t sequence = reset_descriptor(slot);
-  store(slot->call_id, command.call_id);
-  store(slot->want_source, command.destination);
   const uint32_t kind = call ? kCommandSndrecMsg : kCommandSendMsg;
+  store(slot->call_id, command.call_id);
+  store(slot->remote_call, kind);
+  store(slot->want_source, command.destination);
   if (local_slot(segment, command.destination) < 0) {
     acknowledge(segment, sender, kind, command.destination, -EDEADSRCDST);
     return 0;
@@ -91,14 +106,21 @@ int put_message(Segment& segment, uint32_t node, const Command& command, bool ca
   return 0;
 }
 
-// Claims a caller of this node whose command `call_id` is under way. Returns false when it waits
-// for that no more.
-bool claim_caller(ProcessSlot* slot, uint32_t call_id, uint32_t kind, uint32_t* claim) {
+// Whether the process waits for the answer to its command `call_id`.
+bool awaits_answer(ProcessSlot* slot, uint32_t call_id, uint32_t kind) {
+  return load(slot->call_id) == call_id && load(slot->command_kind) == kind;
+}
+
+// Claims a caller of this node whose command `call_id` to `node` is under way; the answer to a
+// three-party copy comes from a third node. Returns false when it waits for that no more.
+bool claim_caller(ProcessSlot* slot, uint32_t node, uint32_t call_id, uint32_t kind,
+                  uint32_t* claim) {
   uint32_t word = atomic(slot->rendezvous).load();
-  if (state_of(word) != State::kRemote) return false;
+  if (state_of(word) != State::kRemote || !awaits_answer(slot, call_id, kind)) return false;
+  if (peer_of(word) != node && kind != kCommandCopyrmtRqst) return false;
   *claim = with_state(word, State::kFilling, kProxyPeer);
   if (!atomic(slot->rendezvous).compare_exchange_strong(word, *claim)) return false;
-  if (load(slot->call_id) == call_id && load(slot->command_kind) == kind) return true;
+  if (awaits_answer(slot, call_id, kind)) return true;
   atomic(slot->rendezvous).compare_exchange_strong(*claim, word);
   return false;
 }
@@ -114,12 +136,13 @@ int put_reply(Segment& segment, uint32_t node, const Command& command) {
   uint32_t claim;
   ProcessSlot* slot = index < 0 ? nullptr : segment.slot(static_cast<uint32_t>(index));
   if (slot == nullptr || load(slot->want_source) != command.source ||
-      !claim_caller(slot, command.call_id, kCommandSndrecMsg, &claim)) {
-    // The server is told that its answer found nobody.
+      !claim_caller(slot, node, command.call_id, kCommandSndrecMsg, &claim)) {
+    // The server is told that its answer found nobody, unless its descriptor has other work.
     const int descriptor = adopt(segment, node, command.source);
     if (descriptor < 0) return descriptor;
     ProcessSlot* server = segment.slot(static_cast<uint32_t>(descriptor));
-    if (load(server->command_state) != static_cast<uint32_t>(CommandState::kQueued)) {
+    if (state_of(atomic(server->rendezvous).load()) == State::kIdle &&
+        load(server->command_state) != static_cast<uint32_t>(CommandState::kQueued)) {
       acknowledge(segment, static_cast<uint32_t>(descriptor), kCommandReplyMsg, command.destination,
                   -EDVSPROCSTS);
     }
@@ -133,7 +156,7 @@ int put_reply(Segment& segment, uint32_t node, const Command& command) {
   return 0;
 }
 
-int put_ack(Segment& segment, const Command& command) {
+int put_ack(Segment& segment, uint32_t node, const Command& command) {
   const int index = local_slot(segment, command.destination);
   // An answer that came too late is nobody's fault.
   if (index < 0 || command.kind == (kCommandReplyMsg | kCommandAck)) return 0;
@@ -142,15 +165,15 @@ int put_ack(Segment& segment, const Command& command) {
   }
   ProcessSlot* slot = segment.slot(static_cast<uint32_t>(index));
   uint32_t claim;
-  if (!claim_caller(slot, command.call_id, command.kind & ~uint32_t{kCommandAck}, &claim)) {
-    return 0;
-  }
+  const uint32_t kind = command.kind & ~uint32_t{kCommandAck};
+  if (!claim_caller(slot, node, command.call_id, kind, &claim)) return 0;
   store(slot->command_result, command.result);
   settle_caller(segment, slot, claim, with_state(claim, State::kTaken, kProxyPeer));
   return 0;
 }
 
-int put_copyout_data(Segment& segment, const Command& command, const uint8_t* payload) {
+int put_copyout_data(Segment& segment, uint32_t node, const Command& command,
+                     const uint8_t* payload) {
   const int index = local_slot(segment, command.destination);
   if (index < 0) return 0;
   ProcessSlot* slot = segment.slot(static_cast<uint32_t>(index));
@@ -158,7 +181,7 @@ int put_copyout_data(Segment& segment, const Command& command, const uint8_t* pa
     return -EDVSBADFRAME;
   }
   uint32_t claim;
-  if (!claim_caller(slot, command.call_id, kCommandCopyoutRqst, &claim)) return 0;
+  if (!claim_caller(slot, node, command.call_id, kCommandCopyoutRqst, &claim)) return 0;
   int64_t result = command.result;
   if (result >= 0) {
     // Where the data goes is what the caller asked for, whatever the answer says.
@@ -226,6 +249,8 @@ int put_copy(Segment& segment, uint32_t node, const Command& command, const uint
   const int adopted = adopt(segment, requester_node, command.requester);
   if (adopted < 0) return adopted;
   const uint32_t descriptor = static_cast<uint32_t>(adopted);
+  // A message that the requester gave up on must not be acknowledged over this copy's answer.
+  reset_descriptor(segment.slot(descriptor));
   store(segment.slot(descriptor)->call_id, command.call_id);
   switch (command.kind) {
     case kCommandCopyinData:
@@ -260,36 +285,32 @@ int put_copy(Segment& segment, uint32_t node, const Command& command, const uint
 int put_notice(Segment& segment, uint32_t node, const Command& command) {
   const int source = adopt(segment, node, command.source);
   if (source < 0) return source;
-  const int target = local_slot(segment, command.destination);
-  if (target < 0) return 0;
-  deliver_notice(segment, static_cast<uint32_t>(source), command.source,
-                 static_cast<uint32_t>(target));
+  if (local_slot(segment, command.destination) < 0) return 0;
+  deliver_notice(segment, static_cast<uint32_t>(source), command.source, command.destination);
+  return 0;
+}
+
+// The end of a slot's owner ends the owners before it too: of several ends one is told.
+int put_unbinding(Segment& segment, uint32_t node, const Command& command) {
+  const uint32_t index = static_cast<uint32_t>(segment.slot_of(command.source));
+  ProcessSlot* slot = segment.slot(index);
+  const int32_t endpoint = load(slot->endpoint);
+  if (load(slot->node) != node || endpoint == kEndpointNone) return 0;
+  const uint32_t generations = static_cast<uint32_t>(kGenerationMax) + 1;
+  const uint32_t age =
+      (generation_of(command.source) + generations - generation_of(endpoint) % generations) %
+      generations;
+  if (age < generations / 2) unbind_remote(segment, endpoint);
   return 0;
 }
 
 int put_binding(Segment& segment, uint32_t node, const Command& command) {
   const int index = segment.slot_of(command.source);
   if (index < 0) return -EDVSBADFRAME;
-  if (command.kind == kCommandProcunbind) {
-    ProcessSlot* slot = segment.slot(static_cast<uint32_t>(index));
-    if (load(slot->node) != node) return 0;
-    unbind_remote(segment, command.source);
-    return 0;
-  }
-  if (static_cast<uint64_t>(index) >= kSystemProcesses) {
-    uint32_t first, last;
-    segment.slot_range(node, &first, &last);
-    if (static_cast<uint32_t>(index) < first || static_cast<uint32_t>(index) >= last) {
-      return -EDVSBADFRAME;
-    }
-  }
-  // A living server of a third node keeps its slot; its own node would have told that it is gone.
-  ProcessSlot* slot = segment.slot(static_cast<uint32_t>(index));
-  if (load(slot->life) == static_cast<uint32_t>(ProcessLife::kRemote) && load(slot->node) != node &&
-      atomic(segment.link(std::min(load(slot->node), segment.nodes() - 1))->state).load() ==
-          static_cast<uint32_t>(LinkState::kUp)) {
-    return -EDVSSLOTUSED;
-  }
+  const uint32_t slot = static_cast<uint32_t>(index);
+  if (command.kind == kCommandProcunbind) return put_unbinding(segment, node, command);
+  if (!may_hold(segment, slot, node)) return -EDVSBADFRAME;
+  if (held_by_other(segment, slot, node)) return -EDVSSLOTUSED;
   const bool server = command.level != static_cast<uint32_t>(ProcessLevel::kUser);
   char name[kNameBytes];
   memcpy(name, command.name, sizeof name);
@@ -321,14 +342,14 @@ int dispatch(Segment& segment, uint32_t node, const Command& command, const uint
     case kCommandCopyrmtRqst:
       return put_copy(segment, node, command, payload);
     case kCommandCopyoutRqst | kCommandAck:
-      return put_copyout_data(segment, command, payload);
+      return put_copyout_data(segment, node, command, payload);
     case kCommandSendMsg | kCommandAck:
     case kCommandSndrecMsg | kCommandAck:
     case kCommandReplyMsg | kCommandAck:
     case kCommandCopyinData | kCommandAck:
     case kCommandCopylclRqst | kCommandAck:
     case kCommandCopyrmtRqst | kCommandAck:
-      return put_ack(segment, command);
+      return put_ack(segment, node, command);
     case kCommandProcbind:
     case kCommandProcunbind:
       return put_binding(segment, node, command);
@@ -341,8 +362,9 @@ int dispatch(Segment& segment, uint32_t node, const Command& command, const uint
 
 void finish_remote(Segment& segment, uint32_t index, uint32_t call_id, int result) {
   ProcessSlot* slot = segment.slot(index);
+  const uint32_t node = peer_of(atomic(slot->rendezvous).load());
   uint32_t claim;
-  if (!claim_caller(slot, call_id, load(slot->command_kind), &claim)) return;
+  if (!claim_caller(slot, node, call_id, load(slot->command_kind), &claim)) return;
   store(slot->command_result, result);
   settle_caller(segment, slot, claim, with_state(claim, State::kTaken, kProxyPeer));
 }

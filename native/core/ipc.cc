@@ -20,6 +20,9 @@ using Kind = Operation::Kind;
 
 // A claimant that runs is done within nanoseconds; one that is not after this long is stopped.
 constexpr uint64_t kClaimNs = 2'000'000;
+// A proxy that brings the data of a copy writes the caller's own memory, so it gets longer.
+constexpr uint64_t kCopyClaimNs = 1'000'000'000;
+constexpr int64_t kTimeoutMsMax = int64_t{1} << 40;
 
 uint32_t idle_word(const Process& process) {
   return pack(State::kIdle, process.sequence, 0);
@@ -41,11 +44,7 @@ int take_inbox(Process& process, uint32_t word) {
   const uint32_t peer = peer_of(word);
   const State state = state_of(word);
   atomic(process.slot->rendezvous).store(idle_word(process), std::memory_order_release);
-  // The source was written by the sender's core; the slot in the word has the last say.
-  if (process.segment.slot_of(message.source) != static_cast<int>(peer)) {
-    message.source = peer < process.segment.processes() ? load(process.segment.slot(peer)->endpoint)
-                                                        : kEndpointNone;
-  }
+  settle_source(process.segment, peer, &message);
   process.last_peer = peer;
   process.last_kind = state == State::kFullCall     ? MessageKind::kCall
                       : state == State::kFullNotify ? MessageKind::kNotify
@@ -116,7 +115,7 @@ uint32_t open_word(const Process& process) {
 bool has_candidate(Process& process) {
   const Operation& operation = process.operation;
   const bool request = operation.kind == Kind::kRequest;
-  return load(process.slot->wakeup) != 0 || (!request && has_notice(process)) ||
+  return atomic(process.slot->wakeup).load() != 0 || (!request && has_notice(process)) ||
          has_queued(process.segment, process.index, operation.peer, request);
 }
 
@@ -218,6 +217,8 @@ int step_remote(Process& process) {
     atomic(process.slot->rendezvous).store(idle_word(process), std::memory_order_release);
     return finish(process, result < 0 ? result : 0);
   }
+  // A call that failed here may have its command under way still.
+  if (state_of(word) == State::kError) void_command(process.slot);
   return step_sending(process);
 }
 
@@ -237,6 +238,7 @@ bool is_remote(const Segment& segment, uint32_t slot) {
 
 int start_remote_message(Process& process, uint32_t target, uint32_t kind) {
   ProcessSlot* slot = process.slot;
+  void_command(slot);
   copy_in(outbox_of(slot, process.sequence), process.operation.message);
   store(slot->command_kind, kind);
   store(slot->command_endpoint, process.operation.peer);
@@ -271,7 +273,8 @@ int start_message(Process& process, int32_t destination, const Message& message,
       [[fallthrough]];
     case HandOver::kQueued:
       operation.stage = Stage::kSending;
-      return kPending;
+      // Who ended the container before the word was set has not seen this call.
+      return process.segment.running() ? kPending : cancel(process, -EDVSDCNOTRUN);
   }
   return -EINVAL;
 }
@@ -304,7 +307,8 @@ bool withdraw(Process& process, uint32_t word) {
 // A claimant is in the middle. It gets a moment, then it is taken for stopped, and both message
 // buffers change.
 void outwait_claimant(Process& process, uint32_t word) {
-  if (spin_while(process.slot, word, kClaimNs)) return;
+  const bool copies = process.operation.kind == Kind::kCopy;
+  if (spin_while(process.slot, word, copies ? kCopyClaimNs : kClaimNs)) return;
   const uint32_t next = pack(State::kIdle, process.sequence + 1, 0);
   if (atomic(process.slot->rendezvous).compare_exchange_strong(word, next)) {
     process.sequence = (process.sequence + 1) & kSequenceMask;
@@ -325,7 +329,7 @@ void look_after_peer(Process& process) {
   ProcessSlot* slot = segment.slot(peer);
   if (load(slot->life) != static_cast<uint32_t>(ProcessLife::kLocal)) return;
   const int32_t endpoint = load(slot->endpoint);
-  if (!process_alive(load(slot->pid), load(slot->start_time))) reap(segment, peer, endpoint);
+  if (!process_alive(load(slot->pid), load(slot->start_time))) reap(segment, peer, endpoint, 1);
 }
 
 void sleep_on(Process& process, int64_t remaining_ns) {
@@ -366,6 +370,8 @@ int start_rcvrqst(Process& process) {
 }
 
 int step(Process& process) {
+  // The slot is not this process's any more once it is unbound.
+  if (load(process.slot->endpoint) != process.endpoint) return finish(process, -EDVSNOTBOUND);
   switch (process.operation.stage) {
     case Stage::kSending:
       return step_sending(process);
@@ -381,6 +387,7 @@ int step(Process& process) {
 int cancel(Process& process, int error) {
   if (process.operation.stage == Stage::kNone) return error;
   for (;;) {
+    if (load(process.slot->endpoint) != process.endpoint) return finish(process, -EDVSNOTBOUND);
     const uint32_t word = atomic(process.slot->rendezvous).load();
     switch (state_of(word)) {
       case State::kIdle:
@@ -393,8 +400,11 @@ int cancel(Process& process, int error) {
       case State::kFullCall:
       case State::kFullNotify:
       case State::kTaken:
-      case State::kError:
-        return step(process);
+      case State::kError: {
+        const int result = step(process);
+        if (result != kPending) return result;
+        break;
+      }
       default:
         if (withdraw(process, word)) return finish(process, error);
     }
@@ -402,6 +412,7 @@ int cancel(Process& process, int error) {
 }
 
 int wait_for(Process& process, int64_t timeout_ms) {
+  timeout_ms = std::min(timeout_ms, kTimeoutMsMax);
   const int64_t deadline = timeout_ms < 0 ? 0 : now_ns() + timeout_ms * 1'000'000;
   int64_t looked = 0;
   for (;;) {
@@ -459,9 +470,13 @@ int reply(Process& process, int32_t destination, const Message& message) {
   ProcessSlot* slot = process.segment.slot(target);
   uint32_t word = atomic(slot->rendezvous).load(std::memory_order_acquire);
   if (state_of(word) != State::kReply || peer_of(word) != process.index) return -EDVSPROCSTS;
-  if (is_remote(process.segment, target)) return reply_remote(process, target, word, out);
+  if (is_remote(process.segment, target)) return reply_remote(process, destination, word, out);
   uint32_t claim = with_state(word, State::kFilling, process.index);
   if (!atomic(slot->rendezvous).compare_exchange_strong(word, claim)) return -EDVSPROCSTS;
+  if (load(slot->endpoint) != destination) {
+    unclaim(process.segment, slot, claim, word);
+    return -EDEADSRCDST;
+  }
   copy_in(inbox_of(slot, sequence_of(word)), out);
   const uint32_t full = with_state(word, State::kFull, process.index);
   if (!atomic(slot->rendezvous).compare_exchange_strong(claim, full)) return -EDVSPROCSTS;
@@ -487,17 +502,22 @@ int notify(Process& process, int32_t destination) {
   if (error != 0) return error;
   count(process.slot->notified);
   if (is_remote(segment, target)) return notify_remote(segment, process.index, target);
-  deliver_notice(segment, process.index, process.endpoint, target);
+  deliver_notice(segment, process.index, process.endpoint, destination);
   return 0;
 }
 
-void deliver_notice(Segment& segment, uint32_t source, int32_t endpoint, uint32_t target) {
-  ProcessSlot* slot = segment.slot(target);
+void deliver_notice(Segment& segment, uint32_t source, int32_t endpoint, int32_t target) {
+  const uint32_t index = static_cast<uint32_t>(segment.slot_of(target));
+  ProcessSlot* slot = segment.slot(index);
   const auto rendezvous = atomic(slot->rendezvous);
   uint32_t word = rendezvous.load();
   if (accepts_notice(word, source)) {
     uint32_t claim = with_state(word, State::kFilling, source);
     if (rendezvous.compare_exchange_strong(word, claim)) {
+      if (load(slot->endpoint) != target) {
+        unclaim(segment, slot, claim, word);
+        return;
+      }
       copy_in(inbox_of(slot, sequence_of(word)), notice(endpoint));
       if (rendezvous.compare_exchange_strong(claim, with_state(word, State::kFullNotify, source))) {
         wake(segment, slot);
@@ -505,7 +525,9 @@ void deliver_notice(Segment& segment, uint32_t source, int32_t endpoint, uint32_
       }
     }
   }
-  segment.notices(target).add(source);
+  segment.notices(index).add(source);
+  // The slot's next owner is not meant.
+  if (atomic(slot->endpoint).load() != target) segment.notices(index).remove(source);
   word = rendezvous.load();
   if (accepts_notice(word, source) &&
       rendezvous.compare_exchange_strong(word, pack(State::kKick, sequence_of(word), 0))) {

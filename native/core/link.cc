@@ -100,10 +100,10 @@ int link_up(Segment& segment, uint32_t node, uint32_t session) {
   if (node >= segment.nodes() || node == segment.node_id()) return -EDVSBADNODEID;
   LinkSlot* link = segment.link(node);
   if (link_is(link, LinkState::kAbsent)) return -EDVSNODCNODE;
-  // What was known of the node's processes belongs to the old session; it announces the living ones
-  // anew.
+  // What was known of the node's processes, and every call to them, belongs to the old session; it
+  // announces the living ones anew. A proxy that was killed did not take its link down.
+  link_down(segment, node);
   release_descriptors(segment, node);
-  clear(segment.link_queue(node));
   SlotSet announcements = segment.announcements(node);
   clear(announcements);
   store(link->session, session);
@@ -124,14 +124,14 @@ void disconnect(Segment& segment, uint32_t index, uint32_t node) {
     const uint32_t word = atomic(slot->rendezvous).load();
     const uint32_t peer = peer_of(word);
     const bool waits_for_node = node_of(segment, load(slot->want_source)) == node;
+    const bool copies_to_node = node_of(segment, load(slot->destination_endpoint)) == node;
     bool lost = false;
     switch (state_of(word)) {
       case State::kRemote:
-        lost = peer == node || waits_for_node ||
-               node_of(segment, load(slot->destination_endpoint)) == node;
+        lost = peer == node || waits_for_node || copies_to_node;
         break;
       case State::kFilling:
-        lost = peer == kProxyPeer && waits_for_node;
+        lost = peer == kProxyPeer && (waits_for_node || copies_to_node);
         break;
       case State::kFrom:
         lost = waits_for_node;
@@ -171,6 +171,8 @@ int link_down(Segment& segment, uint32_t node) {
     }
     return false;
   });
+  // The queue is cleared before the words are looked at: a call that queues later either is found
+  // by its word or finds the link down.
   clear(segment.link_queue(node));
   for (uint32_t i = 0; i < segment.processes(); i++) {
     ProcessSlot* slot = segment.slot(i);
@@ -217,37 +219,41 @@ int start_remote(Process& process, uint32_t node) {
   process.operation.stage = Operation::Stage::kRemote;
   queue_command(process.segment, process.index, node);
   // A link that went down before the word was set has not seen this call.
-  if (!link_is(process.segment.link(node), LinkState::kUp)) {
-    return cancel(process, -ENOTCONN);
-  }
-  return kPending;
+  if (!link_is(process.segment.link(node), LinkState::kUp)) return cancel(process, -ENOTCONN);
+  return process.segment.running() ? kPending : cancel(process, -EDVSDCNOTRUN);
+}
+
+void void_command(ProcessSlot* slot) {
+  store(slot->call_id, load(slot->call_id) + 1);
+  atomic(slot->command_state).store(static_cast<uint32_t>(CommandState::kNone));
 }
 
 void withdraw_command(Segment& segment, uint32_t index, uint32_t node) {
-  ProcessSlot* slot = segment.slot(index);
-  store(slot->call_id, load(slot->call_id) + 1);
-  atomic(slot->command_state).store(static_cast<uint32_t>(CommandState::kNone));
+  void_command(segment.slot(index));
   if (node < segment.nodes()) segment.link_queue(node).remove(index);
 }
 
-int reply_remote(Process& process, uint32_t target, uint32_t word, const Message& message) {
+int reply_remote(Process& process, int32_t client, uint32_t word, const Message& message) {
   Segment& segment = process.segment;
+  const uint32_t target = static_cast<uint32_t>(segment.slot_of(client));
   ProcessSlot* slot = segment.slot(target);
   const uint32_t node = load(slot->node);
   uint32_t claim = with_state(word, State::kFilling, process.index);
   if (!atomic(slot->rendezvous).compare_exchange_strong(word, claim)) return -EDVSPROCSTS;
-  const int error = check_link(segment, node);
+  const int error = load(slot->endpoint) == client ? check_link(segment, node) : -EDEADSRCDST;
   if (error == 0) {
     copy_in(inbox_of(slot, sequence_of(word)), message);
     store(slot->command_kind, static_cast<uint32_t>(kCommandReplyMsg));
     store(slot->command_endpoint, process.endpoint);
     store(slot->command_result, 0);
     store(slot->command_call_id, load(slot->call_id));
+    // Queued while the descriptor is claimed, so that a new call of its process cannot come between
+    // and have its answer overwritten.
+    queue_command(segment, target, node);
   }
   const uint32_t idle = pack(State::kIdle, sequence_of(word), 0);
   if (!atomic(slot->rendezvous).compare_exchange_strong(claim, idle)) return -EDVSPROCSTS;
   if (error != 0) return error;
-  queue_command(segment, target, node);
   store(process.slot->sent_remote, load(process.slot->sent_remote) + 1);
   return 0;
 }
@@ -311,8 +317,7 @@ bool take_announcement(Segment& segment, uint32_t node, Command* command) {
       command->kind = kCommandProcbind;
       command->source = load(slot->endpoint);
       command->level = level;
-      memcpy(command->name, slot->name, sizeof command->name);
-      command->name[kNameBytes - 1] = 0;
+      get_name(command->name, slot->name);
       return true;
     }
     // The slot's last owner is gone, whoever has it now.

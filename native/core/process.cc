@@ -38,13 +38,6 @@ void set_name(char (&target)[kNameBytes], const char* name) {
   store(shared[1], words[1]);
 }
 
-void get_name(char (&text)[kNameBytes], char (&shared)[kNameBytes]) {
-  uint64_t* source = reinterpret_cast<uint64_t*>(shared);
-  const uint64_t words[2] = {load(source[0]), load(source[1])};
-  memcpy(text, words, sizeof words);
-  text[kNameBytes - 1] = 0;
-}
-
 // A slot that may be given away. One whose owner died while it was freed is finished here.
 bool claimable(Segment& segment, uint32_t index) {
   const uint32_t life = life_of(segment, index);
@@ -78,7 +71,7 @@ int choose_slot(Segment& segment, int wanted) {
 
 // Fills a free slot up to the point where it is LOCAL or REMOTE. Preconditions: the table lock is
 // held.
-void occupy(Segment& segment, uint32_t index, int32_t endpoint, ProcessLevel level,
+void occupy(Segment& segment, uint32_t index, int32_t endpoint, uint32_t node, ProcessLevel level,
             const char* name) {
   ProcessSlot* slot = segment.slot(index);
   set_life(slot, ProcessLife::kBinding);
@@ -91,6 +84,7 @@ void occupy(Segment& segment, uint32_t index, int32_t endpoint, ProcessLevel lev
   store(slot->command_state, static_cast<uint32_t>(CommandState::kNone));
   store(slot->wakeup, 0u);
   store(slot->cpu, 0u);
+  store(slot->node, node);
   store(slot->level, static_cast<uint32_t>(level));
   set_name(slot->name, name);
   for (uint64_t* counter : {&slot->sent, &slot->received, &slot->sent_remote, &slot->notified,
@@ -110,18 +104,30 @@ void occupy(Segment& segment, uint32_t index, int32_t endpoint, ProcessLevel lev
 
 }  // namespace
 
+void get_name(char (&text)[kNameBytes], char (&shared)[kNameBytes]) {
+  uint64_t* source = reinterpret_cast<uint64_t*>(shared);
+  const uint64_t words[2] = {load(source[0]), load(source[1])};
+  memcpy(text, words, sizeof words);
+  text[kNameBytes - 1] = 0;
+}
+
 void release_slot(Segment& segment, uint32_t index) {
   ProcessSlot* slot = segment.slot(index);
-  const int32_t endpoint = load(slot->endpoint);
-  const bool remote = is(life_of(segment, index), ProcessLife::kRemote);
   // Each line may be repeated, so a process that dies in here leaves work, not damage. The endpoint
-  // goes first: from then on no new waiter appears, and the waiters of before are found below.
+  // goes first: from then on no new waiter appears, and the waiters of before are found below. It
+  // is kept in want_source for whoever has to go on.
+  int32_t endpoint = load(slot->endpoint);
+  if (endpoint == kEndpointNone && is(life_of(segment, index), ProcessLife::kDying)) {
+    endpoint = load(slot->want_source);
+  }
+  const bool remote = load(slot->node) != segment.node_id();
+  store(slot->want_source, endpoint);
   set_life(slot, ProcessLife::kDying);
   atomic(slot->endpoint).store(kEndpointNone);
   const uint32_t word = atomic(slot->rendezvous).load();
   atomic(slot->rendezvous).store(pack(State::kIdle, sequence_of(word), 0));
   fail_waiters(segment, index, endpoint);
-  arena_release_all(segment, endpoint);
+  if (endpoint != kEndpointNone) arena_release_all(segment, endpoint);
   for (uint32_t i = 0; i < kGrants; i++) {
     GrantSlot* grant = segment.grant(index, i);
     store(grant->state, load(grant->state) & ~0xffu);  // The sequence goes on: old ids stay dead.
@@ -129,11 +135,10 @@ void release_slot(Segment& segment, uint32_t index) {
   store(slot->command_state, static_cast<uint32_t>(CommandState::kNone));
   store(slot->pid, 0);
   if (endpoint != kEndpointNone && !remote) {
-    store(slot->generation,
-          (load(slot->generation) + 1) % static_cast<uint32_t>(kGenerationMax + 1));
+    store(slot->generation, generation_of(make_endpoint(index, generation_of(endpoint) + 1)));
+    announce(segment, index);
   }
   set_life(slot, ProcessLife::kFree);
-  if (!remote) announce(segment, index);
 }
 
 int Process::bind(Segment& segment, const BindOptions& options, Process** process) {
@@ -148,10 +153,9 @@ int Process::bind(Segment& segment, const BindOptions& options, Process** proces
   const uint32_t index = static_cast<uint32_t>(chosen);
   ProcessSlot* slot = segment.slot(index);
   const int32_t endpoint = make_endpoint(index, load(slot->generation));
-  occupy(segment, index, endpoint, options.level, options.name);
+  occupy(segment, index, endpoint, segment.node_id(), options.level, options.name);
   store(slot->pid, pid);
   store(slot->start_time, start_time);
-  store(slot->node, segment.node_id());
   store(slot->wake_id, options.wake_id);
   *process = new Process(segment, index, endpoint, pid, options.level);
   (*process)->sequence = sequence_of(atomic(slot->rendezvous).load());
@@ -172,7 +176,7 @@ int Process::unbind() {
 int bind_remote(Segment& segment, int32_t endpoint, uint32_t node, ProcessLevel level,
                 const char* name) {
   const int chosen = segment.slot_of(endpoint);
-  if (chosen < 0) return -EDVSBADPROC;
+  if (chosen < 0 || chosen == static_cast<int>(kProxyPeer)) return -EDVSBADPROC;
   if (node >= segment.nodes()) return -EDVSBADNODEID;
   if (node == segment.node_id()) return -EDVSLCLPROC;
   if (load(segment.link(node)->state) == static_cast<uint32_t>(LinkState::kAbsent)) {
@@ -192,9 +196,8 @@ int bind_remote(Segment& segment, int32_t endpoint, uint32_t node, ProcessLevel 
   } else if (!claimable(segment, index)) {
     return -EDVSSLOTUSED;
   }
-  occupy(segment, index, endpoint, level, name);
+  occupy(segment, index, endpoint, node, level, name);
   store(slot->pid, 0);
-  store(slot->node, node);
   store(slot->wake_id, uint64_t{0});
   set_life(slot, ProcessLife::kRemote);
   return 0;
@@ -256,10 +259,10 @@ int process_info(const Segment& segment, uint32_t index, ProcessInfo* info) {
   return 0;
 }
 
-int reap(Segment& segment, uint32_t index, int32_t endpoint) {
+int reap(Segment& segment, uint32_t index, int32_t endpoint, int64_t lock_timeout_ms) {
   if (index >= segment.processes()) return 0;
   ProcessSlot* slot = segment.slot(index);
-  const TableLock lock(segment);
+  const TableLock lock(segment, lock_timeout_ms);
   if (lock.error() != 0) return 0;
   const uint32_t life = life_of(segment, index);
   const bool halfway = is(life, ProcessLife::kDying) || is(life, ProcessLife::kBinding);

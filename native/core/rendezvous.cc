@@ -18,6 +18,14 @@ bool queued_for(uint32_t word, uint32_t receiver) {
   return (state == State::kSending || state == State::kCalling) && peer_of(word) == receiver;
 }
 
+// Lets a receiver look again at its queues. Returns false when its word has changed.
+bool kick(Segment& segment, ProcessSlot* receiver, uint32_t word) {
+  const uint32_t next = pack(State::kKick, sequence_of(word), 0);
+  if (!atomic(receiver->rendezvous).compare_exchange_strong(word, next)) return false;
+  wake(segment, receiver);
+  return true;
+}
+
 // The error that the death of `slot` means for a process whose word is `word`, or 0.
 int death_error(const Segment& segment, ProcessSlot* waiter, uint32_t word, uint32_t slot,
                 int32_t endpoint) {
@@ -42,19 +50,33 @@ int death_error(const Segment& segment, ProcessSlot* waiter, uint32_t word, uint
   }
 }
 
+// Ends the call of a remote process with an error. The claim names the dead process, so that the
+// next repairer goes on should this one die in the middle.
+bool fail_remote(Segment& segment, uint32_t index, uint32_t word, uint32_t slot, int error) {
+  ProcessSlot* waiter = segment.slot(index);
+  uint32_t claim = with_state(word, State::kTaking, slot);
+  if (!atomic(waiter->rendezvous).compare_exchange_strong(word, claim)) return false;
+  acknowledge(segment, index, load(waiter->remote_call), load(waiter->want_source), -error);
+  atomic(waiter->rendezvous).compare_exchange_strong(claim, with_state(word, State::kIdle, 0));
+  return true;
+}
+
 void fail_waiter(Segment& segment, uint32_t index, uint32_t slot, int32_t endpoint) {
   ProcessSlot* waiter = segment.slot(index);
   for (;;) {
-    uint32_t word = atomic(waiter->rendezvous).load();
+    const uint32_t word = atomic(waiter->rendezvous).load();
     const int error = death_error(segment, waiter, word, slot, endpoint);
     if (error != 0) {
-      if (fail(segment, index, word, error)) return;
-      continue;
-    }
-    if (state_of(word) != State::kFilling || peer_of(word) != slot) return;
-    const uint32_t next = pack(State::kKick, sequence_of(word), 0);
-    if (atomic(waiter->rendezvous).compare_exchange_strong(word, next)) {
-      wake(segment, waiter);
+      const bool remote = load(waiter->life) == static_cast<uint32_t>(ProcessLife::kRemote);
+      if (remote ? fail_remote(segment, index, word, slot, error)
+                 : fail(segment, index, word, error)) {
+        return;
+      }
+    } else if (state_of(word) == State::kFilling && peer_of(word) == slot) {
+      if (kick(segment, waiter, word)) return;
+    } else {
+      // The dead may have changed this word and not come to the wake.
+      if (!is_waiting(word)) wake(segment, waiter);
       return;
     }
   }
@@ -76,6 +98,13 @@ void copy_out(Message* message, Message* shared) {
   memcpy(message, words, sizeof words);
 }
 
+bool unclaim(Segment& segment, ProcessSlot* slot, uint32_t claim, uint32_t word) {
+  // Others that came during the claim queued and did not kick, so a receiver looks again. A caller
+  // that awaits its reply has no queue to look at.
+  if (state_of(word) != State::kReply) return kick(segment, slot, claim);
+  return atomic(slot->rendezvous).compare_exchange_strong(claim, word);
+}
+
 HandOver hand_over(Segment& segment, uint32_t sender, uint32_t sequence, int32_t target, bool call,
                    const Message& message) {
   ProcessSlot* from = segment.slot(sender);
@@ -88,16 +117,16 @@ HandOver hand_over(Segment& segment, uint32_t sender, uint32_t sequence, int32_t
   for (;;) {
     uint32_t word = atomic(to->rendezvous).load(std::memory_order_acquire);
     if (!accepts(word, sender, call)) break;
-    // The reply may come before this function returns, so the caller is open for it first.
-    if (call && mine != awaiting) own.store(mine = awaiting, std::memory_order_release);
     uint32_t claim = with_state(word, State::kFilling, sender);
     if (!atomic(to->rendezvous).compare_exchange_strong(word, claim)) continue;
     if (load(to->endpoint) != target) {
-      // The target died and the slot's next owner is open: it gets back what it had.
-      atomic(to->rendezvous).compare_exchange_strong(claim, word);
+      // The target died, and the slot's next owner is open.
+      unclaim(segment, to, claim, word);
       own.store(idle);
       return HandOver::kDead;
     }
+    // The reply may come before this function returns, so the caller is open for it first.
+    if (call && mine != awaiting) own.store(mine = awaiting, std::memory_order_release);
     copy_in(inbox_of(to, sequence_of(word)), message);
     const uint32_t full = with_state(word, call ? State::kFullCall : State::kFull, sender);
     if (atomic(to->rendezvous).compare_exchange_strong(claim, full)) {
@@ -112,13 +141,10 @@ HandOver hand_over(Segment& segment, uint32_t sender, uint32_t sequence, int32_t
   // An error that arrived while this caller was open for the reply stays; the next step finds it.
   if (!own.compare_exchange_strong(mine, waiting)) return HandOver::kQueued;
   segment.senders(index).add(sender);
-  uint32_t word = atomic(to->rendezvous).load();
-  if (accepts(word, sender, call)) {
-    const uint32_t kick = pack(State::kKick, sequence_of(word), 0);
-    if (atomic(to->rendezvous).compare_exchange_strong(word, kick)) wake(segment, to);
-  }
+  const uint32_t word = atomic(to->rendezvous).load();
+  if (accepts(word, sender, call)) kick(segment, to, word);
   // Looked at after queueing: a repair that ran before saw no waiter.
-  if (load(to->endpoint) != target && own.compare_exchange_strong(waiting, idle)) {
+  if (atomic(to->endpoint).load() != target && own.compare_exchange_strong(waiting, idle)) {
     segment.senders(index).remove(sender);
     return HandOver::kDead;
   }
@@ -127,23 +153,32 @@ HandOver hand_over(Segment& segment, uint32_t sender, uint32_t sequence, int32_t
 
 namespace {
 
+// Takes a sender out of the queue. Returns false when it has queued again just now; then it stays.
+bool unqueue(SlotSet queue, ProcessSlot* sender, uint32_t index, uint32_t receiver) {
+  queue.remove(index);
+  if (!queued_for(atomic(sender->rendezvous).load(), receiver)) return true;
+  queue.add(index);
+  return false;
+}
+
 // The sender with the lowest ticket whose message `receiver` may take now, or -1.
 int oldest_sender(Segment& segment, uint32_t receiver, int32_t source, bool request) {
   SlotSet queue = segment.senders(receiver);
+  const int32_t endpoint = load(segment.slot(receiver)->endpoint);
   int found = -1;
   uint64_t lowest = ~uint64_t{0};
   queue.each([&](uint32_t index) {
     ProcessSlot* sender = segment.slot(index);
     uint32_t word = atomic(sender->rendezvous).load();
     if (!queued_for(word, receiver)) {
-      // Left over from a sender that gave up. It may queue again just now, so look once more.
-      queue.remove(index);
+      // Left over from a sender that gave up.
+      if (unqueue(queue, sender, index, receiver)) return false;
       word = atomic(sender->rendezvous).load();
-      if (!queued_for(word, receiver)) return false;
-      queue.add(index);
     }
     if (request && state_of(word) != State::kCalling) return false;
     if (source != kEndpointAny && load(sender->endpoint) != source) return false;
+    // A message to this slot's previous owner; its sender is about to find that out.
+    if (load(sender->want_source) != endpoint) return false;
     const uint64_t ticket = load(sender->ticket);
     if (ticket < lowest || found < 0) {
       lowest = ticket;
@@ -152,6 +187,17 @@ int oldest_sender(Segment& segment, uint32_t receiver, int32_t source, bool requ
     return false;
   });
   return found;
+}
+
+// Ends a remote process's send: the ack is queued while its descriptor is claimed, so no two write
+// it.
+State taken_state(Segment& segment, uint32_t sender, uint32_t receiver, bool call) {
+  if (call) return State::kReply;
+  if (load(segment.slot(sender)->life) != static_cast<uint32_t>(ProcessLife::kRemote)) {
+    return State::kTaken;
+  }
+  acknowledge(segment, sender, kCommandSendMsg, load(segment.slot(receiver)->endpoint), 0);
+  return State::kIdle;
 }
 
 }  // namespace
@@ -174,37 +220,26 @@ bool take_queued(Segment& segment, uint32_t receiver, int32_t source, bool reque
     uint32_t claim = with_state(word, State::kTaking, receiver);
     if (!atomic(sender->rendezvous).compare_exchange_strong(word, claim)) continue;
     copy_out(message, outbox_of(sender, sequence_of(word)));
-    segment.senders(receiver).remove(slot);
-    const bool remote = load(sender->life) == static_cast<uint32_t>(ProcessLife::kRemote);
-    const State next = call ? State::kReply : remote ? State::kIdle : State::kTaken;
+    settle_source(segment, slot, message);
+    unqueue(segment.senders(receiver), sender, slot, receiver);
+    const State next = taken_state(segment, slot, receiver, call);
     if (!atomic(sender->rendezvous)
              .compare_exchange_strong(claim, with_state(word, next, receiver))) {
       continue;  // It gave up on us, so it keeps its message.
     }
-    if (call) {
-      *taken = {slot, true};
-      return true;
-    }
-    *taken = {slot, false};
-    if (remote) {
-      acknowledge(segment, slot, kCommandSendMsg, load(segment.slot(receiver)->endpoint), 0);
-    } else {
-      wake(segment, sender);
-    }
+    *taken = {slot, call};
+    if (next == State::kTaken) wake(segment, sender);
     return true;
   }
 }
 
+void settle_source(Segment& segment, uint32_t peer, Message* message) {
+  if (segment.slot_of(message->source) == static_cast<int>(peer)) return;
+  message->source = peer < segment.processes() ? load(segment.slot(peer)->endpoint) : kEndpointNone;
+}
+
 bool fail(Segment& segment, uint32_t slot, uint32_t word, int error) {
   ProcessSlot* waiter = segment.slot(slot);
-  if (load(waiter->life) == static_cast<uint32_t>(ProcessLife::kRemote)) {
-    const uint32_t idle = pack(State::kIdle, sequence_of(word), 0);
-    if (!atomic(waiter->rendezvous).compare_exchange_strong(word, idle)) return false;
-    const bool call = state_of(word) == State::kCalling || state_of(word) == State::kReply;
-    acknowledge(segment, slot, call ? kCommandSndrecMsg : kCommandSendMsg,
-                load(waiter->want_source), -error);
-    return true;
-  }
   const uint32_t next = with_state(word, State::kError, static_cast<uint32_t>(error));
   if (!atomic(waiter->rendezvous).compare_exchange_strong(word, next)) return false;
   wake(segment, waiter);

@@ -121,6 +121,12 @@ inline void store(T& field, T value) {
 enum class HandOver { kDone, kQueued, kDead };
 HandOver hand_over(Segment& segment, uint32_t sender, uint32_t sequence, int32_t target, bool call,
                    const Message& message);
+// Gives back the claim on `slot`, whose word was `word` before. Returns false when the owner ended
+// it.
+bool unclaim(Segment& segment, ProcessSlot* slot, uint32_t claim, uint32_t word);
+// The source of a message was written by the sender's core; the slot that handed it over has the
+// last say.
+void settle_source(Segment& segment, uint32_t peer, Message* message);
 // Gives the oldest matching message of `receiver`'s queue. `request` wants sendrec only.
 struct Taken {
   uint32_t sender;
@@ -130,17 +136,19 @@ bool take_queued(Segment& segment, uint32_t receiver, int32_t source, bool reque
                  Message* message, Taken* taken);
 bool has_queued(Segment& segment, uint32_t receiver, int32_t source, bool request);
 // Leaves a notification from `source` (slot and endpoint) with a process of this node.
-void deliver_notice(Segment& segment, uint32_t source, int32_t endpoint, uint32_t target);
+void deliver_notice(Segment& segment, uint32_t source, int32_t endpoint, int32_t target);
 // Ends a remote descriptor's command or queue state with an ack; see link.h.
 void acknowledge(Segment& segment, uint32_t descriptor, uint32_t kind, int32_t party, int result);
 
 // Undoes every wait on the process in `slot`, whose endpoint was `endpoint`. Preconditions: the
 // table lock is held.
 void fail_waiters(Segment& segment, uint32_t slot, int32_t endpoint);
+// Reads a name of the segment; it always ends.
+void get_name(char (&text)[kNameBytes], char (&shared)[kNameBytes]);
 // Frees what a process held and its slot. Preconditions: the table lock is held, the owner makes no
 // more calls.
 void release_slot(Segment& segment, uint32_t slot);
-// Moves a waiting process to an error. Returns false when the word has changed.
+// Moves a waiting process of this node to an error. Returns false when the word has changed.
 bool fail(Segment& segment, uint32_t slot, uint32_t word, int error);
 
 }  // namespace dvk

@@ -113,6 +113,7 @@ int resolve(Segment& segment, int32_t requester, const CopyParty& party, uint64_
 }
 
 int64_t copy_from(const Region& source, uint8_t* target, uint64_t bytes) {
+  if (bytes == 0) return 0;
   if (source.arena != nullptr) {
     memcpy(target, source.arena, bytes);
     return static_cast<int64_t>(bytes);
@@ -121,6 +122,7 @@ int64_t copy_from(const Region& source, uint8_t* target, uint64_t bytes) {
 }
 
 int64_t copy_to(const Region& destination, const uint8_t* data, uint64_t bytes) {
+  if (bytes == 0) return 0;
   if (destination.arena != nullptr) {
     memcpy(destination.arena, data, bytes);
     return static_cast<int64_t>(bytes);
@@ -151,7 +153,7 @@ int64_t copy_regions(const Region& source, const Region& destination, uint64_t b
 namespace {
 
 // One chunk between processes of this node. The requester's own private memory needs no system call
-// on its side.
+// on its side, unless a grant names it: grants are in shared memory, where anyone may scribble.
 int64_t copy_local(Process& process, const CopyParty& source, const CopyParty& destination,
                    uint64_t bytes) {
   Region from, to;
@@ -159,10 +161,10 @@ int64_t copy_local(Process& process, const CopyParty& source, const CopyParty& d
   if (error == 0) error = resolve(process.segment, process.endpoint, destination, bytes, 2, &to);
   if (error != 0) return error;
   const bool own = process.pid == getpid();
-  if (own && source.endpoint == process.endpoint && from.arena == nullptr) {
+  if (own && source.endpoint == process.endpoint && source.grant == kByAddress) {
     return copy_to(to, reinterpret_cast<const uint8_t*>(from.address), bytes);
   }
-  if (own && destination.endpoint == process.endpoint && to.arena == nullptr) {
+  if (own && destination.endpoint == process.endpoint && destination.grant == kByAddress) {
     return copy_from(from, reinterpret_cast<uint8_t*>(to.address), bytes);
   }
   return copy_regions(from, to, bytes);
@@ -189,6 +191,7 @@ int64_t copy_remote(Process& process, const CopyParty& source, const CopyParty& 
   ProcessSlot* slot = process.slot;
   uint32_t target;
   const uint32_t kind = copy_kind(process.segment, nodes, &target);
+  void_command(slot);
   store(slot->command_kind, kind);
   store(slot->command_endpoint,
         kind == kCommandCopyinData ? destination.endpoint : source.endpoint);
@@ -228,6 +231,7 @@ int64_t vcopy(Process& process, const CopyParty& source, const CopyParty& destin
               uint64_t bytes, int64_t timeout_ms) {
   Segment& segment = process.segment;
   if (!segment.running()) return -EDVSDCNOTRUN;
+  if (load(process.slot->endpoint) != process.endpoint) return -EDVSNOTBOUND;
   if (process.operation.stage != Operation::Stage::kNone) return -EBUSY;
   if (bytes > kCopyBytesMax) return -ERANGE;
   CopyParty from = own_party(process, source, bytes);
@@ -258,6 +262,7 @@ int64_t vcopy(Process& process, const CopyParty& source, const CopyParty& destin
 int32_t grant(Process& process, const void* address, uint64_t bytes, uint32_t rights,
               int32_t grantee) {
   if (rights == 0 || rights > 3 || bytes > kCopyBytesMax) return -EINVAL;
+  if (reinterpret_cast<uint64_t>(address) > ~uint64_t{0} - bytes) return -EINVAL;
   for (uint32_t i = 0; i < kGrants; i++) {
     GrantSlot* grant = process.segment.grant(process.index, i);
     const uint32_t state = load(grant->state);

@@ -229,7 +229,7 @@ export const ProcessSlotLayout = {
   callId: 76,
   ticket: 80,
   commandState: 88,
-  reserved1: 92,
+  remoteCall: 92,
   wakeup: 96,
   reserved2: 100,
   inbox0: 128,

@@ -132,7 +132,7 @@ const processSlot: StructSchema = [
   ['call_id', 'u32', 'number of the present call to another node; acks must match'],
   ['ticket', 'u64', 'place in the queue of the destination'],
   ['command_state', 'u32', 'CommandState of `command`'],
-  ['reserved1', 'u32', 'zero'],
+  ['remote_call', 'u32', 'of a remote process: the command that its present call came with'],
   ['wakeup', 'u32', '1: a wakeup is pending'],
   ['reserved2', 'u8[28]', 'zero'],
 
