@@ -89,7 +89,8 @@ function sampleOf(image: string): Sample {
   };
   return {
     image,
-    content: readFileSync(image),
+    // A Buffer would not do: its slice() is a view.
+    content: new Uint8Array(readFileSync(image)),
     inodeAt: (path) => {
       const place = debugfs(image, `imap ${path}`);
       const block = number(place, /block (\d+)/, 'block');

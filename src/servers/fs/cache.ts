@@ -55,7 +55,8 @@ export class BlockCache {
     }
     this.unit = unit;
     this.#device = device;
-    this.#memory = memory;
+    // Callers copy views by slice(), which in a Buffer would be one more view.
+    this.#memory = new Uint8Array(memory.buffer, memory.byteOffset, memory.length);
     this.#lineOfSlot = new Float64Array(slots).fill(-1);
     this.#used = new Uint8Array(slots);
     this.#tagsPerLine = unit / TAG_BYTES;

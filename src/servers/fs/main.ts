@@ -1,8 +1,9 @@
 /**
  * The file system server: serves an ext4 image to the processes of its container.
  *
- * Started by the node daemon; see `boot`. The block cache and the staging buffer lie in the container's arena, so that data
- * reaches a client of this node by one memcpy, and the proxy takes it for other nodes from where it is.
+ * Started by the node daemon; see `boot`. The block cache and the staging buffer lie in the
+ * container's arena, so that data reaches a client of this node by one memcpy, and the proxy takes
+ * it for other nodes from where it is.
  */
 import { boot, bootFailed, type ServiceConfig } from '../../dvk/boot.ts';
 import {
@@ -24,7 +25,9 @@ import { createHandlers, type ClientMemory } from './handlers.ts';
 
 /** A quarter of the default arena. */
 const CACHE_BYTES = 64 * 1024 * 1024;
-/** A copy to another node ends in this time or not at all; the client has its own, longer deadline. */
+/**
+ * A copy to another node ends in this time or not at all; the client has its own, longer deadline.
+ */
 const COPY_TIMEOUT_MS = 5000;
 
 /** The clients' memory by grants and vcopy, and a staging buffer in the arena. */
@@ -52,7 +55,10 @@ class GrantedMemory implements ClientMemory {
   }
 }
 
-/** A copy that fails concerns one client only: it gets EFAULT for what it granted, EIO for a link that is down. */
+/**
+ * A copy that fails concerns one client only: it gets EFAULT for what it granted, EIO for a link
+ * that is down.
+ */
 function attempt(copy: () => number): void {
   try {
     copy();

@@ -120,6 +120,14 @@ describe('BlockCache', () => {
     expect(() => cache.checked(0, 1024, fails)).toThrow(/^EUCLEAN/);
   });
 
+  it('gives views whose slices are copies, whatever the memory is', () => {
+    const device = new MemoryDevice(pattern(3 * UNIT, 1));
+    const cache = new BlockCache(device, Buffer.alloc(2 * UNIT), UNIT);
+    const copy = cache.view(0, 8).slice();
+    for (let line = 1; line < 3; line++) cache.view(line * UNIT, 8);
+    expect(copy).toEqual(device.content.slice(0, 8));
+  });
+
   it('needs whole kibibytes and two lines', () => {
     const device = new MemoryDevice(new Uint8Array(10));
     expect(() => new BlockCache(device, new Uint8Array(9000), 1000)).toThrow(RangeError);
