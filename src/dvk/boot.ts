@@ -36,7 +36,7 @@ export interface BootOptions {
 export interface Boot<Config> {
   readonly config: Config;
   /** Tells the daemon that requests are answered from now on; resolves when that has left this process. */
-  ready(info?: object): Promise<void>;
+  readonly ready: (info?: object) => Promise<void>;
   /** Settles when the service is asked to stop; never for a blocking server. */
   readonly stopping: Promise<void>;
 }

@@ -1,12 +1,14 @@
 /**
- * A file service over M3-IPC: the calls of the FS protocol to a server of the same container, on any node.
+ * A file service over M3-IPC: the calls of the FS protocol to a server of the same container, on
+ * any node.
  *
- * The client binds several endpoints ("channels"), since an endpoint has one call under way at a time. Each channel owns
- * a buffer in the arena and a grant on it for the server.
+ * The client binds several endpoints ("channels"), since an endpoint has one call under way at a
+ * time. Each channel owns a buffer in the arena and a grant on it for the server.
  *
- * The server may die, or its node, or the link to it. Calls then wait for its return, for `outageMs` from the moment the
- * outage was noticed, and fail with EIO after that; while the outage lasts, later calls fail after `outageRetryMs`, so
- * that a program that walks a tree does not wait anew for each file. Calls may be repeated, since all of them only read.
+ * The server may die, or its node, or the link to it. Calls then wait for its return, for
+ * `outageMs` from the moment the outage was noticed, and fail with EIO after that; while the outage
+ * lasts, later calls fail after `outageRetryMs`, so that a program that walks a tree does not wait
+ * anew for each file. Calls may be repeated, since all of them only read.
  */
 import { constants } from 'node:os';
 
@@ -48,9 +50,15 @@ export interface FsClientOptions {
   readonly outageRetryMs?: number;
 }
 
-/** 8 channels of 1 MiB keep a sequential reader and its neighbours busy; more did not make `dvk bench fs` faster. */
+/**
+ * 8 channels of 1 MiB keep a sequential reader and its neighbours busy; more did not make `dvk
+ * bench fs` faster.
+ */
 const CHANNELS = 8;
-/** The promise is that nothing hangs for more than 10 s; the rest of it is for the way to the program and back. */
+/**
+ * The promise is that nothing hangs for more than 10 s; the rest of it is for the way to the
+ * program and back.
+ */
 const OUTAGE_MS = 8000;
 const OUTAGE_RETRY_MS = 200;
 const RETRY_PAUSE_MS = 20;

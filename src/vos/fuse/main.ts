@@ -1,7 +1,9 @@
 /**
- * The FUSE gateway's program: mounts the tree of a file system server, which may be on another node.
+ * The FUSE gateway's program: mounts the tree of a file system server, which may be on another
+ * node.
  *
- * Started by the node daemon; see `boot`. The mount stays while the server is away, and works again when it is back.
+ * Started by the node daemon; see `boot`. The mount stays while the server is away, and works again
+ * when it is back.
  */
 import { boot, bootFailed, type ServiceConfig } from '../../dvk/boot.ts';
 import { fuseDevice, Segment, systemClock } from '../../dvk/index.ts';

@@ -1,38 +1,42 @@
 /**
  * The FS protocol: what a client asks of a file system server, by messages of 64 bytes.
  *
- * Files are named by inode number and inode generation, as in NFS (RFC 1813): the server keeps no open files, so a
- * client works on after the server was restarted. Bulk data moves by vcopy into (or out of) memory that the client
- * granted; a message carries only the grant's id and an offset in it.
+ * Files are named by inode number and inode generation, as in NFS (RFC 1813): the server keeps no
+ * open files, so a client works on after the server was restarted. Bulk data moves by vcopy into
+ * (or out of) memory that the client granted; a message carries only the grant's id and an offset
+ * in it.
  *
- * Request: `type` is one of `FsCall`; the payload begins at byte 8. Names are bytes, without NUL or '/', of
- * 1 to 255 bytes (xattr names too). A name of at most `INLINE_NAME_BYTES_MAX` bytes travels in the message; a longer one is
- * at the start of the granted memory, which the server reads before it writes anything there.
+ * Request: `type` is one of `FsCall`; the payload begins at byte 8. Names are bytes, without NUL or
+ * '/', of 1 to 255 bytes (xattr names too). A name of at most `INLINE_NAME_BYTES_MAX` bytes travels
+ * in the message; a longer one is at the start of the granted memory, which the server reads before
+ * it writes anything there.
  *
  *   byte  8  u32  inode
  *        12  u32  generation          (0: any; only the root is asked for in that way)
- *        16  u64  offset              read: byte in the file; readdir: cookie, 0 to begin; others: 0
+ *        16  u64  offset              read: byte in the file; readdir: cookie, 0 to begin
  *        24  i32  grant               id of the client's memory, -1 for none
  *        28  u32  grantBytes          how much of it the server may use, from its start
  *        32  u32  nameBytes           0 for calls without a name
  *        36  u8[] name                `INLINE_NAME_BYTES_MAX` = 28 bytes
  *
- * Reply: `type` is the result. Calls that return attributes fill the payload as `FileAttributes` describes; STATFS as
- * `FileSystemStatus`; the others leave it zero.
+ * Reply: `type` is the result. Calls that return attributes fill the payload as `FileAttributes`
+ * describes; STATFS as `FileSystemStatus`; the others leave it zero.
  *
- * | call      | result on success             | errors besides EIO, EUCLEAN, ESTALE, EBADREQUEST, EFAULT         |
- * |-----------|-------------------------------|------------------------------------------------------------------|
- * | LOOKUP    | 0, attributes of the name     | ENOENT, ENOTDIR, ENAMETOOLONG, EINVAL (empty, '/' or NUL inside) |
- * | GETATTR   | 0, attributes                 |                                                                  |
- * | READLINK  | bytes put into the grant      | EINVAL (not a symlink), ERANGE (grant too small)                 |
- * | READ      | bytes put into the grant      | EISDIR, EINVAL (no regular file)                                 |
- * | READDIR   | bytes put into the grant      | ENOTDIR, EINVAL (grant too small for one entry)                  |
- * | STATFS    | 0, status                     |                                                                  |
- * | GETXATTR  | size of the value             | ENODATA, ERANGE (grantBytes > 0 and too small), EOPNOTSUPP       |
- * | LISTXATTR | size of the list              | ERANGE                                                           |
+ * | call      | result on success         | errors of its own                                     |
+ * |-----------|---------------------------|-------------------------------------------------------|
+ * | LOOKUP    | 0, attributes of the name | ENOENT, ENOTDIR, ENAMETOOLONG, EINVAL (no file name)  |
+ * | GETATTR   | 0, attributes             |                                                       |
+ * | READLINK  | bytes put into the grant  | EINVAL (not a symlink), ERANGE (grant too small)      |
+ * | READ      | bytes put into the grant  | EISDIR, EINVAL (no regular file)                      |
+ * | READDIR   | bytes put into the grant  | ENOTDIR, EINVAL (grant too small for one entry)       |
+ * | STATFS    | 0, status                 |                                                       |
+ * | GETXATTR  | size of the value         | ENODATA, ERANGE (grantBytes > 0 but short), EOPNOTSUPP |
+ * | LISTXATTR | size of the list          | ERANGE                                                |
  *
- * GETXATTR and LISTXATTR with grantBytes 0 only tell the size. For a long GETXATTR name `grantBytes` counts the room
- * for the value, which may overwrite the name.
+ * Any call may end with EIO, EUCLEAN, ESTALE, EBADREQUEST or EFAULT.
+ *
+ * GETXATTR and LISTXATTR with grantBytes 0 only tell the size. For a long GETXATTR name
+ * `grantBytes` counts the room for the value, which may overwrite the name.
  */
 import { PROTOCOL_BASE } from './ranges.ts';
 
@@ -109,7 +113,10 @@ const INLINE_NAME_AT = 36;
 const PAYLOAD_AT = 8;
 export const ATTRIBUTES_BYTES = 56;
 
-/** Writes a request into `message` (64 bytes). A name too long for the message must be put into the grant by the caller. */
+/**
+ * Writes a request into `message` (64 bytes). A name too long for the message must be put into the
+ * grant by the caller.
+ */
 export function encodeRequest(message: DataView, request: FsRequest, name?: Uint8Array): void {
   message.setInt32(4, request.call, true);
   message.setUint32(AT.inode, request.inode, true);
@@ -127,7 +134,7 @@ export function encodeRequest(message: DataView, request: FsRequest, name?: Uint
 /** Reads a request; any bytes are safe, and the caller checks the meaning of each field. */
 export function decodeRequest(message: DataView): FsRequest {
   return {
-    call: message.getInt32(4, true) as FsCall,
+    call: message.getInt32(4, true),
     inode: message.getUint32(AT.inode, true),
     generation: message.getUint32(AT.generation, true),
     offset: getUint64(message, AT.offset),
@@ -137,7 +144,10 @@ export function decodeRequest(message: DataView): FsRequest {
   };
 }
 
-/** The name inside a request, or undefined when it is too long for the message and lies in the grant. */
+/**
+ * The name inside a request, or undefined when it is too long for the message and lies in the
+ * grant.
+ */
 export function inlineName(message: DataView, nameBytes: number): Uint8Array | undefined {
   if (nameBytes > INLINE_NAME_BYTES_MAX) return undefined;
   return new Uint8Array(message.buffer, message.byteOffset + INLINE_NAME_AT, nameBytes).slice();
@@ -146,10 +156,12 @@ export function inlineName(message: DataView, nameBytes: number): Uint8Array | u
 /**
  * Attributes, 56 bytes, in a reply at byte 8 or inside a directory entry:
  *
- *   0 u32 inode | 4 u32 generation | 8 u16 mode | 10 u16 links | 12 u32 uid | 16 u32 gid | 20 u32 sectors
+ *   0 u32 inode | 4 u32 generation | 8 u16 mode | 10 u16 links | 12 u32 uid | 16 u32 gid
+ *   20 u32 sectors
  *   24 u64 size | 32 u64 accessed | 40 u64 modified | 48 u64 changed
  *
- * A time is packed as in ext4: 32 bits of seconds (signed), 2 bits of epoch above them, 30 bits of nanoseconds.
+ * A time is packed as in ext4: 32 bits of seconds (signed), 2 bits of epoch above them, 30 bits of
+ * nanoseconds.
  */
 export function encodeAttributes(view: DataView, a: FileAttributes, at: number = PAYLOAD_AT): void {
   view.setUint32(at, a.inode, true);
@@ -181,7 +193,10 @@ export function decodeAttributes(view: DataView, at: number = PAYLOAD_AT): FileA
   };
 }
 
-/** STATFS reply payload: u32 blockBytes, u32 0, then u64 blocks, free, available, inodes, inodesFree. */
+/**
+ * STATFS reply payload: u32 blockBytes, u32 0, then u64 blocks, free, available, inodes,
+ * inodesFree.
+ */
 export function encodeStatus(message: DataView, s: FileSystemStatus): void {
   message.setUint32(8, s.blockBytes, true);
   message.setUint32(12, 0, true);
@@ -206,10 +221,13 @@ export function decodeStatus(message: DataView): FileSystemStatus {
 /**
  * READDIR fills the grant with entries, one after another, each aligned to 8 bytes:
  *
- *   0 u64 cookie of the next entry | 8 u8 name length | 9 u8 type (DT_*, as in readdir(3)) | 10 u16 0 | 12 u32 entry bytes
- *   16 attributes (56 bytes; zero with only the inode set when the inode could not be read) | 72 name, zero padded
+ *   0 u64 cookie of the next entry | 8 u8 name length | 9 u8 type (DT_*, as in readdir(3))
+ *   10 u16 0 | 12 u32 entry bytes | 16 attributes | 72 name, zero padded
  *
- * "." and ".." come first, from the directory itself. Cookies stay valid while the image is unchanged.
+ * The attributes are zero but for the inode number when the inode could not be read.
+ *
+ * "." and ".." come first, from the directory itself. Cookies stay valid while the image is
+ * unchanged.
  */
 export const DIRECTORY_ENTRY_HEADER_BYTES = 72;
 
@@ -224,7 +242,10 @@ export function directoryEntryBytes(nameBytes: number): number {
   return (DIRECTORY_ENTRY_HEADER_BYTES + nameBytes + 7) & ~7;
 }
 
-/** Appends `entry` at byte `at` of `buffer`; the caller made sure that it fits. Returns the bytes used. */
+/**
+ * Appends `entry` at byte `at` of `buffer`; the caller made sure that it fits. Returns the bytes
+ * used.
+ */
 export function encodeDirectoryEntry(buffer: DataView, at: number, entry: DirectoryEntry): number {
   const bytes = directoryEntryBytes(entry.name.length);
   setUint64(buffer, at, entry.nextCookie);
@@ -243,7 +264,10 @@ export function encodeDirectoryEntry(buffer: DataView, at: number, entry: Direct
   return bytes;
 }
 
-/** Reads the entries of a READDIR reply; stops at the first that does not fit, so that any bytes are safe. */
+/**
+ * Reads the entries of a READDIR reply; stops at the first that does not fit, so that any bytes are
+ * safe.
+ */
 export function decodeDirectoryEntries(buffer: DataView): DirectoryEntry[] {
   const entries: DirectoryEntry[] = [];
   let at = 0;
@@ -271,7 +295,10 @@ export function decodeDirectoryEntries(buffer: DataView): DirectoryEntry[] {
   return entries;
 }
 
-/** 64-bit integers beyond 2^53 - 1 do not occur in valid data; they are clamped there, so that arithmetic stays exact. */
+/**
+ * 64-bit integers beyond 2^53 - 1 do not occur in valid data; they are clamped there, so that
+ * arithmetic stays exact.
+ */
 function getUint64(view: DataView, at: number): number {
   return Math.min(
     view.getUint32(at + 4, true) * 2 ** 32 + view.getUint32(at, true),
