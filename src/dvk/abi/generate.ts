@@ -1,7 +1,9 @@
 /**
- * Writes what both languages and the reader share from `schema.ts`: the C++ header, the TypeScript constants, docs/wire.md.
+ * Writes what both languages and the reader share from `schema.ts`: the C++ header, the TypeScript
+ * constants, docs/wire.md.
  *
- * `node dist/src/dvk/abi/generate.js [--check]`: with --check nothing is written, and a difference ends with exit code 1.
+ * `node dist/src/dvk/abi/generate.js [--check]`: with --check nothing is written, and a difference
+ * ends with exit code 1.
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
@@ -27,7 +29,13 @@ interface Field {
 }
 
 const SCALARS = { u8: 1, u16: 2, u32: 4, i32: 4, u64: 8 } as const;
-const CPP = { u8: 'uint8_t', u16: 'uint16_t', u32: 'uint32_t', i32: 'int32_t', u64: 'uint64_t' } as const;
+const CPP = {
+  u8: 'uint8_t',
+  u16: 'uint16_t',
+  u32: 'uint32_t',
+  i32: 'int32_t',
+  u64: 'uint64_t',
+} as const;
 
 function isScalar(type: FieldType): type is keyof typeof SCALARS {
   return type in SCALARS;
@@ -40,7 +48,10 @@ function sizeOf(type: FieldType): { bytes: number; align: number } {
   return { bytes: Number(/\d+(?=\])/.exec(type)?.[0]), align: 1 };
 }
 
-/** Offsets of a struct; throws when a field is not naturally aligned or the size is not the declared one. */
+/**
+ * Offsets of a struct; throws when a field is not naturally aligned or the size is not the declared
+ * one.
+ */
 function layout(name: string, bytes: number, schema: StructSchema): Field[] {
   let at = 0;
   const fields = schema.map(([field, type, doc]) => {
@@ -85,7 +96,8 @@ function cppHeader(): string {
     `inline constexpr uint32_t kAbiVersion = ${ABI_VERSION};`,
     '',
     ...Object.entries(LIMITS).map(
-      ([name, [value, doc]]) => `inline constexpr uint64_t ${constant(name)} = ${value};  // ${doc}`,
+      ([name, [value, doc]]) =>
+        `inline constexpr uint64_t ${constant(name)} = ${value};  // ${doc}`,
     ),
     '',
     ...Object.entries(ENDPOINTS).map(
@@ -121,7 +133,8 @@ function cppHeader(): string {
   );
   for (const { name, bytes, doc, fields } of LAYOUTS) {
     lines.push(`// ${doc}`, `struct ${name} {`);
-    for (const field of fields) lines.push(`  ${cppField(field)}${field.doc ? `  // ${field.doc}` : ''}`);
+    for (const field of fields)
+      lines.push(`  ${cppField(field)}${field.doc ? `  // ${field.doc}` : ''}`);
     lines.push('};', `static_assert(sizeof(${name}) == ${bytes});`);
     for (const field of fields) {
       lines.push(`static_assert(offsetof(${name}, ${field.name}) == ${field.at});`);
@@ -136,7 +149,10 @@ function tsConstants(): string {
   const table = (name: string, rows: [string, number, string][], doc: string): string[] => [
     `/** ${doc} */`,
     `export const ${name} = {`,
-    ...rows.flatMap(([key, value, text]) => [...(text ? [`  /** ${text} */`] : []), `  ${key}: ${value},`]),
+    ...rows.flatMap(([key, value, text]) => [
+      ...(text ? [`  /** ${text} */`] : []),
+      `  ${key}: ${value},`,
+    ]),
     '} as const;',
     '',
   ];
@@ -153,11 +169,20 @@ function tsConstants(): string {
     ...table('CommandKind', rowsOf(COMMANDS), 'Commands between nodes.'),
   ];
   for (const [name, values] of Object.entries(CONSTANTS)) {
-    lines.push(...table(name, Object.entries(values).map(([k, v]) => [k, v, '']), `Values of ${name}.`));
+    lines.push(
+      ...table(
+        name,
+        Object.entries(values).map(([k, v]) => [k, v, '']),
+        `Values of ${name}.`,
+      ),
+    );
     lines.push(`export type ${name} = (typeof ${name})[keyof typeof ${name}];`, '');
   }
   for (const { name, bytes, doc, fields } of LAYOUTS) {
-    lines.push(`/** ${doc} Size in bytes, and the offset of each field. */`, `export const ${name}Layout = {`);
+    lines.push(
+      `/** ${doc} Size in bytes, and the offset of each field. */`,
+      `export const ${name}Layout = {`,
+    );
     lines.push(`  BYTES: ${bytes},`);
     for (const field of fields) lines.push(`  ${camel(field.name)}: ${field.at},`);
     lines.push('} as const;', '');
@@ -171,7 +196,8 @@ function wireDocument(): string {
   const lines = [
     '# ABI and wire tables',
     '',
-    `Generated from \`src/dvk/abi/schema.ts\`. ABI version ${ABI_VERSION}. All numbers are little-endian.`,
+    `Generated from \`src/dvk/abi/schema.ts\`. ABI version ${ABI_VERSION}.`,
+    'All numbers are little-endian.',
     '',
     '## Limits',
     '',
@@ -199,7 +225,14 @@ function wireDocument(): string {
     '',
   ];
   for (const { name, bytes, doc, fields } of LAYOUTS) {
-    lines.push(`## ${name}, ${bytes} bytes`, '', doc, '', '| at | bytes | field | meaning |', '|---|---|---|---|');
+    lines.push(
+      `## ${name}, ${bytes} bytes`,
+      '',
+      doc,
+      '',
+      '| at | bytes | field | meaning |',
+      '|---|---|---|---|',
+    );
     for (const f of fields) lines.push(`| ${f.at} | ${f.bytes} | ${f.name} | ${f.doc} |`);
     lines.push('');
   }

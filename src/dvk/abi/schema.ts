@@ -1,9 +1,11 @@
 /**
- * The ABI in one place: limits, errors, special endpoints, proxy commands and the layout of a DC's segment.
+ * The ABI in one place: limits, errors, special endpoints, proxy commands and the layout of a DC's
+ * segment.
  *
- * Data only, no imports. `generate.ts` writes native/core/abi.gen.h, src/dvk/abi/abi.gen.ts and docs/wire.md from it, and
- * `npm run check` fails when they differ. All numbers are little-endian and naturally aligned; they are append-only, and a
- * number that was once used is never given to something else.
+ * Data only, no imports. `generate.ts` writes native/core/abi.gen.h, src/dvk/abi/abi.gen.ts and
+ * docs/wire.md from it, and `npm run check` fails when they differ. All numbers are little-endian
+ * and naturally aligned; they are append-only, and a number that was once used is never given to
+ * something else.
  */
 
 /** Raised by every change of a layout below; a segment or a peer of another version is refused. */
@@ -14,19 +16,28 @@ export const LIMITS = {
   NAME_BYTES: [16, 'names of processes, nodes, DCs and DVSs, NUL included'],
   PROCESSES_DEFAULT: [1024, 'process slots of a DC'],
   PROCESSES_MAX: [65536, 'process slots of a DC at most; a slot number has 16 bits'],
-  SYSTEM_PROCESSES: [64, 'slots 0 to 63 are fixed slots for servers; the others are shared out among nodes'],
+  SYSTEM_PROCESSES: [
+    64,
+    'slots 0 to 63 are fixed slots for servers; the others are shared out among nodes',
+  ],
   NODES_DEFAULT: [32, 'nodes of a DC'],
   NODES_MAX: [1024, 'nodes of a DC at most'],
   GRANTS: [32, 'grants a process can hold at a time'],
   EXTENTS: [4096, 'arena allocations of a DC at a time'],
-  ARENA_BYTES_DEFAULT: [268435456, 'arena of a DC; the file is sparse, so unused bytes cost nothing'],
+  ARENA_BYTES_DEFAULT: [
+    268435456,
+    'arena of a DC; the file is sparse, so unused bytes cost nothing',
+  ],
   COPY_CHUNK_BYTES: [1048576, 'most bytes of one copy command between nodes; bounds a frame'],
   COPY_BYTES_MAX: [1073741824, 'most bytes of one vcopy'],
   NOTIFY_TYPE: [0x1000, 'type of the message that a notification is received as'],
   GENERATION_MAX: [32766, 'generations run from 0 to this and wrap; 32767 marks special endpoints'],
 } as const;
 
-/** Special endpoints. Their generation, 32767, is never given to a process; the low half is M3-IPC's own number. */
+/**
+ * Special endpoints. Their generation, 32767, is never given to a process; the low half is M3-IPC's
+ * own number.
+ */
 export const ENDPOINTS = {
   ANY: [0x7fff7ace, 'any source, in receive'],
   NONE: [0x7fff6ace, 'nobody'],
@@ -35,8 +46,8 @@ export const ENDPOINTS = {
 } as const;
 
 /**
- * Errors beyond POSIX. 201 to 217 are MINIX's numbers; 301 to 352 are M3-IPC's (dvs_errno.h) with the prefix EDVS.
- * POSIX errors keep the names and numbers of the host.
+ * Errors beyond POSIX. 201 to 217 are MINIX's numbers; 301 to 352 are M3-IPC's (dvs_errno.h) with
+ * the prefix EDVS. POSIX errors keep the names and numbers of the host.
  */
 export const ERRORS = {
   ENOTREADY: [201, 'the destination is not ready to receive, and the caller would not wait'],
@@ -77,8 +88,14 @@ export const COMMANDS = {
   REPLY_MSG: [4, 'the reply to a sendrec; REPLY_ACK follows only when nobody waited for it'],
   COPYIN_DATA: [5, 'data for a process of the receiving node; COPYIN_ACK follows'],
   COPYOUT_RQST: [6, 'asks for data of the receiving node; COPYOUT_DATA (6 with ACK) carries it'],
-  COPYLCL_RQST: [7, 'asks for a copy between two processes of the receiving node; COPYLCL_ACK follows'],
-  COPYRMT_RQST: [8, 'asks the source node to copy to a third node; COPYRMT_ACK comes from the destination'],
+  COPYLCL_RQST: [
+    7,
+    'asks for a copy between two processes of the receiving node; COPYLCL_ACK follows',
+  ],
+  COPYRMT_RQST: [
+    8,
+    'asks the source node to copy to a third node; COPYRMT_ACK comes from the destination',
+  ],
   COPYIN_RQST: [9, 'the data of a COPYRMT_RQST, from source node to destination node'],
   HELLO: [10, 'first on a link: who speaks, which version, incarnation and session'],
   SHUTDOWN: [11, 'the sender leaves on purpose'],
@@ -87,7 +104,10 @@ export const COMMANDS = {
   ACK: [0x2000, 'bit of an acknowledgement'],
 } as const;
 
-/** A struct's fields in order: name, type, and what it holds. `x8` and so on are reserved bytes, zero. */
+/**
+ * A struct's fields in order: name, type, and what it holds. `x8` and so on are reserved bytes,
+ * zero.
+ */
 export type FieldType = 'u8' | 'u16' | 'u32' | 'i32' | 'u64' | 'name' | 'message' | `u8[${number}]`;
 export type StructSchema = readonly (readonly [name: string, type: FieldType, doc: string])[];
 
@@ -106,7 +126,11 @@ const segmentHeader: StructSchema = [
   ['dvs_name', 'name', ''],
   ['state', 'u32', '1 running, 2 ended'],
   ['reserved0', 'u32', 'zero'],
-  ['table_lock', 'u64', 'owner of the table lock: pid in the low half, start time in the high half'],
+  [
+    'table_lock',
+    'u64',
+    'owner of the table lock: pid in the low half, start time in the high half',
+  ],
   ['monitor_wake', 'u64', 'wake id of the node daemon, told of every bind'],
   ['reserved1', 'u8[16]', 'zero'],
   ['ticket', 'u64', 'next place in a queue; on a cache line of its own'],
@@ -165,7 +189,11 @@ const processSlot: StructSchema = [
 ];
 
 const grantSlot: StructSchema = [
-  ['state', 'u32', 'sequence in the upper 24 bits, rights (1 read, 2 write) in the lower 8; rights 0: free'],
+  [
+    'state',
+    'u32',
+    'sequence in the upper 24 bits, rights (1 read, 2 write) in the lower 8; rights 0: free',
+  ],
   ['grantee', 'i32', 'who may use it; ANY allowed'],
   ['address', 'u64', 'of the granter, or offset in the arena'],
   ['bytes', 'u64', ''],
@@ -226,9 +254,17 @@ const command: StructSchema = [
 /** Name and exact size of every struct; the generators assert size and offsets on both sides. */
 export const STRUCTS = {
   SegmentHeader: [256, segmentHeader, 'First bytes of a DC segment.'],
-  ProcessSlot: [512, processSlot, 'One process of a DC. Its slot is its index in the table, and the table never moves.'],
+  ProcessSlot: [
+    512,
+    processSlot,
+    'One process of a DC. Its slot is its index in the table, and the table never moves.',
+  ],
   GrantSlot: [32, grantSlot, 'Permission on a range of memory.'],
-  LinkSlot: [128, linkSlot, 'What this node knows of another node of the DC, and the state of the link to it.'],
+  LinkSlot: [
+    128,
+    linkSlot,
+    'What this node knows of another node of the DC, and the state of the link to it.',
+  ],
   Extent: [16, extent, 'One allocation in the arena.'],
   Command: [176, command, 'What goes from one node to another.'],
 } as const satisfies Record<string, readonly [number, StructSchema, string]>;
