@@ -1,10 +1,13 @@
 /**
- * A process of a DC that tests start, as a child process or as a Worker: it binds, says so, and plays a role.
+ * A process of a DC that tests start, as a child process or as a Worker: it binds, says so, and
+ * plays a role.
  *
- * `peer.js SEGMENT ROLE [ENDPOINT]`. It writes `ready ENDPOINT` to its parent; what its call came to follows as
- * `done RESULT`. The roles that end do so by returning, so that what holds the event loop shows.
+ * `peer.js SEGMENT ROLE [ENDPOINT]`. It writes `ready ENDPOINT` to its parent; what its call came
+ * to follows as `done RESULT`. The roles that end do so by returning, so that what holds the event
+ * loop shows.
  */
-import { isMainThread, parentPort, workerData } from 'node:worker_threads';
+import { once } from 'node:events';
+import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
 import {
   ANY,
   clearInterrupt,
@@ -94,6 +97,13 @@ const ROLES: Record<string, (peer: Peer) => void | Promise<void>> = {
   // Ends while a call is pending, in the way that runs no cleanup hook of the environment.
   exitPending: ({ process: bound }) => {
     void bound.receive(ANY);
+    process.exit(0);
+  },
+  exitWithWorker: async ({ segment }) => {
+    const worker = new Worker(new URL(import.meta.url), {
+      workerData: [segment.path, 'receive', '0'],
+    });
+    await once(worker, 'message');
     process.exit(0);
   },
   exitThrowing: ({ process: bound }) => {

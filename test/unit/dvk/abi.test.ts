@@ -1,5 +1,5 @@
-// The addon and TypeScript agree on every shared struct. Method: the addon tells sizes and offsets as
-// its compiler sees them; they are compared with the generated constants, field by field.
+// The addon and TypeScript agree on every shared struct. Method: the addon tells sizes and offsets
+// as its compiler sees them; they are compared with the generated constants, field by field.
 import { describe, expect, it } from 'vitest';
 import {
   CommandLayout,

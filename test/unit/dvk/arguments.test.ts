@@ -1,5 +1,5 @@
-// The addon takes nothing on trust: every function is called with wrong things, and must throw TypeError or
-// RangeError, or return an error, and must not crash.
+// The addon takes nothing on trust: every function is called with wrong things, and must throw
+// TypeError or RangeError, or return an error, and must not crash.
 import { describe, expect, it } from 'vitest';
 import * as fc from 'fast-check';
 import { native, type Binding } from '../../../src/dvk/native.ts';

@@ -1,5 +1,6 @@
-// Death and departure: a peer that is killed, a Worker that is terminated, a process that exits. Method:
-// the victim is in the middle of a call; what waits on it must end, and nothing may be left behind.
+// Death and departure: a peer that is killed, a Worker that is terminated, a process that exits.
+// Method: the victim is in the middle of a call; what waits on it must end, and nothing may be left
+// behind.
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { ANY, isDvkError, type Segment } from '../../../src/dvk/index.ts';
 import { ChildPeer, WorkerPeer } from '../../support/peers.ts';
@@ -114,6 +115,7 @@ describe('a process that exits', () => {
   it.each([
     ['leave', 0],
     ['exitPending', 0],
+    ['exitWithWorker', 0],
     ['exitThrowing', 1],
   ])('by %s leaves no slot and no FIFO', async (role, code) => {
     const peer = new ChildPeer(test.path, role);

@@ -1,5 +1,5 @@
-// The proxy's side of the queue. Method: two segments, nodes 0 and 1 of one DC; the test is the proxy pair,
-// and carries commands from one to the other when it chooses.
+// The proxy's side of the queue. Method: two segments, nodes 0 and 1 of one DC; the test is the
+// proxy pair, and carries commands from one to the other when it chooses.
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import {
   ANY,

@@ -1,7 +1,8 @@
-// Every call, tried in every state that a process can be in: it is allowed, or fails with this very code.
+// Every call, tried in every state that a process can be in: it is allowed, or fails with this very
+// code.
 //
-// The states: idle; an awaited receive, sendrec or send under way; unbound; the container ended. "allowed"
-// covers EAGAIN, since the calls are tried with a time-out of 0.
+// The states: idle; an awaited receive, sendrec or send under way; unbound; the container ended.
+// "allowed" covers EAGAIN, since the calls are tried with a time-out of 0.
 import { describe, expect, it } from 'vitest';
 import { ANY, errorName, isDvkError, type Process } from '../../../src/dvk/index.ts';
 import { TestSegment } from '../../support/segments.ts';

@@ -1,5 +1,5 @@
-// Grants, the arena and vcopy. Method: the parties are processes of one event loop, or another OS process
-// for private memory; every error of a grant is provoked once.
+// Grants, the arena and vcopy. Method: the parties are processes of one event loop, or another OS
+// process for private memory; every error of a grant is provoked once.
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { runInNewContext } from 'node:vm';
 import { setFlagsFromString } from 'node:v8';
