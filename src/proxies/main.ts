@@ -52,12 +52,12 @@ class ProxyProgram {
     }
   }
 
-  async stop(): Promise<void> {
+  async stop(code = 0): Promise<void> {
     if (this.#stopping) return;
     this.#stopping = true;
     await this.#engine?.stop();
     for (const segment of this.#segments.values()) segment.close();
-    process.exit(0);
+    process.exit(code);
   }
 
   async #start(message: StartMessage): Promise<void> {
@@ -82,8 +82,7 @@ class ProxyProgram {
       tell({ type: 'ready', port });
     } catch (error) {
       tell({ type: 'failed', reason: textOf(error) });
-      process.exitCode = 1;
-      process.disconnect();
+      await this.stop(1);
     }
   }
 

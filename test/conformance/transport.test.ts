@@ -219,6 +219,10 @@ function describeTransport(name: string, start: () => Started): void {
 }
 
 describeTransport('tcp', () => ({ transport: tcpTransport(systemClock), host: '127.0.0.1' }));
+describeTransport('tcp (accepted sockets by events)', () => ({
+  transport: tcpTransport(systemClock, { copyAccepted: true }),
+  host: '127.0.0.1',
+}));
 describeTransport('loopback', () => ({
   transport: new LoopbackNetwork().transport(),
   host: 'here',

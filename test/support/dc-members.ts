@@ -18,6 +18,7 @@ export class MemberError extends Error {}
 
 export class DcMember {
   readonly endpoint: Endpoint;
+  readonly pid: number;
   readonly #child: ChildProcess;
   readonly #waiting = new Map<number, (answer: Answer) => void>();
   #orders = 0;
@@ -25,6 +26,7 @@ export class DcMember {
   private constructor(child: ChildProcess, endpoint: Endpoint) {
     this.#child = child;
     this.endpoint = endpoint;
+    this.pid = child.pid ?? 0;
     child.on('message', (answer: Answer) => {
       this.#waiting.get(answer.id)?.(answer);
       this.#waiting.delete(answer.id);

@@ -1,0 +1,152 @@
+/**
+ * A node as tests of the proxy program need it: a segment of DC 5, a proxy process, and members.
+ */
+import { fork, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { join } from 'node:path';
+import { dcId, nodeId } from '../../src/dvk/index.ts';
+import type { ControlPeer, FromProxy, ToProxy } from '../../src/proxies/control.ts';
+import type { EngineStatistics } from '../../src/proxies/engine.ts';
+import { DcMember } from './dc-members.ts';
+import { TestSegment } from './segments.ts';
+
+const PROGRAM = join(import.meta.dirname, '../../dist/src/proxies/main.js');
+const DC = 5;
+const HOST = '127.0.0.1';
+
+type Told<Type extends FromProxy['type']> = Extract<FromProxy, { type: Type }>;
+
+export class ProxyNode {
+  readonly node: number;
+  readonly segment: TestSegment;
+  readonly #members: DcMember[] = [];
+  #proxy: ChildProcess | undefined;
+  #told: FromProxy[] = [];
+  #wake: () => void = () => undefined;
+  port = 0;
+
+  constructor(node: number, others: number[]) {
+    this.node = node;
+    this.segment = new TestSegment({ nodeId: nodeId(node), dcId: dcId(DC) });
+    for (const other of others) this.segment.segment.addNode(nodeId(other), `n${other}`);
+  }
+
+  get pid(): number {
+    return this.#proxy?.pid ?? 0;
+  }
+
+  get proxy(): ChildProcess {
+    if (!this.#proxy) throw new Error('the proxy is not started');
+    return this.#proxy;
+  }
+
+  /** How other nodes reach this one. */
+  get address(): ControlPeer {
+    return { node: this.node, name: `n${this.node}`, host: HOST, port: this.port };
+  }
+
+  /** Starts the proxy on its port of before, or on any. */
+  async start(peers: ControlPeer[], dvs = 'lab'): Promise<void> {
+    const proxy = fork(PROGRAM, { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
+    this.#proxy = proxy;
+    this.#told = [];
+    proxy.on('message', (message: FromProxy) => {
+      this.#told.push(message);
+      this.#wake();
+    });
+    this.tell({
+      type: 'start',
+      dvs,
+      node: this.node,
+      incarnation: proxy.pid ?? 0,
+      listen: { host: HOST, port: this.port },
+      segments: [{ dcId: DC, path: this.segment.path }],
+      peers,
+    });
+    this.port = (await this.told('ready')).port;
+  }
+
+  tell(message: ToProxy): void {
+    this.#proxy?.send(message);
+  }
+
+  /** The next message of a type that the proxy sends and `wanted` accepts; it is taken. */
+  async told<Type extends FromProxy['type']>(
+    type: Type,
+    wanted: (message: Told<Type>) => boolean = () => true,
+  ): Promise<Told<Type>> {
+    for (;;) {
+      const found = this.#told.findIndex(
+        (message) => message.type === type && wanted(message as Told<Type>),
+      );
+      if (found >= 0) return this.#told.splice(found, 1)[0] as Told<Type>;
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve;
+      });
+    }
+  }
+
+  /** Waits until the link to `peer` is in that state. */
+  async link(peer: number, state: 'up' | 'down'): Promise<string | undefined> {
+    const told = await this.told('link', (one) => one.peer === peer && one.state === state);
+    return told.reason;
+  }
+
+  async statistics(): Promise<EngineStatistics> {
+    this.tell({ type: 'stats' });
+    return (await this.told('stats')).stats;
+  }
+
+  async member(server?: { slot: number }): Promise<DcMember> {
+    const member = await DcMember.start(this.segment.path, server);
+    this.#members.push(member);
+    return member;
+  }
+
+  /** Waits until this node knows the process. */
+  async knows(endpoint: number): Promise<void> {
+    while (!this.segment.segment.isBound(endpoint as never)) {
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+  }
+
+  /** Kills the proxy, and does for the segment what the node daemon does then. */
+  async killProxy(peers: number[]): Promise<void> {
+    this.proxy.kill('SIGKILL');
+    await once(this.proxy, 'exit');
+    for (const peer of peers) this.segment.segment.linkDown(nodeId(peer));
+  }
+
+  /** Ends all of it. Returns the exit code of the proxy, null when it was killed. */
+  async remove(): Promise<number | null> {
+    for (const member of this.#members.splice(0)) await member.kill();
+    const proxy = this.#proxy;
+    if (proxy?.exitCode === null && proxy.signalCode === null) {
+      const exit = once(proxy, 'exit');
+      proxy.send({ type: 'stop' });
+      await exit;
+    }
+    this.segment.remove();
+    return proxy?.exitCode ?? null;
+  }
+}
+
+/** Nodes 0 to `count` - 1, all linked. */
+export async function startNodes(count: number): Promise<ProxyNode[]> {
+  const numbers = Array.from({ length: count }, (_, node) => node);
+  const nodes = numbers.map(
+    (node) =>
+      new ProxyNode(
+        node,
+        numbers.filter((other) => other !== node),
+      ),
+  );
+  for (const node of nodes) await node.start([]);
+  for (const node of nodes) {
+    node.tell({ type: 'peers', peers: nodes.map((other) => other.address) });
+  }
+  for (const node of nodes) {
+    for (const other of nodes) if (other !== node) await node.link(other.node, 'up');
+  }
+  return nodes;
+}
