@@ -57,6 +57,7 @@ napi_value describe_process_slot(napi_env env) {
   DVK_FIELD(call_id);
   DVK_FIELD(ticket);
   DVK_FIELD(command_state);
+  DVK_FIELD(remote_call);
   DVK_FIELD(wakeup);
   DVK_FIELD(inbox0);
   DVK_FIELD(inbox1);

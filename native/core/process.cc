@@ -38,6 +38,17 @@ void set_name(char (&target)[kNameBytes], const char* name) {
   store(shared[1], words[1]);
 }
 
+// Frees the slot of a dead owner, and removes the FIFO that its event loop read. The name of a FIFO
+// holds the pid of its reader.
+void bury(Segment& segment, uint32_t index) {
+  ProcessSlot* slot = segment.slot(index);
+  const uint64_t wake_id = load(slot->wake_id);
+  if (wake_id != 0 && wake_id >> 32 == static_cast<uint32_t>(load(slot->pid))) {
+    wake_fifo_remove(segment.directory(), wake_id);
+  }
+  release_slot(segment, index);
+}
+
 // A slot that may be given away. One whose owner died while it was freed is finished here.
 bool claimable(Segment& segment, uint32_t index) {
   const uint32_t life = life_of(segment, index);
@@ -47,7 +58,7 @@ bool claimable(Segment& segment, uint32_t index) {
   const bool dead =
       is(life, ProcessLife::kLocal) && !process_alive(load(slot->pid), load(slot->start_time));
   if (!halfway && !dead) return false;
-  release_slot(segment, index);
+  bury(segment, index);
   return true;
 }
 
@@ -270,7 +281,7 @@ int reap(Segment& segment, uint32_t index, int32_t endpoint, int64_t lock_timeou
     if (!is(life, ProcessLife::kLocal) || load(slot->endpoint) != endpoint) return 0;
     if (process_alive(load(slot->pid), load(slot->start_time))) return 0;
   }
-  release_slot(segment, index);
+  bury(segment, index);
   return 1;
 }
 

@@ -68,6 +68,16 @@ describe('a killed process', () => {
     expect(names()).not.toContain('receive');
   });
 
+  it('that waited in its event loop leaves no FIFO after it was reaped', async () => {
+    const peer = new ChildPeer(test.path, 'awaitReceive');
+    const victim = await peer.ready();
+    await until(() => test.fifos().length === 1);
+    await peer.kill();
+
+    expect(segment.reap(segment.processes()[0]!.slot, victim)).toBe(true);
+    expect(test.fifos()).toHaveLength(0);
+  });
+
   it('gives its arena memory back', async () => {
     const used = segment.bind({ name: 'owner' });
     used.allocate(10_000);
