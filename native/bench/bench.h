@@ -50,6 +50,8 @@ extern const Case kTransportCases[];
 extern const Case kKernelCases[];
 extern const Case kBulkCases[];
 extern const Case kCopyCases[];
+// Reads `path` in blocks of options.bytes.
+Result read_file(const char* path, const Options& options);
 
 [[noreturn]] void die(const char* what, int error);
 // `result` when it is not negative; ends the program otherwise. The second form is for -errno.

@@ -1,6 +1,7 @@
 // One run of one native bench: prints one line of JSON.
 //
 //   dvk_bench ipc|vcopy CASE [--cpu-a N] [--cpu-b N] [--ms N] [--bytes N] [--variant NAME]
+//   dvk_bench read FILE [--cpu-a N] [--bytes N] [--variant drop]
 //
 // CPU a is the measuring process's, b the peer's; left out, they run where they like. The harness
 // in bench/ runs it several times, in turn with other cases.
@@ -53,7 +54,9 @@ bool parse(const char* name, const char* value, Options* options) {
 }
 
 int usage() {
-  fprintf(stderr, "usage: dvk_bench ipc|vcopy CASE [--cpu-a N] [--cpu-b N] [--ms N] [--bytes N]\n");
+  fprintf(stderr,
+          "usage: dvk_bench ipc|vcopy|read CASE|FILE [--cpu-a N] [--cpu-b N] [--ms N] "
+          "[--bytes N] [--variant NAME]\n");
   return 2;
 }
 
@@ -61,13 +64,14 @@ int usage() {
 
 int main(int argc, char** argv) {
   if (argc < 3 || argc % 2 == 0) return usage();
-  const Case* chosen = find_case(argv[1], argv[2]);
-  if (chosen == nullptr) return usage();
+  const bool reads = strcmp(argv[1], "read") == 0;
+  const Case* chosen = reads ? nullptr : find_case(argv[1], argv[2]);
+  if (chosen == nullptr && !reads) return usage();
   Options options;
   for (int i = 3; i < argc; i += 2) {
     if (!parse(argv[i], argv[i + 1], &options)) return usage();
   }
-  const Result result = chosen->run(options);
+  const Result result = reads ? bench::read_file(argv[2], options) : chosen->run(options);
   printf("{\"perSecond\":%.3f,\"checked\":%llu", result.per_second,
          static_cast<unsigned long long>(result.checked));
   if (result.has_latency) printf(",\"latency\":%s", result.latency.json().c_str());

@@ -1,0 +1,124 @@
+/**
+ * Cases whose processes are Node programs of bench/peers: they are started once and run many times,
+ * on the CPUs that each run names.
+ */
+import { fork, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { fileURLToPath } from 'node:url';
+
+import type { RunResult } from './harness.ts';
+import type { PeerReport, PeerRequest, RunRequest } from './peers/protocol.ts';
+
+/** The programs; compiled, so that they start without a loader. */
+const PROGRAMS = {
+  kernel: new URL('./peers/kernel.js', import.meta.url),
+  ports: new URL('./peers/ports.js', import.meta.url),
+  channel: new URL('./peers/channel.js', import.meta.url),
+  atomics: new URL('./peers/atomics.js', import.meta.url),
+} as const;
+
+export type PeerProgram = keyof typeof PROGRAMS;
+
+const GRACE_MS = 30_000;
+
+/** A Node program under the harness. */
+export class Peer {
+  readonly #child: ChildProcess;
+  readonly #name: string;
+  readonly #exited: Promise<void>;
+  #stderr = '';
+
+  private constructor(program: PeerProgram, config: object) {
+    this.#name = program;
+    this.#child = fork(fileURLToPath(PROGRAMS[program]), [JSON.stringify(config)], {
+      stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
+    });
+    this.#exited = once(this.#child, 'exit').then(() => undefined);
+    this.#child.stderr?.setEncoding('utf8').on('data', (text: string) => {
+      this.#stderr += text;
+    });
+  }
+
+  /** Starts a program and waits until it is ready. */
+  static async start(program: PeerProgram, config: object = {}): Promise<Peer> {
+    const peer = new Peer(program, config);
+    await peer.#report('ready');
+    return peer;
+  }
+
+  async run(request: RunRequest): Promise<RunResult> {
+    const message: PeerRequest = { type: 'run', ...request };
+    this.#child.send(message);
+    return (await this.#report('result')).result;
+  }
+
+  /** Lets the program end, and waits for that. */
+  async close(): Promise<void> {
+    if (this.#child.connected) this.#child.disconnect();
+    if (!(await settlesWithin(this.#exited, GRACE_MS))) this.#child.kill('SIGKILL');
+    await this.#exited;
+  }
+
+  /** Waits for the program's end, which is by its own decision. */
+  async ended(): Promise<void> {
+    await this.#exited;
+  }
+
+  async #report<Type extends PeerReport['type']>(
+    type: Type,
+  ): Promise<Extract<PeerReport, { type: Type }>> {
+    const { promise, resolve, reject } = withResolvers<Extract<PeerReport, { type: Type }>>();
+    const onMessage = (message: PeerReport): void => {
+      if (message.type === type) resolve(message as Extract<PeerReport, { type: Type }>);
+    };
+    const onExit = (): void => {
+      reject(new Error(`the ${this.#name} program ended: ${this.#stderr.trim()}`));
+    };
+    const timer = setTimeout(() => {
+      this.#child.kill('SIGKILL');
+      reject(new Error(`the ${this.#name} program did not answer`));
+    }, GRACE_MS);
+    this.#child.on('message', onMessage);
+    this.#child.on('exit', onExit);
+    try {
+      return await promise;
+    } finally {
+      clearTimeout(timer);
+      this.#child.off('message', onMessage);
+      this.#child.off('exit', onExit);
+    }
+  }
+}
+
+interface Resolvers<T> {
+  readonly promise: Promise<T>;
+  readonly resolve: (value: T) => void;
+  readonly reject: (error: Error) => void;
+}
+
+function withResolvers<T>(): Resolvers<T> {
+  let resolve: Resolvers<T>['resolve'] = () => undefined;
+  let reject: Resolvers<T>['reject'] = () => undefined;
+  const promise = new Promise<T>((onValue, onError) => {
+    resolve = onValue;
+    reject = onError;
+  });
+  return { promise, resolve, reject };
+}
+
+/** Whether `promise` settles within `ms`. */
+export async function settlesWithin(promise: Promise<unknown>, ms: number): Promise<boolean> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<boolean>((resolve) => {
+    timer = setTimeout(() => {
+      resolve(false);
+    }, ms);
+  });
+  const settled = promise.then(
+    () => true,
+    () => true,
+  );
+  const result = await Promise.race([settled, late]);
+  clearTimeout(timer);
+  return result;
+}

@@ -1,0 +1,43 @@
+/**
+ * `dvk bench vcopy`: bytes per second from the memory of one process to that of another.
+ *
+ * dvk-vcopy-private copies from private memory of a client that is blocked in a sendrec,
+ * dvk-vcopy-arena from memory that it granted in the container's arena. The streams are measured
+ * with the host's own buffers and with large ones, and the better of the two is reported. memcpy
+ * within one process is the limit.
+ */
+import type { Case } from './harness.ts';
+import { startNative } from './native-case.ts';
+import { allowedCpus, cpusOf, type Placement } from './placement.ts';
+
+const STREAM_VARIANTS = ['default', 'big'];
+const CASES: readonly { name: string; variants?: readonly string[] }[] = [
+  { name: 'dvk-vcopy-private' },
+  { name: 'dvk-vcopy-arena' },
+  { name: 'memcpy' },
+  { name: 'pipe', variants: STREAM_VARIANTS },
+  { name: 'unix-stream', variants: STREAM_VARIANTS },
+  { name: 'tcp', variants: STREAM_VARIANTS },
+];
+
+const KIB = 1024;
+export const COPY_SIZES: readonly number[] = [4 * KIB, 64 * KIB, 256 * KIB, 1024 * KIB];
+export const COPY_SIZES_SMOKE: readonly number[] = [1024 * KIB];
+
+export function vcopyCases(placements: readonly Placement[], sizes: readonly number[]): Case[] {
+  const cases: Case[] = [];
+  for (const bytes of sizes) {
+    for (const placement of placements) {
+      const cpus = cpusOf(placement, allowedCpus());
+      if (cpus === undefined) continue;
+      for (const { name, variants = [undefined] } of CASES) {
+        for (const variant of variants) {
+          const named = { name, bytes, ...(variant !== undefined && { variant }) };
+          const start: Case['start'] = async () => startNative({ group: 'vcopy', cpus, ...named });
+          cases.push({ ...named, placement, unit: 'bytes/s', start });
+        }
+      }
+    }
+  }
+  return cases;
+}

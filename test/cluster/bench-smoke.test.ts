@@ -1,0 +1,100 @@
+// Every bench runs and reports every case of its contract. Method: a smoke run of each through the
+// `dvk` command; nothing is asserted about speed, only that numbers are numbers and in order.
+import { execFile } from 'node:child_process';
+import { accessSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { describe, expect, it } from 'vitest';
+
+import { allowedCpus } from '../../bench/placement.ts';
+import type { ReportDocument, ReportedRow } from '../../bench/report.ts';
+
+const root = join(import.meta.dirname, '../..');
+const run = promisify(execFile);
+
+async function smoke(bench: string, ...args: string[]): Promise<ReportDocument> {
+  const command = join(root, 'dist/src/cli/main.js');
+  const { stdout } = await run(process.execPath, [
+    command,
+    ...['bench', bench, '--smoke', '--json'],
+    ...args,
+  ]);
+  return JSON.parse(stdout) as ReportDocument;
+}
+
+function expectPlausible(row: ReportedRow): void {
+  expect(row.min, row.case).toBeGreaterThan(0);
+  expect(row.median, row.case).toBeGreaterThanOrEqual(row.min);
+  expect(row.max, row.case).toBeGreaterThanOrEqual(row.median);
+  expect(row.runs, row.case).toBe(2);
+  expect(row.checked, row.case).toBeGreaterThan(0);
+}
+
+const casesAt = (document: ReportDocument, placement: string): string[] =>
+  document.rows.filter((row) => row.placement === placement).map((row) => row.case);
+
+const placements = allowedCpus().length > 1 ? ['two-cores', 'one-core', 'free'] : ['one-core'];
+
+describe('dvk bench', () => {
+  it('ipc reports every case in every placement', async () => {
+    const document = await smoke('ipc');
+
+    expect(document).toMatchObject({ bench: 'ipc', node: process.version });
+    for (const placement of placements) {
+      expect(casesAt(document, placement).sort()).toEqual([
+        ...['atomics-wait', 'child-process', 'dvk-c-notify', 'dvk-c-sendrec', 'dvk-ts-notify'],
+        ...['dvk-ts-sendrec', 'dvk-ts-sendrec-async', 'eventfd', 'fifo', 'message-port', 'pipe'],
+        ...['posix-mq', 'pure-spin', 'tcp', 'unix-seqpacket', 'unix-stream'],
+      ]);
+    }
+    for (const row of document.rows) {
+      expectPlausible(row);
+      expect(row.unit).toBe('round-trips/s');
+      expect(row.p99_us, row.case).toBeGreaterThanOrEqual(row.p50_us!);
+    }
+  });
+
+  it('vcopy reports every case', async () => {
+    const document = await smoke('vcopy');
+
+    expect(casesAt(document, 'one-core').sort()).toEqual([
+      ...['dvk-vcopy-arena', 'dvk-vcopy-private', 'memcpy', 'pipe', 'tcp', 'unix-stream'],
+    ]);
+    for (const row of document.rows) {
+      expectPlausible(row);
+      expect(row).toMatchObject({ unit: 'bytes/s', bytes: 2 ** 20 });
+    }
+  });
+
+  it('fs reports the host and both mounts, and leaves no mount behind', async (context) => {
+    if (!canOpen('/dev/fuse')) context.skip('/dev/fuse cannot be opened');
+
+    const document = await smoke('fs');
+
+    expect(casesAt(document, 'free')).toEqual(
+      expect.arrayContaining(['host', 'dvk-local', 'dvk-remote']),
+    );
+    for (const row of document.rows) {
+      expectPlausible(row);
+      expect(row).toMatchObject({ unit: 'bytes/s', op: 'read-seq', checked: 2 * 64 * 2 ** 20 });
+    }
+    expect(readFileSync('/proc/self/mountinfo', 'utf8')).not.toContain('/dvk-bench-');
+  });
+
+  it('ends with 2 and tells what there is when the bench or the case is unknown', async () => {
+    await expect(smoke('speed')).rejects.toMatchObject({ code: 2 });
+    await expect(smoke('vcopy', '--case', 'telepathy')).rejects.toMatchObject({
+      code: 2,
+      stderr: expect.stringContaining('dvk-vcopy-arena') as string,
+    });
+  });
+});
+
+function canOpen(path: string): boolean {
+  try {
+    accessSync(path);
+    return true;
+  } catch {
+    return false;
+  }
+}
