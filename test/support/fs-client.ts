@@ -58,9 +58,14 @@ export class FsClient implements ClientMemory {
   readonly reply: DataView = new DataView(new ArrayBuffer(64));
   copies = 0;
   readonly #staging = new Uint8Array(TRANSFER_BYTES_MAX);
-  readonly #handlers: ReadonlyMap<number, FsHandler>;
+  #handlers: ReadonlyMap<number, FsHandler>;
 
   constructor(volume: Volume) {
+    this.#handlers = createHandlers(volume, this);
+  }
+
+  /** Goes on with another volume, as if the server had been restarted on it. */
+  reopen(volume: Volume): void {
     this.#handlers = createHandlers(volume, this);
   }
 

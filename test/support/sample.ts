@@ -35,9 +35,10 @@ export interface Sample {
 }
 
 /**
- *   file     6 bytes, an xattr in its inode and one in a block
+ *   file     6 bytes, xattrs in its inode, in a block and (with ea_inode) in another inode
  *   large    80,000 bytes
  *   holes    21 blocks with holes between them, so that the extent tree (or the map) has a level
+ *   far      one block so far out that a map needs three levels for it
  *   link     a symbolic link of 200 bytes
  *   few/     three files, in one block
  *   indexed/ `SAMPLE_NAMES`, with an index
@@ -52,6 +53,7 @@ export function makeSample(directory: string, options: SampleOptions = {}): Samp
     join(source, 'holes'),
     Array.from({ length: 21 }, (_, index) => [index * 2048, 1024] as const),
   );
+  writeSparse(join(source, 'far'), [[68_000_000, 1000]]);
   symlinkSync('t'.repeat(200), join(source, 'link'));
   for (const name of ['a', 'b', 'c']) writeFileSync(join(source, 'few', name), name);
   for (const name of SAMPLE_NAMES) writeFileSync(join(source, 'indexed', name), '');
@@ -65,6 +67,10 @@ export function makeSample(directory: string, options: SampleOptions = {}): Samp
   writeFileSync(value, pattern(700, 700));
   debugfs(image, 'ea_set file user.small value', '-w');
   debugfs(image, `ea_set -f ${value} file user.block`, '-w');
+  if (options.features?.includes('ea_inode') === true) {
+    writeFileSync(value, pattern(1000, 1000));
+    debugfs(image, `ea_set -f ${value} file user.large`, '-w');
+  }
   if (options.flags !== undefined) debugfs(image, `ssv flags ${String(options.flags)}`, '-w');
   if (options.hash !== undefined) run('tune2fs', '-E', `hash_alg=${options.hash}`, image);
   optimizeDirectories(image);

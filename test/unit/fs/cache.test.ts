@@ -85,7 +85,12 @@ describe('BlockCache', () => {
   it('verifies a block once for each load', () => {
     const { cache } = setUp(2);
     let verified = 0;
-    const check = { tag: 1, verify: () => void verified++ };
+    const check = {
+      tag: 1,
+      verify: (): void => {
+        verified++;
+      },
+    };
     for (let round = 0; round < 5; round++) cache.checked(1024, 1024, check);
     expect(verified).toBe(1);
 

@@ -7,6 +7,7 @@ import { ROOT, type FsClient } from '../../support/fs-client.ts';
 import { imageObstacle, withDirectory } from '../../support/images.ts';
 import { MemoryDevice } from '../../support/memory-device.ts';
 import { SAMPLE_BLOCK_BYTES, SAMPLE_NAMES, type Sample, makeSample } from '../../support/sample.ts';
+import { pattern } from '../../support/trees.ts';
 import { openVolume } from '../../support/volumes.ts';
 
 /** Places in a sample by the names of the things that live there, found before its image goes. */
@@ -59,6 +60,7 @@ function survey(client: FsClient): Record<string, string> {
   ask('block xattr', () => client.getxattr(client.find('file'), 'user.block'));
   ask('read large', () => client.readAll(client.find('large')));
   ask('read holes', () => client.readAll(client.find('holes')));
+  ask('read far', () => client.read(client.find('far'), 68_000_000, 1000));
   ask('readlink', () => client.readlink(client.find('link')));
   ask('readdir few', () => client.readdirAll(client.find('few')));
   ask('lookup few', () => client.find('few/b'));
@@ -91,6 +93,7 @@ function put(places: Places, at: number, bytes: readonly number[]): Uint8Array {
 }
 
 const obstacle = imageObstacle();
+const deadEnd = [0xff, 0xff, 0xff, 0x7f];
 const few = ['readdir few', 'lookup few'];
 const indexed = ['readdir indexed', 'lookup all indexed'];
 const file = ['read file', 'small xattr', 'block xattr'];
@@ -127,7 +130,7 @@ describe.skipIf(obstacle !== undefined)(`A damaged volume with checksums ${obsta
 
   it('opens, but answers nothing, when the descriptor of its only group is damaged', () => {
     const outcomes = failures(flip(places, 2 * SAMPLE_BLOCK_BYTES + 8));
-    expect(outcomes).toHaveLength(12);
+    expect(outcomes).toHaveLength(13);
   });
 
   it('names a file whose inode is damaged, without its attributes', () => {
@@ -269,6 +272,22 @@ describe.skipIf(obstacle !== undefined)(
       }
     });
 
+    it('refuses names, contents and targets of encrypted inodes, not their attributes', () => {
+      for (const [inode, path] of [
+        ['few', 'few'],
+        ['large', 'large'],
+        ['link', 'link'],
+      ] as const) {
+        const client = openVolume(
+          new MemoryDevice(put(places, places.inode[inode] + 0x21, [0x08])),
+        );
+        const found = client.find(path);
+        expect(found.inode).toBeGreaterThan(10);
+        const ask = { few: 'readdirAll', large: 'readAll', link: 'readlink' } as const;
+        expect(() => client[ask[inode]](found)).toThrow('-95');
+      }
+    });
+
     it('ends when the index leads to one leaf again and again', () => {
       const hash = bytesOf(hashOf(places.content, 'missing') | 1);
       const entries = Array.from({ length: 100 }, () => [...hash, 1, 0, 0, 0]).flat();
@@ -293,3 +312,53 @@ function hashOf(content: Uint8Array, name: string): number {
   const seed = [0, 4, 8, 12].map((at) => wordAt(content, 1024 + 0xec + at));
   return hashName(Buffer.from(name), { version: 1, seed }) ?? 0;
 }
+
+describe.skipIf(obstacle !== undefined)(`A damaged block map ${obstacle ?? ''}`, () => {
+  let content: Uint8Array;
+  let at: { far: number; holes: number };
+
+  beforeAll(() => {
+    withDirectory((directory) => {
+      const sample = makeSample(directory, { features: '^metadata_csum,^extents,^64bit' });
+      content = sample.content;
+      at = { far: sample.inodeAt('far'), holes: sample.inodeAt('holes') };
+    });
+  });
+
+  it.each<[string, () => number, number[], string[]]>([
+    ['a direct block outside', () => at.holes + 0x28, deadEnd, ['read holes']],
+    ['an indirect block outside', () => at.holes + 0x28 + 12 * 4, deadEnd, ['read holes']],
+    ['a tree of three levels outside', () => at.far + 0x28 + 14 * 4, deadEnd, ['read far']],
+  ])('fails for %s alone', (_, place, bytes, lost) => {
+    const damagedContent = content.slice();
+    damagedContent.set(bytes, place());
+    expect(failures(damagedContent)).toEqual(lost);
+  });
+
+  it('reads as zeros below a tree that is not there', () => {
+    const cut = content.slice();
+    cut.fill(0, at.far + 0x28 + 14 * 4, at.far + 0x28 + 15 * 4);
+    const client = openVolume(new MemoryDevice(cut));
+    expect(client.read(client.find('far'), 68_000_000, 1000)).toEqual(new Uint8Array(1000));
+  });
+});
+
+describe.skipIf(obstacle !== undefined)(`A damaged xattr inode ${obstacle ?? ''}`, () => {
+  it('fails for its value alone, also without checksums', () => {
+    withDirectory((directory) => {
+      const { content, image } = makeSample(directory, { features: '^metadata_csum,ea_inode' });
+      const sound = openVolume(new MemoryDevice(content));
+      const file = sound.find('file');
+      const value = sound.getxattr(file, 'user.large') ?? new Uint8Array();
+      expect(value).toEqual(pattern(1000, 1000));
+
+      const flipped = content.slice();
+      const valueAt = Buffer.from(content.buffer).indexOf(value);
+      expect(valueAt, image).toBeGreaterThan(0);
+      flipped[valueAt] = 1 ^ (flipped[valueAt] ?? 0);
+      const client = openVolume(new MemoryDevice(flipped));
+      expect(() => client.getxattr(file, 'user.large')).toThrow('-117');
+      expect(client.getxattr(file, 'user.block')).toHaveLength(700);
+    });
+  });
+});
