@@ -121,7 +121,7 @@ export class NodeProxy {
     if (this.#child.id === undefined && this.#child.state !== 'starting') {
       const wasUp = [...this.#links.values()].some((link) => link.state === 'up');
       for (const peer of this.#links.keys()) {
-        this.#setLink(peer, 'down', 'the proxy of this node is down');
+        this.#setLink(peer, 'down', `the proxy of node ${String(this.#options.node)} is down`);
       }
       if (wasUp) this.#options.onDeath();
     }

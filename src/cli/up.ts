@@ -52,6 +52,7 @@ export async function up(file: string | undefined, options: UpOptions): Promise<
     );
     const paths = new DvsPaths(runtime.directory, spec.dvs);
     paths.checkLength();
+    refuseIfRunning(paths);
     checkImages(spec);
     output.note(`DVS ${spec.dvs} in ${paths.root}`, 'bold');
     await start(paths, { spec, text }, interrupt);

@@ -66,7 +66,9 @@ export type Fields = ReadonlyMap<string, Place>;
 /** Names are used in file names and in the segment, where 15 bytes have room. */
 const NAME_PATTERN = /^[A-Za-z0-9][A-Za-z0-9_-]{0,14}$/;
 const NAME_RULE = 'use 1 to 15 letters, digits, - and _, a letter or digit first';
-const SPEC_BYTES_MAX = 1 << 20;
+const SPEC_BYTES_MAX = 1 << 18;
+// A spec has six levels. The YAML parser recurses, and thousands of levels end the whole process.
+const NESTING_MAX = 64;
 const PROBLEMS_MAX = 20;
 
 const UNITS: Readonly<Record<string, number>> = {
@@ -135,6 +137,21 @@ function parseAddress(text: string): Address | undefined {
   return match?.[1] !== undefined && isIP(host) !== 6 ? undefined : { host, port };
 }
 
+/** The first line that opens more levels than any spec has; a rough look, which also counts inside of quotes. */
+function tooDeep(text: string): number | undefined {
+  let depth = 0;
+  for (const [index, line] of text.split(/\r\n?|\n/).entries()) {
+    const head = /^[^[{"'#]*/.exec(line)?.[0] ?? '';
+    if ((head.match(/[-?:][ \t]/g)?.length ?? 0) > NESTING_MAX) return index + 1;
+    for (const character of line) {
+      if (character === '[' || character === '{') depth++;
+      if ((character === ']' || character === '}') && depth > 0) depth--;
+      if (depth > NESTING_MAX) return index + 1;
+    }
+  }
+  return undefined;
+}
+
 function shown(value: unknown): string {
   const text = typeof value === 'string' ? JSON.stringify(value) : String(value);
   return text.length > 60 ? `${text.slice(0, 57)}...` : text;
@@ -149,7 +166,16 @@ export class SpecReader {
   constructor(file: string, text: string) {
     this.file = file;
     if (text.length > SPEC_BYTES_MAX) {
-      this.report({ path: '', line: 1 }, 'the spec is larger than 1 MiB', 'is it the right file?');
+      this.report(
+        { path: '', line: 1 },
+        'the spec is larger than 256 KiB',
+        'is it the right file?',
+      );
+      return;
+    }
+    const deep = tooDeep(text);
+    if (deep !== undefined) {
+      this.report({ path: '', line: deep }, 'it is nested too deeply', 'is it the right file?');
       return;
     }
     this.#document = this.#parse(text);
@@ -170,8 +196,7 @@ export class SpecReader {
       }
       return document.errors.length === 0 ? document : undefined;
     } catch {
-      // The parser recurses, so that nesting of some thousand levels ends in a RangeError.
-      this.report({ path: '', line: 1 }, 'not readable as YAML', 'nest it less deeply');
+      this.report({ path: '', line: 1 }, 'not readable as YAML', 'is it the right file?');
       return undefined;
     }
   }
@@ -181,9 +206,10 @@ export class SpecReader {
   }
 
   #place(path: string, value: unknown, fallbackLine: number): Place {
-    let node = value as Node | null | undefined;
+    const node = value as Node | null | undefined;
     const line = node?.range ? this.#lineAt(node.range[0]) : fallbackLine;
-    if (isAlias(node) && this.#document !== undefined) node = node.resolve(this.#document);
+    // They could contain themselves, and stand for far more text than was written.
+    if (isAlias(node)) this.report({ path, line }, 'aliases are not read', 'write the value out');
     return { path, line, node: node ?? undefined };
   }
 

@@ -1,0 +1,121 @@
+// The channel between command and daemon: answers, errors, time-outs, and what does not belong there.
+import { mkdtempSync, rmSync, statSync } from 'node:fs';
+import { createConnection, type Server } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { DaemonClient, serve } from '../../../src/cli/channel.ts';
+
+let directory: string;
+let path: string;
+let server: Server;
+
+beforeEach(async () => {
+  directory = mkdtempSync(join(tmpdir(), 'dvk-channel-'));
+  path = join(directory, 'daemon.sock');
+  server = await serve(path, {
+    echo: (parameters) => parameters,
+    nothing: () => undefined,
+    fail: () => {
+      throw new Error('it went wrong');
+    },
+    never: async () => new Promise(() => undefined),
+  });
+});
+
+afterEach(() => {
+  server.close();
+  rmSync(directory, { recursive: true });
+});
+
+async function connect(): Promise<DaemonClient> {
+  const client = await DaemonClient.connect(path, 'node 1');
+  if (client === undefined) throw new Error('nobody listens');
+  return client;
+}
+
+/** Sends bytes and waits until the server ends the connection. */
+async function sendAndWait(bytes: string): Promise<void> {
+  await new Promise<void>((resolve) => {
+    const socket = createConnection(path, () => socket.write(bytes));
+    socket.on('error', () => undefined);
+    socket.on('close', () => {
+      resolve();
+    });
+  });
+}
+
+describe('a call', () => {
+  it('is answered', async () => {
+    const client = await connect();
+
+    expect(await client.call('echo', { name: 'fs', text: 'ü\n' })).toEqual({
+      name: 'fs',
+      text: 'ü\n',
+    });
+    expect(await client.call('nothing')).toBeNull();
+    client.close();
+  });
+
+  it('gets its own answer when several are under way', async () => {
+    const client = await connect();
+
+    const answers = await Promise.all(
+      [1, 2, 3].map(async (number) => client.call('echo', { number })),
+    );
+
+    expect(answers).toEqual([{ number: 1 }, { number: 2 }, { number: 3 }]);
+    client.close();
+  });
+
+  it('fails with the error of the daemon', async () => {
+    const client = await connect();
+
+    await expect(client.call('fail')).rejects.toThrow('it went wrong');
+    await expect(client.call('toString')).rejects.toThrow('no call toString');
+    client.close();
+  });
+
+  it('fails when there is no answer in time', async () => {
+    const client = await connect();
+
+    await expect(client.call('never', {}, 30)).rejects.toThrow(
+      'the daemon of node 1 does not answer never within 0.03 s',
+    );
+    client.close();
+  });
+
+  it('fails when the daemon goes away', async () => {
+    const client = await connect();
+    const pending = client.call('never');
+
+    client.close();
+
+    await expect(pending).rejects.toThrow('went away');
+  });
+});
+
+describe('the socket', () => {
+  it('is for its owner only', () => {
+    expect(statSync(path).mode & 0o777).toBe(0o600);
+  });
+
+  it('is not found when nobody listens', async () => {
+    expect(await DaemonClient.connect(join(directory, 'none'), 'node 2')).toBeUndefined();
+  });
+
+  it.each(['garbage\n', '[1]\n', '{"id":"x","call":"echo"}\n', 'null\n'])(
+    'is closed on %j, and goes on for others',
+    async (bytes) => {
+      await sendAndWait(bytes);
+
+      const client = await connect();
+      expect(await client.call('echo', { still: 'here' })).toEqual({ still: 'here' });
+      client.close();
+    },
+  );
+
+  it('is closed on a line without end', async () => {
+    await sendAndWait('x'.repeat(3 << 20));
+  });
+});

@@ -1,0 +1,272 @@
+// The spec: what it gives for a good document, and that every mistake is named with line, key and remedy.
+import { describe, expect, it } from 'vitest';
+import { formatSize, parseSize, parseSpec, SpecError, type DvsSpec } from '../../src/vos/spec.ts';
+
+const SOURCE = { file: 'demo.yaml', directory: '/srv/dvs' };
+
+function parse(lines: readonly string[], more: object = {}): DvsSpec {
+  return parseSpec(lines.join('\n'), { ...SOURCE, ...more });
+}
+
+function problems(lines: readonly string[], more: object = {}): string[] {
+  try {
+    parse(lines, more);
+  } catch (error) {
+    if (!(error instanceof SpecError)) throw error;
+    return error.message.split('\n');
+  }
+  return [];
+}
+
+function levels(count: number): string[] {
+  return Array.from({ length: count }, (_, level) => `${' '.repeat(level)}a:`);
+}
+
+const MINIMAL = ['dvs: demo', 'nodes: [{ id: 0 }, { id: 1 }]'];
+const CONTAINER = [...MINIMAL, 'containers:', '  - name: mol'];
+const SERVICES = [
+  ...CONTAINER,
+  '    services:',
+  '      - { name: fs, kind: fs, node: 1, slot: 1, image: ./demo.img }',
+];
+
+describe('parseSpec', () => {
+  it('fills in every default and resolves paths and references', () => {
+    const spec = parse([
+      ...SERVICES,
+      '      - { name: root, kind: fuse, node: 0, server: fs, mount: ./mnt }',
+    ]);
+
+    expect(spec).toEqual({
+      dvs: 'demo',
+      nodes: [
+        { id: 0, name: 'node0', listen: { host: '127.0.0.1', port: 0 } },
+        { id: 1, name: 'node1', listen: { host: '127.0.0.1', port: 0 } },
+      ],
+      containers: [
+        {
+          id: 0,
+          name: 'mol',
+          nodes: [0, 1],
+          processes: 1024,
+          arenaBytes: 268435456,
+          services: [
+            { name: 'fs', kind: 'fs', node: 1, slot: 1, image: '/srv/dvs/demo.img' },
+            {
+              name: 'root',
+              kind: 'fuse',
+              node: 0,
+              slot: null,
+              server: 'fs',
+              serverSlot: 1,
+              mount: '/srv/dvs/mnt',
+              readOnly: true,
+              allowOther: false,
+            },
+          ],
+        },
+      ],
+    });
+  });
+
+  it('accepts a mount that stands before its server', () => {
+    const spec = parse([
+      ...CONTAINER,
+      '    services:',
+      '      - { name: root, kind: fuse, node: 0, server: fs, mount: ./mnt }',
+      '      - { name: fs, kind: fs, node: 1, slot: 7, image: ./demo.img }',
+    ]);
+
+    expect(spec.containers[0]?.services[0]).toMatchObject({ name: 'root', serverSlot: 7 });
+  });
+
+  it('takes the name of the DVS from the caller when one is given', () => {
+    expect(parse(['nodes: [{ id: 0 }]'], { name: 'other' }).dvs).toBe('other');
+    expect(parse(MINIMAL, { name: 'other' }).dvs).toBe('other');
+  });
+
+  it('sorts nodes and members by number', () => {
+    const spec = parse([
+      'dvs: demo',
+      'nodes: [{ id: 2 }, { id: 0 }]',
+      'containers: [{ name: mol, nodes: [2, 0] }]',
+    ]);
+
+    expect(spec.nodes.map(({ id }) => id)).toEqual([0, 2]);
+    expect(spec.containers[0]?.nodes).toEqual([0, 2]);
+  });
+
+  it('reports every problem of a document at once, by rising line', () => {
+    const found = problems([
+      'dvs: "no spaces"',
+      'nodes:',
+      '  - { id: 0, lissten: 127.0.0.1:0 }',
+      '  - { id: 5000 }',
+    ]);
+
+    expect(found).toEqual([
+      'demo.yaml:1: key dvs: "no spaces" is not usable as a name; use 1 to 15 letters, digits, - and _, a letter or digit first',
+      'demo.yaml:3: key nodes[0].lissten: there is no such key; write listen',
+      'demo.yaml:4: key nodes[1].id: 5000 is out of range or no number; give a whole number from 0 to 1023',
+    ]);
+  });
+});
+
+describe('a problem of a spec', () => {
+  const cases: readonly (readonly [string, readonly string[], string])[] = [
+    ['names the line of a syntax error', ['dvs: demo', 'nodes: [{ id: 0 }'], ':2: not valid YAML'],
+    ['tells of an empty document', [''], ':1: this is not a map; write "key: value" lines'],
+    ['tells of a list where a map belongs', ['- a'], ':1: this is not a map'],
+    [
+      'tells of a map where a list belongs',
+      ['dvs: x', 'nodes: {}'],
+      'key nodes: this is not a list',
+    ],
+    ['tells of a missing key', ['nodes: [{ id: 0 }]'], ':1: dvs is missing; add "dvs: NAME"'],
+    ['tells of missing nodes', ['dvs: demo'], ':1: nodes is missing; add "nodes: ..."'],
+    ['tells of an empty list of nodes', ['dvs: demo', 'nodes: []'], 'there are no nodes; add'],
+    ['tells of a key without a value', ['dvs:', 'nodes: [{ id: 0 }]'], 'key dvs: it has no value'],
+    ['tells of a key that is given twice', ['dvs: a', 'dvs: b'], ':2: not valid YAML: Map keys'],
+    ['tells of a number where a name belongs', ['dvs: 7', 'nodes: [{ id: 0 }]'], 'in quotes'],
+    [
+      'tells of two nodes with one id',
+      ['dvs: d', 'nodes: [{ id: 1 }, { id: 1 }]'],
+      'node id 1 is taken by nodes[0].id in line 2; choose another one',
+    ],
+    [
+      'tells of a bad address',
+      ['dvs: d', 'nodes: [{ id: 1, listen: "here" }]'],
+      '"here" is no address; write it as 127.0.0.1:7000',
+    ],
+    [
+      'tells of a container with an unknown node',
+      [...MINIMAL, 'containers: [{ name: m, nodes: [0, 9] }]'],
+      'key containers[0].nodes[1]: there is no node 9; add it to nodes, or use one of 0, 1',
+    ],
+    [
+      'tells of a container without members',
+      [...MINIMAL, 'containers: [{ name: m, nodes: [] }]'],
+      'it has no members',
+    ],
+    [
+      'tells of a bad number of processes',
+      [...CONTAINER, '    processes: 1000'],
+      ':5: key containers[0].processes: 1000 is no multiple of 64; use 1024',
+    ],
+    [
+      'tells of a bad size',
+      [...CONTAINER, '    arena: 5 parsecs'],
+      '"5 parsecs" is no size that fits here; give a size from 1 MiB to 64 GiB',
+    ],
+    [
+      'tells of an unknown kind',
+      [...CONTAINER, '    services: [{ name: a, kind: fsu, node: 0 }]'],
+      '"fsu" is not known; write fs',
+    ],
+    [
+      'tells of a slot that is taken',
+      [...SERVICES, '      - { name: b, kind: fs, node: 0, slot: 1, image: b }'],
+      ':7: key containers[0].services[1].slot: slot 1 is taken by containers[0].services[0].slot in line 6',
+    ],
+    [
+      'tells of an image that is served twice',
+      [...SERVICES, '      - { name: b, kind: fs, node: 0, slot: 2, image: demo.img }'],
+      'image /srv/dvs/demo.img is taken by',
+    ],
+    [
+      'tells of a service name that is taken',
+      [...SERVICES, '      - { name: fs, kind: fs, node: 0, slot: 2, image: b }'],
+      'service name fs is taken by',
+    ],
+    [
+      'tells of a server that is not there',
+      [...SERVICES, '      - { name: m, kind: fuse, node: 0, server: fz, mount: m }'],
+      'no fs service of this container is called fz; use one of fs',
+    ],
+    [
+      'tells of a key of another kind',
+      [...CONTAINER, '    services: [{ name: a, kind: fs, node: 0, slot: 1, image: i, mount: m }]'],
+      'services[0].mount: there is no such key; the keys are name, kind, node, slot, image',
+    ],
+    [
+      'tells of a mount on the root',
+      [...SERVICES, '      - { name: m, kind: fuse, node: 0, server: fs, mount: / }'],
+      'a mount on / would hide this machine',
+    ],
+    [
+      'tells of a flag that is none',
+      [
+        ...SERVICES,
+        '      - { name: m, kind: fuse, node: 0, server: fs, mount: m, readOnly: maybe }',
+      ],
+      '"maybe" is neither true nor false',
+    ],
+    [
+      'tells of an unknown tag',
+      ['dvs: !secret x', 'nodes: [{ id: 0 }]'],
+      'not valid YAML: Unresolved tag',
+    ],
+    ['tells of a spec that is far too large', ['#'.repeat(1 << 21)], 'larger than 256 KiB'],
+    ['tells of brackets that go too deep', ['dvs: a', '['.repeat(1000)], ':2: it is nested too'],
+    ['tells of lists that go too deep', ['- '.repeat(1000)], ':1: it is nested too deeply'],
+    ['tells of keys that go too deep', ['? - &a '.repeat(1000)], ':1: it is nested too deeply'],
+    ['tells of levels by indentation', levels(600), 'demo.yaml:1: key a: there is no such key'],
+  ];
+
+  it.each(cases)('%s', (_, lines, expected) => {
+    const found = problems(lines);
+
+    expect(found.join('\n')).toContain(expected);
+    for (const line of found) expect(line).toMatch(/^demo\.yaml:\d+: .+; .+/);
+  });
+
+  it('is a node outside of the container', () => {
+    const found = problems([
+      ...MINIMAL,
+      'containers:',
+      '  - name: mol',
+      '    nodes: [0]',
+      '    services: [{ name: fs, kind: fs, node: 1, slot: 1, image: i }]',
+    ]);
+
+    expect(found).toEqual([
+      "demo.yaml:6: key containers[0].services[0].node: node 1 is no member of the container; add it to the container's nodes, or use one of 0",
+    ]);
+  });
+
+  it('is a link beyond loopback, unless plain text is allowed', () => {
+    const lines = ['dvs: demo', 'nodes: [{ id: 0, listen: 10.0.0.1:7000 }]'];
+
+    expect(problems(lines).join()).toContain('links are not encrypted yet');
+    expect(parse(lines, { insecure: true }).nodes[0]?.listen.host).toBe('10.0.0.1');
+    expect(parse(['dvs: d', 'nodes: [{ id: 0, listen: "[::1]:7" }]']).nodes[0]?.listen).toEqual({
+      host: '::1',
+      port: 7,
+    });
+  });
+
+  it('is an alias, which could contain itself', () => {
+    const found = problems(['dvs: demo', 'nodes: &all', '  - *all']);
+
+    expect(found[0]).toContain('key nodes[0]: aliases are not read; write the value out');
+  });
+});
+
+describe('sizes', () => {
+  it('have units of 1024 and of 1000', () => {
+    expect(parseSize('256 MiB')).toBe(268435456);
+    expect(parseSize('1.5GiB')).toBe(1610612736);
+    expect(parseSize('4kB')).toBe(4000);
+    expect(parseSize('512')).toBe(512);
+  });
+
+  it.each(['', 'MiB', '1 XB', '-1', '1e9', '9'.repeat(30), '0.3 B'])('are not %j', (text) => {
+    expect(parseSize(text)).toBeUndefined();
+  });
+
+  it('are shown in the largest unit that fits', () => {
+    expect(formatSize(268435456)).toBe('256 MiB');
+    expect(formatSize(1610612736)).toBe('1.5 GiB');
+    expect(formatSize(0)).toBe('0 B');
+  });
+});
