@@ -51,8 +51,10 @@ export async function cleanDvs(paths: DvsPaths): Promise<Leftovers> {
   const recorded = state?.spec.nodes.flatMap(({ id }) => recordedProcesses(paths.node(id))) ?? [];
   const processes = await kill([...withEnvironment(DVS_VARIABLE, paths.root), ...recorded]);
   const wanted = new Set(state === undefined ? [] : mountPoints(servicesOf(state.spec)));
-  for (const { path, type } of listMounts()) {
-    if (type === FUSE_TYPE && path.startsWith(`${paths.root}/`)) wanted.add(path);
+  for (const { path, type, source } of listMounts()) {
+    if (type !== FUSE_TYPE) continue;
+    // Gateways name their mounts DVS-SERVICE; of those, only dead ones are taken away, whoever's they are.
+    if (path.startsWith(`${paths.root}/`) || source.startsWith(`${paths.dvs}-`)) wanted.add(path);
   }
   const mounts = await unmountAll([...wanted]);
   for (const directory of [...(state?.madeDirectories ?? [])].reverse()) removeEmpty(directory);

@@ -13,7 +13,7 @@ import { CliError } from './output.ts';
 import { sleep } from './wait.ts';
 
 const INTERVAL_MS = 100;
-const TIMEOUT_MS = 10_000;
+const TIMEOUT_MS = 8000;
 
 /**
  * Runs `work` alone. Fails when another command holds the lock for longer than `timeoutMs`. Undefined is returned, and

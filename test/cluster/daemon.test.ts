@@ -1,0 +1,276 @@
+// A DVS of three nodes on this machine: it comes up, is seen, loses parts and gets them back, and goes away.
+// Method: the built command, as a user runs it, under a runtime directory of the test's own.
+import { spawnSync } from 'node:child_process';
+import { existsSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { DvsStatus } from '../../src/cli/inspect.ts';
+import { ended, TestPlace, whyNoMounts, wrote } from '../support/dvk-command.ts';
+
+interface Items<T = Record<string, unknown>> {
+  readonly ok?: boolean;
+  readonly items: readonly T[];
+}
+
+const BARE = ['nodes: [{ id: 0 }, { id: 1 }, { id: 2 }]', 'containers: [{ name: mol }]'];
+
+let place: TestPlace;
+
+beforeEach(() => {
+  place = new TestPlace();
+});
+
+afterEach(async () => {
+  await place.end();
+});
+
+async function status(): Promise<DvsStatus> {
+  const [dvs] = (await place.json<Items<DvsStatus>>('status')).items;
+  if (dvs === undefined) throw new Error('no DVS');
+  return dvs;
+}
+
+describe('a DVS of three nodes', () => {
+  it('comes up, is listed, and goes away', async () => {
+    const spec = place.spec('bare.yaml', ['dvs: bare', ...BARE]);
+
+    const up = await place.must('up', spec, '--detach');
+    expect(up.stdout).toBe('');
+    expect(up.stderr).toMatch(/ok 3 nodes.*\n.*ok links: 3 over TCP/);
+
+    const seen = await status();
+    expect(seen).toMatchObject({ dvs: 'bare', state: 'running', ok: true, problems: [] });
+    expect(seen.nodes.map(({ state }) => state)).toEqual(['up', 'up', 'up']);
+    expect(seen.links.map(({ nodes, state }) => [nodes, state])).toEqual([
+      [[0, 1], 'up'],
+      [[0, 2], 'up'],
+      [[1, 2], 'up'],
+    ]);
+    expect((await place.must('status')).stdout).toContain('Everything is up.');
+    for (const noun of ['node', 'proxy']) {
+      expect((await place.json<Items>(noun, 'ls')).items).toHaveLength(3);
+      expect(await place.json(noun, 'info', '1')).toMatchObject({ state: 'up' });
+    }
+    expect((await place.json<Items>('dc', 'ls')).items).toMatchObject([
+      { name: 'mol', id: 0, processes: 1024, nodes: [{ node: 0 }, { node: 1 }, { node: 2 }] },
+    ]);
+    expect(await place.json('dc', 'info', 'mol')).toMatchObject({ name: 'mol' });
+    expect(await place.json('proc', 'ls')).toEqual({ items: [] });
+    expect(await place.json('service', 'ls')).toEqual({ items: [] });
+    const socket = statSync(join(place.runtime, 'bare/node1/daemon.sock'));
+    expect(socket.mode & 0o777).toBe(0o600);
+
+    await place.must('down');
+    expect(place.leftovers()).toEqual([]);
+    expect((await place.must('down')).stderr).toContain('nothing to bring down');
+    expect((await place.run('status')).code).toBe(1);
+  });
+
+  it('is refused a second time, with what to do', async () => {
+    const spec = place.spec('bare.yaml', ['dvs: bare', ...BARE]);
+    await place.must('up', spec, '--detach');
+
+    const again = await place.run('up', spec, '--detach');
+
+    expect(again.code).toBe(1);
+    expect(again.stderr).toMatch(/DVS bare is up already[^]*dvk down/);
+    expect((await status()).ok).toBe(true);
+    await place.must('down');
+  });
+
+  it('runs beside another one', async () => {
+    const spec = place.spec('bare.yaml', ['dvs: bare', ...BARE]);
+    await Promise.all([
+      place.must('up', spec, '--detach'),
+      place.must('up', spec, '--detach', '--name', 'other'),
+    ]);
+
+    const both = await place.json<Items<DvsStatus>>('status');
+    expect(both).toMatchObject({ ok: true, items: [{ dvs: 'bare' }, { dvs: 'other' }] });
+    expect((await place.run('node', 'ls')).stderr).toContain('Say which one with --name');
+
+    await place.must('down', '--name', 'bare');
+    expect(await status()).toMatchObject({ dvs: 'other', ok: true });
+    await place.must('down', '--all');
+    expect(place.leftovers()).toEqual([]);
+  });
+
+  it('stays in the foreground until a signal comes, and then goes away', async () => {
+    const spec = place.spec('bare.yaml', ['dvs: bare', ...BARE]);
+    const command = place.start('up', spec);
+    await wrote(command, 'stderr', 'Ctrl-C brings the DVS down');
+
+    command.kill('SIGINT');
+
+    expect((await ended(command)).code).toBe(0);
+    expect(place.leftovers()).toEqual([]);
+  });
+
+  it('undoes everything when a signal comes while it starts', async () => {
+    const spec = place.spec('bare.yaml', ['dvs: bare', ...BARE]);
+    const command = place.start('up', spec);
+    await wrote(command, 'stderr', 'ok 3 nodes');
+
+    command.kill('SIGTERM');
+
+    const { code, stderr } = await ended(command);
+    expect(code).toBe(1);
+    expect(stderr).toContain('error: interrupted');
+    expect(place.leftovers()).toEqual([]);
+  });
+
+  it('ends its foreground command when another one brings it down', async () => {
+    const spec = place.spec('bare.yaml', ['dvs: bare', ...BARE]);
+    const command = place.start('up', spec);
+    await wrote(command, 'stderr', 'Ctrl-C');
+
+    await place.must('down');
+
+    expect(await ended(command)).toMatchObject({ code: 0 });
+    expect(place.leftovers()).toEqual([]);
+  });
+
+  it('names a node that was killed, and takes it back', async () => {
+    const spec = place.spec('bare.yaml', ['dvs: bare', ...BARE]);
+    await place.must('up', spec, '--detach');
+    const before = await status();
+    process.kill(before.nodes[1]?.pid ?? 0, 'SIGKILL');
+    await expect.poll(async () => (await status()).nodes[1]?.state, { timeout: 5000 }).toBe('down');
+
+    const down = await place.run('status');
+    expect(down.code).toBe(1);
+    expect(down.stdout).toContain('node 1 is down\n  -> dvk node start 1 --name bare');
+    expect((await place.run('up', spec, '--detach')).stderr).toContain('nodes 0, 2 only');
+
+    await place.must('node', 'start', '1');
+    const after = await status();
+    expect(after.ok).toBe(true);
+    expect(after.proxies[1]?.address).toBe(before.proxies[1]?.address);
+    await place.must('down');
+    expect(place.leftovers()).toEqual([]);
+  });
+
+  it('stops and starts a node and a proxy on request', async () => {
+    await place.must('up', place.spec('bare.yaml', ['dvs: bare', ...BARE]), '--detach');
+
+    await place.must('node', 'stop', 'node2');
+    expect((await status()).problems).toMatchObject([{ what: 'node 2 is down' }]);
+    await place.must('node', 'start', 'node2');
+    await place.must('proxy', 'stop', '0');
+    expect((await status()).problems).toMatchObject([{ remedy: 'dvk proxy start 0 --name bare' }]);
+    await place.must('proxy', 'start', '0');
+
+    expect((await status()).ok).toBe(true);
+    await place.must('down');
+  });
+});
+
+describe('a command', () => {
+  it('says what is wrong with its arguments, with exit code 2', async () => {
+    const cases: readonly (readonly [readonly string[], string])[] = [
+      [['upp'], 'Did you mean up?'],
+      [['up', '--nodes', 'many'], 'give a whole number'],
+      [['up', '/nowhere/spec.yaml'], 'the spec /nowhere/spec.yaml cannot be read: ENOENT'],
+      [['up', place.spec('bad.yaml', ['dvs: x', 'nodes: 7'])], 'bad.yaml:2: key nodes: this is'],
+      [['up', place.spec('good.yaml', ['dvs: x', ...BARE]), '--nodes', '2'], '--nodes is for the'],
+      [['status', '--runtime', '/proc/x'], 'is not in memory'],
+    ];
+
+    for (const [args, expected] of cases) {
+      const { code, stderr } = await place.run(...args);
+      expect(stderr).toContain(expected);
+      expect([args, code]).toEqual([args, 2]);
+    }
+  });
+
+  it('says what is wrong with the DVS, with exit code 1', async () => {
+    const image = place.spec('image.yaml', [
+      'dvs: x',
+      'nodes: [{ id: 0 }]',
+      'containers:',
+      '  - name: mol',
+      '    services: [{ name: fs, kind: fs, node: 0, slot: 1, image: ./none }]',
+    ]);
+
+    const missing = await place.run('up', image, '--detach');
+    expect(missing.stderr).toMatch(/the image .*none of service fs cannot be read: ENOENT/);
+    expect(missing.code).toBe(1);
+    expect((await place.run('node', 'info', '0')).code).toBe(1);
+    expect(place.leftovers()).toEqual([]);
+  });
+});
+
+describe.skipIf(whyNoMounts() !== undefined)(`services (${whyNoMounts() ?? 'with mounts'})`, () => {
+  let tree: string;
+  let mount: string;
+  let spec: string;
+
+  beforeEach(() => {
+    const made = place.image();
+    tree = made.tree;
+    mount = join(place.files, 'deep/mnt');
+    spec = place.spec('fs.yaml', [
+      'dvs: withfs',
+      'nodes: [{ id: 0 }, { id: 1 }, { id: 2 }]',
+      'containers:',
+      '  - name: mol',
+      '    services:',
+      '      - { name: root, kind: fuse, node: 0, server: fs, mount: deep/mnt }',
+      '      - { name: fs, kind: fs, node: 1, slot: 1, image: ./image }',
+    ]);
+  });
+
+  function differences(): string {
+    return spawnSync('diff', ['-r', tree, mount], { encoding: 'utf8', timeout: 30_000 }).stdout;
+  }
+
+  it('serve the image on another node than the one it is mounted on', async () => {
+    const up = await place.must('up', spec, '--detach');
+
+    expect(up.stdout).toBe(`mount ${mount}\n`);
+    expect(differences()).toBe('');
+    expect((await status()).mounts).toMatchObject([{ path: mount, state: 'up' }]);
+    const processes = (await place.json<Items>('proc', 'ls')).items;
+    expect(processes).toContainEqual(expect.objectContaining({ name: 'fs', node: 1, slot: 1 }));
+
+    await place.must('down');
+    expect(place.leftovers()).toEqual([]);
+    expect(existsSync(join(place.files, 'deep'))).toBe(false);
+  });
+
+  it('are named when they die, and work again when they are started', async () => {
+    await place.must('up', spec, '--detach');
+
+    for (const name of ['fs', 'root']) {
+      const { services } = await status();
+      process.kill(services.find((one) => one.spec.name === name)?.pid ?? 0, 'SIGKILL');
+      await expect
+        .poll(async () => (await status()).problems, { timeout: 10_000 })
+        .toEqual([
+          {
+            what: `service ${name} is down: was ended by SIGKILL`,
+            remedy: `dvk service start ${name} --name withfs`,
+          },
+        ]);
+      await place.must('service', 'start', name);
+      expect(differences()).toBe('');
+      expect((await status()).ok).toBe(true);
+    }
+    await place.must('service', 'restart', 'fs');
+    expect(differences()).toBe('');
+    await place.must('down');
+    expect(place.leftovers()).toEqual([]);
+  });
+
+  it('are refused a mount point that is in use', async () => {
+    await place.must('up', spec, '--detach');
+
+    const other = await place.run('up', spec, '--detach', '--name', 'other');
+
+    expect(other.code).toBe(1);
+    expect(other.stderr).toContain(`the mount point ${mount} is in use`);
+    expect(differences()).toBe('');
+    await place.must('down', '--name', 'withfs');
+    expect(place.leftovers()).toEqual([]);
+  });
+});
