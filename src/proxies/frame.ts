@@ -45,6 +45,7 @@ export const FRAME_BYTES_MAX: number = FRAME_HEAD_BYTES + Limit.COPY_CHUNK_BYTES
 
 // A read of less than this costs more in system calls than moving the tail of the buffer does.
 const READ_BYTES_MIN = 65536;
+const NO_BYTES = new Uint8Array(0);
 
 /** CRC32C of `data`, going on from `seed` (0 to begin). */
 export type Checksum = (data: Uint8Array, seed: number) => number;
@@ -61,8 +62,27 @@ export interface FrameFault {
 export interface Frame {
   session: number;
   sequence: number;
+  // Fields of the command that links look at.
+  kind: number;
+  dcId: number;
+  sourceNode: number;
+  destinationNode: number;
+  callId: number;
   command: Uint8Array;
   payload: Uint8Array;
+}
+
+/**
+ * Where a frame is built: command and payload are written first, then `sealFrame` adds the header.
+ */
+export interface FramePlace {
+  readonly view: DataView;
+  readonly at: number;
+  /** What the header's checksum covers. */
+  readonly header: Uint8Array;
+  readonly command: Uint8Array;
+  /** Room for the longest payload. */
+  readonly payload: Uint8Array;
 }
 
 /** The same bytes, read by field. */
@@ -70,40 +90,44 @@ export function viewOf(bytes: Uint8Array): DataView {
   return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 
+/** The place for a frame at `at`; FRAME_BYTES_MAX must fit behind it. */
+export function framePlace(bytes: Uint8Array, view: DataView, at: number): FramePlace {
+  const body = at + FrameLayout.BYTES;
+  const payload = at + FRAME_HEAD_BYTES;
+  return {
+    view,
+    at,
+    header: bytes.subarray(at, at + FrameLayout.headerChecksum),
+    command: bytes.subarray(body, payload),
+    payload: bytes.subarray(payload, payload + Limit.COPY_CHUNK_BYTES),
+  };
+}
+
 /**
- * Writes the header of the frame at the start of `bytes`, whose command and payload are in place
- * already.
- *
- * Returns the size of the frame.
+ * Writes the header of a frame whose command and payload are in place. Returns the frame's size.
  */
 export function sealFrame(
-  bytes: Uint8Array,
+  place: FramePlace,
   session: number,
   sequence: number,
   checksum: Checksum,
 ): number {
-  const view = viewOf(bytes);
-  const payloadBytes = view.getUint32(FrameLayout.BYTES + CommandLayout.payloadBytes, true);
-  const total = FRAME_HEAD_BYTES + payloadBytes;
-  assert.ok(total <= bytes.length, 'the payload goes beyond the buffer');
-  view.setUint32(FrameLayout.magic, FRAME_MAGIC, true);
-  view.setUint16(FrameLayout.version, WIRE_VERSION, true);
-  view.setUint16(FrameLayout.headerBytes, FrameLayout.BYTES, true);
-  view.setUint32(FrameLayout.session, session, true);
-  view.setUint32(FrameLayout.sequence, sequence, true);
-  view.setUint32(FrameLayout.payloadBytes, payloadBytes, true);
-  view.setUint32(FrameLayout.flags, 0, true);
-  view.setUint32(
-    FrameLayout.bodyChecksum,
-    checksum(bytes.subarray(FrameLayout.BYTES, total), 0),
-    true,
-  );
-  view.setUint32(
-    FrameLayout.headerChecksum,
-    checksum(bytes.subarray(0, FrameLayout.headerChecksum), 0),
-    true,
-  );
-  return total;
+  const { view, at } = place;
+  const body = at + FrameLayout.BYTES;
+  const payloadBytes = view.getUint32(body + CommandLayout.payloadBytes, true);
+  assert.ok(payloadBytes <= place.payload.length, 'the payload goes beyond its place');
+  view.setUint32(at + FrameLayout.magic, FRAME_MAGIC, true);
+  view.setUint16(at + FrameLayout.version, WIRE_VERSION, true);
+  view.setUint16(at + FrameLayout.headerBytes, FrameLayout.BYTES, true);
+  view.setUint32(at + FrameLayout.session, session, true);
+  view.setUint32(at + FrameLayout.sequence, sequence, true);
+  view.setUint32(at + FrameLayout.payloadBytes, payloadBytes, true);
+  view.setUint32(at + FrameLayout.flags, 0, true);
+  let sum = checksum(place.command, 0);
+  if (payloadBytes > 0) sum = checksum(place.payload.subarray(0, payloadBytes), sum);
+  view.setUint32(at + FrameLayout.bodyChecksum, sum, true);
+  view.setUint32(at + FrameLayout.headerChecksum, checksum(place.header, 0), true);
+  return FRAME_HEAD_BYTES + payloadBytes;
 }
 
 /**
@@ -119,6 +143,8 @@ export class FrameDecoder {
   #payloadBytesMax: number;
   #buffer: Uint8Array;
   #view: DataView;
+  // Views for a frame at the start of the buffer, where most of the short ones lie.
+  #first: { header: Uint8Array; command: Uint8Array };
   #start = 0;
   #end = 0;
   // Size of the frame at #start once its header was checked, else 0.
@@ -134,6 +160,7 @@ export class FrameDecoder {
     this.#payloadBytesMax = payloadBytesMax;
     this.#buffer = new Uint8Array(Math.max(bufferBytes, FRAME_HEAD_BYTES + payloadBytesMax));
     this.#view = viewOf(this.#buffer);
+    this.#first = this.#viewsAt(0);
   }
 
   get fault(): FrameFault | undefined {
@@ -158,6 +185,7 @@ export class FrameDecoder {
     this.#start = 0;
     this.#buffer = buffer;
     this.#view = viewOf(buffer);
+    this.#first = this.#viewsAt(0);
     this.#payloadBytesMax = payloadBytesMax;
   }
 
@@ -202,6 +230,14 @@ export class FrameDecoder {
     return this.#takeFrame();
   }
 
+  #viewsAt(start: number): { header: Uint8Array; command: Uint8Array } {
+    const body = start + FrameLayout.BYTES;
+    return {
+      header: this.#buffer.subarray(start, start + FrameLayout.headerChecksum),
+      command: this.#buffer.subarray(body, body + CommandLayout.BYTES),
+    };
+  }
+
   #field(offset: number): number {
     return this.#view.getUint32(this.#start + offset, true);
   }
@@ -225,15 +261,21 @@ export class FrameDecoder {
   }
 
   #takeFrame(): Frame | undefined {
-    const body = this.#start + FrameLayout.BYTES;
-    const end = this.#start + this.#frameBytes;
-    const checksum = this.#field(FrameLayout.bodyChecksum);
-    if (this.#checksum(this.#buffer.subarray(body, end), 0) !== checksum) {
-      this.#fault = { code: 'body-checksum', found: checksum };
+    const start = this.#start;
+    const { command } = start === 0 ? this.#first : this.#viewsAt(start);
+    const payloadBytes = this.#frameBytes - FRAME_HEAD_BYTES;
+    const payloadAt = start + FRAME_HEAD_BYTES;
+    const payload =
+      payloadBytes === 0 ? NO_BYTES : this.#buffer.subarray(payloadAt, payloadAt + payloadBytes);
+    let sum = this.#checksum(command, 0);
+    if (payloadBytes > 0) sum = this.#checksum(payload, sum);
+    const expected = this.#field(FrameLayout.bodyChecksum);
+    if (sum !== expected) {
+      this.#fault = { code: 'body-checksum', found: expected };
       return undefined;
     }
-    const payloadBytes = this.#field(FrameLayout.payloadBytes);
-    const claimed = this.#view.getUint32(body + CommandLayout.payloadBytes, true);
+    const body = FrameLayout.BYTES;
+    const claimed = this.#field(body + CommandLayout.payloadBytes);
     if (claimed !== payloadBytes) {
       this.#fault = { code: 'length', found: claimed };
       return undefined;
@@ -241,10 +283,15 @@ export class FrameDecoder {
     const frame = {
       session: this.#field(FrameLayout.session),
       sequence: this.#field(FrameLayout.sequence),
-      command: this.#buffer.subarray(body, body + CommandLayout.BYTES),
-      payload: this.#buffer.subarray(body + CommandLayout.BYTES, end),
+      kind: this.#field(body + CommandLayout.kind),
+      dcId: this.#field(body + CommandLayout.dcId),
+      sourceNode: this.#field(body + CommandLayout.sourceNode),
+      destinationNode: this.#field(body + CommandLayout.destinationNode),
+      callId: this.#field(body + CommandLayout.callId),
+      command,
+      payload,
     };
-    this.#start = end;
+    this.#start += this.#frameBytes;
     this.#frameBytes = 0;
     return frame;
   }

@@ -6,18 +6,18 @@
  * out in one write, a long payload at once, so that the peer works on it while the next one is
  * built.
  */
-import { CommandKind, CommandLayout, Limit } from '../dvk/abi/abi.gen.ts';
-import { FrameDecoder, viewOf, type Checksum, type Frame } from './frame.ts';
+import { CommandKind, Limit } from '../dvk/abi/abi.gen.ts';
+import { FrameDecoder, type Checksum, type Frame } from './frame.ts';
 import { HELLO_BYTES_MAX, type Hello } from './hello.ts';
 import { Outbox, type SlabPool } from './outbox.ts';
-import { kindOf, Session } from './session.ts';
+import { Session } from './session.ts';
 import type { Down, SessionOutput, SessionSelf, SessionTimes } from './session.ts';
 import type { Connection, ConnectionEvents } from './transport.ts';
 
 // Commands are left in the core's queue while the transport holds more than this.
 const HIGH_WATER_BYTES = 2 * 1024 * 1024;
 const READ_BUFFER_BYTES = 2 * 1024 * 1024;
-// A frame with this much data does not wait for the end of the turn.
+// This much does not wait for the end of the turn.
 const PROMPT_BYTES = 32768;
 
 /** What a link tells the engine. */
@@ -101,12 +101,11 @@ export class Link implements ConnectionEvents, SessionOutput {
       return 'congested';
     }
     if (!this.#outbox.hasRoom) this.flush();
-    const command = this.#outbox.command();
-    if (!source.get2rmt(command, this.#outbox.payload())) return 'empty';
-    const payloadBytes = viewOf(command).getUint32(CommandLayout.payloadBytes, true);
-    this.#outbox.seal(this.session.number, this.session.nextSequence());
+    const place = this.#outbox.place();
+    if (!source.get2rmt(place.command, place.payload)) return 'empty';
+    this.#outbox.seal(place, this.session.number, this.session.nextSequence());
     this.counters.framesSent++;
-    if (payloadBytes >= PROMPT_BYTES) this.flush();
+    if (this.#outbox.builtBytes >= PROMPT_BYTES) this.flush();
     return 'sent';
   }
 
@@ -182,10 +181,9 @@ export class Link implements ConnectionEvents, SessionOutput {
 
   // SessionOutput
 
-  send(command: Uint8Array, payload: Uint8Array): void {
+  send(kind: number, command: Uint8Array, payload: Uint8Array): void {
     // Answers to keepalives are the one thing that a peer could pile up here by not reading.
-    const isAnswer = kindOf(command) === (CommandKind.NONE | CommandKind.ACK);
-    if (isAnswer && this.congested) return;
+    if (kind === (CommandKind.NONE | CommandKind.ACK) && this.congested) return;
     if (!this.#outbox.hasRoom) this.flush();
     this.#outbox.add(command, payload, this.session.number, this.session.nextSequence());
     this.counters.framesSent++;

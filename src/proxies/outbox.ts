@@ -7,14 +7,8 @@
  * kept by the pool, the warmest on top, and shared by the links of a node. How many exist is
  * bounded by the high-water mark of each link (see link.ts).
  */
-import { CommandLayout, Limit } from '../dvk/abi/abi.gen.ts';
-import {
-  FRAME_BYTES_MAX,
-  FRAME_HEAD_BYTES,
-  FrameLayout,
-  sealFrame,
-  type Checksum,
-} from './frame.ts';
+import { FRAME_BYTES_MAX, framePlace, sealFrame, viewOf } from './frame.ts';
+import type { Checksum, FramePlace } from './frame.ts';
 
 // Two frames of the longest kind, or thousands of short ones.
 const SLAB_BYTES = 2 * FRAME_BYTES_MAX + 65536;
@@ -22,10 +16,19 @@ const SPARE_SLABS_MAX = 8;
 
 interface Slab {
   readonly bytes: Uint8Array;
+  readonly view: DataView;
+  /** Where its first frame is built: most of the time it is sent before there is another. */
+  readonly first: FramePlace;
   /** End of the last frame built. */
   used: number;
   /** Writes that the transport has not finished. */
   writes: number;
+}
+
+function newSlab(): Slab {
+  const bytes = new Uint8Array(SLAB_BYTES);
+  const view = viewOf(bytes);
+  return { bytes, view, first: framePlace(bytes, view, 0), used: 0, writes: 0 };
 }
 
 /** Slabs that no link uses now. */
@@ -33,7 +36,7 @@ export class SlabPool {
   readonly #spare: Slab[] = [];
 
   take(): Slab {
-    return this.#spare.pop() ?? { bytes: new Uint8Array(SLAB_BYTES), used: 0, writes: 0 };
+    return this.#spare.pop() ?? newSlab();
   }
 
   giveBack(slab: Slab): void {
@@ -65,33 +68,24 @@ export class Outbox {
     return this.#slab === undefined || this.#slab.used + FRAME_BYTES_MAX <= this.#slab.bytes.length;
   }
 
-  /** Where the next frame's command goes. Precondition: `hasRoom`. */
-  command(): Uint8Array {
+  /** Where the next frame is built. Precondition: `hasRoom`. */
+  place(): FramePlace {
     const slab = (this.#slab ??= this.#pool.take());
-    const at = slab.used + FrameLayout.BYTES;
-    return slab.bytes.subarray(at, at + CommandLayout.BYTES);
+    return slab.used === 0 ? slab.first : framePlace(slab.bytes, slab.view, slab.used);
   }
 
-  /** Where its payload goes, COPY_CHUNK_BYTES long. */
-  payload(): Uint8Array {
-    const slab = (this.#slab ??= this.#pool.take());
-    const at = slab.used + FRAME_HEAD_BYTES;
-    return slab.bytes.subarray(at, at + Limit.COPY_CHUNK_BYTES);
-  }
-
-  /** The command and payload just written become a frame. Returns its size. */
-  seal(session: number, sequence: number): number {
-    const slab = (this.#slab ??= this.#pool.take());
-    const bytes = sealFrame(slab.bytes.subarray(slab.used), session, sequence, this.#checksum);
-    slab.used += bytes;
-    return bytes;
+  /** What was written to `place`, the last one given out, becomes a frame. */
+  seal(place: FramePlace, session: number, sequence: number): void {
+    const bytes = sealFrame(place, session, sequence, this.#checksum);
+    if (this.#slab) this.#slab.used += bytes;
   }
 
   /** A frame of its own, for what is not taken by get2rmt. Precondition: `hasRoom`. */
-  add(command: Uint8Array, payload: Uint8Array, session: number, sequence: number): number {
-    this.command().set(command);
-    this.payload().set(payload);
-    return this.seal(session, sequence);
+  add(command: Uint8Array, payload: Uint8Array, session: number, sequence: number): void {
+    const place = this.place();
+    place.command.set(command);
+    place.payload.set(payload);
+    this.seal(place, session, sequence);
   }
 
   /** The frames built, all in one piece, and what to call when the transport is done with them. */

@@ -5,11 +5,10 @@
  * HELLO tells; only then does the segment hear of the link, so no caller waits for a node that
  * would drop its commands.
  */
-import { CommandLayout } from '../dvk/abi/abi.gen.ts';
 import type { NodeId } from '../dvk/endpoint.ts';
 import { isDvkError } from '../dvk/errors.ts';
 import type { Segment } from '../dvk/segment.ts';
-import { viewOf, type Frame } from './frame.ts';
+import type { Frame } from './frame.ts';
 import type { Hello } from './hello.ts';
 import type { CommandSource, Link, LinkCounters } from './link.ts';
 import type { Address } from './transport.ts';
@@ -200,11 +199,8 @@ export class Peer {
 
   /** Acts on a command of the peer. */
   deliver(frame: Frame): void {
-    const view = viewOf(frame.command);
-    const shared = this.#containers.get(view.getUint32(CommandLayout.dcId, true));
-    const isForUs =
-      view.getUint32(CommandLayout.sourceNode, true) === this.node &&
-      view.getUint32(CommandLayout.destinationNode, true) === this.#self;
+    const shared = this.#containers.get(frame.dcId);
+    const isForUs = frame.sourceNode === this.node && frame.destinationNode === this.#self;
     if (shared?.up !== true || !isForUs) {
       this.#past.dropped++;
       return;

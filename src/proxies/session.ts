@@ -71,8 +71,8 @@ export interface SessionSelf {
 
 /** What a session makes happen. */
 export interface SessionOutput {
-  /** Sends a frame with this command and payload. */
-  send(command: Uint8Array, payload: Uint8Array): void;
+  /** Sends a frame with this command, which is of that kind, and payload. */
+  send(kind: number, command: Uint8Array, payload: Uint8Array): void;
   /** The link is up; called once. `session.number` is set, and commands may be sent. */
   up(peer: Hello): void;
   /** The peer's list of DCs is another one. */
@@ -182,9 +182,8 @@ export class Session {
       return;
     }
     this.#receiveSequence = (this.#receiveSequence + 1) >>> 0;
-    const kind = kindOf(frame.command);
-    if (this.#state === 'opening') this.#receiveOpening(kind, frame);
-    else this.#receiveUp(kind, frame, nowMs);
+    if (this.#state === 'opening') this.#receiveOpening(frame);
+    else this.#receiveUp(frame, nowMs);
   }
 
   /** The stream is unusable: the frame decoder found a fault. */
@@ -247,17 +246,17 @@ export class Session {
     this.#output.down(why);
   }
 
-  #receiveOpening(kind: number, frame: Frame): void {
-    if (kind === CommandKind.SHUTDOWN) {
+  #receiveOpening(frame: Frame): void {
+    if (frame.kind === CommandKind.SHUTDOWN) {
       this.#end({ code: 'refused', detail: shutdownText(frame.payload) });
       return;
     }
-    const hello = kind === CommandKind.HELLO ? decodeHello(frame.payload) : undefined;
+    const hello = frame.kind === CommandKind.HELLO ? decodeHello(frame.payload) : undefined;
     if (hello === undefined) {
       this.close({ code: 'malformed', detail: 'the first frame is no HELLO' });
       return;
     }
-    const wrong = this.#examine(hello, viewOf(frame.command));
+    const wrong = this.#examine(hello, frame.destinationNode);
     if (wrong !== undefined) {
       this.close(wrong);
       return;
@@ -275,7 +274,7 @@ export class Session {
     this.#output.up(hello);
   }
 
-  #examine(hello: Hello, command: DataView): Down | undefined {
+  #examine(hello: Hello, wanted: number): Down | undefined {
     const self = this.#self;
     if (hello.abiVersion !== HELLO_CONSTANTS.abiVersion) {
       const detail = `ABI version ${hello.abiVersion}, not ${HELLO_CONSTANTS.abiVersion}`;
@@ -284,7 +283,6 @@ export class Session {
     if (hello.dvs !== self.dvs) {
       return { code: 'dvs', detail: `node of DVS '${hello.dvs}', not '${self.dvs}'` };
     }
-    const wanted = command.getUint32(CommandLayout.destinationNode, true);
     if (wanted !== self.node) {
       return { code: 'node', detail: `this is node ${self.node}, not ${wanted}` };
     }
@@ -301,9 +299,9 @@ export class Session {
     return undefined;
   }
 
-  #receiveUp(kind: number, frame: Frame, nowMs: number): void {
-    const callId = viewOf(frame.command).getUint32(CommandLayout.callId, true);
-    switch (kind) {
+  #receiveUp(frame: Frame, nowMs: number): void {
+    const { callId } = frame;
+    switch (frame.kind) {
       case CommandKind.NONE:
         this.#sendControl(CommandKind.NONE | CommandKind.ACK, { callId });
         break;
@@ -361,18 +359,13 @@ export class Session {
     view.setUint32(CommandLayout.destinationNode, fields.peer ?? this.#peer ?? 0, true);
     view.setUint32(CommandLayout.callId, fields.callId ?? 0, true);
     view.setUint32(CommandLayout.payloadBytes, payload.length, true);
-    this.#output.send(command, payload);
+    this.#output.send(kind, command, payload);
   }
 }
 
 const NO_PAYLOAD = new Uint8Array(0);
 const MINUTE_MS = 60_000;
 const SHUTDOWN_TEXT_MAX = 200;
-
-/** The kind of a command, acknowledgement bit and all. */
-export function kindOf(command: Uint8Array): number {
-  return viewOf(command).getUint32(CommandLayout.kind, true);
-}
 
 function nextSession(last: number): number {
   return last >= 0xffff_ffff ? 1 : last + 1;

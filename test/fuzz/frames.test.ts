@@ -7,7 +7,7 @@ import { crc32c } from '../../src/dvk/crc32c.ts';
 import { FrameDecoder, FrameLayout, FRAME_HEAD_BYTES } from '../../src/proxies/frame.ts';
 import { HELLO_BYTES_MAX } from '../../src/proxies/hello.ts';
 import { Session } from '../../src/proxies/session.ts';
-import { frameBytes } from '../support/proxy-frames.ts';
+import { frame, frameBytes } from '../support/proxy-frames.ts';
 
 const INPUTS = 100_000;
 const SEED = 0x1badcafe;
@@ -152,7 +152,7 @@ describe('a session', () => {
           knows: () => true,
         },
         {
-          send: (command) => void frames.push(command),
+          send: (_, command) => void frames.push(command),
           up: () => undefined,
           containersChanged: () => undefined,
           deliver: () => {
@@ -169,13 +169,9 @@ describe('a session', () => {
         payload,
       );
 
+      const stamp = { session: random(2), sequence: random(2) };
       session.receive(
-        {
-          session: random(2),
-          sequence: random(2),
-          command: bytes.subarray(FrameLayout.BYTES, FRAME_HEAD_BYTES),
-          payload,
-        },
+        frame(bytes.subarray(FrameLayout.BYTES, FRAME_HEAD_BYTES), payload, stamp),
         0,
       );
 

@@ -1,7 +1,8 @@
 /** Commands and frames as tests of the proxies need them. */
 import { CommandLayout } from '../../src/dvk/abi/abi.gen.ts';
 import { crc32c } from '../../src/dvk/crc32c.ts';
-import { FRAME_HEAD_BYTES, FrameLayout, sealFrame } from '../../src/proxies/frame.ts';
+import { FRAME_HEAD_BYTES, framePlace, sealFrame, viewOf } from '../../src/proxies/frame.ts';
+import type { Frame } from '../../src/proxies/frame.ts';
 
 /** Fields of a command by their names in CommandLayout; 32-bit ones only. */
 export type CommandFields = Partial<Record<Exclude<keyof typeof CommandLayout, 'BYTES'>, number>>;
@@ -33,15 +34,37 @@ export function describeCommand(bytes: Uint8Array): Record<string, number> {
   };
 }
 
-/** A whole frame. `payloadBytes` of the command is set to the payload's length. */
+interface Stamp {
+  session?: number;
+  sequence?: number;
+}
+
+/** The bytes of a frame. `payloadBytes` of the command is set to the payload's length. */
 export function frameBytes(
   fields: CommandFields,
   payload: Uint8Array = new Uint8Array(0),
-  stamp: { session?: number; sequence?: number } = {},
+  stamp: Stamp = {},
 ): Uint8Array {
   const bytes = new Uint8Array(FRAME_HEAD_BYTES + payload.length);
-  bytes.set(command({ ...fields, payloadBytes: payload.length }), FrameLayout.BYTES);
-  bytes.set(payload, FRAME_HEAD_BYTES);
-  sealFrame(bytes, stamp.session ?? 0, stamp.sequence ?? 0, crc32c);
+  const place = framePlace(bytes, viewOf(bytes), 0);
+  place.command.set(command({ ...fields, payloadBytes: payload.length }));
+  place.payload.set(payload);
+  sealFrame(place, stamp.session ?? 0, stamp.sequence ?? 0, crc32c);
   return bytes;
+}
+
+/** A frame as a decoder gives it out. */
+export function frame(bytes: Uint8Array, payload: Uint8Array, stamp: Stamp = {}): Frame {
+  const view = viewOf(bytes);
+  return {
+    session: stamp.session ?? 0,
+    sequence: stamp.sequence ?? 0,
+    kind: view.getUint32(CommandLayout.kind, true),
+    dcId: view.getUint32(CommandLayout.dcId, true),
+    sourceNode: view.getUint32(CommandLayout.sourceNode, true),
+    destinationNode: view.getUint32(CommandLayout.destinationNode, true),
+    callId: view.getUint32(CommandLayout.callId, true),
+    command: bytes,
+    payload,
+  };
 }

@@ -16,11 +16,10 @@ interface Taken {
 function take(decoder: FrameDecoder): Taken[] {
   const taken: Taken[] = [];
   for (let frame = decoder.next(); frame; frame = decoder.next()) {
-    const view = new DataView(frame.command.buffer, frame.command.byteOffset);
     taken.push({
       session: frame.session,
       sequence: frame.sequence,
-      kind: view.getUint32(CommandLayout.kind, true),
+      kind: frame.kind,
       payload: Buffer.from(frame.payload).toString('hex'),
     });
   }

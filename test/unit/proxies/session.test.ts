@@ -1,15 +1,16 @@
 // The session between two nodes, step by step: who is let in, when a peer is dead, what is dropped.
 // Method: two machines joined by two lists of frames, and a clock that the test turns.
 import { describe, expect, it } from 'vitest';
-import { CommandKind, CommandLayout } from '../../../src/dvk/abi/abi.gen.ts';
+import { CommandKind } from '../../../src/dvk/abi/abi.gen.ts';
 import { crc32c } from '../../../src/dvk/crc32c.ts';
 import { FrameDecoder, type Frame } from '../../../src/proxies/frame.ts';
 import { decodeHello, encodeHello, HELLO_CONSTANTS } from '../../../src/proxies/hello.ts';
 import type { Hello } from '../../../src/proxies/hello.ts';
-import { kindOf, Session } from '../../../src/proxies/session.ts';
+import { Session } from '../../../src/proxies/session.ts';
 import type { Down, SessionSelf } from '../../../src/proxies/session.ts';
-import { command, frameBytes } from '../../support/proxy-frames.ts';
+import { command, frame, frameBytes } from '../../support/proxy-frames.ts';
 
+const NO_BYTES: Uint8Array = new Uint8Array(0);
 const TIMES = { keepaliveMs: 500, deadMs: 1500, handshakeMs: 3000 };
 
 function self(node: number, changes: Partial<SessionSelf> = {}): SessionSelf {
@@ -35,20 +36,12 @@ class End {
 
   constructor(who: SessionSelf, peer?: number) {
     const output = {
-      send: (bytes: Uint8Array, payload: Uint8Array): void => {
-        this.sent.push({
-          session: this.session.number,
-          sequence: this.session.nextSequence(),
-          command: bytes,
-          payload,
-        });
+      send: (_: number, bytes: Uint8Array, payload: Uint8Array): void => {
+        this.sent.push(frame(bytes, payload, this.#stamp()));
       },
       up: (hello: Hello): void => void (this.upWith = hello),
       containersChanged: (hello: Hello): void => void this.heard.push(hello),
-      deliver: (frame: Frame): void => {
-        const view = new DataView(frame.command.buffer, frame.command.byteOffset);
-        this.delivered.push(view.getUint32(CommandLayout.callId, true));
-      },
+      deliver: ({ callId }: Frame): void => void this.delivered.push(callId),
       down: (why: Down): void => {
         expect(this.why).toBeUndefined();
         this.why = why;
@@ -57,18 +50,17 @@ class End {
     this.session = new Session(who, output, 0, { peer, times: TIMES });
   }
 
-  /** A command of the core, as the engine would send it. */
-  say(callId: number): Frame {
-    return {
-      session: this.session.number,
-      sequence: this.session.nextSequence(),
-      command: command({ kind: CommandKind.SEND_MSG, callId }),
-      payload: new Uint8Array(0),
-    };
+  /** A command, as the engine would send it. */
+  say(callId: number, kind: number = CommandKind.SEND_MSG, payload = NO_BYTES): Frame {
+    return frame(command({ kind, callId }), payload, this.#stamp());
   }
 
   kinds(): number[] {
-    return this.sent.map((frame) => kindOf(frame.command));
+    return this.sent.map(({ kind }) => kind);
+  }
+
+  #stamp(): { session: number; sequence: number } {
+    return { session: this.session.number, sequence: this.session.nextSequence() };
   }
 }
 
@@ -79,10 +71,10 @@ function settle(a: End, b: End, nowMs = 0): void {
       [a, b],
       [b, a],
     ] as const) {
-      for (const frame of from.sent.splice(0)) {
+      for (const one of from.sent.splice(0)) {
         from.session.noteSent(nowMs);
         to.session.noteReceived(nowMs);
-        to.session.receive(frame, nowMs);
+        to.session.receive(one, nowMs);
       }
     }
   }
@@ -159,7 +151,7 @@ describe('the exchange of HELLO', () => {
     });
 
     const hello = command({ kind: CommandKind.HELLO, destinationNode: 1 });
-    b.session.receive({ session: 0, sequence: 0, command: hello, payload }, 0);
+    b.session.receive(frame(hello, payload), 0);
 
     expect(b.why).toEqual({ code: 'abi', detail: 'ABI version 99, not 1' });
     expect(b.kinds()).toEqual([CommandKind.SHUTDOWN]);
@@ -182,13 +174,7 @@ describe('the exchange of HELLO', () => {
   it('must come first', () => {
     const b = new End(self(1));
 
-    const frame = {
-      session: 0,
-      sequence: 0,
-      command: command({ kind: 1 }),
-      payload: new Uint8Array(),
-    };
-    b.session.receive(frame, 0);
+    b.session.receive(frame(command({ kind: 1 }), new Uint8Array(0)), 0);
 
     expect(b.why?.code).toBe('malformed');
   });
@@ -227,7 +213,7 @@ describe('a session', () => {
     const [a, b] = pair();
     const frames = [a.say(1), a.say(2), a.say(3)] as const;
 
-    for (const frame of [...frames, frames[1], frames[0]]) b.session.receive(frame, 0);
+    for (const one of [...frames, frames[1], frames[0]]) b.session.receive(one, 0);
 
     expect(b.delivered).toEqual([1, 2, 3]);
     expect(b.session.counters.duplicateFrames).toBe(2);
@@ -329,7 +315,7 @@ describe('a session', () => {
     const [a, b] = pair();
     const payload = encodeHello({ ...b.upWith!, incarnation: 5n });
 
-    b.session.receive({ ...a.say(0), command: command({ kind: CommandKind.HELLO }), payload }, 0);
+    b.session.receive(a.say(0, CommandKind.HELLO, payload), 0);
 
     expect(b.why?.code).toBe('malformed');
   });
@@ -338,10 +324,7 @@ describe('a session', () => {
     const [a, b] = pair();
     const payload = new TextEncoder().encode(`\u001b[31m${'x'.repeat(5000)}`);
 
-    b.session.receive(
-      { ...a.say(0), command: command({ kind: CommandKind.SHUTDOWN }), payload },
-      0,
-    );
+    b.session.receive(a.say(0, CommandKind.SHUTDOWN, payload), 0);
 
     expect(b.why?.detail).toMatch(/^\?\[31mx+$/);
     expect(b.why?.detail.length).toBe(200);
