@@ -4,6 +4,7 @@
  * The daemon is the monitor of section 3 of the architecture: it holds a pidfd for each local process, so that one
  * which dies without unbinding has its slot freed at once, and everybody who waits for it wakes with an error.
  */
+import { randomInt } from 'node:crypto';
 import { rmSync } from 'node:fs';
 
 import { systemClock } from '../dvk/clock.ts';
@@ -191,8 +192,11 @@ function makeSegment({ spec, container, node, path }: MakeSegment): Segment {
     dcName: container.name,
     dvsName: spec.dvs,
     processes: container.processes,
-    nodes: Math.max(Limit.NODES_DEFAULT, ...container.nodes.map((id) => id + 1)),
+    // Dynamic slots are shared out among node slots, so there are no more of these than needed.
+    nodes: Math.max(...container.nodes) + 1,
     arenaBytes: container.arenaBytes,
+    // Nobody that knew an endpoint of this node's last life reaches a process of the new one.
+    firstGeneration: randomInt(Limit.GENERATION_MAX + 1),
   });
   const segment = Segment.open(path);
   for (const member of spec.nodes) {
