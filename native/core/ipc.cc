@@ -201,7 +201,8 @@ int step_sending(Process& process) {
     case State::kFull:
     case State::kFullCall:
     case State::kFullNotify:
-      count(process.slot->sent);
+      // A message to another node was counted when it was queued for the proxy.
+      if (process.operation.stage == Stage::kSending) count(process.slot->sent);
       return take_inbox(process, word);
     case State::kError:
       return take_error(process, word);
