@@ -48,7 +48,8 @@ const MESSAGE_BYTES = 64;
 const SLASH = 0x2f;
 
 /** One request while it is served. */
-interface Exchange extends FsRequest {
+interface Exchange {
+  readonly request: FsRequest;
   readonly client: number;
   readonly message: DataView;
   readonly reply: DataView;
@@ -81,7 +82,7 @@ function serve(handle: (call: Exchange) => number): FsHandler {
     for (let at = PAYLOAD_AT; at < MESSAGE_BYTES; at += 4) reply.setUint32(at, 0, true);
     try {
       const client = message.getInt32(0, true);
-      return handle({ ...decodeRequest(message), client, message, reply });
+      return handle({ request: decodeRequest(message), client, message, reply });
     } catch (error) {
       if (error instanceof FsError) return error.errno;
       throw error;
@@ -104,7 +105,7 @@ class Handlers {
   }
 
   onLookup(call: Exchange): number {
-    checkUnused(call, { offset: true, name: false });
+    checkUnused(call.request, { offset: true, name: false });
     const name = this.#name(call);
     if (name.includes(SLASH)) throw new FsError('EINVAL', 'a name with a slash');
     const found = this.#volume.lookup(this.#inode(call), name);
@@ -114,27 +115,28 @@ class Handlers {
   }
 
   onGetattr(call: Exchange): number {
-    checkUnused(call, { offset: true, name: true });
+    checkUnused(call.request, { offset: true, name: true });
     encodeAttributes(call.reply, this.#volume.attributes(this.#inode(call)));
     return 0;
   }
 
   onReadlink(call: Exchange): number {
-    checkUnused(call, { offset: true, name: true });
+    checkUnused(call.request, { offset: true, name: true });
     return this.#copyWhole(call, this.#volume.readLink(this.#inode(call)));
   }
 
   onRead(call: Exchange): number {
-    checkUnused(call, { offset: false, name: true });
+    checkUnused(call.request, { offset: false, name: true });
+    const { offset, grantBytes } = call.request;
     const inode = this.#inode(call);
-    const wanted = Math.min(call.grantBytes, TRANSFER_BYTES_MAX);
-    const bytes = this.#volume.readableBytes(inode, call.offset, wanted);
+    const wanted = Math.min(grantBytes, TRANSFER_BYTES_MAX);
+    const bytes = this.#volume.readableBytes(inode, offset, wanted);
     if (bytes === 0) return 0;
     let data: Uint8Array | undefined;
-    if (bytes < DIRECT_READ_BYTES_MIN) data = this.#volume.peek(inode, call.offset, bytes);
+    if (bytes < DIRECT_READ_BYTES_MIN) data = this.#volume.peek(inode, offset, bytes);
     if (data === undefined) {
       data = this.#memory.stage(bytes).subarray(0, bytes);
-      this.#volume.read(inode, call.offset, data);
+      this.#volume.read(inode, offset, data);
     }
     this.#copyOut(call, data);
     return bytes;
@@ -142,14 +144,14 @@ class Handlers {
 
   /** An error in the middle ends the list; it is told when the client goes on from there. */
   onReaddir(call: Exchange): number {
-    checkUnused(call, { offset: false, name: true });
+    checkUnused(call.request, { offset: false, name: true });
     const directory = this.#inode(call);
-    const room = Math.min(call.grantBytes, TRANSFER_BYTES_MAX);
+    const room = Math.min(call.request.grantBytes, TRANSFER_BYTES_MAX);
     const stage = this.#memory.stage(room).subarray(0, room);
     const view = new DataView(stage.buffer, stage.byteOffset, room);
     let used = 0;
     try {
-      this.#volume.list(directory, call.offset, (entry) => {
+      this.#volume.list(directory, call.request.offset, (entry) => {
         const fits = used + directoryEntryBytes(entry.name.length) <= room;
         if (!fits && used === 0) throw new FsError('EINVAL', `${String(room)} bytes hold no entry`);
         if (fits) used += this.#putEntry(directory, view, { at: used, entry });
@@ -163,38 +165,39 @@ class Handlers {
   }
 
   onStatfs(call: Exchange): number {
-    checkUnused(call, { offset: true, name: true });
+    checkUnused(call.request, { offset: true, name: true });
     this.#inode(call);
     encodeStatus(call.reply, this.#volume.status());
     return 0;
   }
 
   onGetxattr(call: Exchange): number {
-    checkUnused(call, { offset: true, name: false });
+    checkUnused(call.request, { offset: true, name: false });
     const name = this.#name(call);
     const value = this.#volume.getXattr(this.#inode(call), name);
     if (value === undefined) return -ERRNO.ENODATA;
-    return call.grantBytes === 0 ? value.length : this.#copyWhole(call, value);
+    return call.request.grantBytes === 0 ? value.length : this.#copyWhole(call, value);
   }
 
   onListxattr(call: Exchange): number {
-    checkUnused(call, { offset: true, name: true });
+    checkUnused(call.request, { offset: true, name: true });
     const list = this.#volume.listXattr(this.#inode(call));
-    return call.grantBytes === 0 ? list.length : this.#copyWhole(call, list);
+    return call.request.grantBytes === 0 ? list.length : this.#copyWhole(call, list);
   }
 
   #inode(call: Exchange): Inode {
-    return this.#volume.inode(call.inode, call.generation);
+    return this.#volume.inode(call.request.inode, call.request.generation);
   }
 
   #name(call: Exchange): Uint8Array {
-    if (call.nameBytes > NAME_BYTES_MAX) {
-      throw new FsError('ENAMETOOLONG', `a name of ${String(call.nameBytes)} bytes`);
+    const { nameBytes } = call.request;
+    if (nameBytes > NAME_BYTES_MAX) {
+      throw new FsError('ENAMETOOLONG', `a name of ${String(nameBytes)} bytes`);
     }
-    let name = inlineName(call.message, call.nameBytes);
+    let name = inlineName(call.message, nameBytes);
     if (name === undefined) {
-      name = new Uint8Array(call.nameBytes);
-      this.#memory.copyIn(call.client, grantOf(call), 0, name);
+      name = new Uint8Array(nameBytes);
+      this.#memory.copyIn(call.client, grantOf(call.request), 0, name);
     }
     if (name.length === 0 || name.includes(0)) {
       throw new FsError('EINVAL', 'an empty name, or one with a NUL');
@@ -223,7 +226,7 @@ class Handlers {
   }
 
   #copyWhole(call: Exchange, data: Uint8Array): number {
-    if (data.length > call.grantBytes) {
+    if (data.length > call.request.grantBytes) {
       throw new FsError('ERANGE', `${String(data.length)} bytes do not fit the grant`);
     }
     if (data.length > 0) {
@@ -235,7 +238,7 @@ class Handlers {
   }
 
   #copyOut(call: Exchange, data: Uint8Array): void {
-    this.#memory.copyOut(call.client, grantOf(call), 0, data);
+    this.#memory.copyOut(call.client, grantOf(call.request), 0, data);
   }
 }
 
@@ -255,15 +258,14 @@ const UNREADABLE: FileAttributes = {
   changed: EPOCH,
 };
 
-function grantOf(call: Exchange): number {
-  if (call.grant < 0) throw new FsError('EFAULT', 'the request names no memory');
-  return call.grant;
+function grantOf(request: FsRequest): number {
+  if (request.grant < 0) throw new FsError('EFAULT', 'the request names no memory');
+  return request.grant;
 }
 
-/**
- * Fields that a call does not use must be zero, so that a later version may give them a meaning.
- */
-function checkUnused(call: Exchange, unused: { offset: boolean; name: boolean }): void {
-  if (!(unused.offset && call.offset !== 0) && !(unused.name && call.nameBytes !== 0)) return;
-  throw new FsError('EBADREQUEST', `a field is set that call ${String(call.call)} has no use for`);
+/** Fields that a call does not use must be zero, so that a later version may give them a meaning. */
+function checkUnused(request: FsRequest, unused: { offset: boolean; name: boolean }): void {
+  const { call, offset, nameBytes } = request;
+  if (!(unused.offset && offset !== 0) && !(unused.name && nameBytes !== 0)) return;
+  throw new FsError('EBADREQUEST', `a field is set that call ${String(call)} has no use for`);
 }

@@ -309,7 +309,8 @@ function bytesOf(word: number): number[] {
 
 /** As the sample hashes names: half MD4, signed, with the seed in its superblock. */
 function hashOf(content: Uint8Array, name: string): number {
-  const seed = [0, 4, 8, 12].map((at) => wordAt(content, 1024 + 0xec + at));
+  const part = (index: number): number => wordAt(content, 1024 + 0xec + index * 4);
+  const seed = [part(0), part(1), part(2), part(3)] as const;
   return hashName(Buffer.from(name), { version: 1, seed }) ?? 0;
 }
 

@@ -6,8 +6,9 @@ import { join } from 'node:path';
 
 const seedText = '6a2d1f5e-0c3b-4e8a-9d47-2b6f81c05e93';
 const seedBytes = Buffer.from(seedText.replaceAll('-', ''), 'hex');
-const seed = [0, 4, 8, 12].map((at) => seedBytes.readUInt32LE(at));
-const none = [0, 0, 0, 0];
+const word = (at: number): number => seedBytes.readUInt32LE(at);
+const seed = [word(0), word(4), word(8), word(12)] as const;
+const none = [0, 0, 0, 0] as const;
 
 /** The hashes that debugfs gives to names. */
 function judge(names: readonly string[], flags: string): number[] {

@@ -16,20 +16,21 @@ export const UNSIGNED_OFFSET = 3;
  * before.
  */
 const END_OF_DIRECTORY = 0xfffffffe;
-const DEFAULT_SEED: readonly number[] = [0x67452301, 0xefcdab89, 0x98badcfe, 0x10325476];
+const DEFAULT_SEED: HashSeed = [0x67452301, 0xefcdab89, 0x98badcfe, 0x10325476];
+
+export type HashSeed = readonly [number, number, number, number];
 
 export interface HashRequest {
   /** `HASH_VERSION`, plus `UNSIGNED_OFFSET`. */
   readonly version: number;
   /** All zero: the default of MD4. */
-  readonly seed: readonly number[];
+  readonly seed: HashSeed;
 }
 
 /** The hash of a name, or undefined if the version is unknown. */
 export function hashName(name: Uint8Array, request: HashRequest): number | undefined {
   const unsigned = request.version >= UNSIGNED_OFFSET;
-  const seed = request.seed.some((part) => part !== 0) ? request.seed : DEFAULT_SEED;
-  const state = Int32Array.from(seed, (part) => part | 0);
+  const state = startState(request.seed);
   let hash: number;
   switch (request.version - (unsigned ? UNSIGNED_OFFSET : 0)) {
     case HASH_VERSION.legacy:
@@ -52,6 +53,16 @@ export function hashName(name: Uint8Array, request: HashRequest): number | undef
   }
   const even = (hash & ~1) >>> 0;
   return even === END_OF_DIRECTORY ? END_OF_DIRECTORY - 2 : even;
+}
+
+function startState(seed: HashSeed): Int32Array {
+  const [a, b, c, d] = (seed[0] | seed[1] | seed[2] | seed[3]) === 0 ? DEFAULT_SEED : seed;
+  const state = new Int32Array(4);
+  state[0] = a;
+  state[1] = b;
+  state[2] = c;
+  state[3] = d;
+  return state;
 }
 
 function byteAt(name: Uint8Array, at: number, unsigned: boolean): number {
@@ -121,29 +132,39 @@ const MD4_ROUNDS: readonly Md4Round[] = [
 ];
 
 function halfMd4(state: Int32Array, words: Int32Array): void {
-  let [a, b, c, d] = [state[0] ?? 0, state[1] ?? 0, state[2] ?? 0, state[3] ?? 0];
+  let a = state[0] ?? 0;
+  let b = state[1] ?? 0;
+  let c = state[2] ?? 0;
+  let d = state[3] ?? 0;
   for (const { mix, constant, order, shifts } of MD4_ROUNDS) {
     for (let step = 0; step < 8; step++) {
       const sum = (a + mix(b, c, d) + (words[order[step] ?? 0] ?? 0) + constant) | 0;
       const shift = shifts[step & 3] ?? 0;
-      [a, b, c, d] = [d, (sum << shift) | (sum >>> (32 - shift)), b, c];
+      a = d;
+      d = c;
+      c = b;
+      b = (sum << shift) | (sum >>> (32 - shift));
     }
   }
-  addTo(state, [a, b, c, d]);
+  addTo(state, a, b);
+  state[2] = (state[2] ?? 0) + c;
+  state[3] = (state[3] ?? 0) + d;
 }
 
 function tea(state: Int32Array, key: Int32Array): void {
-  const [a, b, c, d] = [key[0] ?? 0, key[1] ?? 0, key[2] ?? 0, key[3] ?? 0];
-  let [left, right] = [state[0] ?? 0, state[1] ?? 0];
+  const [a = 0, b = 0, c = 0, d = 0] = key;
+  let left = state[0] ?? 0;
+  let right = state[1] ?? 0;
   let sum = 0;
   for (let round = 0; round < 16; round++) {
     sum = (sum + 0x9e3779b9) | 0;
     left = (left + (((right << 4) + a) ^ (right + sum) ^ ((right >>> 5) + b))) | 0;
     right = (right + (((left << 4) + c) ^ (left + sum) ^ ((left >>> 5) + d))) | 0;
   }
-  addTo(state, [left, right]);
+  addTo(state, left, right);
 }
 
-function addTo(state: Int32Array, values: readonly number[]): void {
-  for (const [index, value] of values.entries()) state[index] = (state[index] ?? 0) + value;
+function addTo(state: Int32Array, first: number, second: number): void {
+  state[0] = (state[0] ?? 0) + first;
+  state[1] = (state[1] ?? 0) + second;
 }
