@@ -61,6 +61,7 @@ class ProxyProgram {
   }
 
   async #start(message: StartMessage): Promise<void> {
+    if (this.#engine) return;
     try {
       const engine = new Engine({
         dvs: message.dvs,

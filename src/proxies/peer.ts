@@ -211,14 +211,16 @@ export class Peer {
 
   #attach(segment: ProxySegment): void {
     const shared = new SharedContainer(segment, this.node);
-    this.#containers.set(segment.dcId, shared);
-    segment.attachProxy(this.node, () => {
-      if (!this.#link || !shared.up) return;
-      if (shared.drain(this.#link)) this.pump();
-      this.#link.flush();
+    const attached = whileMember(() => {
+      segment.attachProxy(this.node, () => {
+        if (!this.#link || !shared.up) return;
+        if (shared.drain(this.#link)) this.pump();
+        this.#link.flush();
+      });
+      // A proxy that was killed left the link as it was; its commands under way will not be answered.
+      segment.linkDown(this.node);
     });
-    // A proxy that was killed left the link as it was; its commands under way will not be answered.
-    segment.linkDown(this.node);
+    if (attached) this.#containers.set(segment.dcId, shared);
   }
 
   #detach(shared: SharedContainer): void {
@@ -239,15 +241,22 @@ export class Peer {
 
   #setUp(shared: SharedContainer, up: boolean): void {
     if (shared.up === up) return;
-    shared.up = false;
-    try {
+    const done = whileMember(() => {
       if (up) shared.segment.linkUp(this.node, this.#link?.session.number ?? 0);
       else shared.segment.linkDown(this.node);
-      shared.up = up;
-    } catch (error) {
-      // The node was taken out of the DC a moment ago; the daemon will tell.
-      if (!isDvkError(error)) throw error;
-    }
+    });
+    shared.up = up && done;
+  }
+}
+
+/** Does what fails once the peer was taken out of the DC, of which the daemon tells only afterwards. */
+function whileMember(act: () => void): boolean {
+  try {
+    act();
+    return true;
+  } catch (error) {
+    if (isDvkError(error)) return false;
+    throw error;
   }
 }
 

@@ -2,6 +2,7 @@
 // of the fault matrix. Method: a node is a folder with a segment, a proxy process and members of
 // the DC as child processes, all on this host.
 import { once } from 'node:events';
+import { readdirSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
 import { nodeId } from '../../src/dvk/index.ts';
@@ -193,6 +194,51 @@ describe('a proxy that is killed', () => {
   });
 });
 
+describe('a node that stands still', () => {
+  it('is missed within two seconds, and comes back without a repeated request', async () => {
+    const [a, b] = (await start(2)) as [ProxyNode, ProxyNode];
+    const [server, client] = [await b.member(SERVER), await a.member()];
+    await a.knows(server.endpoint);
+    const call = client.order({ do: 'call', server: server.endpoint, type: 1 }).catch(messageOf);
+    await pause(200);
+
+    const beginMs = performance.now();
+    b.proxy.kill('SIGSTOP');
+    const reason = await a.link(1, 'down');
+    const spentMs = performance.now() - beginMs;
+    const outcome = await call;
+    await pause(1500);
+    b.proxy.kill('SIGCONT');
+    await b.link(0, 'down');
+    await a.link(1, 'up');
+    await pause(500);
+    await a.knows(server.endpoint);
+    const echo = server.order<{ served: number; repeated: number }>({ do: 'echo', count: 100 });
+    const calls = { do: 'calls', server: server.endpoint, count: 100, start: 50 } as const;
+    const { right } = await client.order<{ right: number }>(calls);
+
+    expect(reason).toBe('time-out: nothing came for 1500 ms');
+    expect(spentMs).toBeGreaterThan(900);
+    expect(spentMs).toBeLessThan(2000);
+    expect(outcome).toBe('ENOTCONN');
+    expect(right).toBe(100);
+    expect(await echo).toEqual({ served: 100, repeated: 0 });
+  });
+
+  it('does not keep its peer from ending', async () => {
+    const [a, b] = (await start(2)) as [ProxyNode, ProxyNode];
+    b.proxy.kill('SIGSTOP');
+
+    const beginMs = performance.now();
+    a.proxy.kill('SIGTERM');
+    const [code] = (await once(a.proxy, 'exit')) as [number];
+    b.proxy.kill('SIGCONT');
+
+    expect(code).toBe(0);
+    expect(performance.now() - beginMs).toBeLessThan(2000);
+  });
+});
+
 describe('the proxy program', () => {
   it('exits with 0 at SIGTERM within two seconds, and its peer hears that it left', async () => {
     const [a, b] = (await start(2)) as [ProxyNode, ProxyNode];
@@ -284,6 +330,34 @@ describe('the proxy program', () => {
     expect(refused).toBe(streams.length);
     expect(lastRefused?.code).toBe('malformed');
     expect(peers[0]?.state).toBe('up');
+  });
+
+  it('is not disturbed by 1000 connections that say nothing or half a HELLO', async () => {
+    const [a, b] = (await start(2)) as [ProxyNode, ProxyNode];
+    const files = (): number => readdirSync(`/proc/${b.pid}/fd`).length;
+    const before = files();
+    const half = frameBytes({ kind: 10 }, new Uint8Array(64)).subarray(0, 100);
+
+    const closed: Promise<unknown>[] = [];
+    // A hundred at a time: more than the kernel keeps for `accept` would be dropped there.
+    for (let batch = 0; batch < 10; batch++) {
+      const sockets = Array.from({ length: 100 }, () => {
+        const socket: Socket = connect({ host: '127.0.0.1', port: b.port });
+        socket.on('error', () => undefined);
+        socket.resume();
+        closed.push(once(socket, 'close'));
+        return socket;
+      });
+      await Promise.all(sockets.map(async (socket) => once(socket, 'connect')));
+      for (const socket of sockets.slice(50)) socket.write(half);
+    }
+    await Promise.all(closed);
+    while (files() > before) await pause(10);
+
+    const { refused, peers } = await b.statistics();
+    expect(refused).toBe(1000);
+    expect(peers[0]).toMatchObject({ state: 'up', reconnects: 0 });
+    expect((await a.statistics()).peers[0]?.reconnects).toBe(0);
   });
 
   it('takes up a DC of which the nodes become members later', async () => {
