@@ -5,10 +5,10 @@
  * is made once, with mke2fs, and again only when the packages change. The tree stays beside it, for `diff -r`.
  */
 import { createCipheriv, createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
-import { statfsSync } from 'node:fs';
+import { accessSync, constants, existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
+import { renameSync, rmSync, statfsSync } from 'node:fs';
 import { open, readdir, lstat } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 import { formatSize } from '../vos/spec-reader.ts';
@@ -18,6 +18,9 @@ import { CliError, output } from './output.ts';
 import { findProgram } from './programs.ts';
 
 const PROJECT = fileURLToPath(new URL('../../..', import.meta.url));
+const CACHE = process.env['XDG_CACHE_HOME'] ?? join(process.env['HOME'] ?? '/tmp', '.cache');
+/** Where the image may be: below the project, where the scripts keep their scratch, or in the user's cache. */
+const PLACES = [join(PROJECT, '.build/demo'), join(CACHE, 'dvk/demo')];
 const FORMAT = 1;
 const GIB = 2 ** 30;
 const MIB = 2 ** 20;
@@ -67,53 +70,64 @@ export function demoSpec(options: {
 
 /** Makes the demo's image, unless it is there. `bigFileBytes` undefined: 1 GiB, or less on a small disk. */
 export async function ensureDemoImage(bigFileBytes: number | undefined): Promise<DemoImage> {
-  const base = join(scratchDirectory(), 'demo');
-  mkdirSync(base, { recursive: true });
-  const bytes = bigFileBytes ?? presentSize(base) ?? sizeForDisk(base);
   const packages = packagesStamp();
-  const directory = join(base, `${packages}-${String(bytes)}`);
-  const result = {
-    image: join(directory, 'image'),
-    tree: join(directory, 'tree'),
-    bigFileBytes: bytes,
-  };
-  if (existsSync(result.image)) return result;
+  for (const base of PLACES) {
+    const bytes = bigFileBytes ?? presentSize(base, packages);
+    if (bytes === undefined) continue;
+    const present = place(base, packages, bytes);
+    if (isReadable(present.image)) return present;
+  }
+  const base = PLACES.find(isWritable);
+  if (base === undefined) {
+    throw new CliError(`no place for the demo's image: ${PLACES.join(', ')} are not writable`);
+  }
+  const made = place(base, packages, bigFileBytes ?? sizeForDisk(base));
+  await withLock(join(base, 'lock'), async () => make(base, packages, made), BUILD_TIMEOUT_MS);
+  return made;
+}
+
+function place(base: string, packages: string, bigFileBytes: number): DemoImage {
+  const directory = join(base, `${packages}-${String(bigFileBytes)}`);
+  return { image: join(directory, 'image'), tree: join(directory, 'tree'), bigFileBytes };
+}
+
+async function make(base: string, packages: string, wanted: DemoImage): Promise<void> {
+  if (isReadable(wanted.image)) return;
   const mke2fs = findProgram('mke2fs');
   if (mke2fs === undefined) {
     throw new CliError('mke2fs is missing', 'Install it: apt install e2fsprogs');
   }
-  await withLock(
-    join(base, 'lock'),
-    async () => {
-      if (existsSync(result.image)) return;
-      const part = `${directory}.part`;
-      rmSync(part, { recursive: true, force: true });
-      mkdirSync(join(part, 'tree'), { recursive: true });
-      // mke2fs makes this directory; with it in the tree, `diff -r` finds tree and mount to be the same.
-      mkdirSync(join(part, 'tree', 'lost+found'), { mode: 0o700 });
-      await makeTree(join(part, 'tree'), bytes);
-      await makeImage(mke2fs, part);
-      for (const name of readdirSync(base)) {
-        if (name !== 'lock' && !name.startsWith(packages)) {
-          rmSync(join(base, name), { recursive: true, force: true });
-        }
-      }
-      renameSync(part, directory);
-    },
-    BUILD_TIMEOUT_MS,
-  );
-  return result;
+  const directory = dirname(wanted.image);
+  const part = `${directory}.part`;
+  rmSync(part, { recursive: true, force: true });
+  // mke2fs makes lost+found; with it in the tree, `diff -r` finds tree and mount to be the same.
+  mkdirSync(join(part, 'tree', 'lost+found'), { recursive: true, mode: 0o755 });
+  await makeTree(join(part, 'tree'), wanted.bigFileBytes);
+  await makeImage(mke2fs, part);
+  for (const name of readdirSync(base)) {
+    if (name === 'lock' || name.startsWith(packages)) continue;
+    rmSync(join(base, name), { recursive: true, force: true });
+  }
+  renameSync(part, directory);
 }
 
-// Below the project, where the scripts keep their scratch; elsewhere when the project belongs to somebody else.
-function scratchDirectory(): string {
-  const own = join(PROJECT, '.build');
+function isReadable(path: string): boolean {
   try {
-    mkdirSync(join(own, 'demo'), { recursive: true });
-    return own;
+    accessSync(path, constants.R_OK);
+    return true;
   } catch {
-    const home = process.env['HOME'] ?? '/tmp';
-    return join(process.env['XDG_CACHE_HOME'] ?? join(home, '.cache'), 'dvk');
+    return false;
+  }
+}
+
+// The checkout may belong to somebody else.
+function isWritable(base: string): boolean {
+  try {
+    mkdirSync(base, { recursive: true });
+    accessSync(base, constants.W_OK | constants.X_OK);
+    return true;
+  } catch {
+    return false;
   }
 }
 
@@ -128,9 +142,8 @@ function packagesStamp(): string {
 }
 
 // What was made on an earlier day decides, or a disk that fills up would cause another image to be made.
-function presentSize(base: string): number | undefined {
-  const stamp = packagesStamp();
-  const sizes = readdirSync(base).flatMap((name) => {
+function presentSize(base: string, stamp: string): number | undefined {
+  const sizes = (existsSync(base) ? readdirSync(base) : []).flatMap((name) => {
     const size = Number(name.startsWith(`${stamp}-`) ? name.slice(stamp.length + 1) : 'none');
     return Number.isInteger(size) && size > 0 ? [size] : [];
   });

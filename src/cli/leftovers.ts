@@ -9,7 +9,7 @@ import { rmdirSync, rmSync } from 'node:fs';
 import type { ServiceSpec } from '../vos/spec.ts';
 import { FUSE_TYPE, isStale, listMounts, unmount } from './mounts.ts';
 import { CliError } from './output.ts';
-import { killAll, withEnvironment, type ProcessId } from './process-table.ts';
+import { isAlive, killAll, withEnvironment, type ProcessId } from './process-table.ts';
 import {
   DVS_VARIABLE,
   NODE_VARIABLE,
@@ -53,8 +53,9 @@ export async function cleanDvs(paths: DvsPaths): Promise<Leftovers> {
   const wanted = new Set(state === undefined ? [] : mountPoints(servicesOf(state.spec)));
   for (const { path, type, source } of listMounts()) {
     if (type !== FUSE_TYPE) continue;
-    // Gateways name their mounts DVS-SERVICE; of those, only dead ones are taken away, whoever's they are.
-    if (path.startsWith(`${paths.root}/`) || source.startsWith(`${paths.dvs}-`)) wanted.add(path);
+    // Gateways name their mounts dvk:DVS-SERVICE; of those, only dead ones are taken away, whoever's they are.
+    if (path.startsWith(`${paths.root}/`) || source.startsWith(`dvk:${paths.dvs}-`))
+      wanted.add(path);
   }
   const mounts = await unmountAll([...wanted]);
   for (const directory of [...(state?.madeDirectories ?? [])].reverse()) removeEmpty(directory);
@@ -73,7 +74,7 @@ function recordedProcesses(paths: NodePaths): ProcessId[] {
 }
 
 async function kill(found: readonly ProcessId[]): Promise<number> {
-  const ids = [...new Map(found.map((id) => [id.pid, id])).values()];
+  const ids = [...new Map(found.map((id) => [id.pid, id])).values()].filter(isAlive);
   const left = await killAll(ids, KILL_TIMEOUT_MS);
   if (left.length === 0) return ids.length;
   const pids = left.map(({ pid }) => String(pid)).join(', ');

@@ -4,6 +4,8 @@
  *
  * Exit codes: 0 success, 1 failure, 2 usage. The file runs when it is imported, since `npm start` does that.
  */
+import { readFileSync } from 'node:fs';
+
 import { Command, CommanderError } from 'commander';
 
 import { SpecError } from '../vos/spec-reader.ts';
@@ -21,6 +23,7 @@ import * as status from './status.ts';
 
 function makeProgram(): Command {
   const program = new Command('dvk')
+    .version(readVersion())
     .description('one virtual operating system across many machines')
     .showSuggestionAfterError()
     .exitOverride()
@@ -36,6 +39,11 @@ function makeProgram(): Command {
     noun.register(program);
   }
   return program;
+}
+
+function readVersion(): string {
+  const file = new URL('../../../package.json', import.meta.url);
+  return (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version;
 }
 
 function exitCodeOf(error: unknown): number {

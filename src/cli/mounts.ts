@@ -25,6 +25,7 @@ export interface ProgramResult {
 
 const NOT_FOUND = 127;
 const TOO_LATE = 124;
+const STALE_TIMEOUT_MS = 2000;
 
 /** Runs a program to its end, but not longer than `timeoutMs`; its output is kept. */
 export async function runProgram(
@@ -91,17 +92,31 @@ export function mountOn(path: string): Mount | undefined {
   return listMounts().findLast((mount) => mount.path === path);
 }
 
-/** What is wrong with the mount on `path`; undefined when it answers. */
+/**
+ * What is wrong with the mount on `path`; undefined when it answers. Asks for the state of the file system, which no
+ * cache of the kernel's answers for a server that is dead.
+ */
 export async function probe(path: string, timeoutMs: number): Promise<string | undefined> {
-  const { status, output } = await runProgram('stat', ['--format=%F', '--', path], timeoutMs);
+  const args = ['--file-system', '--format=%T', '--', path];
+  const { status, output } = await runProgram('stat', args, timeoutMs);
   if (status === 0) return undefined;
   if (status === TOO_LATE) return `does not answer within ${String(timeoutMs / 1000)} s`;
-  return output.replace(/^stat: cannot statx? '.*': /, '');
+  return output.replace(/^stat: cannot .* '.*': /, '');
 }
+
+// The second is what a request gets that was under way when the server ended.
+const DEAD = ['Transport endpoint is not connected', 'Software caused connection abort'];
 
 /** Whether the server of the mount on `path` has gone, so that the mount is of no use to anybody. */
 export async function isStale(path: string): Promise<boolean> {
-  return (await probe(path, 2000))?.includes('Transport endpoint is not connected') === true;
+  let trouble = await probe(path, STALE_TIMEOUT_MS);
+  // A server that was killed a moment ago may still have threads that hold the device.
+  if (trouble !== undefined && !isDead(trouble)) trouble = await probe(path, STALE_TIMEOUT_MS);
+  return trouble !== undefined && isDead(trouble);
+}
+
+function isDead(trouble: string): boolean {
+  return DEAD.some((text) => trouble.includes(text));
 }
 
 /** Takes a mount away at once, also when it is in use or its server is dead. Returns what went wrong, if anything. */

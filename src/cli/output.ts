@@ -155,4 +155,7 @@ export function logEvent(event: string, fields: Readonly<Record<string, unknown>
   process.stderr.write(`${JSON.stringify({ time: new Date().toISOString(), event, ...fields })}\n`);
 }
 
+// A reader that has seen enough (`dvk status | head`), or a terminal that went away, is no failure of ours.
+for (const stream of [process.stdout, process.stderr]) stream.on('error', () => undefined);
+
 export const output: Output = new Output(process.stdout, process.stderr, process.env);

@@ -114,12 +114,13 @@ function defaultRuntime(environment: NodeJS.ProcessEnv): Runtime {
     return { directory: join(base, 'dvk') };
   }
   const directory = uid === 0 ? '/dev/shm/dvk' : `/dev/shm/dvk-${String(uid)}`;
-  const why = base === undefined || base === '' ? 'XDG_RUNTIME_DIR is not set' : `${base} is unfit`;
+  const absent = base === undefined || base === '';
+  const why = absent ? 'XDG_RUNTIME_DIR is not set' : `${base} is not in memory, or not writable`;
   if (isMemoryBacked(directory) && isWritable(directory)) {
-    return { directory, note: `${why} (not in memory, or not writable), so ${directory} is used` };
+    return { directory, note: `${why}, so ${directory} is used` };
   }
   throw new CliError(
-    `no directory in memory was found: ${why}, and /dev/shm is unfit too`,
+    `no directory in memory was found: ${why}, and /dev/shm cannot be used either`,
     'Mount a tmpfs and name it with --runtime DIR.',
   );
 }

@@ -31,7 +31,7 @@ import {
   type Place,
 } from './spec-reader.ts';
 
-export { formatSize, parseSize, SpecError, type Address, type Problem } from './spec-reader.ts';
+export { formatSize, parseSize, SpecError, type Address } from './spec-reader.ts';
 
 export interface NodeSpec {
   readonly id: number;

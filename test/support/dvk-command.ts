@@ -7,7 +7,7 @@ import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync }
 import { accessSync, constants, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { listMounts } from '../../src/cli/mounts.ts';
+import { listMounts, unmount } from '../../src/cli/mounts.ts';
 import { killAll, identify } from '../../src/cli/process-table.ts';
 import { findProgram } from '../../src/cli/programs.ts';
 import { systemClock } from '../../src/dvk/clock.ts';
@@ -116,8 +116,7 @@ export class TestPlace {
       ({ path }) => path.startsWith(this.runtime) || path.startsWith(this.files),
     );
     for (const { path } of mounts) {
-      spawnSync('umount', ['-l', path]);
-      spawnSync('fusermount3', ['-u', '-z', path]);
+      await unmount(path);
     }
     rmSync(this.runtime, { recursive: true, force: true });
     rmSync(this.files, { recursive: true, force: true });
