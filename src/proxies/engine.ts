@@ -47,6 +47,8 @@ export interface PeerStatistics extends PeerCounters {
   node: NodeId;
   name: string;
   state: 'up' | 'down';
+  /** Address at the other end, while the link is up. */
+  remote: string | null;
   session: number;
   /** DCs that are up with this peer. */
   containers: number[];
@@ -169,6 +171,7 @@ export class Engine implements LinkOwner {
         node: peer.node,
         name: peer.address.name,
         state: peer.link ? ('up' as const) : ('down' as const),
+        remote: peer.link?.remote ?? null,
         session: peer.link?.session.number ?? 0,
         containers: peer.containersUp(),
         rttMs: peer.link?.session.counters.rttMs ?? null,

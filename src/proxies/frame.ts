@@ -13,9 +13,8 @@
  *   208  payload, 0 to COPY_CHUNK_BYTES
  *
  * Both checksums are CRC32C; the header has its own, so that a length is trusted before the data is
- * there. Flags are zero in this version, and any other value is
- * refused. Magic and version keep their places in every version to come, so that two versions can
- * at least name each other.
+ * there. Flags are zero in this version, and any other value is refused. Magic and version keep
+ * their places in every version to come, so that two versions can at least name each other.
  */
 import assert from 'node:assert/strict';
 import { CommandLayout, Limit } from '../dvk/abi/abi.gen.ts';

@@ -17,7 +17,7 @@ import type { Connection, ConnectionEvents } from './transport.ts';
 // Commands are left in the core's queue while the transport holds more than this.
 const HIGH_WATER_BYTES = 2 * 1024 * 1024;
 const READ_BUFFER_BYTES = 2 * 1024 * 1024;
-// This much does not wait for the end of the turn.
+// So much does not wait for the end of the turn.
 const PROMPT_BYTES = 32768;
 
 /** What a link tells the engine. */
@@ -82,8 +82,9 @@ export class Link implements ConnectionEvents, SessionOutput {
     });
   }
 
+  /** The address at the other end. */
   get remote(): string {
-    return this.#connection?.remote ?? 'nowhere yet';
+    return this.#connection?.remote ?? 'not connected';
   }
 
   /** Whether so much waits to be sent that no more is taken from the core. */

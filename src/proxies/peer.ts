@@ -105,11 +105,6 @@ export class Peer {
     return this.#link;
   }
 
-  /** Incarnation of the peer's proxy, while the link is up. */
-  get incarnation(): bigint | undefined {
-    return this.#hello?.incarnation;
-  }
-
   get counters(): PeerCounters {
     const sum = { ...this.#past, reconnects: Math.max(0, this.#ups - 1) };
     if (this.#link) addLink(sum, this.#link);
@@ -187,8 +182,7 @@ export class Peer {
       if (shared.up && shared.drain(link)) more = true;
     }
     if (!more || this.#deferred) return;
-    // The event loop has its turn before the next burst, so that what the peer sends is not left
-    // lying.
+    // The event loop has its turn before the next burst, for what the peer sends.
     this.#deferred = true;
     this.#defer(() => {
       this.#deferred = false;
@@ -201,12 +195,11 @@ export class Peer {
   deliver(frame: Frame): void {
     const shared = this.#containers.get(frame.dcId);
     const isForUs = frame.sourceNode === this.node && frame.destinationNode === this.#self;
-    if (shared?.up !== true || !isForUs) {
-      this.#past.dropped++;
-      return;
-    }
-    if (shared.segment.put2lclRaw(this.node, frame.command, frame.payload) < 0)
-      this.#past.dropped++;
+    const taken =
+      shared?.up === true &&
+      isForUs &&
+      shared.segment.put2lclRaw(this.node, frame.command, frame.payload) === 0;
+    if (!taken) this.#past.dropped++;
   }
 
   #attach(segment: ProxySegment): void {
@@ -217,7 +210,7 @@ export class Peer {
         if (shared.drain(this.#link)) this.pump();
         this.#link.flush();
       });
-      // A proxy that was killed left the link as it was; its commands under way will not be answered.
+      // A proxy that was killed left the link up, and commands on the way that nobody will answer.
       segment.linkDown(this.node);
     });
     if (attached) this.#containers.set(segment.dcId, shared);
@@ -249,7 +242,7 @@ export class Peer {
   }
 }
 
-/** Does what fails once the peer was taken out of the DC, of which the daemon tells only afterwards. */
+/** Does what fails once the peer was taken out of the DC, which the daemon tells afterwards. */
 function whileMember(act: () => void): boolean {
   try {
     act();

@@ -280,6 +280,9 @@ export class Session {
       const detail = `ABI version ${hello.abiVersion}, not ${HELLO_CONSTANTS.abiVersion}`;
       return { code: 'abi', detail };
     }
+    if (hello.chunkBytes < HELLO_CONSTANTS.chunkBytes) {
+      return { code: 'abi', detail: `it takes frames of ${hello.chunkBytes} bytes at most` };
+    }
     if (hello.dvs !== self.dvs) {
       return { code: 'dvs', detail: `node of DVS '${hello.dvs}', not '${self.dvs}'` };
     }

@@ -137,23 +137,26 @@ describe('the exchange of HELLO', () => {
     expect(upward.why).toEqual({ code: 'node', detail: 'node 5 does not dial node 1' });
   });
 
-  it('is refused to another ABI version', () => {
+  it.each([
+    [{ abiVersion: 99 }, 'ABI version 99, not 1'],
+    [{ chunkBytes: 65536 }, 'it takes frames of 65536 bytes at most'],
+  ])('is refused to another ABI (%o)', (changes, detail) => {
     const b = new End(self(1));
     const payload = encodeHello({
       ...HELLO_CONSTANTS,
-      abiVersion: 99,
       node: 0,
       incarnation: 1n,
       session: 1,
       keepaliveMs: 500,
       dvs: 'lab',
       containers: [],
+      ...changes,
     });
 
     const hello = command({ kind: CommandKind.HELLO, destinationNode: 1 });
     b.session.receive(frame(hello, payload), 0);
 
-    expect(b.why).toEqual({ code: 'abi', detail: 'ABI version 99, not 1' });
+    expect(b.why).toEqual({ code: 'abi', detail });
     expect(b.kinds()).toEqual([CommandKind.SHUTDOWN]);
   });
 
