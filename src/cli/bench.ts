@@ -1,4 +1,7 @@
-/** `dvk bench`: the benches, which live outside of `src` and are loaded only when they are asked for. */
+/**
+ * `dvk bench`: the benches, which live outside of `src` and are loaded only when they are asked
+ * for.
+ */
 import type { Command } from 'commander';
 
 import { CliError } from './output.ts';

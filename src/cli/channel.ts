@@ -4,8 +4,8 @@
  *   request   { "id": 1, "call": "startService", "arguments": { "name": "fs" } }
  *   answer    { "id": 1, "result": ... }   or   { "id": 1, "error": "what went wrong" }
  *
- * The socket's mode, 0600, is the permission: who may connect may do everything. A line of more than 1 MiB, or one that
- * is no request, ends the connection.
+ * The socket's mode, 0600, is the permission: who may connect may do everything. A line of more
+ * than 1 MiB, or one that is no request, ends the connection.
  */
 import { chmodSync } from 'node:fs';
 import { createConnection, createServer, type Server, type Socket } from 'node:net';
@@ -60,7 +60,9 @@ export class DaemonClient {
     });
   }
 
-  /** Connects to the daemon of `name` (for messages, as "node 1"). Undefined when nobody listens. */
+  /**
+   * Connects to the daemon of `name` (for messages, as "node 1"). Undefined when nobody listens.
+   */
   static async connect(path: string, name: string): Promise<DaemonClient | undefined> {
     const socket = createConnection(path);
     const connected = new Promise<boolean>((resolve) => {
@@ -134,8 +136,8 @@ export async function serve(
       void answer(socket, handlers, line);
     });
   });
-  // listen() binds before it returns, and the socket is made with the mask's mode: there is no moment at which
-  // others could connect.
+  // listen() binds before it returns, and the socket is made with the mask's mode: there is no
+  // moment at which others could connect.
   const mask = process.umask(0o177);
   const listening = new Promise<void>((resolve, reject) => {
     server.once('error', reject);

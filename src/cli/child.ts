@@ -1,9 +1,9 @@
 /**
  * A child of a node's daemon: a proxy or a service, watched from its start to its end.
  *
- * A child is a Node.js program with an IPC channel. It is up when it says `ready`; until then its end, its `failed`
- * message, or ten seconds without either make the start fail. It is not restarted here: who is down stays down, with
- * the reason, until somebody starts it.
+ * A child is a Node.js program with an IPC channel. It is up when it says `ready`; until then its
+ * end, its `failed` message, or ten seconds without either make the start fail. It is not restarted
+ * here: who is down stays down, with the reason, until somebody starts it.
  */
 import { fork, type ChildProcess } from 'node:child_process';
 import { closeSync, existsSync, mkdirSync, openSync, renameSync, statSync } from 'node:fs';
@@ -91,7 +91,9 @@ export class Child {
     }
   }
 
-  /** Sends a message; one that cannot get there is lost, since the child's end is noticed anyway. */
+  /**
+   * Sends a message; one that cannot get there is lost, since the child's end is noticed anyway.
+   */
   send(message: Message): void {
     if (this.#process?.connected !== true) return;
     this.#process.send(message, () => undefined);
@@ -145,7 +147,8 @@ export class Child {
     }
   }
 
-  // Before it is ready, a failure is the result of `start`; later it is the reason why the child goes down.
+  // Before it is ready, a failure is the result of `start`; later it is the reason why the child
+  // goes down.
   #fail(reason: string): void {
     this.#reason = reason;
     if (this.#start === undefined) return;

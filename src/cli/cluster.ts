@@ -151,7 +151,8 @@ export class Cluster {
     try {
       actual = await start(port === 0 ? (before ?? 0) : port);
     } catch (error) {
-      // Another program may have taken the free port meanwhile; one that the spec asks for is not given up.
+      // Another program may have taken the free port meanwhile; one that the spec asks for is not
+      // given up.
       if (port !== 0 || before === undefined) throw error;
       actual = await start(0);
     }
@@ -225,7 +226,9 @@ export class Cluster {
     await this.call(service.node, 'stopService', { name: service.name }, SERVICE_TIMEOUT_MS);
   }
 
-  /** Stops what runs of these services, those that need others first. What fails is left to `clean`. */
+  /**
+   * Stops what runs of these services, those that need others first. What fails is left to `clean`.
+   */
   async stopServices(services: readonly ServiceSpec[]): Promise<void> {
     for (const rank of inRanks(services).reverse()) {
       const present = rank.filter(({ node }) => this.has(node));

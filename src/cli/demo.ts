@@ -1,8 +1,9 @@
 /**
  * The demo: three nodes on this machine, a file system on node 1, and its mount on node 0.
  *
- * The image holds a real tree: the project's npm packages, a git repository, and a large file of pseudo-random bytes. It
- * is made once, with mke2fs, and again only when the packages change. The tree stays beside it, for `diff -r`.
+ * The image holds a real tree: the project's npm packages, a git repository, and a large file of
+ * pseudo-random bytes. It is made once, with mke2fs, and again only when the packages change. The
+ * tree stays beside it, for `diff -r`.
  */
 import { createCipheriv, createHash } from 'node:crypto';
 import { accessSync, constants, existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
@@ -19,7 +20,10 @@ import { findProgram } from './programs.ts';
 
 const PROJECT = fileURLToPath(new URL('../../..', import.meta.url));
 const CACHE = process.env['XDG_CACHE_HOME'] ?? join(process.env['HOME'] ?? '/tmp', '.cache');
-/** Where the image may be: below the project, where the scripts keep their scratch, or in the user's cache. */
+/**
+ * Where the image may be: below the project, where the scripts keep their scratch, or in the user's
+ * cache.
+ */
 const PLACES = [join(PROJECT, '.build/demo'), join(CACHE, 'dvk/demo')];
 const FORMAT = 1;
 const GIB = 2 ** 30;
@@ -39,7 +43,9 @@ export interface DemoImage {
   readonly bigFileBytes: number;
 }
 
-/** The demo's spec: `nodes` nodes, the file system on node 1 (or the only one), the mount on node 0. */
+/**
+ * The demo's spec: `nodes` nodes, the file system on node 1 (or the only one), the mount on node 0.
+ */
 export function demoSpec(options: {
   dvs: string;
   nodes: number;
@@ -50,6 +56,7 @@ export function demoSpec(options: {
   const ids = Array.from({ length: nodes }, (_, id) => String(id));
   const server = nodes > 1 ? '1' : '0';
   const quoted = (path: string): string => JSON.stringify(path);
+  const gateway = `name: root, kind: fuse, node: 0, server: fs, mount: ${quoted(mount)}`;
   return [
     '# The demo of dvk: an ext4 image, served by one node and mounted on another.',
     `dvs: ${dvs}`,
@@ -63,12 +70,15 @@ export function demoSpec(options: {
     '    arena: 256 MiB',
     '    services:',
     `      - { name: fs, kind: fs, node: ${server}, slot: 1, image: ${quoted(image)} }`,
-    `      - { name: root, kind: fuse, node: 0, server: fs, mount: ${quoted(mount)}, readOnly: true }`,
+    `      - { ${gateway}, readOnly: true }`,
     '',
   ].join('\n');
 }
 
-/** Makes the demo's image, unless it is there. `bigFileBytes` undefined: 1 GiB, or less on a small disk. */
+/**
+ * Makes the demo's image, unless it is there. `bigFileBytes` undefined: 1 GiB, or less on a small
+ * disk.
+ */
 export async function ensureDemoImage(bigFileBytes: number | undefined): Promise<DemoImage> {
   const packages = packagesStamp();
   for (const base of PLACES) {
@@ -141,7 +151,8 @@ function packagesStamp(): string {
   return hash.digest('hex').slice(0, 12);
 }
 
-// What was made on an earlier day decides, or a disk that fills up would cause another image to be made.
+// What was made on an earlier day decides, or a disk that fills up would cause another image to be
+// made.
 function presentSize(base: string, stamp: string): number | undefined {
   const sizes = (existsSync(base) ? readdirSync(base) : []).flatMap((name) => {
     const size = Number(name.startsWith(`${stamp}-`) ? name.slice(stamp.length + 1) : 'none');
@@ -156,7 +167,7 @@ function sizeForDisk(base: string): number {
   if (free >= ROOM_FOR_BIG_BYTES) return GIB;
   const bytes = free >= ROOM_FOR_SMALL_BYTES ? 64 * MIB : MIB;
   output.note(
-    `  the disk has only ${formatSize(free)} free, so ${BIG_FILE} is ${formatSize(bytes)} instead of 1 GiB`,
+    `  the disk is small, so ${BIG_FILE} is of ${formatSize(bytes)} and not of 1 GiB`,
     'yellow',
   );
   return bytes;
@@ -174,7 +185,8 @@ async function makeTree(tree: string, bigFileBytes: number): Promise<void> {
     const { status, output: why } = await runProgram('git', args, BUILD_TIMEOUT_MS);
     if (status === 0) return undefined;
     rmSync(target, { recursive: true, force: true });
-    return `left out, the project is no git checkout that can be read (${why.split('\n')[0] ?? ''})`;
+    const reason = why.split('\n')[0] ?? '';
+    return `left out, the project is no git checkout that can be read (${reason})`;
   });
   if (bigFileBytes === 0) return;
   await output.step(`${BIG_FILE} of ${formatSize(bigFileBytes)}`, async () => {
@@ -183,7 +195,8 @@ async function makeTree(tree: string, bigFileBytes: number): Promise<void> {
   });
 }
 
-// AES in counter mode under a fixed key: the same bytes on every machine, as fast as the disk takes them.
+// AES in counter mode under a fixed key: the same bytes on every machine, as fast as the disk takes
+// them.
 async function writePseudoRandom(path: string, bytes: number): Promise<void> {
   const cipher = createCipheriv('aes-128-ctr', Buffer.alloc(16, 'dvk'), Buffer.alloc(16));
   const zeros = Buffer.alloc(CHUNK_BYTES);

@@ -5,6 +5,7 @@ import { dirname } from 'node:path';
 
 import type { Command } from 'commander';
 
+import { processStartTime } from '../dvk/system.ts';
 import { formatSize } from '../vos/spec-reader.ts';
 import { withRuntime, type Selection } from './options.ts';
 import { ExitCode, output, type Cell } from './output.ts';
@@ -85,12 +86,12 @@ function checkNode(): Check {
 }
 
 function checkAddon(): Check {
-  const path = new URL('../../../native/build/Release/dvk.node', import.meta.url);
   try {
-    accessSync(path, constants.R_OK);
+    processStartTime(process.pid);
     return check('native addon', 'ok', 'built');
-  } catch {
-    return check('native addon', 'fail', 'not built', 'Build it: npm run build');
+  } catch (error) {
+    const found = error instanceof Error ? error.message : String(error);
+    return check('native addon', 'fail', found, 'Build it: npm run build');
   }
 }
 
@@ -99,7 +100,8 @@ function checkRuntime(option: string | undefined): Check {
   try {
     const { directory, note } = findRuntime(option);
     const free = freeBytes(directory);
-    const found = `${directory}, in memory, ${formatSize(free)} free${note === undefined ? '' : `; ${note}`}`;
+    const why = note === undefined ? '' : `; ${note}`;
+    const found = `${directory}, in memory, ${formatSize(free)} free${why}`;
     if (free >= RUNTIME_BYTES_MIN) return check(name, 'ok', found);
     return check(name, 'warn', found, 'Enlarge it: mount -o remount,size=1G, or use --runtime.');
   } catch (error) {

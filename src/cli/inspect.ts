@@ -1,4 +1,7 @@
-/** What is up and what is down in a DVS, and what to do about it: the one answer that `status` and the lists show. */
+/**
+ * What is up and what is down in a DVS, and what to do about it: the one answer that `status` and
+ * the lists show.
+ */
 import type { ProcessInfo } from '../dvk/index.ts';
 import type { ContainerSpec, DvsSpec, FuseServiceSpec, NodeSpec } from '../vos/spec.ts';
 import { formatAddress } from '../vos/spec-reader.ts';
@@ -11,7 +14,8 @@ import type { ProxyReport, ServiceReport } from './report.ts';
 import { readDaemonRecord, readState, type DvsPaths, type DvsState } from './runtime.ts';
 import { servicesOf } from './start-order.ts';
 
-// Long enough for a gateway whose server is away to give up a call, and short enough for a person to wait.
+// Long enough for a gateway whose server is away to give up a call, and short enough for a person
+// to wait.
 const PROBE_TIMEOUT_MS = 3000;
 
 export interface NodeStatus {

@@ -1,8 +1,10 @@
 /**
- * What a DVS, or one of its nodes, left behind: found by what the system knows, not by what we remember.
+ * What a DVS, or one of its nodes, left behind: found by what the system knows, not by what we
+ * remember.
  *
- * Processes carry the directory of their DVS and node in their environment; mounts are of type fuse.dvk on a mount point
- * of the spec, or below the DVS's directory; everything else is a file below that directory.
+ * Processes carry the directory of their DVS and node in their environment; mounts are of type
+ * fuse.dvk on a mount point of the spec, or below the DVS's directory; everything else is a file
+ * below that directory.
  */
 import { rmdirSync, rmSync } from 'node:fs';
 
@@ -28,7 +30,10 @@ export interface Leftovers {
   readonly mounts: readonly string[];
 }
 
-/** Removes what is left of one node; its logs stay. Its daemon must not be running any more, or is killed. */
+/**
+ * Removes what is left of one node; its logs stay. Its daemon must not be running any more, or is
+ * killed.
+ */
 export async function cleanNode(paths: DvsPaths, node: number): Promise<Leftovers> {
   const nodePaths = paths.node(node);
   const processes = await kill(nodeProcesses(nodePaths));
@@ -45,7 +50,10 @@ export async function cleanNode(paths: DvsPaths, node: number): Promise<Leftover
   return { processes, mounts };
 }
 
-/** Removes what is left of a DVS, its directory included; only the lock's file is left to its holder. */
+/**
+ * Removes what is left of a DVS, its directory included; only the lock's file is left to its
+ * holder.
+ */
 export async function cleanDvs(paths: DvsPaths): Promise<Leftovers> {
   const state = readState(paths);
   const recorded = state?.spec.nodes.flatMap(({ id }) => recordedProcesses(paths.node(id))) ?? [];
@@ -53,7 +61,8 @@ export async function cleanDvs(paths: DvsPaths): Promise<Leftovers> {
   const wanted = new Set(state === undefined ? [] : mountPoints(servicesOf(state.spec)));
   for (const { path, type, source } of listMounts()) {
     if (type !== FUSE_TYPE) continue;
-    // Gateways name their mounts dvk:DVS-SERVICE; of those, only dead ones are taken away, whoever's they are.
+    // Gateways name their mounts dvk:DVS-SERVICE; of those, only dead ones are taken away,
+    // whoever's they are.
     if (path.startsWith(`${paths.root}/`) || source.startsWith(`dvk:${paths.dvs}-`))
       wanted.add(path);
   }
@@ -105,7 +114,8 @@ async function unmountAll(points: readonly string[]): Promise<string[]> {
   return done;
 }
 
-// Nothing is removed recursively while something is mounted below: that would delete files of the mount.
+// Nothing is removed recursively while something is mounted below: that would delete files of the
+// mount.
 function refuseMounts(root: string): void {
   const below = listMounts().find(({ path }) => path === root || path.startsWith(`${root}/`));
   if (below === undefined) return;

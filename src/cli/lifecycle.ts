@@ -1,8 +1,8 @@
 /** `dvk up` and `dvk down`: their options. */
-import type { Command } from 'commander';
+import { InvalidArgumentError, type Command } from 'commander';
 
 import { bringDown } from './down.ts';
-import { sizeOption, wholeNumber, withDvs, type Selection } from './options.ts';
+import { nameOption, sizeOption, wholeNumber, withDvs, type Selection } from './options.ts';
 import { output } from './output.ts';
 import { chooseDvs, DvsPaths, findRuntime, listDvs } from './runtime.ts';
 import { up, type UpOptions } from './up.ts';
@@ -23,7 +23,7 @@ export function register(program: Command): void {
     .option('--nodes <n>', 'nodes of the demo (default: 3)', nodeCount)
     .option('--detach', 'return when everything is up, and leave it running')
     .option('--runtime <dir>', 'runtime directory (default: $DVK_RUNTIME_DIR)')
-    .option('--name <dvs>', 'name of the DVS, instead of the one in the spec')
+    .option('--name <dvs>', 'name of the DVS, instead of the one in the spec', nameOption)
     .option('--demo-big-file <size>', 'size of the large file in the demo', sizeOption)
     .option('--insecure', 'allow links beyond loopback, although they are not encrypted')
     .option('--json', 'print the result as one JSON document')
@@ -43,7 +43,8 @@ const NODES_MAX = 64;
 
 function nodeCount(text: string): number {
   const count = wholeNumber(text);
-  return Math.min(Math.max(count, 1), NODES_MAX);
+  if (count >= 1 && count <= NODES_MAX) return count;
+  throw new InvalidArgumentError(`give a whole number from 1 to ${String(NODES_MAX)}.`);
 }
 
 async function down({ runtime, name, all }: DownFlags): Promise<void> {

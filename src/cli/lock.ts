@@ -1,8 +1,8 @@
 /**
  * One command at a time changes a DVS.
  *
- * flock(1) locks a descriptor of ours, so the kernel frees the lock however its holder ends: there are no stale locks.
- * The file says who holds it, for the message to the others.
+ * flock(1) locks a descriptor of ours, so the kernel frees the lock however its holder ends: there
+ * are no stale locks. The file says who holds it, for the message to the others.
  */
 import { spawnSync } from 'node:child_process';
 import { closeSync, fstatSync, ftruncateSync, openSync, readFileSync, statSync } from 'node:fs';
@@ -16,8 +16,8 @@ const INTERVAL_MS = 100;
 const TIMEOUT_MS = 8000;
 
 /**
- * Runs `work` alone. Fails when another command holds the lock for longer than `timeoutMs`. Undefined is returned, and
- * no work done, when the lock's directory is not there.
+ * Runs `work` alone. Fails when another command holds the lock for longer than `timeoutMs`.
+ * Undefined is returned, and no work done, when the lock's directory is not there.
  */
 export async function withLock<T>(
   path: string,

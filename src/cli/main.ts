@@ -2,7 +2,8 @@
 /**
  * The `dvk` command. One file for each noun registers its verbs here.
  *
- * Exit codes: 0 success, 1 failure, 2 usage. The file runs when it is imported, since `npm start` does that.
+ * Exit codes: 0 success, 1 failure, 2 usage. The file runs when it is imported, since `npm start`
+ * does that.
  */
 import { readFileSync } from 'node:fs';
 

@@ -1,8 +1,8 @@
 /**
  * Mounts of this machine, and how to get rid of one.
  *
- * Nothing here touches a mounted file system from this process: a call into one whose server hangs would hang too, and
- * keep the process from ending. Programs do it, under a time-out.
+ * Nothing here touches a mounted file system from this process: a call into one whose server hangs
+ * would hang too, and keep the process from ending. Programs do it, under a time-out.
  */
 import { spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
@@ -72,7 +72,10 @@ function unescape(text: string): string {
   );
 }
 
-/** The mounts in the text of a mountinfo file, in order; a later one hides an earlier one on the same path. */
+/**
+ * The mounts in the text of a mountinfo file, in order; a later one hides an earlier one on the
+ * same path.
+ */
 export function parseMounts(mountinfo: string): Mount[] {
   return mountinfo.split('\n').flatMap((line) => {
     const [before, after] = line.split(' - ', 2);
@@ -93,8 +96,8 @@ export function mountOn(path: string): Mount | undefined {
 }
 
 /**
- * What is wrong with the mount on `path`; undefined when it answers. Asks for the state of the file system, which no
- * cache of the kernel's answers for a server that is dead.
+ * What is wrong with the mount on `path`; undefined when it answers. Asks for the state of the file
+ * system, which no cache of the kernel's answers for a server that is dead.
  */
 export async function probe(path: string, timeoutMs: number): Promise<string | undefined> {
   const args = ['--file-system', '--format=%T', '--', path];
@@ -107,7 +110,9 @@ export async function probe(path: string, timeoutMs: number): Promise<string | u
 // The second is what a request gets that was under way when the server ended.
 const DEAD = ['Transport endpoint is not connected', 'Software caused connection abort'];
 
-/** Whether the server of the mount on `path` has gone, so that the mount is of no use to anybody. */
+/**
+ * Whether the server of the mount on `path` has gone, so that the mount is of no use to anybody.
+ */
 export async function isStale(path: string): Promise<boolean> {
   let trouble = await probe(path, STALE_TIMEOUT_MS);
   // A server that was killed a moment ago may still have threads that hold the device.
@@ -119,7 +124,10 @@ function isDead(trouble: string): boolean {
   return DEAD.some((text) => trouble.includes(text));
 }
 
-/** Takes a mount away at once, also when it is in use or its server is dead. Returns what went wrong, if anything. */
+/**
+ * Takes a mount away at once, also when it is in use or its server is dead. Returns what went
+ * wrong, if anything.
+ */
 export async function unmount(path: string): Promise<string | undefined> {
   const tries = [
     ['umount', '--lazy', '--no-canonicalize', '--', path],

@@ -1,8 +1,9 @@
 /**
  * The containers of one node: their segments, and the watch over the processes bound in them.
  *
- * The daemon is the monitor of section 3 of the architecture: it holds a pidfd for each local process, so that one
- * which dies without unbinding has its slot freed at once, and everybody who waits for it wakes with an error.
+ * The daemon is the monitor of section 3 of the architecture: it holds a pidfd for each local
+ * process, so that one which dies without unbinding has its slot freed at once, and everybody who
+ * waits for it wakes with an error.
  */
 import { randomInt } from 'node:crypto';
 import { rmSync } from 'node:fs';
@@ -75,7 +76,8 @@ class Monitor {
       stop();
       closeFd(fd);
     });
-    // The pid may have been given to another process before the pidfd was opened; reap compares start times.
+    // The pid may have been given to another process before the pidfd was opened; reap compares
+    // start times.
     this.#reap(slot, endpoint, name);
   }
 
@@ -206,7 +208,8 @@ function makeSegment({ spec, container, node, path }: MakeSegment): Segment {
   return segment;
 }
 
-// What a daemon that was killed left behind. Whoever still waits in it is told that the container has ended.
+// What a daemon that was killed left behind. Whoever still waits in it is told that the container
+// has ended.
 function removeSegment(path: string): void {
   try {
     const segment = Segment.open(path);

@@ -1,8 +1,10 @@
 /**
- * The daemon of one node: it owns the node's segments, its proxy and its services, and answers on a unix socket.
+ * The daemon of one node: it owns the node's segments, its proxy and its services, and answers on a
+ * unix socket.
  *
- * A node is its daemon: children are bound to its life, so when it dies, however it dies, the node is gone and its
- * peers see the links go down. What it leaves in its directory is removed by the next command that changes the DVS.
+ * A node is its daemon: children are bound to its life, so when it dies, however it dies, the node
+ * is gone and its peers see the links go down. What it leaves in its directory is removed by the
+ * next command that changes the DVS.
  */
 import { existsSync, mkdirSync, rmSync } from 'node:fs';
 import type { Server } from 'node:net';

@@ -64,7 +64,8 @@ export class NodeProxy {
       type: 'start',
       dvs,
       node,
-      // New at each start, so that peers never take this proxy's sequence numbers for those of the one before.
+      // New at each start, so that peers never take this proxy's sequence numbers for those of the
+      // one before.
       incarnation: randomInt(1, 2 ** 32),
       listen,
       segments: segments(),
@@ -85,7 +86,10 @@ export class NodeProxy {
     await this.#child.stop();
   }
 
-  /** Its counters are those that the proxy told after the report before, since asking takes a moment. */
+  /**
+   * Its counters are those that the proxy told after the report before, since asking takes a
+   * moment.
+   */
   report(): ProxyReport {
     this.#child.send({ type: 'stats' });
     const address = this.#address === undefined ? null : formatAddress(this.#address);

@@ -116,7 +116,9 @@ function makeChild(options: NodeServicesOptions, dc: ContainerSpec, spec: Servic
   });
 }
 
-/** Makes a mount point usable: takes away the mount of a gateway that died, and makes the directory. */
+/**
+ * Makes a mount point usable: takes away the mount of a gateway that died, and makes the directory.
+ */
 export async function prepareMount(path: string): Promise<void> {
   const present = mountOn(path);
   if (present?.type === FUSE_TYPE && (await isStale(path))) {

@@ -1,7 +1,7 @@
 /** Options that many commands share, and what they choose. */
 import { InvalidArgumentError, type Command } from 'commander';
 
-import { parseSize } from '../vos/spec-reader.ts';
+import { isName, NAME_RULE, parseSize } from '../vos/spec-reader.ts';
 import { Cluster } from './cluster.ts';
 import { inspect, requireState, type DvsStatus } from './inspect.ts';
 import { withLock } from './lock.ts';
@@ -67,6 +67,11 @@ export async function change(
 export function wholeNumber(text: string): number {
   if (/^\d{1,9}$/.test(text)) return Number(text);
   throw new InvalidArgumentError('give a whole number.');
+}
+
+export function nameOption(text: string): string {
+  if (isName(text)) return text;
+  throw new InvalidArgumentError(`${NAME_RULE}.`);
 }
 
 export function sizeOption(text: string): number {

@@ -66,7 +66,9 @@ export class Output {
     this.#out.write(`${JSON.stringify(value, undefined, 2)}\n`);
   }
 
-  /** Rows under headings; columns are as wide as their longest cell, and numbers stand to the right. */
+  /**
+   * Rows under headings; columns are as wide as their longest cell, and numbers stand to the right.
+   */
   table(headings: readonly string[], rows: readonly (readonly Cell[])[]): void {
     const widths = headings.map((heading, column) =>
       Math.max(heading.length, ...rows.map((row) => textOf(row[column]).length)),
@@ -102,7 +104,10 @@ export class Output {
     }
   }
 
-  /** Runs `work` and shows what is done and how long it took; `work` may return more to say about it. */
+  /**
+   * Runs `work` and shows what is done and how long it took; `work` may return more to say about
+   * it.
+   */
   async step(title: string, work: () => Promise<string | undefined>): Promise<void> {
     const start = systemClock.nowMs();
     const live = this.#err.isTTY === true;
@@ -155,7 +160,8 @@ export function logEvent(event: string, fields: Readonly<Record<string, unknown>
   process.stderr.write(`${JSON.stringify({ time: new Date().toISOString(), event, ...fields })}\n`);
 }
 
-// A reader that has seen enough (`dvk status | head`), or a terminal that went away, is no failure of ours.
+// A reader that has seen enough (`dvk status | head`), or a terminal that went away, is no failure
+// of ours.
 for (const stream of [process.stdout, process.stderr]) stream.on('error', () => undefined);
 
 export const output: Output = new Output(process.stdout, process.stderr, process.env);

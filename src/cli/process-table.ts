@@ -1,6 +1,7 @@
 /**
- * Processes of this machine, named by pid and start time, so that a pid which was given to another process is never
- * taken for the old one. Reads /proc only: what cleans up after a crash needs no addon.
+ * Processes of this machine, named by pid and start time, so that a pid which was given to another
+ * process is never taken for the old one. Reads /proc only: what cleans up after a crash needs no
+ * addon.
  */
 import { readdirSync, readFileSync } from 'node:fs';
 
@@ -20,7 +21,8 @@ export function identify(pid: number): ProcessId | undefined {
   } catch {
     return undefined;
   }
-  // The command's name is in brackets and may hold anything, so fields are counted from the last bracket.
+  // The command's name is in brackets and may hold anything, so fields are counted from the last
+  // bracket.
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
   const [state, startTime] = [fields[0], fields[19]];
   if (state === 'Z' || state === 'X' || startTime === undefined) return undefined;
@@ -31,7 +33,10 @@ export function isAlive({ pid, startTime }: ProcessId): boolean {
   return identify(pid)?.startTime === startTime;
 }
 
-/** Processes whose environment at their start had `NAME=value`; those of other users are seen by root only. */
+/**
+ * Processes whose environment at their start had `NAME=value`; those of other users are seen by
+ * root only.
+ */
 export function withEnvironment(name: string, value: string): ProcessId[] {
   const wanted = `\0${name}=${value}\0`;
   const found: ProcessId[] = [];
@@ -60,7 +65,9 @@ export function signalProcess(id: ProcessId, signal: NodeJS.Signals): boolean {
   }
 }
 
-/** Kills processes and waits for their end. Returns those that are still there after `timeoutMs`. */
+/**
+ * Kills processes and waits for their end. Returns those that are still there after `timeoutMs`.
+ */
 export async function killAll(ids: readonly ProcessId[], timeoutMs: number): Promise<ProcessId[]> {
   for (const id of ids) signalProcess(id, 'SIGKILL');
   await waitUntil(() => !ids.some(isAlive), timeoutMs, 10);

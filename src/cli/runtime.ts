@@ -14,7 +14,8 @@
  *         wake/              FIFOs
  *         log/*.log
  *
- * Segments must be in memory: a futex or a message in a file on a disk would be written back all the time.
+ * Segments must be in memory: a futex or a message in a file on a disk would be written back all
+ * the time.
  */
 import { accessSync, constants, lstatSync, readdirSync, readFileSync, statfsSync } from 'node:fs';
 import { renameSync, writeFileSync } from 'node:fs';
@@ -89,7 +90,10 @@ function isWritable(path: string): boolean {
   }
 }
 
-/** The runtime directory for `--runtime` or the environment. Throws a CliError that says what to use instead. */
+/**
+ * The runtime directory for `--runtime` or the environment. Throws a CliError that says what to use
+ * instead.
+ */
 export function findRuntime(
   option: string | undefined,
   environment: NodeJS.ProcessEnv = process.env,
@@ -117,11 +121,22 @@ function defaultRuntime(environment: NodeJS.ProcessEnv): Runtime {
   const absent = base === undefined || base === '';
   const why = absent ? 'XDG_RUNTIME_DIR is not set' : `${base} is not in memory, or not writable`;
   if (isMemoryBacked(directory) && isWritable(directory)) {
+    checkOwner(directory, uid);
     return { directory, note: `${why}, so ${directory} is used` };
   }
   throw new CliError(
     `no directory in memory was found: ${why}, and /dev/shm cannot be used either`,
     'Mount a tmpfs and name it with --runtime DIR.',
+  );
+}
+
+// Anybody may make directories in /dev/shm; in one of somebody else, files could be exchanged.
+function checkOwner(directory: string, uid: number): void {
+  const found = lstatSync(directory, { throwIfNoEntry: false });
+  if (found === undefined || (found.isDirectory() && found.uid === uid)) return;
+  throw new CliError(
+    `${directory} belongs to somebody else (user ${String(found.uid)})`,
+    'Have it removed, or choose another directory with --runtime.',
   );
 }
 
@@ -151,8 +166,9 @@ export class DvsPaths {
   checkLength(): void {
     const bytes = Buffer.byteLength(this.root + LONGEST_SOCKET);
     if (bytes <= SOCKET_PATH_BYTES_MAX) return;
+    const excess = String(bytes - SOCKET_PATH_BYTES_MAX);
     throw new CliError(
-      `${this.root} is too long a path for unix sockets, by ${String(bytes - SOCKET_PATH_BYTES_MAX)} bytes`,
+      `${this.root} is too long a path for unix sockets, by ${excess} bytes`,
       'Choose a shorter --runtime.',
       ExitCode.USAGE,
     );

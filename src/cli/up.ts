@@ -1,4 +1,7 @@
-/** `dvk up`: brings a DVS up on this machine, from a spec or as the demo, and says where its mounts are. */
+/**
+ * `dvk up`: brings a DVS up on this machine, from a spec or as the demo, and says where its mounts
+ * are.
+ */
 import { accessSync, constants, lstatSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 
@@ -9,7 +12,7 @@ import { bringDown, endUnderLock } from './down.ts';
 import { withLock } from './lock.ts';
 import { FUSE_TYPE, isStale, mountOn, probe } from './mounts.ts';
 import { CliError, ExitCode, output } from './output.ts';
-import { identify, isAlive } from './process-table.ts';
+import { isAlive } from './process-table.ts';
 import {
   DvsPaths,
   findRuntime,
@@ -254,12 +257,21 @@ function announce(paths: DvsPaths, spec: DvsSpec, options: UpOptions): void {
 
 // Until a signal comes, or somebody else brings the DVS down.
 async function stay(paths: DvsPaths, interrupt: Interrupt): Promise<void> {
-  const self = identify(process.pid);
-  while (!interrupt.came && self !== undefined) {
-    if (readState(paths) === undefined) {
+  let running = livingNodes(paths, readState(paths));
+  while (!interrupt.came) {
+    const state = readState(paths);
+    if (state === undefined) {
       output.note(`DVS ${paths.dvs} was brought down by another command`);
       return;
     }
+    const now = livingNodes(paths, state);
+    for (const node of running.filter((id) => !now.includes(id))) {
+      output.note(`  node ${String(node)} went down; dvk node start ${String(node)}`, 'yellow');
+    }
+    for (const node of now.filter((id) => !running.includes(id))) {
+      output.note(`  node ${String(node)} is up again`);
+    }
+    running = now;
     await Promise.race([sleep(WATCH_MS), interrupt.promise]);
   }
   output.note(`bringing DVS ${paths.dvs} down`, 'bold');

@@ -21,7 +21,9 @@ export async function waitUntil(
   return true;
 }
 
-/** Rejects with `makeError()` when `promise` has not settled in time. What it does goes on, unheard. */
+/**
+ * Rejects with `makeError()` when `promise` has not settled in time. What it does goes on, unheard.
+ */
 export async function withTimeout<T>(
   promise: Promise<T>,
   timeoutMs: number,

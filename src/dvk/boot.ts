@@ -1,12 +1,14 @@
 /**
  * The child's side of a service: what every server program calls first.
  *
- * The node daemon starts a service as a child process with an IPC channel and its configuration in DVK_SERVICE. `boot`
- * ties the child's life to the daemon's, so that no service outlives its node, and reports to it: `ready`, or `failed`
- * with one line that says why. The line also goes to the service's log, which is its stderr.
+ * The node daemon starts a service as a child process with an IPC channel and its configuration in
+ * DVK_SERVICE. `boot` ties the child's life to the daemon's, so that no service outlives its node,
+ * and reports to it: `ready`, or `failed` with one line that says why. The line also goes to the
+ * service's log, which is its stderr.
  *
- * An event-driven server awaits `stopping`. A server that blocks in calls passes `blocking: true`: then no JavaScript
- * handler is put on SIGTERM, the signal ends the blocking call with EINTR, and the server leaves its loop.
+ * An event-driven server awaits `stopping`. A server that blocks in calls passes `blocking: true`:
+ * then no JavaScript handler is put on SIGTERM, the signal ends the blocking call with EINTR, and
+ * the server leaves its loop.
  */
 import { isDvkError } from './errors.ts';
 import { dieWithParent, interruptOn } from './system.ts';
@@ -35,7 +37,10 @@ export interface BootOptions {
 
 export interface Boot<Config> {
   readonly config: Config;
-  /** Tells the daemon that requests are answered from now on; resolves when that has left this process. */
+  /**
+   * Tells the daemon that requests are answered from now on; resolves when that has left this
+   * process.
+   */
   readonly ready: (info?: object) => Promise<void>;
   /** Settles when the service is asked to stop; never for a blocking server. */
   readonly stopping: Promise<void>;

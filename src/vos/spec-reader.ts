@@ -1,8 +1,9 @@
 /**
- * Reads values out of a YAML document and collects what is wrong with it, each problem with line, key and remedy.
+ * Reads values out of a YAML document and collects what is wrong with it, each problem with line,
+ * key and remedy.
  *
- * The reader never throws on bad content: a value that cannot be read is reported and comes back undefined, so that one
- * pass finds every problem. `finish` throws a SpecError when there were any.
+ * The reader never throws on bad content: a value that cannot be read is reported and comes back
+ * undefined, so that one pass finds every problem. `finish` throws a SpecError when there were any.
  */
 import { isIP } from 'node:net';
 
@@ -50,7 +51,10 @@ function formatProblem(file: string, { line, path, what, remedy }: Problem): str
   return `${file}:${String(line)}: ${key}${what}; ${remedy}`;
 }
 
-/** A value in the document: its key, and its node (undefined when nothing was written after the key). */
+/**
+ * A value in the document: its key, and its node (undefined when nothing was written after the
+ * key).
+ */
 export interface Place {
   readonly path: string;
   readonly line: number;
@@ -65,7 +69,13 @@ export type Fields = ReadonlyMap<string, Place>;
 
 /** Names are used in file names and in the segment, where 15 bytes have room. */
 const NAME_PATTERN = /^[A-Za-z0-9][A-Za-z0-9_-]{0,14}$/;
-const NAME_RULE = 'use 1 to 15 letters, digits, - and _, a letter or digit first';
+export const NAME_RULE = 'use 1 to 15 letters, digits, - and _, a letter or digit first';
+
+/** Whether `text` can be the name of a DVS, node, container or service. */
+export function isName(text: string): boolean {
+  return NAME_PATTERN.test(text);
+}
+
 const SPEC_BYTES_MAX = 1 << 18;
 // A spec has six levels. The YAML parser recurses, and thousands of levels end the whole process.
 const NESTING_MAX = 64;
@@ -104,7 +114,8 @@ export function closest(word: string, candidates: readonly string[]): string | u
   return best;
 }
 
-// Levenshtein's distance, one row at a time. Long words are no typing mistakes, and are not compared.
+// Levenshtein's distance, one row at a time. Long words are no typing mistakes, and are not
+// compared.
 function editDistance(a: string, b: string): number {
   if (a.length > 32 || Math.abs(a.length - b.length) > 3) return 99;
   let row = Array.from({ length: b.length + 1 }, (_, index) => index);
@@ -137,7 +148,10 @@ function parseAddress(text: string): Address | undefined {
   return match?.[1] !== undefined && isIP(host) !== 6 ? undefined : { host, port };
 }
 
-/** The first line that opens more levels than any spec has; a rough look, which also counts inside of quotes. */
+/**
+ * The first line that opens more levels than any spec has; a rough look, which also counts inside
+ * of quotes.
+ */
 function tooDeep(text: string): number | undefined {
   let depth = 0;
   for (const [index, line] of text.split(/\r\n?|\n/).entries()) {
@@ -292,7 +306,7 @@ export class SpecReader {
   name(at: Place | undefined): string | undefined {
     const value = this.text(at, 'a name');
     if (at === undefined || value === undefined) return undefined;
-    if (NAME_PATTERN.test(value)) return value;
+    if (isName(value)) return value;
     this.report(at, `${shown(value)} is not usable as a name`, NAME_RULE);
     return undefined;
   }

@@ -1,8 +1,9 @@
 /**
  * The spec of a DVS: which nodes and containers it has, and which services run where.
  *
- * A spec is YAML. `parseSpec` returns it with every default filled in and every reference resolved, or throws a
- * SpecError that lists all its problems as `FILE:LINE: key PATH: what is wrong; what to do`.
+ * A spec is YAML. `parseSpec` returns it with every default filled in and every reference resolved,
+ * or throws a SpecError that lists all its problems as `FILE:LINE: key PATH: what is wrong; what to
+ * do`.
  *
  *   dvs: demo
  *   nodes:

@@ -1,5 +1,6 @@
-// A DVS of three nodes on this machine: it comes up, is seen, loses parts and gets them back, and goes away.
-// Method: the built command, as a user runs it, under a runtime directory of the test's own.
+// A DVS of three nodes on this machine: it comes up, is seen, loses parts and gets them back, and
+// goes away. Method: the built command, as a user runs it, under a runtime directory of the test's
+// own.
 import { spawnSync } from 'node:child_process';
 import { existsSync, statSync } from 'node:fs';
 import { join } from 'node:path';

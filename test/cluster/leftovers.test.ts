@@ -1,5 +1,6 @@
-// Whatever part of a DVS is killed, `dvk down` leaves nothing of it: no process, mount, socket, FIFO or segment.
-// Method: kill -9 of each part in turn, then `down`, then look at the machine. `up` after a crash clears it up as well.
+// Whatever part of a DVS is killed, `dvk down` leaves nothing of it: no process, mount, socket,
+// FIFO or segment. Method: kill -9 of each part in turn, then `down`, then look at the machine.
+// `up` after a crash clears it up as well.
 import { spawn, spawnSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';

@@ -1,6 +1,6 @@
 /**
- * Runs the built `dvk` command for cluster tests, each test under a runtime directory of its own, and finds whatever a
- * DVS left on this machine: processes, mounts and files.
+ * Runs the built `dvk` command for cluster tests, each test under a runtime directory of its own,
+ * and finds whatever a DVS left on this machine: processes, mounts and files.
  */
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
@@ -36,7 +36,10 @@ export function whyNoMounts(): string | undefined {
   return undefined;
 }
 
-/** A place for DVSs: a runtime directory in memory, and a directory for specs, images and mount points. */
+/**
+ * A place for DVSs: a runtime directory in memory, and a directory for specs, images and mount
+ * points.
+ */
 export class TestPlace {
   readonly runtime: string = mkdtempSync('/dev/shm/dvk-test-');
   readonly files: string = mkdtempSync(join(tmpdir(), 'dvk-test-'));
@@ -93,7 +96,10 @@ export class TestPlace {
     return { image, tree };
   }
 
-  /** What there is of any DVS of this place: processes, mounts, and files below the runtime directory. */
+  /**
+   * What there is of any DVS of this place: processes, mounts, and files below the runtime
+   * directory.
+   */
   leftovers(): string[] {
     const processes = processesOf(this.runtime).map(
       (pid) => `process ${String(pid)} ${commandLine(pid)}`,

@@ -1,4 +1,5 @@
-// The spec: what it gives for a good document, and that every mistake is named with line, key and remedy.
+// The spec: what it gives for a good document, and that every mistake is named with line, key and
+// remedy.
 import { describe, expect, it } from 'vitest';
 import { formatSize, parseSize, parseSpec, SpecError, type DvsSpec } from '../../src/vos/spec.ts';
 
@@ -105,9 +106,11 @@ describe('parseSpec', () => {
     ]);
 
     expect(found).toEqual([
-      'demo.yaml:1: key dvs: "no spaces" is not usable as a name; use 1 to 15 letters, digits, - and _, a letter or digit first',
+      'demo.yaml:1: key dvs: "no spaces" is not usable as a name; ' +
+        'use 1 to 15 letters, digits, - and _, a letter or digit first',
       'demo.yaml:3: key nodes[0].lissten: there is no such key; write listen',
-      'demo.yaml:4: key nodes[1].id: 5000 is out of range or no number; give a whole number from 0 to 1023',
+      'demo.yaml:4: key nodes[1].id: 5000 is out of range or no number; ' +
+        'give a whole number from 0 to 1023',
     ]);
   });
 });
@@ -166,7 +169,7 @@ describe('a problem of a spec', () => {
     [
       'tells of a slot that is taken',
       [...SERVICES, '      - { name: b, kind: fs, node: 0, slot: 1, image: b }'],
-      ':7: key containers[0].services[1].slot: slot 1 is taken by containers[0].services[0].slot in line 6',
+      ':7: key containers[0].services[1].slot: slot 1 is taken by containers[0].services[0].slot',
     ],
     [
       'tells of an image that is served twice',
@@ -230,7 +233,8 @@ describe('a problem of a spec', () => {
     ]);
 
     expect(found).toEqual([
-      "demo.yaml:6: key containers[0].services[0].node: node 1 is no member of the container; add it to the container's nodes, or use one of 0",
+      'demo.yaml:6: key containers[0].services[0].node: node 1 is no member of the container; ' +
+        "add it to the container's nodes, or use one of 0",
     ]);
   });
 

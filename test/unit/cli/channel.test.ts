@@ -1,4 +1,5 @@
-// The channel between command and daemon: answers, errors, time-outs, and what does not belong there.
+// The channel between command and daemon: answers, errors, time-outs, and what does not belong
+// there.
 import { mkdtempSync, rmSync, statSync } from 'node:fs';
 import { createConnection, type Server } from 'node:net';
 import { tmpdir } from 'node:os';

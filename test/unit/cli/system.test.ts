@@ -1,4 +1,5 @@
-// What the command knows of this machine: mounts, processes, programs, and what `doctor` makes of them.
+// What the command knows of this machine: mounts, processes, programs, and what `doctor` makes of
+// them.
 import { spawn } from 'node:child_process';
 import { describe, expect, it } from 'vitest';
 import { examine } from '../../../src/cli/doctor.ts';
