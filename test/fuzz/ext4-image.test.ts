@@ -1,8 +1,8 @@
 // No bytes on a volume make the FS server throw anything but FsError, read out of bounds, or work
-// without end. Method: change a few bytes of a small volume, mostly where its metadata lies, open it,
-// ask a question or two through the protocol, and put the bytes back. Volumes without checksums let
-// the changes through to every parser; on those with checksums, changed superblocks and inodes get
-// right ones again. DVK_FUZZ_CASES sets the number of cases, DVK_FUZZ_SEED the first seed.
+// without end. Method: change a few bytes of a small volume, mostly where its metadata lies, open
+// it, ask a question or two through the protocol, and put the bytes back. Volumes without checksums
+// let the changes through to every parser; on those with checksums, changed superblocks and inodes
+// get right ones again. DVK_FUZZ_CASES sets the number of cases, DVK_FUZZ_SEED the first seed.
 import { describe, expect, it } from 'vitest';
 import { BlockCache, type BlockCheck } from '../../src/servers/fs/cache.ts';
 import { ERRNO, isFsError } from '../../src/servers/fs/errors.ts';

@@ -1,7 +1,9 @@
 /**
- * A client of the FS protocol that calls the handlers directly, with memory of its own in place of grants.
+ * A client of the FS protocol that calls the handlers directly, with memory of its own in place of
+ * grants.
  *
- * Results below zero are thrown as `FsCallError`, so that a test reads like one of the system calls behind them.
+ * Results below zero are thrown as `FsCallError`, so that a test reads like one of the system calls
+ * behind them.
  */
 import {
   type DirectoryEntry,

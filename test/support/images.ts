@@ -1,7 +1,9 @@
 /**
- * Makes ext2, ext3 and ext4 images with e2fsprogs, and mounts them with the kernel's driver where that is allowed.
+ * Makes ext2, ext3 and ext4 images with e2fsprogs, and mounts them with the kernel's driver where
+ * that is allowed.
  *
- * Everything lives in a temporary directory that is removed, and every mount is ended, however a test ends.
+ * Everything lives in a temporary directory that is removed, and every mount is ended, however a
+ * test ends.
  */
 import { execFileSync } from 'node:child_process';
 import { accessSync, mkdtempSync, mkdirSync, readFileSync, rmSync, truncateSync } from 'node:fs';
@@ -40,7 +42,10 @@ export function run(command: string, ...args: readonly string[]): Buffer {
   });
 }
 
-/** Makes an image in `directory` and returns its path. Uuid and hash seed are fixed, so that runs repeat. */
+/**
+ * Makes an image in `directory` and returns its path. Uuid and hash seed are fixed, so that runs
+ * repeat.
+ */
 export function makeImage(directory: string, options: ImageOptions): string {
   const path = join(directory, 'image');
   rmSync(path, { force: true });
@@ -97,7 +102,21 @@ export function withMount<Result>(
     return use(mount);
   } finally {
     run('umount', mount);
+    waitForLoop(image);
   }
+}
+
+/**
+ * A mount lives on while a process in a copy of the mount namespace exists, such as one of another
+ * test; until then the image is not settled, and cannot be mounted in another way.
+ */
+function waitForLoop(image: string): void {
+  const never = new Int32Array(new SharedArrayBuffer(4));
+  for (let round = 0; round < 100; round++) {
+    if (run('losetup', '-j', image).length === 0) return;
+    Atomics.wait(never, 0, 0, 100);
+  }
+  throw new Error(`${image} is still in use`);
 }
 
 /** Why e2fsprogs cannot be used here, or undefined if they can. */

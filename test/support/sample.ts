@@ -1,5 +1,6 @@
 /**
- * A small volume with one structure of each kind, in memory, and where each of them lies according to debugfs.
+ * A small volume with one structure of each kind, in memory, and where each of them lies according
+ * to debugfs.
  */
 import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';

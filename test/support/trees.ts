@@ -1,5 +1,6 @@
 /**
- * A tree with one of everything that a POSIX file system can hold, in the shapes that ext4 stores in different ways.
+ * A tree with one of everything that a POSIX file system can hold, in the shapes that ext4 stores
+ * in different ways.
  */
 import {
   chmodSync,
@@ -89,9 +90,9 @@ export function makePrivilegedTree(root: string): void {
 
 /** Xattrs in all places: in the inode, in a block, shared, and (if `large`) in inodes. */
 export function makeXattrs(root: string, options: { large: boolean }): void {
+  let script = '';
   const set = (file: string, name: string, value: Uint8Array | string): void => {
-    const hex = `0x${Buffer.from(value).toString('hex')}`;
-    run('setfattr', '-h', '-n', name, '-v', hex, join(root, file));
+    script += `# file: ${join(root, file)}\n${name}=0x${Buffer.from(value).toString('hex')}\n\n`;
   };
   set('file-1', 'user.small', 'a value');
   set('file-1', 'user.empty', '');
@@ -103,11 +104,15 @@ export function makeXattrs(root: string, options: { large: boolean }): void {
   set('link-60', 'trusted.on-a-link', 'link');
   set('few', 'security.label', 'directory');
   set('many', 'user.bytes', new Uint8Array([0, 255, 10, 0]));
+  if (options.large) {
+    set('file-65536', 'user.large', pattern(20_000, 3));
+    set('file-300001', 'user.largest', pattern(65_000, 4));
+    set('file-300001', 'user.large-too', pattern(9_000, 5));
+  }
+  const path = `${root}.xattrs`;
+  writeFileSync(path, script);
+  run('setfattr', '-h', `--restore=${path}`);
   run('setfacl', '-m', 'u:1:rw,u:70000:r,g:2:rx,m:rwx', join(root, 'file-61'));
   run('setfacl', '-d', '-m', 'u:3:rwx', join(root, 'few'));
   run('setfacl', '-m', 'g:5:x', join(root, 'few'));
-  if (!options.large) return;
-  set('file-65536', 'user.large', pattern(20_000, 3));
-  set('file-300001', 'user.largest', pattern(65_000, 4));
-  set('file-300001', 'user.large-too', pattern(9_000, 5));
 }

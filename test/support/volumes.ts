@@ -1,4 +1,6 @@
-/** Opens volumes for tests, and compares them with the tree of a mounted file system, file by file. */
+/**
+ * Opens volumes for tests, and compares them with the tree of a mounted file system, file by file.
+ */
 import { type BigIntStats, lstatSync, readFileSync, readdirSync, readlinkSync } from 'node:fs';
 import { isDeepStrictEqual } from 'node:util';
 import { BlockCache } from '../../src/servers/fs/cache.ts';
@@ -119,9 +121,8 @@ function describeMine(file: FileAttributes, options: CompareOptions): Record<str
     String(BigInt(seconds) * 1_000_000_000n + BigInt(nanoseconds));
   return {
     ...{ mode, uid, gid },
-    // mke2fs copies 32 bits of seconds, and directories get sizes of their own.
-    modifiedSeconds: file.modified.seconds | 0,
-    ...(directory && !options.same ? {} : { size, links }),
+    // mke2fs copies 32 bits of seconds, and directories get sizes and times of their own.
+    ...(directory && !options.same ? {} : { size, links, seconds: file.modified.seconds | 0 }),
     ...(options.same ? { inode, sectors } : {}),
     ...(options.same ? { times: [file.accessed, file.modified, file.changed].map(time) } : {}),
   };
@@ -129,11 +130,11 @@ function describeMine(file: FileAttributes, options: CompareOptions): Record<str
 
 function describeTheirs(file: BigIntStats, options: CompareOptions): Record<string, unknown> {
   const device = file.isCharacterDevice() || file.isBlockDevice();
+  const seconds = Math.floor(Number(file.mtimeNs) / 1e9) | 0;
   const size = Number(device ? file.rdev : file.size);
   return {
     ...{ mode: Number(file.mode), uid: Number(file.uid), gid: Number(file.gid) },
-    modifiedSeconds: Math.floor(Number(file.mtimeNs) / 1e9) | 0,
-    ...(file.isDirectory() && !options.same ? {} : { size, links: Number(file.nlink) }),
+    ...(file.isDirectory() && !options.same ? {} : { size, links: Number(file.nlink), seconds }),
     ...(options.same ? { inode: Number(file.ino), sectors: Number(file.blocks) } : {}),
     ...(options.same ? { times: [file.atimeNs, file.mtimeNs, file.ctimeNs].map(String) } : {}),
   };

@@ -263,7 +263,9 @@ function grantOf(request: FsRequest): number {
   return request.grant;
 }
 
-/** Fields that a call does not use must be zero, so that a later version may give them a meaning. */
+/**
+ * Fields that a call does not use must be zero, so that a later version may give them a meaning.
+ */
 function checkUnused(request: FsRequest, unused: { offset: boolean; name: boolean }): void {
   const { call, offset, nameBytes } = request;
   if (!(unused.offset && offset !== 0) && !(unused.name && nameBytes !== 0)) return;

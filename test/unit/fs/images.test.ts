@@ -1,4 +1,5 @@
-// Volumes made by mke2fs from a directory, which takes no privileges, and whose oracle is that directory.
+// Volumes made by mke2fs from a directory, which takes no privileges, and whose oracle is that
+// directory.
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';

@@ -14,7 +14,9 @@ import { INODE_FLAG } from './layout.ts';
 /** From here on a copy through the cache costs more than the cache can save. */
 export const DIRECT_READ_BYTES_MIN: number = 64 * 1024;
 
-/** Shorter pieces of a long read come through the cache after all: their neighbours often follow. */
+/**
+ * Shorter pieces of a long read come through the cache after all: their neighbours often follow.
+ */
 const PIECE_BYTES_MIN = 16 * 1024;
 
 export class Contents {
