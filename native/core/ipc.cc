@@ -22,6 +22,8 @@ using Kind = Operation::Kind;
 constexpr uint64_t kClaimNs = 2'000'000;
 // A proxy that brings the data of a copy writes the caller's own memory, so it gets longer.
 constexpr uint64_t kCopyClaimNs = 1'000'000'000;
+// A caller that finds its peer dead waits this long for the table lock, and tries again later.
+constexpr int64_t kRepairLockMs = 20;
 constexpr int64_t kTimeoutMsMax = int64_t{1} << 40;
 
 uint32_t idle_word(const Process& process) {
@@ -330,7 +332,8 @@ void look_after_peer(Process& process) {
   ProcessSlot* slot = segment.slot(peer);
   if (load(slot->life) != static_cast<uint32_t>(ProcessLife::kLocal)) return;
   const int32_t endpoint = load(slot->endpoint);
-  if (!process_alive(load(slot->pid), load(slot->start_time))) reap(segment, peer, endpoint, 1);
+  if (!process_alive(load(slot->pid), load(slot->start_time)))
+    reap(segment, peer, endpoint, kRepairLockMs);
 }
 
 void sleep_on(Process& process, int64_t remaining_ns) {

@@ -27,14 +27,17 @@ uint64_t self_word() {
 bool owner_alive(uint64_t word) {
   const int pid = static_cast<int>(word & 0xffffffff);
   const std::optional<uint64_t> start = find_start_time(pid);
-  if (!start.has_value()) return true;
-  // An owner that could not find out its own start time wrote 0.
-  return *start != 0 && (word >> 32 == 0 || static_cast<uint32_t>(*start) == word >> 32);
+  return !start.has_value() || (*start != 0 && static_cast<uint32_t>(*start) == word >> 32);
 }
 
 }  // namespace
 
 TableLock::TableLock(Segment& segment, int64_t timeout_ms) : segment_(segment), self_(self_word()) {
+  if (self_ >> 32 == 0) {
+    // Without its start time the owner would be taken for dead.
+    error_ = -EMFILE;
+    return;
+  }
   const auto word = atomic(segment.header()->table_lock);
   const int64_t deadline = now_ns() + timeout_ms * 1'000'000;
   for (int tries = 0;; tries++) {

@@ -19,7 +19,8 @@ class TableLock {
   ~TableLock();
   TableLock(const TableLock&) = delete;
   TableLock& operator=(const TableLock&) = delete;
-  // 0, or -ETIMEDOUT when the owner lives and would not let go.
+  // 0, -ETIMEDOUT when the owner lives and would not let go, or -EMFILE when this process could not
+  // find out its own start time.
   int error() const {
     return error_;
   }
