@@ -473,6 +473,8 @@ int get2rmt(Segment& segment, uint32_t node, Command* command, uint8_t* payload)
 bool arm_proxy(Segment& segment, uint32_t node) {
   if (node >= segment.nodes()) return false;
   atomic(segment.link(node)->sleeping).store(kOnFifo);
+  // What waits for a link that is down is not to be taken.
+  if (!link_is(segment.link(node), LinkState::kUp)) return false;
   return !segment.link_queue(node).empty() || !segment.announcements(node).empty();
 }
 
