@@ -69,7 +69,7 @@ const NO_GRANT = -1;
 const { EIO } = constants.errno;
 const { EDEADSRCDST } = ErrorNumber;
 
-/** The server, or the way to it, is gone for now. */
+/** The server, or the way to it, is gone; it may come back. */
 const OUTAGES: ReadonlySet<string> = new Set([
   'EDEADSRCDST',
   'EDSTDIED',
