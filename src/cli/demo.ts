@@ -109,16 +109,20 @@ async function make(base: string, packages: string, wanted: DemoImage): Promise<
   }
   const directory = dirname(wanted.image);
   const part = `${directory}.part`;
-  rmSync(part, { recursive: true, force: true });
+  removeOthers(base, (name) => name.endsWith('.part'));
   // mke2fs makes lost+found; with it in the tree, `diff -r` finds tree and mount to be the same.
   mkdirSync(join(part, 'tree', 'lost+found'), { recursive: true, mode: 0o755 });
   await makeTree(join(part, 'tree'), wanted.bigFileBytes);
   await makeImage(mke2fs, part);
-  for (const name of readdirSync(base)) {
-    if (name === 'lock' || name.startsWith(packages)) continue;
+  removeOthers(base, (name) => name !== 'lock' && !name.startsWith(packages));
+  renameSync(part, directory);
+}
+
+// What was made of other packages, or was broken off.
+function removeOthers(base: string, isOther: (name: string) => boolean): void {
+  for (const name of readdirSync(base).filter(isOther)) {
     rmSync(join(base, name), { recursive: true, force: true });
   }
-  renameSync(part, directory);
 }
 
 function isReadable(path: string): boolean {
