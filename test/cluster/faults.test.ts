@@ -6,107 +6,80 @@
 // mount, unless its own gateway died. Reference: rows 11, 33 and 34 of the fault matrix in docs/testing.md.
 import { execFile, spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { makeImage } from '../support/images.ts';
-import { pattern } from '../support/trees.ts';
+import { TestPlace, whyNoMounts } from '../support/dvk-command.ts';
 
-const DVK = join(import.meta.dirname, '../../dist/src/cli/main.js');
 const HANG_MS = 10_000;
 const WALK_MS = 40_000;
 const BIG_BYTES = 96 << 20;
+const skipped = whyNoMounts();
 
-interface Outcome {
-  code: number | null;
-  stdout: string;
-  stderr: string;
-}
-
-let directory: string;
-let runtime: string;
+let place: TestPlace;
 let tree: string;
 let mountpoint: string;
 
 /** Runs a program; one that hangs is killed, and has the code null. */
-async function run(program: string, args: string[], limitMs: number): Promise<Outcome> {
+async function run(program: string, args: string[], limitMs: number): Promise<number | null> {
   return await new Promise((resolve) => {
     const options = { timeout: limitMs, killSignal: 'SIGKILL', maxBuffer: 1 << 26 } as const;
-    execFile(program, args, options, (error, stdout, stderr) => {
-      const code = error === null ? 0 : typeof error.code === 'number' ? error.code : null;
-      resolve({ code, stdout, stderr });
+    execFile(program, args, options, (error) => {
+      resolve(error === null ? 0 : typeof error.code === 'number' ? error.code : null);
     });
   });
 }
 
-async function dvk(...args: string[]): Promise<Outcome> {
-  return await run(process.execPath, [DVK, ...args, '--runtime', runtime], 60_000);
-}
-
 async function pidOf(noun: string, name: string): Promise<number> {
-  const { stdout } = await dvk(noun, 'info', name, '--json');
-  const { pid } = JSON.parse(stdout) as { pid: number };
+  const { pid } = await place.json<{ pid: number }>(noun, 'info', name);
   expect(pid).toBeGreaterThan(1);
   return pid;
 }
 
-/** Starts a walk of everything, and resolves once it is in the middle of reading. */
+/** Starts a walk of everything, and resolves once data has been read through the mount. */
 async function startWalk(): Promise<ChildProcess> {
-  const walk = spawn(
-    'timeout',
-    ['-s', 'KILL', String(WALK_MS / 1000), 'diff', '-r', tree, mountpoint],
-    {
-      stdio: 'ignore',
-    },
-  );
-  const big = await run(
-    'dd',
-    [`if=${join(mountpoint, 'big')}`, 'of=/dev/null', 'bs=1M', 'count=8'],
-    HANG_MS,
-  );
-  expect(big.code).toBe(0);
+  const limit = String(WALK_MS / 1000);
+  const walk = spawn('timeout', ['-s', 'KILL', limit, 'diff', '-r', tree, mountpoint], {
+    stdio: 'ignore',
+  });
+  const source = `if=${join(mountpoint, 'big')}`;
+  expect(await run('dd', [source, 'of=/dev/null', 'bs=1M', 'count=8'], HANG_MS)).toBe(0);
   return walk;
 }
 
 async function expectNoHang(): Promise<void> {
-  for (const name of ['missing', 'files/7', '']) {
-    const { code } = await run('stat', [join(mountpoint, name)], HANG_MS);
+  for (const name of ['missing', 'directory7/file7', '']) {
+    const code = await run('stat', [join(mountpoint, name)], HANG_MS);
     expect(code, `stat of "${name}" ended`).not.toBeNull();
   }
 }
 
 beforeAll(async () => {
-  directory = mkdtempSync(join(tmpdir(), 'dvk-faults-'));
-  runtime = mkdtempSync('/dev/shm/dvk-faults-');
-  tree = join(directory, 'tree');
-  mountpoint = join(directory, 'mnt');
-  mkdirSync(join(tree, 'files'), { recursive: true });
-  mkdirSync(join(tree, 'lost+found'));
+  if (skipped !== undefined) return;
+  place = new TestPlace();
+  const made = place.image(BIG_BYTES);
+  tree = made.tree;
+  mountpoint = join(place.files, 'mnt');
   mkdirSync(mountpoint);
-  for (let i = 0; i < 400; i++) writeFileSync(join(tree, 'files', String(i)), pattern(i, 3000 + i));
-  writeFileSync(join(tree, 'big'), pattern(1, BIG_BYTES));
-  const image = makeImage(directory, { bytes: BIG_BYTES + (64 << 20), source: tree });
-  const spec = join(directory, 'spec.yaml');
-  writeFileSync(
-    spec,
-    `dvs: faults
-nodes: [{ id: 0 }, { id: 1 }, { id: 2 }]
-containers:
-  - name: mol
-    services:
-      - { name: fs, kind: fs, node: 1, slot: 1, image: ${image} }
-      - { name: root, kind: fuse, node: 0, server: fs, mount: ${mountpoint} }
-`,
-  );
-  const up = await dvk('up', spec, '--detach');
-  expect(up, up.stderr).toMatchObject({ code: 0, stdout: `mount ${mountpoint}\n` });
+  const spec = place.spec('faults.yaml', [
+    'dvs: faults',
+    'nodes: [{ id: 0 }, { id: 1 }, { id: 2 }]',
+    'containers:',
+    '  - name: mol',
+    '    services:',
+    `      - { name: fs, kind: fs, node: 1, slot: 1, image: ${made.image} }`,
+    `      - { name: root, kind: fuse, node: 0, server: fs, mount: ${mountpoint} }`,
+  ]);
+  const up = await place.must('up', spec, '--detach');
+  expect(up.stdout).toBe(`mount ${mountpoint}\n`);
 });
 
 afterAll(async () => {
-  await dvk('down');
-  rmSync(directory, { recursive: true, force: true });
-  rmSync(runtime, { recursive: true, force: true });
+  if (skipped !== undefined) return;
+  await place.run('down');
+  const left = place.leftovers();
+  await place.end();
+  expect(left).toEqual([]);
 });
 
 interface Fault {
@@ -170,7 +143,7 @@ const FAULTS: Fault[] = [
   },
 ];
 
-describe('a mount whose parts are killed', () => {
+describe.skipIf(skipped !== undefined)(`a mount whose parts are killed ${skipped ?? ''}`, () => {
   it.each(FAULTS)('survives the death of $part', async (fault) => {
     const gateway = await pidOf('service', 'root');
     const walk = await startWalk();
@@ -179,16 +152,15 @@ describe('a mount whose parts are killed', () => {
     process.kill(await pidOf(fault.noun, fault.name), 'SIGKILL');
 
     await expectNoHang();
-    const status = await dvk('status');
-    expect(status).toMatchObject({ code: 1, stdout: expect.stringMatching(fault.named) as string });
-    const started = await dvk(...fault.start);
-    expect(started, started.stderr).toMatchObject({ code: 0 });
+    const status = await place.run('status');
+    expect(status.code).toBe(1);
+    expect(status.stdout).toMatch(fault.named);
+    await place.must(...fault.start);
     const [code] = await ended;
     expect(code, 'the walk ended by itself').not.toBe(137);
     expect(code).not.toBeNull();
-    const again = await run('diff', ['-r', tree, mountpoint], WALK_MS);
-    expect(again).toMatchObject({ code: 0, stdout: '' });
-    expect(await dvk('status')).toMatchObject({ code: 0 });
+    expect(await run('diff', ['-r', tree, mountpoint], WALK_MS)).toBe(0);
+    expect((await place.run('status')).code).toBe(0);
     const isSame = (await pidOf('service', 'root')) === gateway;
     expect(isSame, 'the same process still serves the mount').toBe(!fault.remounts);
   });

@@ -11,6 +11,7 @@ import { listMounts, unmount } from '../../src/cli/mounts.ts';
 import { killAll, identify } from '../../src/cli/process-table.ts';
 import { findProgram } from '../../src/cli/programs.ts';
 import { systemClock } from '../../src/dvk/clock.ts';
+import { pattern } from './trees.ts';
 
 const ROOT = join(import.meta.dirname, '../..').replace(/\/dist$/, '');
 export const MAIN: string = join(ROOT, 'dist/src/cli/main.js');
@@ -80,8 +81,8 @@ export class TestPlace {
     return path;
   }
 
-  /** An ext4 image of a tree of files, and the tree. */
-  image(): { image: string; tree: string } {
+  /** An ext4 image of a tree of files, and the tree; `bigBytes` adds a file of that size. */
+  image(bigBytes = 0): { image: string; tree: string } {
     const tree = join(this.files, 'tree');
     const image = join(this.files, 'image');
     mkdirSync(join(tree, 'lost+found'), { recursive: true, mode: 0o700 });
@@ -90,8 +91,10 @@ export class TestPlace {
       mkdirSync(directory, { recursive: true });
       writeFileSync(join(directory, `file${String(i)}`), `content ${String(i)}\n`.repeat(i * 20));
     }
+    if (bigBytes > 0) writeFileSync(join(tree, 'big'), pattern(1, bigBytes));
     const mke2fs = findProgram('mke2fs') ?? 'mke2fs';
-    const made = spawnSync(mke2fs, ['-q', '-F', '-t', 'ext4', '-d', tree, image, '32M']);
+    const size = `${String(32 + Math.ceil(bigBytes / 2 ** 20))}M`;
+    const made = spawnSync(mke2fs, ['-q', '-F', '-t', 'ext4', '-d', tree, image, size]);
     if (made.status !== 0) throw new Error(`mke2fs: ${made.stderr.toString()}`);
     return { image, tree };
   }
