@@ -42,11 +42,11 @@ int granted_region(Segment& segment, uint32_t slot, const CopyParty& party, uint
   GrantSlot* grant =
       segment.grant(slot, static_cast<uint32_t>(party.grant) & ((1u << kIndexBits) - 1));
   const uint32_t state = atomic(grant->state).load(std::memory_order_acquire);
-  const int32_t grantee = load(grant->grantee);
-  const uint64_t address = load(grant->address);
-  const uint64_t size = load(grant->bytes);
-  const uint32_t place = load(grant->place);
-  std::atomic_thread_fence(std::memory_order_acquire);
+  // Acquired one by one, so that the second look at the state comes after them.
+  const int32_t grantee = atomic(grant->grantee).load(std::memory_order_acquire);
+  const uint64_t address = atomic(grant->address).load(std::memory_order_acquire);
+  const uint64_t size = atomic(grant->bytes).load(std::memory_order_acquire);
+  const uint32_t place = atomic(grant->place).load(std::memory_order_acquire);
   if (atomic(grant->state).load(std::memory_order_relaxed) != state) return -EDVSGRANT;
   if ((state & 0xff & right) != right ||
       state >> 8 != static_cast<uint32_t>(party.grant) >> kIndexBits) {
