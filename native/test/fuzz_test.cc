@@ -233,10 +233,9 @@ class Caller {
 };
 
 // What a daemon, a proxy and `dvk status` do with the tables.
-void look_on(Target& target, Random& random, Caller& caller) {
+void look_on(Target& target, Random& random, Caller& caller, std::vector<uint8_t>& payload) {
   Segment& segment = target.segment();
   Command command;
-  std::vector<uint8_t> payload(kCopyChunkBytes);
   ProcessInfo info;
   const uint32_t slot = static_cast<uint32_t>(below(random, 200));
   switch (below(random, 9)) {
@@ -327,7 +326,7 @@ void fuzz_round(Random& random, pid_t child, uint64_t cases, bool scribbles, boo
     for (uint64_t n = below(random, 4); scribbles && n > 0; n--) target.scribble();
     switch (below(random, 6)) {
       case 0:
-        look_on(target, random, caller);
+        look_on(target, random, caller, payload);
         break;
       case 1:
         bring(target, random, caller, payload);

@@ -161,8 +161,10 @@ TEST("a server killed while it takes a remote request or writes its reply ends t
       *endpoint = bind_server(r.network[0], 2).endpoint;
       pause();
     });
-    until("the child is bound", [&] { return lookup(r.network[0], 2) >= 0; });
-    r.network.pump();
+    until("the child is known on node 1", [&] {
+      r.network.pump();
+      return lookup(r.network[1], 2) >= 0;
+    });
     CHECK_EQUAL(start_sendrec(r.client, *endpoint, message(1, 1)), kPending);
     r.network.pump();
     const auto word = atomic(r.network[0].slot(r.client.index)->rendezvous);
