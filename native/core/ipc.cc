@@ -424,7 +424,7 @@ int wait_for(Process& process, int64_t timeout_ms) {
     if (result != kPending) return result;
     if (timeout_ms == 0) return cancel(process, -EAGAIN);
     if (interrupted.load(std::memory_order_relaxed)) return cancel(process, -EINTR);
-    if (spin_for(process, kSpinNs)) continue;
+    if (spin_for(process, kSpinNs) || yield_for(process)) continue;
     const int64_t now = now_ns();
     if (timeout_ms > 0 && now >= deadline) return cancel(process, -ETIMEDOUT);
     if (looked == 0) looked = now;

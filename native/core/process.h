@@ -57,6 +57,7 @@ class Process {
   uint32_t inbox = 0, outbox = 0;
   uint32_t last_peer = 0;
   uint32_t spin_misses = 0, waits = 0;
+  uint32_t yield_penalty = 0, yield_pause = 0;  // waits until the next yield
 
  private:
   Process(Segment& s, uint32_t i, int32_t e, int p, ProcessLevel l)

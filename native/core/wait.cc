@@ -9,6 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <map>
 #include <mutex>
 #include <utility>
@@ -93,12 +94,47 @@ void publish_cpu(Process& process) {
   if (load(process.slot->cpu) != cpu) store(process.slot->cpu, cpu);
 }
 
+namespace {
+
+// Whom the present call waits for; for a receive from anyone, the last one that came.
+uint32_t likely_peer(const Process& process) {
+  const int peer = process.segment.slot_of(process.operation.peer);
+  return peer >= 0 ? static_cast<uint32_t>(peer) : process.last_peer;
+}
+
+bool on_same_cpu(const Process& process, uint32_t peer) {
+  if (peer >= process.segment.processes()) return false;
+  const uint32_t cpu = load(process.segment.slot(peer)->cpu);
+  return cpu != 0 && cpu == load(process.slot->cpu);
+}
+
+}  // namespace
+
+bool yield_for(Process& process) {
+  const auto rendezvous = atomic(process.slot->rendezvous);
+  const uint32_t word = rendezvous.load(std::memory_order_acquire);
+  if (!is_waiting(word)) return true;
+  if (!on_same_cpu(process, likely_peer(process))) return false;
+  if (process.yield_pause > 0) {
+    process.yield_pause--;
+    return false;
+  }
+  const int64_t begun = now_ns();
+  sched_yield();
+  const int64_t took = now_ns() - begun;
+  const bool changed = rendezvous.load(std::memory_order_acquire) != word;
+  // A bad one costs a slice of 3 ms, a good one saves 3 us, so trust is lost faster than it is won.
+  process.yield_penalty = changed && took <= kYieldNsMax
+                              ? process.yield_penalty - (process.yield_penalty + 7) / 8
+                              : std::min(4 * process.yield_penalty + 3, kYieldPauseMax);
+  process.yield_pause = process.yield_penalty;
+  return changed;
+}
+
 bool spin_for(Process& process, uint64_t ns) {
   const uint32_t word = atomic(process.slot->rendezvous).load(std::memory_order_acquire);
   if (!is_waiting(word)) return true;
-  const int peer = process.segment.slot_of(process.operation.peer);
-  const uint32_t slot = peer >= 0 ? static_cast<uint32_t>(peer) : process.last_peer;
-  if (!on_other_cpu(process, slot)) return false;
+  if (!on_other_cpu(process, likely_peer(process))) return false;
   // Where spinning has not paid lately it is tried now and then only.
   if (process.spin_misses >= 4 && process.waits++ % 8 != 0) return false;
   if (spin_while(process.slot, word, ns)) {

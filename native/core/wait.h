@@ -15,6 +15,9 @@ namespace dvk {
 // A wake across cores costs about 25 us on a virtual machine, a hot spin 0.1: 50 us of spin is the
 // break-even.
 inline constexpr uint64_t kSpinNs = 50'000;
+// A peer answers within this; a yield that took longer went to a stranger.
+inline constexpr int64_t kYieldNsMax = 30'000;
+inline constexpr uint32_t kYieldPauseMax = 65535;
 // The net below a lost death notice: a waiter looks after its peer this often.
 inline constexpr int64_t kNetMs = 100;
 
@@ -32,6 +35,11 @@ void wake(Segment& segment, ProcessSlot* slot);
 bool spin_while(ProcessSlot* slot, uint32_t expected, uint64_t ns);
 // Spins for the present call when the peer runs on another CPU.
 bool spin_for(Process& process, uint64_t ns);
+// Gives the CPU away once when the peer was last seen on it: the peer answers without either side
+// going to sleep, 1.3 to 1.7 times as many round trips as with futexes. A stranger that takes the
+// CPU keeps it for a whole slice, so each yield that took too long, or brought nothing, makes the
+// next one rarer. Returns whether the rendezvous word changed.
+bool yield_for(Process& process);
 // Whether spinning can pay: the slot's owner was last seen on another CPU.
 bool on_other_cpu(const Process& process, uint32_t peer);
 void publish_cpu(Process& process);
