@@ -26,7 +26,14 @@
       'target_name': 'dvk',
       'dependencies': ['dvk_core'],
       'sources': ["<!@(cd <(module_root_dir) && ls binding/*.cc)"],
-      'defines': ['NAPI_VERSION=9'],
+      'defines': [
+        'NAPI_VERSION=9',
+        'NAPI_DISABLE_CPP_EXCEPTIONS',
+        # A Worker that is told to terminate can no longer throw, and must not abort the process.
+        'NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS',
+      ],
+      # node-addon-api, as system headers: our warnings are not for them.
+      'cflags_cc': ['-isystem<(module_root_dir)/../node_modules/node-addon-api'],
       # A signal handler may point into the addon, so it stays loaded when the Worker that loaded it
       # ends.
       'ldflags': ['-Wl,-z,nodelete'],

@@ -8,7 +8,7 @@
 #include <mutex>
 
 #include "../core/wait.h"
-#include "arguments.h"
+#include "method.h"
 
 namespace dvk::binding {
 namespace {
@@ -42,16 +42,11 @@ thread_local Environment* current = nullptr;
 // for a message that may never come.
 bool still_wanted() {
   if (current == nullptr) return true;
-  napi_env env = current->env;
-  napi_handle_scope scope;
-  if (napi_open_handle_scope(env, &scope) != napi_ok) return true;
-  napi_value function = nullptr;
-  napi_value receiver = nullptr;
-  napi_get_undefined(env, &receiver);
-  napi_get_reference_value(env, current->nothing, &function);
-  const napi_status status = napi_call_function(env, receiver, function, 0, nullptr, nullptr);
-  napi_close_handle_scope(env, scope);
-  return status == napi_ok;
+  // Raw, since node-addon-api would throw once more what this call is about to find out.
+  const Napi::Env env = current->env;
+  const Napi::HandleScope scope(env);
+  return napi_call_function(env, env.Undefined(), current->nothing.Value(), 0, nullptr, nullptr) ==
+         napi_ok;
 }
 
 void on_environment_end(void* data) {
@@ -65,23 +60,23 @@ void on_environment_end(void* data) {
   delete environment;
 }
 
-napi_value do_nothing(napi_env, napi_callback_info) {
-  return nullptr;
-}
+void do_nothing(const Napi::CallbackInfo&) {}
 
 }  // namespace
 
-bool define(napi_env env, napi_value exports, Environment* environment,
+void throw_wrong(napi_env env, const char* what) {
+  const std::string message = std::string("an argument must be ") + what;
+  napi_throw_type_error(env, "ERR_INVALID_ARG_TYPE", message.c_str());
+}
+
+void define(Napi::Object exports, Environment* environment,
             std::initializer_list<Function> functions) {
   for (const Function& function : functions) {
     napi_value value = nullptr;
-    if (napi_create_function(env, function.name, NAPI_AUTO_LENGTH, function.callback, environment,
-                             &value) != napi_ok ||
-        napi_set_named_property(env, exports, function.name, value) != napi_ok) {
-      return false;
-    }
+    napi_create_function(exports.Env(), function.name, NAPI_AUTO_LENGTH, function.callback,
+                         environment, &value);
+    exports.Set(function.name, value);
   }
-  return true;
 }
 
 int unbind_process(BoundProcess& bound) {
@@ -103,13 +98,10 @@ void close_waker(Waker& waker) {
   waker.fd = -1;
 }
 
-Environment* make_environment(napi_env env) {
-  Environment* environment = new Environment();
-  environment->env = env;
-  napi_value function = nullptr;
-  if (napi_create_function(env, "nothing", NAPI_AUTO_LENGTH, do_nothing, nullptr, &function) !=
-          napi_ok ||
-      napi_create_reference(env, function, 1, &environment->nothing) != napi_ok ||
+Environment* make_environment(Napi::Env env) {
+  Environment* environment = new Environment(env);
+  environment->nothing = Napi::Persistent(Napi::Function::New<do_nothing>(env));
+  if (env.IsExceptionPending() ||
       napi_add_env_cleanup_hook(env, on_environment_end, environment) != napi_ok) {
     delete environment;
     napi_throw_error(env, nullptr, "dvk: the environment cannot be set up");

@@ -7,7 +7,7 @@
 // still references stays mapped until its ArrayBuffer is collected.
 #pragma once
 
-#include <node_api.h>
+#include <napi.h>
 
 #include <cstdint>
 #include <memory>
@@ -78,10 +78,6 @@ class Table {
   std::vector<uint32_t> free_;
 };
 
-struct OpenSegment {
-  std::unique_ptr<Segment> segment;
-};
-
 // The memory that JavaScript and the addon share for one process: its message, and how the last one
 // came.
 struct Window {
@@ -92,9 +88,10 @@ struct Window {
 static_assert(sizeof(Window) == 2 * kMessageBytes);
 
 struct BoundProcess {
-  std::shared_ptr<OpenSegment> owner;  // outlives the process
+  std::shared_ptr<Segment> owner;  // outlives the process
   std::unique_ptr<Process> process;
   std::shared_ptr<Window> window;
+  int32_t handle = -1;
   int32_t waker = -1;
   bool pending = false;  // an awaited call is under way
 };
@@ -103,21 +100,26 @@ struct BoundProcess {
 struct Waker {
   std::string directory;
   uint64_t wake_id = 0;
+  int32_t handle = -1;
   int fd = -1;
   std::vector<int32_t> pending;  // handles of processes with an awaited call
 };
 
+struct Polls;
+
 struct Environment {
-  napi_env env = nullptr;
-  napi_ref nothing = nullptr;  // a function that does nothing; see `still_wanted`
-  Table<OpenSegment> segments;
+  explicit Environment(napi_env of) : env(of) {}
+  Napi::Env env;
+  Napi::FunctionReference nothing;  // a function that does nothing; see `still_wanted`
+  Polls* polls = nullptr;           // of poll.cc
+  Table<Segment> segments;
   Table<BoundProcess> processes;
   Table<Waker> wakers;
   std::string reason;  // why the last segmentOpen failed
 };
 
 // Makes the state of `env` and its cleanup hook. Null with an exception pending when that fails.
-Environment* make_environment(napi_env env);
+Environment* make_environment(Napi::Env env);
 
 // Cancels what is under way and frees the slot; the result is that of Process::unbind.
 int unbind_process(BoundProcess& bound);

@@ -1,4 +1,8 @@
-#include "fuse_device.h"
+// The kernel's FUSE device for TypeScript: mount, unmount, and the read and writev of requests and
+// replies.
+//
+// The protocol itself lives in src/vos/fuse; this file moves bytes. No libfuse: as root mount(2) is
+// called directly, otherwise the setuid helper fusermount3 mounts and hands the descriptor over.
 
 #include <fcntl.h>
 #include <spawn.h>
@@ -13,11 +17,12 @@
 #include <cerrno>
 #include <chrono>
 #include <csignal>
-#include <cstdint>
 #include <cstring>
-#include <iterator>
 #include <string>
 #include <vector>
+
+#include "method.h"
+#include "registers.h"
 
 namespace dvk::binding {
 namespace {
@@ -217,172 +222,99 @@ int mount_by_helper(const MountRequest& request, std::string& complaint) {
   return device.release();
 }
 
-napi_value type_error(napi_env env, const char* message) {
-  napi_throw_type_error(env, "ERR_INVALID_ARG_TYPE", message);
-  return nullptr;
-}
-
-napi_value to_js(napi_env env, int64_t value) {
-  napi_value result = nullptr;
-  napi_create_int64(env, value, &result);
-  return result;
-}
-
-// Reads a string; false when it is none, or holds a NUL, which would cut it short in C.
-bool get_string(napi_env env, napi_value value, std::string& out) {
-  size_t bytes = 0;
-  if (napi_get_value_string_utf8(env, value, nullptr, 0, &bytes) != napi_ok) return false;
-  out.resize(bytes);
-  if (napi_get_value_string_utf8(env, value, out.data(), bytes + 1, &bytes) != napi_ok)
-    return false;
+bool get_string(const Napi::Object& options, const char* name, std::string& out) {
+  const Napi::Value value = options.Get(name);
+  if (!value.IsString()) return false;
+  out = value.As<Napi::String>();
   return out.find('\0') == std::string::npos;
 }
 
-bool get_property(napi_env env, napi_value object, const char* name, std::string& out) {
-  napi_value value = nullptr;
-  return napi_get_named_property(env, object, name, &value) == napi_ok &&
-         get_string(env, value, out);
-}
-
-struct Bytes {
-  uint8_t* data = nullptr;
-  size_t count = 0;
-};
-
-bool get_bytes(napi_env env, napi_value value, Bytes& out) {
-  napi_typedarray_type type = napi_int8_array;
-  bool typed = false;
-  void* data = nullptr;
-  if (napi_is_typedarray(env, value, &typed) != napi_ok || !typed) return false;
-  if (napi_get_typedarray_info(env, value, &type, &out.count, &data, nullptr, nullptr) != napi_ok) {
-    return false;
-  }
-  out.data = static_cast<uint8_t*>(data);
-  return type == napi_uint8_array;
-}
-
-bool get_fd(napi_env env, napi_value value, int32_t& fd) {
-  return napi_get_value_int32(env, value, &fd) == napi_ok && fd >= 0;
-}
-
-bool get_mount_request(napi_env env, napi_value* arguments, MountRequest& request) {
-  napi_value flags = nullptr;
-  uint32_t bits = 0;
-  napi_valuetype type = napi_undefined;
-  if (!get_string(env, arguments[0], request.mountpoint)) return false;
-  if (napi_typeof(env, arguments[1], &type) != napi_ok || type != napi_object) return false;
-  if (!get_property(env, arguments[1], "source", request.source)) return false;
+bool get_mount_options(const Napi::Object& options, MountRequest& request) {
+  if (!get_string(options, "source", request.source)) return false;
   if (request.source.find_first_of(", \t\n\\") != std::string::npos) return false;
-  if (!get_property(env, arguments[1], "data", request.data)) return false;
-  if (napi_get_named_property(env, arguments[1], "flags", &flags) != napi_ok) return false;
-  if (napi_get_value_uint32(env, flags, &bits) != napi_ok || (bits & ~kFlagsAllowed) != 0) {
-    return false;
-  }
-  request.flags = bits;
-  return true;
+  if (!get_string(options, "data", request.data)) return false;
+  const Napi::Value flags = options.Get("flags");
+  if (!flags.IsNumber()) return false;
+  request.flags = flags.As<Napi::Number>().Uint32Value();
+  return (request.flags & ~kFlagsAllowed) == 0;
 }
 
-napi_value js_fuse_mount(napi_env env, napi_callback_info info) {
-  size_t count = 3;
-  napi_value arguments[3];
+int type_error(const Environment& environment, const char* message) {
+  napi_throw_type_error(environment.env, "ERR_INVALID_ARG_TYPE", message);
+  return 0;
+}
+
+// fuseMount(mountpoint, {source, data, flags}, diagnostics) -> a non-blocking descriptor
+//   source       what /proc/self/mountinfo shows; no comma, no white space
+//   data         options for the kernel, comma separated ("default_permissions,max_read=1048576")
+//   flags        MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC of mount(2), or-ed
+//   diagnostics  the helper's complaint is written there, zero terminated
+int js_fuse_mount(Environment& environment, std::string mountpoint, Napi::Object options,
+                  Napi::Object diagnostics) {
   MountRequest request;
-  Bytes diagnostics;
-  napi_get_cb_info(env, info, &count, arguments, nullptr, nullptr);
-  if (count < 3 || !get_mount_request(env, arguments, request)) {
-    return type_error(env, "fuseMount: expects (mountpoint, {source, data, flags}, diagnostics)");
+  request.mountpoint = std::move(mountpoint);
+  if (!get_mount_options(options, request)) {
+    return type_error(environment, "fuseMount: expects source, data and flags");
   }
-  if (!get_bytes(env, arguments[2], diagnostics) || diagnostics.count == 0) {
-    return type_error(env, "fuseMount: diagnostics must be a Uint8Array that is not empty");
+  // Looked at only now, since a getter among the options could have detached its memory.
+  if (!diagnostics.IsTypedArray() ||
+      diagnostics.As<Napi::TypedArray>().TypedArrayType() != napi_uint8_array ||
+      diagnostics.As<Napi::TypedArray>().ElementLength() == 0) {
+    return type_error(environment, "fuseMount: diagnostics must be a Uint8Array, not empty");
   }
+  Napi::Uint8Array room = diagnostics.As<Napi::Uint8Array>();
   std::string complaint;
-  int result = geteuid() == 0 ? mount_directly(request) : mount_by_helper(request, complaint);
-  size_t bytes = std::min(complaint.size(), diagnostics.count - 1);
-  memcpy(diagnostics.data, complaint.data(), bytes);
-  diagnostics.data[bytes] = 0;
-  return to_js(env, result);
+  const int result = geteuid() == 0 ? mount_directly(request) : mount_by_helper(request, complaint);
+  const size_t bytes = std::min(complaint.size(), room.ElementLength() - 1);
+  memcpy(room.Data(), complaint.data(), bytes);
+  room.Data()[bytes] = 0;
+  return result;
 }
 
-napi_value js_fuse_unmount(napi_env env, napi_callback_info info) {
-  size_t count = 2;
-  napi_value arguments[2];
-  std::string mountpoint;
-  bool lazy = false;
-  napi_get_cb_info(env, info, &count, arguments, nullptr, nullptr);
-  if (count < 2 || !get_string(env, arguments[0], mountpoint) ||
-      napi_get_value_bool(env, arguments[1], &lazy) != napi_ok) {
-    return type_error(env, "fuseUnmount: expects (mountpoint, lazy)");
-  }
+int js_fuse_unmount(std::string mountpoint, bool lazy) {
   if (geteuid() == 0) {
-    int flags = UMOUNT_NOFOLLOW | (lazy ? MNT_DETACH : 0);
-    return to_js(env, umount2(mountpoint.c_str(), flags) == 0 ? 0 : -errno);
+    const int flags = UMOUNT_NOFOLLOW | (lazy ? MNT_DETACH : 0);
+    return umount2(mountpoint.c_str(), flags) == 0 ? 0 : -errno;
   }
-  std::vector<std::string> arguments_of_helper = {kHelper, "-u", "-q"};
-  if (lazy) arguments_of_helper.emplace_back("-z");
-  arguments_of_helper.insert(arguments_of_helper.end(), {"--", mountpoint});
+  std::vector<std::string> arguments = {kHelper, "-u", "-q"};
+  if (lazy) arguments.emplace_back("-z");
+  arguments.insert(arguments.end(), {"--", mountpoint});
   Descriptor none;
   std::string complaint;
-  return to_js(env, run_helper(arguments_of_helper, none, complaint));
+  return run_helper(arguments, none, complaint);
 }
 
-napi_value js_fuse_read(napi_env env, napi_callback_info info) {
-  size_t count = 2;
-  napi_value arguments[2];
-  int32_t fd = -1;
-  Bytes buffer;
-  napi_get_cb_info(env, info, &count, arguments, nullptr, nullptr);
-  if (count < 2 || !get_fd(env, arguments[0], fd) || !get_bytes(env, arguments[1], buffer)) {
-    return type_error(env, "fuseRead: expects (fd, Uint8Array)");
-  }
-  ssize_t bytes = read(fd, buffer.data, buffer.count);
-  return to_js(env, bytes >= 0 ? bytes : -errno);
+// -> bytes of one request
+int64_t js_fuse_read(FileDescriptor device, Bytes buffer) {
+  const ssize_t bytes = read(device.fd, buffer.data, buffer.length);
+  return bytes >= 0 ? bytes : -errno;
 }
 
-napi_value js_fuse_write(napi_env env, napi_callback_info info) {
-  size_t count = 4;
-  napi_value arguments[4];
-  int32_t fd = -1;
-  uint32_t head_bytes = 0;
-  Bytes head;
-  Bytes payload;
-  napi_get_cb_info(env, info, &count, arguments, nullptr, nullptr);
-  if (count < 3 || !get_fd(env, arguments[0], fd) || !get_bytes(env, arguments[1], head) ||
-      napi_get_value_uint32(env, arguments[2], &head_bytes) != napi_ok || head_bytes > head.count) {
-    return type_error(env, "fuseWrite: expects (fd, Uint8Array, bytes of it, Uint8Array?)");
-  }
-  napi_valuetype type = napi_undefined;
-  if (count > 3) napi_typeof(env, arguments[3], &type);
-  if (type != napi_undefined && !get_bytes(env, arguments[3], payload)) {
-    return type_error(env, "fuseWrite: the payload must be a Uint8Array");
-  }
-  iovec parts[2] = {{head.data, head_bytes}, {payload.data, payload.count}};
-  ssize_t bytes = writev(fd, parts, payload.count > 0 ? 2 : 1);
-  return to_js(env, bytes >= 0 ? bytes : -errno);
+// -> bytes written; the payload goes out from where it lies.
+int64_t js_fuse_write(Environment& environment, FileDescriptor device, Bytes head,
+                      uint32_t head_bytes, std::optional<Bytes> payload) {
+  if (head_bytes > head.length) return type_error(environment, "fuseWrite: the head is shorter");
+  const Bytes rest = payload.value_or(Bytes{});
+  iovec parts[2] = {{head.data, head_bytes}, {rest.data, rest.length}};
+  const ssize_t bytes = writev(device.fd, parts, rest.length > 0 ? 2 : 1);
+  return bytes >= 0 ? bytes : -errno;
 }
 
-napi_value js_fuse_close(napi_env env, napi_callback_info info) {
-  size_t count = 1;
-  napi_value argument;
-  int32_t fd = -1;
-  napi_get_cb_info(env, info, &count, &argument, nullptr, nullptr);
-  if (count < 1 || !get_fd(env, argument, fd)) return type_error(env, "fuseClose: expects (fd)");
-  return to_js(env, close(fd) == 0 ? 0 : -errno);
+int js_fuse_close(FileDescriptor device) {
+  return close(device.fd) == 0 ? 0 : -errno;
 }
 
 }  // namespace
 
-napi_value register_fuse_device(napi_env env, napi_value exports) {
-  const napi_property_descriptor functions[] = {
-      {"fuseMount", nullptr, js_fuse_mount, nullptr, nullptr, nullptr, napi_enumerable, nullptr},
-      {"fuseUnmount", nullptr, js_fuse_unmount, nullptr, nullptr, nullptr, napi_enumerable,
-       nullptr},
-      {"fuseRead", nullptr, js_fuse_read, nullptr, nullptr, nullptr, napi_enumerable, nullptr},
-      {"fuseWrite", nullptr, js_fuse_write, nullptr, nullptr, nullptr, napi_enumerable, nullptr},
-      {"fuseClose", nullptr, js_fuse_close, nullptr, nullptr, nullptr, napi_enumerable, nullptr},
-  };
-  if (napi_define_properties(env, exports, std::size(functions), functions) != napi_ok) {
-    return nullptr;
-  }
-  return exports;
+void register_fuse_device(Napi::Object exports, Environment* environment) {
+  define(exports, environment,
+         {
+             {"fuseMount", method<js_fuse_mount>},
+             {"fuseUnmount", method<js_fuse_unmount>},
+             {"fuseRead", method<js_fuse_read>},
+             {"fuseWrite", method<js_fuse_write>},
+             {"fuseClose", method<js_fuse_close>},
+         });
 }
 
 }  // namespace dvk::binding

@@ -5,19 +5,18 @@
 
 #include <cstddef>
 
-#include "arguments.h"
-#include "objects.h"
+#include "method.h"
 #include "registers.h"
 
-#define DVK_FIELD(name) object.set(#name, static_cast<double>(offsetof(Struct, name)))
+#define DVK_FIELD(name) object.Set(#name, offsetof(Struct, name))
 
 namespace dvk::binding {
 namespace {
 
-napi_value describe_segment_header(napi_env env) {
+Napi::Object describe_segment_header(Napi::Env env) {
   using Struct = SegmentHeader;
-  Object object(env);
-  object.set("BYTES", static_cast<double>(sizeof(Struct)));
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("BYTES", sizeof(Struct));
   DVK_FIELD(magic);
   DVK_FIELD(abi_version);
   DVK_FIELD(byte_order);
@@ -34,13 +33,13 @@ napi_value describe_segment_header(napi_env env) {
   DVK_FIELD(table_lock);
   DVK_FIELD(monitor_wake);
   DVK_FIELD(ticket);
-  return object.value();
+  return object;
 }
 
-napi_value describe_process_slot(napi_env env) {
+Napi::Object describe_process_slot(Napi::Env env) {
   using Struct = ProcessSlot;
-  Object object(env);
-  object.set("BYTES", static_cast<double>(sizeof(Struct)));
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("BYTES", sizeof(Struct));
   DVK_FIELD(life);
   DVK_FIELD(generation);
   DVK_FIELD(endpoint);
@@ -81,25 +80,25 @@ napi_value describe_process_slot(napi_env env) {
   DVK_FIELD(notified);
   DVK_FIELD(copied_bytes);
   DVK_FIELD(waits);
-  return object.value();
+  return object;
 }
 
-napi_value describe_grant_slot(napi_env env) {
+Napi::Object describe_grant_slot(Napi::Env env) {
   using Struct = GrantSlot;
-  Object object(env);
-  object.set("BYTES", static_cast<double>(sizeof(Struct)));
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("BYTES", sizeof(Struct));
   DVK_FIELD(state);
   DVK_FIELD(grantee);
   DVK_FIELD(address);
   DVK_FIELD(bytes);
   DVK_FIELD(place);
-  return object.value();
+  return object;
 }
 
-napi_value describe_link_slot(napi_env env) {
+Napi::Object describe_link_slot(Napi::Env env) {
   using Struct = LinkSlot;
-  Object object(env);
-  object.set("BYTES", static_cast<double>(sizeof(Struct)));
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("BYTES", sizeof(Struct));
   DVK_FIELD(state);
   DVK_FIELD(sleeping);
   DVK_FIELD(wake_id);
@@ -112,23 +111,23 @@ napi_value describe_link_slot(napi_env env) {
   DVK_FIELD(sent_bytes);
   DVK_FIELD(received_bytes);
   DVK_FIELD(dropped);
-  return object.value();
+  return object;
 }
 
-napi_value describe_extent(napi_env env) {
+Napi::Object describe_extent(Napi::Env env) {
   using Struct = Extent;
-  Object object(env);
-  object.set("BYTES", static_cast<double>(sizeof(Struct)));
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("BYTES", sizeof(Struct));
   DVK_FIELD(pages);
   DVK_FIELD(first_page);
   DVK_FIELD(owner);
-  return object.value();
+  return object;
 }
 
-napi_value describe_command(napi_env env) {
+Napi::Object describe_command(Napi::Env env) {
   using Struct = Command;
-  Object object(env);
-  object.set("BYTES", static_cast<double>(sizeof(Struct)));
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("BYTES", sizeof(Struct));
   DVK_FIELD(kind);
   DVK_FIELD(dc_id);
   DVK_FIELD(source);
@@ -151,24 +150,25 @@ napi_value describe_command(napi_env env) {
   DVK_FIELD(name);
   DVK_FIELD(copy_destination_node);
   DVK_FIELD(message);
-  return object.value();
+  return object;
 }
 
-napi_value js_abi_layout(napi_env env, napi_callback_info) {
-  Object object(env);
-  object.set("SegmentHeader", describe_segment_header(env));
-  object.set("ProcessSlot", describe_process_slot(env));
-  object.set("GrantSlot", describe_grant_slot(env));
-  object.set("LinkSlot", describe_link_slot(env));
-  object.set("Extent", describe_extent(env));
-  object.set("Command", describe_command(env));
-  return object.value();
+Napi::Value js_abi_layout(Environment& environment) {
+  const Napi::Env env = environment.env;
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("SegmentHeader", describe_segment_header(env));
+  object.Set("ProcessSlot", describe_process_slot(env));
+  object.Set("GrantSlot", describe_grant_slot(env));
+  object.Set("LinkSlot", describe_link_slot(env));
+  object.Set("Extent", describe_extent(env));
+  object.Set("Command", describe_command(env));
+  return object;
 }
 
 }  // namespace
 
-bool register_layout(napi_env env, napi_value exports, Environment* environment) {
-  return define(env, exports, environment, {{"abiLayout", js_abi_layout}});
+void register_layout(Napi::Object exports, Environment* environment) {
+  define(exports, environment, {{"abiLayout", method<js_abi_layout>}});
 }
 
 }  // namespace dvk::binding

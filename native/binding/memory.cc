@@ -1,26 +1,15 @@
-// Grants, arena memory and vcopy.
+// Grants, arena memory and vcopy. Places are read by plain N-API, since vcopy is hot.
 
 #include <cerrno>
 
 #include "../core/vcopy.h"
-#include "arguments.h"
+#include "method.h"
 #include "registers.h"
 
 namespace dvk::binding {
 namespace {
 
 constexpr double kSafeInteger = 9007199254740991.0;
-
-BoundProcess* bound_of(Environment* environment, int32_t handle) {
-  BoundProcess* bound = environment->processes.find(handle);
-  return bound == nullptr || bound->process == nullptr ? nullptr : bound;
-}
-
-napi_value real(napi_env env, int64_t value) {
-  napi_value result = nullptr;
-  napi_create_double(env, static_cast<double>(value), &result);
-  return result;
-}
 
 struct Place {
   uint64_t at = 0;
@@ -81,91 +70,49 @@ bool fits(const Process& process, const CopyParty& party, const Place& place) {
 
 // vcopy(process, source endpoint, grant or -1, place, destination endpoint, grant or -1, place,
 // bytes, timeout)
-napi_value js_vcopy(napi_env env, napi_callback_info info) {
-  Arguments<9> a(env, info);
-  const int32_t handle = a.int32(0);
-  CopyParty source{a.int32(1), a.int32(2), 0};
-  CopyParty destination{a.int32(4), a.int32(5), 0};
-  const double bytes = a.real(7);
-  const int64_t timeout_ms = a.timeout(8);
-  if (a.bad()) return nullptr;
-  if (!(bytes >= 0) || bytes > kSafeInteger) return number(env, -ERANGE);
+int64_t js_vcopy(Environment& environment, Process& process, int32_t source_endpoint,
+                 int32_t source_grant, napi_value from_value, int32_t destination_endpoint,
+                 int32_t destination_grant, napi_value to_value, double bytes, Timeout timeout) {
+  if (!(bytes >= 0) || bytes > kSafeInteger) return -ERANGE;
   Place from, to;
-  if (!read_place(env, a.value(3), bytes, &from) || !read_place(env, a.value(6), bytes, &to)) {
-    return nullptr;
-  }
-  BoundProcess* bound = bound_of(a.environment(), handle);
-  if (bound == nullptr) return number(env, -EDVSNOTBOUND);
-  Process& process = *bound->process;
-  if (!fits(process, source, from) || !fits(process, destination, to)) return number(env, -EINVAL);
-  source.at = from.at;
-  destination.at = to.at;
-  return real(env, vcopy(process, source, destination, static_cast<uint64_t>(bytes), timeout_ms));
+  if (!read_place(environment.env, from_value, bytes, &from)) return 0;
+  if (!read_place(environment.env, to_value, bytes, &to)) return 0;
+  const CopyParty source{source_endpoint, source_grant, from.at};
+  const CopyParty destination{destination_endpoint, destination_grant, to.at};
+  if (!fits(process, source, from) || !fits(process, destination, to)) return -EINVAL;
+  return vcopy(process, source, destination, static_cast<uint64_t>(bytes), timeout.ms);
 }
 
-napi_value js_grant(napi_env env, napi_callback_info info) {
-  Arguments<4> a(env, info);
-  const int32_t handle = a.int32(0);
-  const Bytes view = a.bytes(1);
-  const uint32_t rights = a.uint32(2);
-  const int32_t grantee = a.int32(3);
-  if (a.bad()) return nullptr;
-  BoundProcess* bound = bound_of(a.environment(), handle);
-  if (bound == nullptr) return number(env, -EDVSNOTBOUND);
-  return number(env, grant(*bound->process, view.data, view.length, rights, grantee));
+int js_grant(Process& process, Bytes view, uint32_t rights, int32_t grantee) {
+  return grant(process, view.data, view.length, rights, grantee);
 }
 
-napi_value js_revoke(napi_env env, napi_callback_info info) {
-  Arguments<2> a(env, info);
-  const int32_t handle = a.int32(0), id = a.int32(1);
-  if (a.bad()) return nullptr;
-  BoundProcess* bound = bound_of(a.environment(), handle);
-  return number(env, bound == nullptr ? -EDVSNOTBOUND : revoke(*bound->process, id));
+int64_t js_arena_allocate(Process& process, double bytes) {
+  if (!(bytes >= 1) || bytes > kSafeInteger) return -EINVAL;
+  return arena_allocate(process, static_cast<uint64_t>(bytes));
 }
 
-napi_value js_arena_allocate(napi_env env, napi_callback_info info) {
-  Arguments<2> a(env, info);
-  const int32_t handle = a.int32(0);
-  const double bytes = a.real(1);
-  if (a.bad()) return nullptr;
-  BoundProcess* bound = bound_of(a.environment(), handle);
-  if (bound == nullptr) return number(env, -EDVSNOTBOUND);
-  if (!(bytes >= 1) || bytes > kSafeInteger) return number(env, -EINVAL);
-  return real(env, arena_allocate(*bound->process, static_cast<uint64_t>(bytes)));
+int js_arena_free(Process& process, double offset) {
+  if (!(offset >= 0) || offset > kSafeInteger) return -EINVAL;
+  return arena_free(process, static_cast<uint64_t>(offset));
 }
 
-napi_value js_arena_free(napi_env env, napi_callback_info info) {
-  Arguments<2> a(env, info);
-  const int32_t handle = a.int32(0);
-  const double offset = a.real(1);
-  if (a.bad()) return nullptr;
-  BoundProcess* bound = bound_of(a.environment(), handle);
-  if (bound == nullptr) return number(env, -EDVSNOTBOUND);
-  if (!(offset >= 0) || offset > kSafeInteger) return number(env, -EINVAL);
-  return number(env, arena_free(*bound->process, static_cast<uint64_t>(offset)));
-}
-
-napi_value js_address_of(napi_env env, napi_callback_info info) {
-  Arguments<1> a(env, info);
-  const Bytes view = a.bytes(0);
-  if (a.bad()) return nullptr;
-  napi_value result = nullptr;
-  napi_create_bigint_uint64(env, reinterpret_cast<uint64_t>(view.data), &result);
-  return result;
+uint64_t js_address_of(Bytes view) {
+  return reinterpret_cast<uint64_t>(view.data);
 }
 
 }  // namespace
 
-bool register_memory(napi_env env, napi_value exports, Environment* environment) {
-  return define(env, exports, environment,
-                {
-                    {"vcopy", js_vcopy},
-                    {"grant", js_grant},
-                    {"revoke", js_revoke},
-                    {"arenaAllocate", js_arena_allocate},
-                    {"arenaFree", js_arena_free},
-                    {"addressOf", js_address_of},
-                });
+void register_memory(Napi::Object exports, Environment* environment) {
+  define(exports, environment,
+         {
+             {"vcopy", method<js_vcopy>},
+             {"grant", method<js_grant>},
+             {"revoke", method<revoke>},
+             {"arenaAllocate", method<js_arena_allocate>},
+             {"arenaFree", method<js_arena_free>},
+             {"addressOf", method<js_address_of>},
+         });
 }
 
 }  // namespace dvk::binding

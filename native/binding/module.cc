@@ -1,34 +1,26 @@
 // The addon's entry: one Environment for each main thread or Worker that loads it, and the
 // functions on `exports`.
 
-#include <node_api.h>
-
-#include "fuse_device.h"
-#include "poll.h"
 #include "registers.h"
 
 namespace dvk::binding {
 namespace {
 
-napi_value start(napi_env env, napi_value exports) {
+Napi::Object start(Napi::Env env, Napi::Object exports) {
   // First here is last at the end: polls stop before the wake FIFOs they watch are closed.
   Environment* environment = make_environment(env);
-  if (environment == nullptr) return nullptr;
-  if (!register_segments(env, exports, environment) ||
-      !register_processes(env, exports, environment) ||
-      !register_process_calls(env, exports, environment) ||
-      !register_wakers(env, exports, environment) || !register_memory(env, exports, environment) ||
-      !register_links(env, exports, environment) || !register_system(env, exports, environment) ||
-      !register_layout(env, exports, environment)) {
-    return nullptr;
+  if (environment == nullptr) return exports;
+  for (const auto add : {register_segments, register_processes, register_process_calls,
+                         register_wakers, register_memory, register_links, register_system,
+                         register_layout, register_poll, register_fuse_device}) {
+    add(exports, environment);
   }
-  if (register_poll(env, exports) == nullptr) return nullptr;
-  return register_fuse_device(env, exports);
+  return exports;
 }
 
 }  // namespace
 }  // namespace dvk::binding
 
 NAPI_MODULE_INIT() {
-  return dvk::binding::start(env, exports);
+  return Napi::RegisterModule(env, exports, dvk::binding::start);
 }

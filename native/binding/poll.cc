@@ -1,15 +1,18 @@
-#include "poll.h"
+// Tells TypeScript when a descriptor can be read, from the environment's own event loop.
+//
+// A callback's exception becomes an uncaught exception of the process. Polls left over when the
+// environment ends (worker.terminate(), process exit) are closed by its cleanup hook.
+// Plain N-API below, since callbacks come in raw from libuv.
 
 #include <uv.h>
 
 #include <cerrno>
-#include <cstdint>
 #include <unordered_map>
 
-namespace dvk::binding {
-namespace {
+#include "method.h"
+#include "registers.h"
 
-struct Polls;
+namespace dvk::binding {
 
 struct Poll {
   uv_poll_t handle;
@@ -30,6 +33,8 @@ struct Polls {
   int closing;
   bool ending;
 };
+
+namespace {
 
 void release_if_done(Polls* polls) {
   if (!polls->ending || polls->closing > 0 || !polls->active.empty()) return;
@@ -94,17 +99,6 @@ void on_environment_end(napi_async_cleanup_hook_handle, void* data) {
   release_if_done(polls);
 }
 
-napi_value type_error(napi_env env, const char* message) {
-  napi_throw_type_error(env, "ERR_INVALID_ARG_TYPE", message);
-  return nullptr;
-}
-
-napi_value to_js(napi_env env, int32_t value) {
-  napi_value result = nullptr;
-  napi_create_int32(env, value, &result);
-  return result;
-}
-
 int start_poll(Polls* polls, int fd, napi_value callback) {
   Poll* poll = new Poll{};
   poll->owner = polls;
@@ -131,76 +125,43 @@ int start_poll(Polls* polls, int fd, napi_value callback) {
   return poll->id;
 }
 
-napi_value js_poll_start(napi_env env, napi_callback_info info) {
-  size_t count = 2;
-  napi_value arguments[2];
-  void* data = nullptr;
-  int32_t fd = -1;
-  napi_valuetype type = napi_undefined;
-  napi_get_cb_info(env, info, &count, arguments, nullptr, &data);
-  if (count < 2 || napi_get_value_int32(env, arguments[0], &fd) != napi_ok || fd < 0) {
-    return type_error(env, "pollStart: the descriptor must be a number of 0 or more");
-  }
-  if (napi_typeof(env, arguments[1], &type) != napi_ok || type != napi_function) {
-    return type_error(env, "pollStart: the callback must be a function");
-  }
-  Polls* polls = static_cast<Polls*>(data);
-  if (polls->ending) return to_js(env, -ECANCELED);
-  return to_js(env, start_poll(polls, fd, arguments[1]));
+// pollStart(fd, callback) -> id; callback(status, events) gets status 0 and libuv's event bits (1
+// readable, 4 disconnected), or status -errno: then polling has stopped and pollStop is still due.
+int js_poll_start(Environment& environment, FileDescriptor watched, Napi::Function callback) {
+  Polls* polls = environment.polls;
+  return polls->ending ? -ECANCELED : start_poll(polls, watched.fd, callback);
 }
 
-Poll* find_poll(Polls* polls, int32_t id) {
-  auto found = polls->active.find(id);
-  return found == polls->active.end() ? nullptr : found->second;
+Poll* find_poll(const Environment& environment, int32_t id) {
+  const auto found = environment.polls->active.find(id);
+  return found == environment.polls->active.end() ? nullptr : found->second;
 }
 
-napi_value js_poll_ref(napi_env env, napi_callback_info info) {
-  size_t count = 2;
-  napi_value arguments[2];
-  void* data = nullptr;
-  int32_t id = 0;
-  bool on = false;
-  napi_get_cb_info(env, info, &count, arguments, nullptr, &data);
-  if (count < 2 || napi_get_value_int32(env, arguments[0], &id) != napi_ok ||
-      napi_get_value_bool(env, arguments[1], &on) != napi_ok) {
-    return type_error(env, "pollRef: expects (id, boolean)");
-  }
-  Poll* poll = find_poll(static_cast<Polls*>(data), id);
-  if (poll == nullptr) return to_js(env, -EBADF);
+// Off: the poll alone does not keep the event loop running.
+int js_poll_ref(Environment& environment, int32_t id, bool on) {
+  Poll* poll = find_poll(environment, id);
+  if (poll == nullptr) return -EBADF;
   uv_handle_t* handle = reinterpret_cast<uv_handle_t*>(&poll->handle);
   if (on) {
     uv_ref(handle);
   } else {
     uv_unref(handle);
   }
-  return to_js(env, 0);
+  return 0;
 }
 
-napi_value js_poll_stop(napi_env env, napi_callback_info info) {
-  size_t count = 1;
-  napi_value argument;
-  void* data = nullptr;
-  int32_t id = 0;
-  napi_get_cb_info(env, info, &count, &argument, nullptr, &data);
-  if (count < 1 || napi_get_value_int32(env, argument, &id) != napi_ok) {
-    return type_error(env, "pollStop: the id must be a number");
-  }
-  Poll* poll = find_poll(static_cast<Polls*>(data), id);
-  if (poll == nullptr) return to_js(env, -EBADF);
+// The descriptor may be closed right after.
+int js_poll_stop(Environment& environment, int32_t id) {
+  Poll* poll = find_poll(environment, id);
+  if (poll == nullptr) return -EBADF;
   close_poll(poll);
-  return to_js(env, 0);
-}
-
-bool add_function(napi_env env, napi_value exports, const char* name, napi_callback function,
-                  void* data) {
-  napi_value value = nullptr;
-  return napi_create_function(env, name, NAPI_AUTO_LENGTH, function, data, &value) == napi_ok &&
-         napi_set_named_property(env, exports, name, value) == napi_ok;
+  return 0;
 }
 
 }  // namespace
 
-napi_value register_poll(napi_env env, napi_value exports) {
+void register_poll(Napi::Object exports, Environment* environment) {
+  const napi_env env = exports.Env();
   Polls* polls = new Polls{};
   polls->env = env;
   napi_value name = nullptr;
@@ -209,20 +170,21 @@ napi_value register_poll(napi_env env, napi_value exports) {
       napi_async_init(env, nullptr, name, &polls->context) != napi_ok) {
     delete polls;
     napi_throw_error(env, nullptr, "poll: this environment has no event loop");
-    return nullptr;
+    return;
   }
   if (napi_add_async_cleanup_hook(env, on_environment_end, polls, &polls->hook) != napi_ok) {
     napi_async_destroy(env, polls->context);
     delete polls;
     napi_throw_error(env, nullptr, "poll: no cleanup hook");
-    return nullptr;
+    return;
   }
-  if (!add_function(env, exports, "pollStart", js_poll_start, polls) ||
-      !add_function(env, exports, "pollStop", js_poll_stop, polls) ||
-      !add_function(env, exports, "pollRef", js_poll_ref, polls)) {
-    return nullptr;  // The hook frees `polls`.
-  }
-  return exports;
+  environment->polls = polls;
+  define(exports, environment,
+         {
+             {"pollStart", method<js_poll_start>},
+             {"pollStop", method<js_poll_stop>},
+             {"pollRef", method<js_poll_ref>},
+         });
 }
 
 }  // namespace dvk::binding

@@ -2,7 +2,7 @@
 
 #include <cerrno>
 
-#include "arguments.h"
+#include "method.h"
 #include "registers.h"
 
 namespace dvk::binding {
@@ -13,147 +13,75 @@ bool is_level(uint32_t level) {
 }
 
 // bind(segment, slot or -1, level, name, pid or 0) -> process
-napi_value js_bind(napi_env env, napi_callback_info info) {
-  Arguments<5> a(env, info);
-  const int32_t handle = a.int32(0), slot = a.int32(1);
-  const uint32_t level = a.uint32(2);
-  const std::string name = a.text(3);
-  const int32_t pid = a.int32(4);
-  if (a.bad()) return nullptr;
-  const std::shared_ptr<OpenSegment> owner = a.environment()->segments.share(handle);
-  if (owner == nullptr) return number(env, -EBADF);
-  if (!is_level(level) || name.size() >= kNameBytes || pid < 0) return number(env, -EINVAL);
-  if (slot < -1) return number(env, -EDVSBADPROC);
+int js_bind(Environment& environment, std::shared_ptr<Segment> segment, int32_t slot,
+            uint32_t level, std::string name, int32_t pid) {
+  if (!is_level(level) || name.size() >= kNameBytes || pid < 0) return -EINVAL;
+  if (slot < -1) return -EDVSBADPROC;
   BindOptions options;
   options.slot = slot;
   options.level = static_cast<ProcessLevel>(level);
   options.name = name.c_str();
   options.pid = pid;
   Process* process = nullptr;
-  const int error = Process::bind(*owner->segment, options, &process);
-  if (error < 0) return number(env, error);
+  const int error = Process::bind(*segment, options, &process);
+  if (error < 0) return error;
   auto bound = std::make_shared<BoundProcess>();
-  bound->owner = owner;
+  bound->owner = std::move(segment);
   bound->process.reset(process);
   bound->window = std::make_shared<Window>();
-  const int32_t result = a.environment()->processes.add(bound);
-  if (result < 0) unbind_process(*bound);
-  return number(env, result);
+  bound->handle = environment.processes.add(bound);
+  const int32_t handle = bound->handle;
+  if (handle < 0) unbind_process(*bound);
+  return handle;
 }
 
-napi_value js_unbind(napi_env env, napi_callback_info info) {
-  Arguments<1> a(env, info);
-  const int32_t handle = a.int32(0);
-  if (a.bad()) return nullptr;
-  const std::shared_ptr<BoundProcess> bound = a.environment()->processes.remove(handle);
-  if (bound == nullptr) return number(env, -EDVSNOTBOUND);
-  Waker* waker = a.environment()->wakers.find(bound->waker);
-  if (waker != nullptr) std::erase(waker->pending, handle);
-  return number(env, unbind_process(*bound));
+int js_unbind(Environment& environment, BoundProcess& given) {
+  const std::shared_ptr<BoundProcess> bound = environment.processes.remove(given.handle);
+  Waker* waker = environment.wakers.find(bound->waker);
+  if (waker != nullptr) std::erase(waker->pending, bound->handle);
+  return unbind_process(*bound);
 }
 
-napi_value js_process_endpoint(napi_env env, napi_callback_info info) {
-  Arguments<1> a(env, info);
-  const int32_t handle = a.int32(0);
-  if (a.bad()) return nullptr;
-  BoundProcess* bound = a.environment()->processes.find(handle);
-  return number(env, bound == nullptr ? -EDVSNOTBOUND : bound->process->endpoint);
+int32_t js_process_endpoint(Process& process) {
+  return process.endpoint;
 }
 
 // The window is referenced by its ArrayBuffer and by the process, so either may end first.
-napi_value js_process_window(napi_env env, napi_callback_info info) {
-  Arguments<1> a(env, info);
-  const int32_t handle = a.int32(0);
-  if (a.bad()) return nullptr;
-  BoundProcess* bound = a.environment()->processes.find(handle);
-  if (bound == nullptr) return number(env, -EDVSNOTBOUND);
-  auto* kept = new std::shared_ptr<Window>(bound->window);
-  napi_value result = nullptr;
-  const auto release = [](napi_env, void*, void* hint) {
-    delete static_cast<std::shared_ptr<Window>*>(hint);
-  };
-  if (napi_create_external_arraybuffer(env, kept->get(), sizeof(Window), release, kept, &result) !=
-      napi_ok) {
-    delete kept;
-    napi_throw_error(env, nullptr, "dvk: this Node.js has no external buffers");
-    return nullptr;
-  }
-  return result;
+Napi::Value js_process_window(Environment& environment, BoundProcess& bound) {
+  return shared_buffer(environment.env, bound.window, bound.window.get(), sizeof(Window));
 }
 
-napi_value js_bind_remote(napi_env env, napi_callback_info info) {
-  Arguments<5> a(env, info);
-  const int32_t handle = a.int32(0), endpoint = a.int32(1);
-  const uint32_t node = a.uint32(2), level = a.uint32(3);
-  const std::string name = a.text(4);
-  if (a.bad()) return nullptr;
-  OpenSegment* open = a.environment()->segments.find(handle);
-  if (open == nullptr) return number(env, -EBADF);
-  if (!is_level(level) || name.size() >= kNameBytes) return number(env, -EINVAL);
-  return number(env, bind_remote(*open->segment, endpoint, node, static_cast<ProcessLevel>(level),
-                                 name.c_str()));
+int js_bind_remote(Segment& segment, int32_t endpoint, uint32_t node, uint32_t level,
+                   std::string name) {
+  if (!is_level(level) || name.size() >= kNameBytes) return -EINVAL;
+  return bind_remote(segment, endpoint, node, static_cast<ProcessLevel>(level), name.c_str());
 }
 
-napi_value js_unbind_remote(napi_env env, napi_callback_info info) {
-  Arguments<2> a(env, info);
-  const int32_t handle = a.int32(0), endpoint = a.int32(1);
-  if (a.bad()) return nullptr;
-  OpenSegment* open = a.environment()->segments.find(handle);
-  return number(env, open == nullptr ? -EBADF : unbind_remote(*open->segment, endpoint));
-}
-
-napi_value js_lookup(napi_env env, napi_callback_info info) {
-  Arguments<2> a(env, info);
-  const int32_t handle = a.int32(0);
-  const uint32_t slot = a.uint32(1);
-  if (a.bad()) return nullptr;
-  OpenSegment* open = a.environment()->segments.find(handle);
-  return number(env, open == nullptr ? -EBADF : lookup(*open->segment, slot));
-}
-
-napi_value js_check_endpoint(napi_env env, napi_callback_info info) {
-  Arguments<2> a(env, info);
-  const int32_t handle = a.int32(0), endpoint = a.int32(1);
-  if (a.bad()) return nullptr;
-  OpenSegment* open = a.environment()->segments.find(handle);
+int js_check_endpoint(Segment& segment, int32_t endpoint) {
   uint32_t slot = 0;
-  return number(env, open == nullptr ? -EBADF : check_endpoint(*open->segment, endpoint, &slot));
+  return check_endpoint(segment, endpoint, &slot);
 }
 
-napi_value js_reap(napi_env env, napi_callback_info info) {
-  Arguments<3> a(env, info);
-  const int32_t handle = a.int32(0);
-  const uint32_t slot = a.uint32(1);
-  const int32_t endpoint = a.int32(2);
-  if (a.bad()) return nullptr;
-  OpenSegment* open = a.environment()->segments.find(handle);
-  return number(env, open == nullptr ? -EBADF : reap(*open->segment, slot, endpoint));
-}
-
-napi_value js_wakeup(napi_env env, napi_callback_info info) {
-  Arguments<2> a(env, info);
-  const int32_t handle = a.int32(0), endpoint = a.int32(1);
-  if (a.bad()) return nullptr;
-  OpenSegment* open = a.environment()->segments.find(handle);
-  return number(env, open == nullptr ? -EBADF : wakeup(*open->segment, endpoint));
+int js_reap(Segment& segment, uint32_t slot, int32_t endpoint) {
+  return reap(segment, slot, endpoint);
 }
 
 }  // namespace
 
-bool register_processes(napi_env env, napi_value exports, Environment* environment) {
-  return define(env, exports, environment,
-                {
-                    {"bind", js_bind},
-                    {"unbind", js_unbind},
-                    {"processEndpoint", js_process_endpoint},
-                    {"processWindow", js_process_window},
-                    {"bindRemote", js_bind_remote},
-                    {"unbindRemote", js_unbind_remote},
-                    {"lookup", js_lookup},
-                    {"checkEndpoint", js_check_endpoint},
-                    {"reap", js_reap},
-                    {"wakeup", js_wakeup},
-                });
+void register_processes(Napi::Object exports, Environment* environment) {
+  define(exports, environment,
+         {
+             {"bind", method<js_bind>},
+             {"unbind", method<js_unbind>},
+             {"processEndpoint", method<js_process_endpoint>},
+             {"processWindow", method<js_process_window>},
+             {"bindRemote", method<js_bind_remote>},
+             {"unbindRemote", method<unbind_remote>},
+             {"lookup", method<lookup>},
+             {"checkEndpoint", method<js_check_endpoint>},
+             {"reap", method<js_reap>},
+             {"wakeup", method<wakeup>},
+         });
 }
 
 }  // namespace dvk::binding

@@ -1,21 +1,21 @@
-// The parts of the addon: each adds its functions to `exports`, and returns false with an exception
-// pending.
+// The parts of the addon: each adds its functions, declared in src/dvk/native.ts, to `exports`; an
+// exception is pending when that fails.
 #pragma once
-
-#include <node_api.h>
 
 #include "environment.h"
 
 namespace dvk::binding {
 
-bool register_segments(napi_env env, napi_value exports, Environment* environment);
-bool register_processes(napi_env env, napi_value exports, Environment* environment);
-bool register_process_calls(napi_env env, napi_value exports, Environment* environment);
-bool register_wakers(napi_env env, napi_value exports, Environment* environment);
-bool register_memory(napi_env env, napi_value exports, Environment* environment);
-bool register_links(napi_env env, napi_value exports, Environment* environment);
-bool register_system(napi_env env, napi_value exports, Environment* environment);
-bool register_layout(napi_env env, napi_value exports, Environment* environment);
+void register_segments(Napi::Object exports, Environment* environment);
+void register_processes(Napi::Object exports, Environment* environment);
+void register_process_calls(Napi::Object exports, Environment* environment);
+void register_wakers(Napi::Object exports, Environment* environment);
+void register_memory(Napi::Object exports, Environment* environment);
+void register_links(Napi::Object exports, Environment* environment);
+void register_system(Napi::Object exports, Environment* environment);
+void register_layout(Napi::Object exports, Environment* environment);
+void register_poll(Napi::Object exports, Environment* environment);
+void register_fuse_device(Napi::Object exports, Environment* environment);
 
 // Empties the FIFO of a waker.
 void drain(const Waker& waker);

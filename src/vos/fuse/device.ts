@@ -12,7 +12,7 @@ import { IN_HEADER_BYTES } from './wire.ts';
 const { EAGAIN, EINTR, EIO, ENODEV, ENOENT, ENOMEM } = constants.errno;
 
 /**
- * The native side (native/binding/fuse_device.h and poll.h). Results are 0 or more, or -errno.
+ * The native side (native/binding/fuse_device.cc and poll.cc). Results are 0 or more, or -errno.
  */
 export interface FuseDevice {
   /** Mounts and returns a non-blocking descriptor. A helper's complaint goes to `diagnostics`. */
