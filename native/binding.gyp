@@ -45,6 +45,19 @@
       'sources': ["<!@(cd <(module_root_dir) && ls bench/*.cc)"],
       'ldflags': ['-pthread'],
     },
+    # The C interface, native/include/dvk.h.
+    {
+      'target_name': 'libdvk',
+      'type': 'shared_library',
+      'product_name': 'dvk',
+      'product_prefix': 'lib',
+      'product_dir': '<(PRODUCT_DIR)',
+      'dependencies': ['dvk_core'],
+      'sources': ['library/dvk.cc'],
+      'include_dirs': ['include'],
+      'cflags': ['-fPIC'],
+      'ldflags': ['-pthread', '-Wl,--version-script=<(module_root_dir)/library/dvk.map'],
+    },
   ],
   'conditions': [
     ['"<!(cd <(module_root_dir) && ls test/*.cc 2>/dev/null | head -n 1)"!=""', {

@@ -11,6 +11,7 @@ const TYPESCRIPT_STAMP = 'dist/.dvk-stamp';
 const SETTINGS_STAMP = 'dist/.dvk-settings';
 const TYPESCRIPT_CACHE = 'dist/.tsbuildinfo';
 const NATIVE_STAMP = 'native/build/.dvk-stamp';
+const PACKAGE_CONFIG = 'native/build/dvk.pc';
 // The folders of tsconfig.build.json; test/support holds programs that tests start.
 const TYPESCRIPT_FOLDERS = ['src', 'bench', 'test/support'];
 
@@ -82,13 +83,21 @@ async function compileNative() {
   ]);
 }
 
-/** Builds the core, its tests and the addon. Returns whether there was anything to do. */
+/** Tells pkg-config of the C interface. Folders are relative to the file, which may be moved. */
+function writePackageConfig() {
+  const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
+  const template = readFileSync(join(root, 'native/library/dvk.pc.in'), 'utf8');
+  writeFileSync(join(root, PACKAGE_CONFIG), template.replace('@version@', version));
+}
+
+/** Builds the core, its tests, the addon and libdvk. Returns whether there was anything to do. */
 export async function buildNative() {
   if (!existsSync(join(root, 'native/binding.gyp'))) return false;
   const sources = listFiles('native', (path) => !/^native\/build(-|\/)/.test(path));
   const hash = hashOf(sources, process.version, process.arch, process.env.CXX ?? '');
   if (readStamp(NATIVE_STAMP) === hash) return false;
   await step('node-gyp: building the native core', compileNative);
+  writePackageConfig();
   writeFileSync(join(root, NATIVE_STAMP), `${hash}\n`);
   return true;
 }

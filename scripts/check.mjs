@@ -21,8 +21,8 @@ function clangFormat() {
   return join(root, path);
 }
 
-const sources = listFiles('native', (path) =>
-  /^native\/(?!build).*(?<!\.gen)\.(cc|h|c)$/.test(path),
+const sources = ['native', 'examples', 'test'].flatMap((folder) =>
+  listFiles(folder, (path) => /^(?!native\/build).*(?<!\.gen)\.(cc|h|c)$/.test(path)),
 );
 const node = (...args) => ({ program: process.execPath, args });
 

@@ -1,11 +1,11 @@
 /**
- * Writes what both languages and the reader share from `schema.ts`: the C++ header, the TypeScript
- * constants, docs/wire.md.
+ * Writes what the languages and the reader share from `schema.ts`: the C++ header, the TypeScript
+ * constants, the constants of the C interface, docs/wire.md.
  *
  * `node dist/src/dvk/abi/generate.js [--check]`: with --check nothing is written, and a difference
  * ends with exit code 1.
  */
-import { readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { join } from 'node:path';
 import {
@@ -145,6 +145,58 @@ function cppHeader(): string {
   return lines.join('\n');
 }
 
+/** Limits that matter to a program in C; the others are the core's own affair. */
+const C_LIMITS = [
+  ...(['MESSAGE_BYTES', 'NAME_BYTES', 'PROCESSES_MAX', 'SYSTEM_PROCESSES', 'NODES_MAX'] as const),
+  ...(['GRANTS', 'COPY_BYTES_MAX', 'NOTIFY_TYPE', 'GENERATION_MAX'] as const),
+];
+
+function cEnum(doc: string, rows: (readonly [string, number, string])[]): string[] {
+  return [
+    `/* ${doc} */`,
+    'enum {',
+    ...rows.map(([name, value, text]) => `  DVK_${name} = ${value},${text && ` /* ${text} */`}`),
+    '};',
+    '',
+  ];
+}
+
+/** Plain C; included by dvk.h. The table of errors is a macro, so that it takes no space unused. */
+function cConstants(): string {
+  const errors = Object.entries(ERRORS);
+  const valuesOf = (prefix: string, values: Record<string, number>): [string, number, string][] =>
+    Object.entries(values).map(([name, value]) => [`${prefix}${name}`, value, '']);
+  const lines = [
+    '/* Generated from src/dvk/abi/schema.ts by generate.ts; edit the schema. */',
+    '#ifndef DVK_ERRORS_GEN_H',
+    '#define DVK_ERRORS_GEN_H',
+    '',
+    ...cEnum('Version of dvk.h and of the layout of segments, and limits.', [
+      ['ABI_VERSION', ABI_VERSION, 'a segment of another version is refused'],
+      ...C_LIMITS.map((name) => [name, ...LIMITS[name]] as const),
+    ]),
+    ...cEnum(
+      'Endpoints that are no process.',
+      Object.entries(ENDPOINTS).map(([name, [value, doc]]) => [name, value, doc] as const),
+    ),
+    ...cEnum('Levels of a process.', valuesOf('LEVEL_', CONSTANTS.ProcessLevel)),
+    ...cEnum('Rights of a grant.', valuesOf('RIGHT_', CONSTANTS.GrantRight)),
+    ...cEnum(
+      'Errors beyond those of errno.h. Calls return them negative.',
+      errors.map(([name, [value, doc]]) => [name, value, doc] as const),
+    ),
+    '/* X(name, number, sentence) for each of these errors. */',
+    '#define DVK_ERRORS(X) \\',
+    errors
+      .map(([name, [value, doc]]) => `  X(${name}, ${value}, ${JSON.stringify(doc)})`)
+      .join(' \\\n'),
+    '',
+    '#endif',
+    '',
+  ];
+  return lines.join('\n');
+}
+
 function tsConstants(): string {
   const table = (name: string, rows: [string, number, string][], doc: string): string[] => [
     `/** ${doc} */`,
@@ -243,6 +295,7 @@ function wireDocument(): string {
 const root = fileURLToPath(new URL('../../../../', import.meta.url));
 const outputs: [string, string][] = [
   ['native/core/abi.gen.h', cppHeader()],
+  ['native/include/dvk_errors.gen.h', cConstants()],
   ['src/dvk/abi/abi.gen.ts', tsConstants()],
   ['docs/wire.md', wireDocument()],
 ];
@@ -251,7 +304,7 @@ for (const [path, text] of outputs) {
   const file = join(root, path);
   if (!check) {
     writeFileSync(file, text);
-  } else if (readFileSync(file, 'utf8') !== text) {
+  } else if (!existsSync(file) || readFileSync(file, 'utf8') !== text) {
     process.stderr.write(`${path} differs from the schema: run npm run build and commit it\n`);
     process.exitCode = 1;
   }

@@ -1,0 +1,272 @@
+/*
+ * The C interface of DVK: a program opens the segment of a distributed container (DC), binds an
+ * endpoint, and calls the other processes of the DC, on this node and on others.
+ *
+ * Results: 0 or more, or a negative error: -EINVAL and others of errno.h, or one of the DVK_E...
+ * numbers of dvk_errors.gen.h. dvk_strerror() has a sentence for each. A null pointer where a
+ * handle or an output is needed gives -EINVAL. A call that fails changes no output, unless it says
+ * so. No call throws; a process that runs out of memory inside the library is ended.
+ *
+ * Time-outs are in milliseconds: 0 does not wait, a negative number waits for ever.
+ *
+ * Threads: a segment may be used by all threads. A process is used by one thread at a time; it may
+ * go from one to another when the program orders its uses, as by a lock. Each thread may bind a
+ * process of its own. Only dvk_interrupt() may be called from a signal handler.
+ *
+ * Fork: a process belongs to the program that bound it. A child must not use the handles that it
+ * inherited; it opens and binds for itself.
+ *
+ * Death: when a program ends in whatever way, its slots, grants and arena memory are freed, and
+ * those who wait for it get -DVK_ESRCDIED or -DVK_EDSTDIED. Who ends on purpose calls dvk_unbind().
+ *
+ * Errors of every call of a process: -DVK_EDVSDCNOTRUN when the DC has ended, -DVK_EDVSNOTBOUND
+ * when the process is no longer bound. Errors of calls with a destination or source ("a peer's
+ * errors" below): -ERANGE (no endpoint of this DC), -DVK_EDEADSRCDST (nobody is bound there, or the
+ * endpoint is one of a former owner of the slot), -DVK_EDVSBADDEST (the caller itself; dvk_receive
+ * says -DVK_EDVSENDPOINT), -DVK_EDSTDIED or -DVK_ESRCDIED (the peer died during the call),
+ * -DVK_ELOCKED (waiting would close a cycle); for a peer on another node -DVK_EDVSNOPROXY and
+ * -ENOTCONN. Errors of calls that wait ("waiting errors"): -ETIMEDOUT, or -EAGAIN for a time-out of
+ * 0; -EINTR after dvk_interrupt().
+ */
+#ifndef DVK_H
+#define DVK_H
+
+#include <assert.h>
+#include <stdint.h>
+
+#include "dvk_errors.gen.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define DVK_API __attribute__((visibility("default")))
+
+/* The segment of a DC on this node, mapped. */
+typedef struct dvk_segment dvk_segment;
+
+/* A bound process: a slot of the DC that the caller owns. */
+typedef struct dvk_process dvk_process;
+
+/*
+ * A message. The core writes the source; what type and payload mean is up to sender and receiver.
+ * Numbers in the payload are little-endian. Any alignment will do.
+ */
+typedef struct dvk_message {
+  int32_t source; /* endpoint of the sender */
+  int32_t type; /* by convention a request number, and in a reply 0 or more, or a negative error */
+  uint8_t payload[56];
+} dvk_message;
+static_assert(sizeof(dvk_message) == DVK_MESSAGE_BYTES, "a message is one cache line");
+
+/* How a message came. */
+enum {
+  DVK_KIND_SEND = 0,   /* by send, or as the reply to a sendrec */
+  DVK_KIND_CALL = 1,   /* by sendrec: its sender waits for a reply */
+  DVK_KIND_NOTIFY = 2, /* by notify: the type is DVK_NOTIFY_TYPE, the payload zero */
+};
+
+/* One side of a copy; see dvk_vcopy(). */
+typedef struct dvk_party {
+  int32_t endpoint; /* whose memory; DVK_SELF for the caller */
+  int32_t grant;    /* a grant of that process, or -1: `at` is an address */
+  uint64_t at;      /* offset in the grant, or address in that process */
+} dvk_party;
+
+/* ---- Versions and errors. All of these may be called at any time, by any thread. ---- */
+
+/* DVK_ABI_VERSION of the library; another one than the program was compiled with will not do. */
+DVK_API uint32_t dvk_abi_version(void);
+
+/* A sentence for an error, negative or positive; "no error" for 0. Never null, never freed. */
+DVK_API const char* dvk_strerror(int64_t error);
+
+/* The name of an error, such as "EDEADSRCDST" or "EINVAL"; "" when there is none. */
+DVK_API const char* dvk_error_name(int64_t error);
+
+/* ---- Segments ---- */
+
+/*
+ * Maps the segment at `path`, and sets `*segment`. Returns 0; -ENOENT, -EACCES and others of
+ * open(2) and mmap(2); or -DVK_EDVSBADSEGMENT, with the reason in dvk_open_reason().
+ */
+DVK_API int dvk_open(const char* path, dvk_segment** segment);
+
+/* What was wrong with the segment that dvk_open() last refused in this thread; "" for nothing. */
+DVK_API const char* dvk_open_reason(void);
+
+/*
+ * Unmaps the segment and frees the handle. Returns 0, or -EBUSY while processes are bound by this
+ * handle. Pointers into the arena are dead after it.
+ */
+DVK_API int dvk_close(dvk_segment* segment);
+
+/* Number of this node, and of the DC in its DVS; 0 or more. */
+DVK_API int dvk_node_id(const dvk_segment* segment);
+DVK_API int dvk_dc_id(const dvk_segment* segment);
+
+/* Count of the process slots of the DC: they are 0 to this minus 1. */
+DVK_API int dvk_slots(const dvk_segment* segment);
+
+/*
+ * The endpoint bound to `slot` now, 0 or more. -DVK_EDVSNOTBOUND for a free slot,
+ * -DVK_EDVSBADPROC for no slot. A process of another node appears once that node has told of it.
+ */
+DVK_API int32_t dvk_lookup(const dvk_segment* segment, int slot);
+
+/* 0 while `endpoint` is bound, here or on another node. -DVK_EDEADSRCDST, -ERANGE. */
+DVK_API int dvk_check_endpoint(const dvk_segment* segment, int32_t endpoint);
+
+/*
+ * Ends the receive (or rcvrqst) that `endpoint`, a process of this node, waits in, or else its next
+ * one, with -DVK_EDVSWOKENUP. Returns 0, -DVK_EDEADSRCDST, -ERANGE, -DVK_EDVSRMTPROC.
+ */
+DVK_API int dvk_wakeup(dvk_segment* segment, int32_t endpoint);
+
+/*
+ * Where [offset, offset + bytes) of the arena is mapped here; null when that range is not in it.
+ * The offset is the same in all processes of the node, the pointer is not.
+ */
+DVK_API void* dvk_arena_at(const dvk_segment* segment, uint64_t offset, uint64_t bytes);
+
+/* ---- Processes ---- */
+
+/*
+ * Binds the caller to a slot: a fixed one, 0 to DVK_SYSTEM_PROCESSES - 1, or with -1 a free one of
+ * those that belong to this node. `level` is DVK_LEVEL_USER or DVK_LEVEL_SERVER; servers may use
+ * rcvrqst and reply, and copy between others. `name` has at most DVK_NAME_BYTES - 1 bytes.
+ *
+ * Returns 0 and sets `*process`. -EINVAL (level, name), -DVK_EDVSBADPROC (no fixed slot),
+ * -DVK_EDVSSLOTUSED, -DVK_EDVSNOSLOT (all are taken), -DVK_EDVSDCNOTRUN, -ETIMEDOUT (the table of
+ * processes was locked for 5 s).
+ */
+DVK_API int dvk_bind(dvk_segment* segment, int slot, int level, const char* name,
+                     dvk_process** process);
+
+/*
+ * Frees the slot and the handle, the grants and the arena memory of the process. Those who wait for
+ * it get -DVK_ESRCDIED or -DVK_EDSTDIED. Returns 0; -DVK_EDVSNOTBOUND when the slot was lost
+ * before, and the handle is freed all the same; or -ETIMEDOUT (locked for 5 s), and it is not.
+ */
+DVK_API int dvk_unbind(dvk_process* process);
+
+/* The endpoint of the process, 0 or more: its address for all others. */
+DVK_API int32_t dvk_endpoint(const dvk_process* process);
+
+/* How the message last received came: DVK_KIND_...; DVK_KIND_SEND before the first. */
+DVK_API int dvk_last_kind(const dvk_process* process);
+
+/* ---- Calls. A message is written only by a call that returns 0. ---- */
+
+/*
+ * Sends `*message` and waits until `destination` has received it. There is no buffer between them.
+ * Returns 0, a peer's errors, waiting errors.
+ */
+DVK_API int dvk_send(dvk_process* process, int32_t destination, const dvk_message* message,
+                     int64_t timeout_ms);
+
+/*
+ * Waits for a message or notification of `source`, an endpoint or DVK_ANY; notifications come
+ * first. Returns 0, a peer's errors, waiting errors, -DVK_EDVSWOKENUP after dvk_wakeup().
+ */
+DVK_API int dvk_receive(dvk_process* process, int32_t source, dvk_message* message,
+                        int64_t timeout_ms);
+
+/*
+ * Sends `*message` and waits for the reply, which takes its place. Returns 0, a peer's errors,
+ * waiting errors. After an error the destination may have had the request, or may have it later.
+ */
+DVK_API int dvk_sendrec(dvk_process* process, int32_t destination, dvk_message* message,
+                        int64_t timeout_ms);
+
+/*
+ * Waits for a request, that is a message of a sendrec, of anyone. Returns 0, waiting errors,
+ * -DVK_EDVSWOKENUP, -DVK_ETRAPDENIED for a process that is no server.
+ */
+DVK_API int dvk_rcvrqst(dvk_process* process, dvk_message* message, int64_t timeout_ms);
+
+/*
+ * Answers the sendrec of `destination`; never blocks. Returns 0, a peer's errors,
+ * -DVK_EDVSPROCSTS when `destination` waits for no reply of this process, -DVK_ETRAPDENIED.
+ */
+DVK_API int dvk_reply(dvk_process* process, int32_t destination, const dvk_message* message);
+
+/*
+ * dvk_reply() with `*message`, then dvk_rcvrqst() into it: a server's loop in one call. A client
+ * that is gone is no error. Returns what dvk_rcvrqst() does.
+ */
+DVK_API int dvk_reply_receive(dvk_process* process, int32_t destination, dvk_message* message,
+                              int64_t timeout_ms);
+
+/*
+ * Notifies `destination`; never blocks. Notifications of one source that were not yet received
+ * merge. Returns 0 or a peer's errors.
+ */
+DVK_API int dvk_notify(dvk_process* process, int32_t destination);
+
+/*
+ * Ends the blocking calls of all processes of this program, present and later ones, with -EINTR,
+ * until dvk_clear_interrupt(); calls that need not wait still succeed. For signal handlers: safe
+ * there, and touches no errno. A call notices within a second at the latest, and at once in the
+ * thread that took the signal, unless it was just about to sleep.
+ */
+DVK_API void dvk_interrupt(void);
+
+/* Takes dvk_interrupt() back. Returns 1 when there was one, else 0. */
+DVK_API int dvk_clear_interrupt(void);
+
+/* ---- Memory ---- */
+
+/*
+ * Takes `bytes` (1 or more, rounded up to pages) of the arena, which all processes of the DC on
+ * this node map. Returns its offset, 0 or more, and sets `*address`; the memory is not zeroed.
+ * -EINVAL (0, or more than the whole arena), -ENOMEM (none is free), -ENOSPC (too many pieces),
+ * -ETIMEDOUT (locked for 5 s).
+ */
+DVK_API int64_t dvk_arena_allocate(dvk_process* process, uint64_t bytes, void** address);
+
+/* Gives back what dvk_arena_allocate() returned. 0, or -EINVAL when it is not this process's. */
+DVK_API int dvk_arena_free(dvk_process* process, uint64_t offset);
+
+/*
+ * Lets `grantee`, an endpoint or DVK_ANY, copy from (DVK_RIGHT_READ) or to (DVK_RIGHT_WRITE)
+ * [address, address + bytes) of this process, until dvk_revoke(). The memory may be private or of
+ * the arena; copies of the latter cost one memcpy. Returns the grant's id, 0 or more; -EINVAL
+ * (rights, or more than DVK_COPY_BYTES_MAX), -ENOSPC (there are DVK_GRANTS already).
+ */
+DVK_API int32_t dvk_grant(dvk_process* process, void* address, uint64_t bytes, unsigned rights,
+                          int32_t grantee);
+
+/* Ends a grant; its id is not used again soon. 0, or -DVK_EDVSGRANT when there is none. */
+DVK_API int dvk_revoke(dvk_process* process, int32_t grant);
+
+/*
+ * Copies `bytes` (0 to DVK_COPY_BYTES_MAX) between two processes, on whichever nodes, with one
+ * copy. A party is memory under a grant; or an address, for the caller's own memory, and for a
+ * server's client that waits in a sendrec to it. Servers may name any two processes, others must be
+ * one of them. `timeout_ms` bounds each chunk of 1 MiB, and only between nodes.
+ *
+ * Returns `bytes`; a peer's errors; waiting errors; -EINVAL (grant below -1, own address null),
+ * -ERANGE (too long), -DVK_EDVSENDPOINT (both parties are one), -EPERM (not for a user process),
+ * -DVK_EDVSGRANT (no grant, or not for this), -EFAULT. After an error a part may have been copied.
+ */
+DVK_API int64_t dvk_vcopy(dvk_process* process, const dvk_party* source,
+                          const dvk_party* destination, uint64_t bytes, int64_t timeout_ms);
+
+/* A party that is memory of the caller. */
+static inline dvk_party dvk_own(const void* address) {
+  const dvk_party party = {DVK_SELF, -1, (uint64_t)(uintptr_t)address};
+  return party;
+}
+
+/* A party that is memory under a grant of `endpoint`. */
+static inline dvk_party dvk_granted(int32_t endpoint, int32_t grant, uint64_t offset) {
+  const dvk_party party = {endpoint, grant, offset};
+  return party;
+}
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

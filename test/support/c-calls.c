@@ -1,0 +1,201 @@
+/*
+ * Every call of dvk.h, with right and wrong arguments, by two processes of one program.
+ *
+ *   c-calls SEGMENT FILE    FILE is no segment
+ *
+ * Prints each check that fails, then `N checks, N failed`.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "dvk.h"
+
+static int checks, failures;
+
+static void check(int line, const char* what, int64_t result, int64_t expected) {
+  checks++;
+  if (result == expected) return;
+  failures++;
+  printf("%d: %s is %lld, not %lld\n", line, what, (long long)result, (long long)expected);
+}
+
+#define CHECK(call, expected) check(__LINE__, #call, (int64_t)(call), (int64_t)(expected))
+
+static dvk_segment* segment;
+static dvk_process *server, *user;
+
+static void refuses_null(void) {
+  dvk_message message = {0};
+  dvk_party party = dvk_own(&message);
+  void* address = NULL;
+  CHECK(dvk_open(NULL, &segment), -EINVAL);
+  CHECK(dvk_open("x", NULL), -EINVAL);
+  CHECK(dvk_close(NULL), -EINVAL);
+  CHECK(dvk_node_id(NULL), -EINVAL);
+  CHECK(dvk_dc_id(NULL), -EINVAL);
+  CHECK(dvk_slots(NULL), -EINVAL);
+  CHECK(dvk_lookup(NULL, 0), -EINVAL);
+  CHECK(dvk_check_endpoint(NULL, 0), -EINVAL);
+  CHECK(dvk_wakeup(NULL, 0), -EINVAL);
+  CHECK(dvk_arena_at(NULL, 0, 0) == NULL, 1);
+  CHECK(dvk_bind(NULL, -1, DVK_LEVEL_USER, "x", &user), -EINVAL);
+  CHECK(dvk_unbind(NULL), -EINVAL);
+  CHECK(dvk_endpoint(NULL), -EINVAL);
+  CHECK(dvk_last_kind(NULL), -EINVAL);
+  CHECK(dvk_send(NULL, 1, &message, 0), -EINVAL);
+  CHECK(dvk_receive(NULL, DVK_ANY, &message, 0), -EINVAL);
+  CHECK(dvk_sendrec(NULL, 1, &message, 0), -EINVAL);
+  CHECK(dvk_rcvrqst(NULL, &message, 0), -EINVAL);
+  CHECK(dvk_reply(NULL, 1, &message), -EINVAL);
+  CHECK(dvk_reply_receive(NULL, 1, &message, 0), -EINVAL);
+  CHECK(dvk_notify(NULL, 1), -EINVAL);
+  CHECK(dvk_arena_allocate(NULL, 1, &address), -EINVAL);
+  CHECK(dvk_arena_free(NULL, 0), -EINVAL);
+  CHECK(dvk_grant(NULL, &message, 1, DVK_RIGHT_READ, DVK_ANY), -EINVAL);
+  CHECK(dvk_revoke(NULL, 0), -EINVAL);
+  CHECK(dvk_vcopy(NULL, &party, &party, 1, 0), -EINVAL);
+}
+
+static void binds(void) {
+  dvk_process* other = NULL;
+  CHECK(dvk_bind(segment, -1, DVK_LEVEL_USER, NULL, &other), -EINVAL);
+  CHECK(dvk_bind(segment, -1, DVK_LEVEL_USER, "0123456789abcdef", &other), -EINVAL);
+  CHECK(dvk_bind(segment, -1, DVK_LEVEL_KERNEL, "x", &other), -EINVAL);
+  CHECK(dvk_bind(segment, -1, -1, "x", &other), -EINVAL);
+  CHECK(dvk_bind(segment, -1, DVK_LEVEL_USER, "x", NULL), -EINVAL);
+  CHECK(dvk_bind(segment, -2, DVK_LEVEL_USER, "x", &other), -DVK_EDVSBADPROC);
+  CHECK(dvk_bind(segment, DVK_SYSTEM_PROCESSES, DVK_LEVEL_USER, "x", &other), -DVK_EDVSBADPROC);
+  CHECK(other == NULL, 1);
+  CHECK(dvk_bind(segment, 5, DVK_LEVEL_SERVER, "0123456789abcde", &server), 0);
+  CHECK(dvk_bind(segment, 5, DVK_LEVEL_SERVER, "x", &other), -DVK_EDVSSLOTUSED);
+  CHECK(dvk_bind(segment, -1, DVK_LEVEL_USER, "user", &user), 0);
+  CHECK(dvk_close(segment), -EBUSY);
+  CHECK(dvk_lookup(segment, 5), dvk_endpoint(server));
+  CHECK(dvk_lookup(segment, 6), -DVK_EDVSNOTBOUND);
+  CHECK(dvk_lookup(segment, -1), -DVK_EDVSBADPROC);
+  CHECK(dvk_lookup(segment, dvk_slots(segment)), -DVK_EDVSBADPROC);
+  CHECK(dvk_check_endpoint(segment, dvk_endpoint(user)), 0);
+  CHECK(dvk_check_endpoint(segment, 6), -DVK_EDEADSRCDST);
+  CHECK(dvk_check_endpoint(segment, DVK_ANY), -ERANGE);
+}
+
+static void* ask(void* unused) {
+  dvk_message message = {.type = 41};
+  (void)unused;
+  CHECK(dvk_sendrec(user, dvk_endpoint(server), &message, 5000), 0);
+  CHECK(message.type, 42);
+  CHECK(message.source, dvk_endpoint(server));
+  return NULL;
+}
+
+static void calls(void) {
+  const int32_t to_user = dvk_endpoint(user), to_server = dvk_endpoint(server);
+  dvk_message message = {.type = 1};
+  CHECK(dvk_send(user, to_server, NULL, 0), -EINVAL);
+  CHECK(dvk_send(user, to_server, &message, 0), -EAGAIN);
+  CHECK(dvk_send(user, to_server, &message, 1), -ETIMEDOUT);
+  CHECK(dvk_send(user, to_user, &message, 0), -DVK_EDVSBADDEST);
+  CHECK(dvk_receive(user, to_user, &message, 0), -DVK_EDVSENDPOINT);
+  CHECK(dvk_rcvrqst(user, &message, 0), -DVK_ETRAPDENIED);
+  CHECK(dvk_reply(user, to_server, &message), -DVK_ETRAPDENIED);
+  CHECK(dvk_reply(server, to_user, &message), -DVK_EDVSPROCSTS);
+  CHECK(message.type, 1);
+
+  CHECK(dvk_notify(user, to_server), 0);
+  CHECK(dvk_receive(server, to_user, &message, 0), 0);
+  CHECK(message.type, DVK_NOTIFY_TYPE);
+  CHECK(dvk_last_kind(server), DVK_KIND_NOTIFY);
+  CHECK(dvk_wakeup(segment, to_server), 0);
+  CHECK(dvk_receive(server, DVK_ANY, &message, -1), -DVK_EDVSWOKENUP);
+
+  pthread_t thread;
+  CHECK(pthread_create(&thread, NULL, ask, NULL), 0);
+  CHECK(dvk_rcvrqst(server, &message, 5000), 0);
+  CHECK(dvk_last_kind(server), DVK_KIND_CALL);
+  message.type++;
+  CHECK(dvk_reply_receive(server, message.source, &message, 0), -EAGAIN);
+  pthread_join(thread, NULL);
+}
+
+static void on_alarm(int number) {
+  (void)number;
+  dvk_interrupt();
+}
+
+static void is_interrupted(void) {
+  dvk_message message;
+  signal(SIGALRM, on_alarm);
+  CHECK(raise(SIGALRM), 0);
+  CHECK(dvk_receive(user, DVK_ANY, &message, -1), -EINTR);
+  CHECK(dvk_receive(user, DVK_ANY, &message, 0), -EAGAIN);
+  CHECK(dvk_clear_interrupt(), 1);
+  CHECK(dvk_clear_interrupt(), 0);
+  CHECK(dvk_receive(user, DVK_ANY, &message, 1), -ETIMEDOUT);
+}
+
+static void copies(void) {
+  uint8_t block[100];
+  void* address = NULL;
+  memset(block, 7, sizeof block);
+  CHECK(dvk_arena_allocate(server, 0, &address), -EINVAL);
+  CHECK(dvk_arena_allocate(server, 1, NULL), -EINVAL);
+  const int64_t offset = dvk_arena_allocate(server, sizeof block, &address);
+  CHECK(dvk_arena_at(segment, (uint64_t)offset, sizeof block) == address, 1);
+  CHECK(dvk_arena_at(segment, 0, UINT64_MAX) == NULL, 1);
+  CHECK(dvk_grant(server, NULL, 1, DVK_RIGHT_READ, DVK_ANY), -EINVAL);
+  CHECK(dvk_grant(server, address, 1, 4, DVK_ANY), -EINVAL);
+  const int32_t grant = dvk_grant(server, address, sizeof block, DVK_RIGHT_WRITE, DVK_ANY);
+
+  const dvk_party own = dvk_own(block), null = dvk_own(NULL);
+  const dvk_party lent = dvk_granted(dvk_endpoint(server), grant, 0);
+  const dvk_party odd = dvk_granted(dvk_endpoint(server), -2, 0);
+  CHECK(dvk_vcopy(user, &own, &lent, sizeof block, 0), sizeof block);
+  CHECK(memcmp(block, address, sizeof block), 0);
+  CHECK(dvk_vcopy(user, &own, &lent, sizeof block + 1, 0), -DVK_EDVSGRANT);
+  CHECK(dvk_vcopy(user, &lent, &own, sizeof block, 0), -DVK_EDVSGRANT);
+  CHECK(dvk_vcopy(user, &own, &own, 1, 0), -DVK_EDVSENDPOINT);
+  CHECK(dvk_vcopy(user, &own, &lent, (uint64_t)DVK_COPY_BYTES_MAX + 1, 0), -ERANGE);
+  CHECK(dvk_vcopy(user, &null, &lent, 1, 0), -EINVAL);
+  CHECK(dvk_vcopy(user, &own, &odd, 1, 0), -EINVAL);
+  CHECK(dvk_vcopy(user, NULL, &lent, 1, 0), -EINVAL);
+  CHECK(dvk_vcopy(user, &own, NULL, 1, 0), -EINVAL);
+  CHECK(dvk_revoke(server, grant), 0);
+  CHECK(dvk_revoke(server, grant), -DVK_EDVSGRANT);
+  CHECK(dvk_arena_free(server, (uint64_t)offset), 0);
+  CHECK(dvk_arena_free(server, (uint64_t)offset), -EINVAL);
+}
+
+static void names_errors(void) {
+  CHECK(strcmp(dvk_strerror(0), "no error"), 0);
+  CHECK(strcmp(dvk_strerror(-DVK_EDVSNOSLOT), "no process slot is free"), 0);
+  CHECK(strcmp(dvk_strerror(DVK_EDVSNOSLOT), "no process slot is free"), 0);
+  CHECK(strcmp(dvk_strerror(-EINVAL), "Invalid argument"), 0);
+  CHECK(strcmp(dvk_strerror(INT64_MIN), "unknown error"), 0);
+  CHECK(strcmp(dvk_strerror(-4095), "unknown error"), 0);
+  CHECK(strcmp(dvk_error_name(-DVK_ESRCDIED), "ESRCDIED"), 0);
+  CHECK(strcmp(dvk_error_name(-4095), ""), 0);
+  CHECK(dvk_abi_version(), DVK_ABI_VERSION);
+}
+
+int main(int argc, char** argv) {
+  if (argc != 3) return 2;
+  names_errors();
+  refuses_null();
+  CHECK(dvk_open("/nonexistent", &segment), -ENOENT);
+  CHECK(dvk_open(argv[2], &segment), -DVK_EDVSBADSEGMENT);
+  CHECK(dvk_open_reason()[0] != 0, 1);
+  CHECK(dvk_open(argv[1], &segment), 0);
+  CHECK(dvk_open_reason()[0], 0);
+  binds();
+  calls();
+  is_interrupted();
+  copies();
+  CHECK(dvk_unbind(server), 0);
+  CHECK(dvk_unbind(user), 0);
+  CHECK(dvk_close(segment), 0);
+  printf("%d checks, %d failed\n", checks, failures);
+  return failures == 0 ? 0 : 1;
+}
