@@ -1,9 +1,10 @@
 // A mount rides over the death of each part that it needs.
 //
-// Method: three nodes, FS on node 1, the mount on node 0. While a program walks the whole tree, one part is
-// killed with SIGKILL. The walk must end by itself (with errors or without), no look at the mount may hang for
-// 10 s, `dvk status` must name what is down, and starting that part again must make the mount whole: the same
-// mount, unless its own gateway died. Reference: rows 11, 33 and 34 of the fault matrix in docs/testing.md.
+// Method: three nodes, FS on node 1, the mount on node 0. While a program walks the whole tree, one
+// part is killed with SIGKILL. The walk must end by itself (with errors or without), no look at the
+// mount may hang for 10 s, `dvk status` must name what is down, and starting that part again must
+// make the mount whole: the same mount, unless its own gateway died. What is promised is in the
+// failure model of docs/ARCHITECTURE.md.
 import { execFile, spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync } from 'node:fs';

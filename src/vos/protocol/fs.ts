@@ -30,7 +30,7 @@
  * | READ      | bytes put into the grant  | EISDIR, EINVAL (no regular file)                      |
  * | READDIR   | bytes put into the grant  | ENOTDIR, EINVAL (grant too small for one entry)       |
  * | STATFS    | 0, status                 |                                                       |
- * | GETXATTR  | size of the value         | ENODATA, ERANGE (grantBytes > 0 but short), EOPNOTSUPP |
+ * | GETXATTR  | size of the value         | ENODATA, ERANGE (grant short, not 0), EOPNOTSUPP      |
  * | LISTXATTR | size of the list          | ERANGE                                                |
  *
  * Any call may end with EIO, EUCLEAN, ESTALE, EBADREQUEST or EFAULT.
@@ -111,7 +111,6 @@ const AT = {
 } as const;
 const INLINE_NAME_AT = 36;
 const PAYLOAD_AT = 8;
-export const ATTRIBUTES_BYTES = 56;
 
 /**
  * Writes a request into `message` (64 bytes). A name too long for the message must be put into the
