@@ -138,28 +138,31 @@ TEST("wakeup wakes a blocked receiver and leaves a sendrec alone") {
   CHECK_EQUAL(step(t.one), 0);
 }
 
-// The notifier counts, then notifies; the receiver must see the last count, or it sleeps for good.
-TEST("no notification is lost among many, and none comes from nobody") {
+// Each notifier waits until its notification was received before it sends the next, so one that is
+// lost stops it. The waits differ in length, to meet the receiver in every phase.
+TEST("no notification is lost, and none comes from nobody") {
   Three t;
-  const uint64_t rounds = scaled(30'000, 2'000);
-  std::atomic<uint64_t> posted[2] = {0, 0};
+  const uint64_t rounds = scaled(40'000, 1'000);
+  std::atomic<uint64_t> seen[2] = {0, 0};
   std::thread notifiers[2];
   Process* sources[2] = {&t.one, &t.two};
   for (int i = 0; i < 2; i++) {
     notifiers[i] = std::thread([&, i] {
       for (uint64_t n = 1; n <= rounds; n++) {
-        posted[i].store(n);
         CHECK_EQUAL(notify(*sources[i], t.server.endpoint), 0);
+        for (uint64_t spins = 0; seen[i].load() < n; spins++) {
+          if (spins > 2000) std::this_thread::yield();
+        }
+        for (uint64_t pause = n * 7 % 211; pause > 0; pause--) seen[i].load();
       }
     });
   }
-  uint64_t seen[2] = {0, 0};
-  while (seen[0] < rounds || seen[1] < rounds) {
+  while (seen[0].load() < rounds || seen[1].load() < rounds) {
     Message received;
     CHECK_EQUAL(receive(t.server, kEndpointAny, &received, 10'000), 0);
     const int from = received.source == t.one.endpoint ? 0 : 1;
     check_notice(t.server, *sources[from]);
-    seen[from] = posted[from].load();
+    seen[from].fetch_add(1);
   }
   for (std::thread& notifier : notifiers) notifier.join();
 }

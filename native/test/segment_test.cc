@@ -214,6 +214,16 @@ TEST("a slot set agrees with a set of numbers") {
   }
 }
 
+TEST("who removes a member leaves the summary to the taker") {
+  OwnedSet owned(192);
+  owned.set.add(70);
+  const uint64_t summary = owned.memory[0];
+  owned.set.remove(70);
+  CHECK_EQUAL(owned.memory[0], summary);
+  CHECK(owned.set.empty());
+  CHECK_EQUAL(owned.memory[0], 0);
+}
+
 TEST("a slot set with any content stays within its slots") {
   Random random(seed());
   for (int i = 0; i < 200; i++) {

@@ -188,6 +188,79 @@ TEST("calls with random time-outs get their own reply, in threads") {
   call_with_timeouts(false, true);
 }
 
+// A short, random time, so that callers meet in every phase of each other.
+void dawdle(Random& random) {
+  for (uint64_t n = below(random, 200); n > 0; n--)
+    std::atomic_signal_fence(std::memory_order_seq_cst);
+}
+
+// Nobody has a time-out here, so one lost wake stops the test.
+void call_forever(bool together, bool threads, bool requests_only) {
+  const Container container;
+  Segment& segment = container.segment;
+  Process& server = bind_server(segment, 1);
+  const uint64_t count = scaled(60'000, 1'000);
+  const auto client = [&](int number) {
+    place(together, number);
+    Process& process = bind_client(segment);
+    Random random(seed() + static_cast<uint64_t>(number));
+    for (uint64_t i = 0; i < count; i++) {
+      Message m = message(1, i);
+      dawdle(random);
+      switch (requests_only ? 2 : below(random, 3)) {
+        case 0:
+          CHECK_EQUAL(notify(process, server.endpoint), 0);
+          break;
+        case 1:
+          CHECK_EQUAL(send(process, server.endpoint, m, kForever), 0);
+          break;
+        default:
+          CHECK_EQUAL(sendrec(process, server.endpoint, &m, kForever), 0);
+          CHECK_EQUAL(value_of(m), i + 1);
+      }
+    }
+    Message last = message(9, 0);
+    CHECK_EQUAL(sendrec(process, server.endpoint, &last, kForever), 0);
+  };
+  constexpr int kCallers = 2;
+  std::vector<pid_t> children;
+  std::vector<std::thread> workers;
+  for (int i = 0; i < kCallers; i++) {
+    if (threads) workers.emplace_back(client, i);
+    if (!threads) children.push_back(spawn([&] { client(i); }));
+  }
+  place(together, 1);
+  Random random(seed() + 99);
+  for (int ended = 0; ended < kCallers;) {
+    Message m;
+    dawdle(random);
+    CHECK_EQUAL(
+        requests_only ? rcvrqst(server, &m, kForever) : receive(server, kEndpointAny, &m, kForever),
+        0);
+    if (m.type == 9) ended++;
+    if (server.last_kind != MessageKind::kCall) continue;
+    CHECK_EQUAL(reply(server, m.source, message(2, value_of(m) + 1)), 0);
+  }
+  for (std::thread& worker : workers) worker.join();
+  for (const pid_t child : children) join(child);
+}
+
+TEST("callers without time-outs miss no wake, on one CPU") {
+  call_forever(true, false, false);
+}
+
+TEST("callers without time-outs miss no wake, on all CPUs") {
+  call_forever(false, false, false);
+}
+
+TEST("callers without time-outs miss no wake of a server that takes requests") {
+  call_forever(false, false, true);
+}
+
+TEST("callers without time-outs miss no wake, in threads") {
+  call_forever(false, true, false);
+}
+
 // An event loop: a FIFO that its peers write to, armed while a call is under way.
 class EventLoop {
  public:
