@@ -419,12 +419,13 @@ int wait_for(Process& process, int64_t timeout_ms) {
   timeout_ms = std::min(timeout_ms, kTimeoutMsMax);
   const int64_t deadline = timeout_ms < 0 ? 0 : now_ns() + timeout_ms * 1'000'000;
   int64_t looked = 0;
-  for (;;) {
+  for (uint32_t tries = 1;; tries++) {
     const int result = step(process);
     if (result != kPending) return result;
     if (timeout_ms == 0) return cancel(process, -EAGAIN);
     if (interrupted.load(std::memory_order_relaxed)) return cancel(process, -EINTR);
-    if (spin_for(process, kSpinNs) || yield_for(process)) continue;
+    // A word that a hostile member never leaves alone must not hide the time-out.
+    if ((spin_for(process, kSpinNs) || yield_for(process)) && tries % 256 != 0) continue;
     const int64_t now = now_ns();
     if (timeout_ms > 0 && now >= deadline) return cancel(process, -ETIMEDOUT);
     if (looked == 0) looked = now;

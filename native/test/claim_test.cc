@@ -5,6 +5,8 @@
 
 #include <errno.h>
 
+#include <thread>
+
 #include "support.h"
 
 namespace dvk::test {
@@ -134,6 +136,29 @@ TEST("a bit without a message behind it is dropped, and its slot can queue again
   CHECK(t.segment.senders(1).empty());
   CHECK_EQUAL(start_send(t.one, t.server.endpoint, message(1, 1)), kPending);
   CHECK_EQUAL(receive(t.server, kEndpointAny, &received, 0), 0);
+}
+
+TEST("a word that never stands still does not keep a caller beyond its time-out") {
+  Three t;
+  std::atomic<bool> done{false};
+  const auto word = atomic(t.server.slot->rendezvous);
+  store(t.one.slot->cpu, 99u);  // Somewhere else, so that waiting for it is spinning.
+  t.server.last_peer = t.one.index;
+  std::thread hostile([&] {
+    while (!done.load()) {
+      const uint32_t claimed = pack(State::kFilling, t.server.sequence, t.one.index);
+      word.store(pack(State::kAny, t.server.sequence, 0));
+      word.store(claimed);
+    }
+  });
+  for (int i = 0; i < 20; i++) {
+    const int64_t start = now_ns();
+    Message received;
+    CHECK(receive(t.server, kEndpointAny, &received, 20) != 0);
+    CHECK(now_ns() - start < 5'000'000'000);
+  }
+  done.store(true);
+  hostile.join();
 }
 
 TEST("a word that cannot be ends the call and not the process") {
