@@ -24,7 +24,8 @@ struct Offer {
 };
 
 // The client: offers its block and waits until the server is done.
-void offer_block(Container& container, uint64_t bytes, bool arena) {
+void offer_block(Container& container, const Options& options, bool arena) {
+  const uint64_t bytes = options.bytes;
   dvk::Process& process = container.bind_client(dvk::ProcessLevel::kUser);
   uint8_t* block;
   Offer offer{0, kByAddress};
@@ -35,7 +36,7 @@ void offer_block(Container& container, uint64_t bytes, bool arena) {
     const int32_t id = dvk::grant(process, block, bytes, right, container.peer());
     offer.grant = static_cast<int32_t>(must_code(id, "grant"));
   } else {
-    block = private_memory(bytes);
+    block = options.variant == "huge-pages" ? huge_page_memory(bytes) : private_memory(bytes);
     offer.address = reinterpret_cast<uint64_t>(block);
   }
   fill_pattern(block, bytes);
@@ -100,7 +101,7 @@ Result run_copies(const Options& options, bool arena) {
   Container container;
   container.open(arena ? options.bytes : 4096);
   const pid_t client =
-      start_peer(options.cpu_peer, [&] { offer_block(container, options.bytes, arena); });
+      start_peer(options.cpu_peer, [&] { offer_block(container, options, arena); });
   pin(options.cpu_client);
   Copier copier(container, options);
   Result result;
