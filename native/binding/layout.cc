@@ -48,6 +48,7 @@ Napi::Object describe_process_slot(Napi::Env env) {
   DVK_FIELD(node);
   DVK_FIELD(level);
   DVK_FIELD(cpu);
+  DVK_FIELD(copy_partner);
   DVK_FIELD(name);
   DVK_FIELD(wake_id);
   DVK_FIELD(rendezvous);
@@ -58,6 +59,8 @@ Napi::Object describe_process_slot(Napi::Env env) {
   DVK_FIELD(command_state);
   DVK_FIELD(remote_call);
   DVK_FIELD(wakeup);
+  DVK_FIELD(lends);
+  DVK_FIELD(copy_job);
   DVK_FIELD(inbox0);
   DVK_FIELD(inbox1);
   DVK_FIELD(outbox0);
@@ -80,6 +83,7 @@ Napi::Object describe_process_slot(Napi::Env env) {
   DVK_FIELD(notified);
   DVK_FIELD(copied_bytes);
   DVK_FIELD(waits);
+  DVK_FIELD(lent_bytes);
   return object;
 }
 
@@ -92,6 +96,18 @@ Napi::Object describe_grant_slot(Napi::Env env) {
   DVK_FIELD(address);
   DVK_FIELD(bytes);
   DVK_FIELD(place);
+  return object;
+}
+
+Napi::Object describe_copy_order(Napi::Env env) {
+  using Struct = CopyOrder;
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("BYTES", sizeof(Struct));
+  DVK_FIELD(address);
+  DVK_FIELD(bytes);
+  DVK_FIELD(direction);
+  DVK_FIELD(seal);
+  DVK_FIELD(moved);
   return object;
 }
 
@@ -159,6 +175,7 @@ Napi::Value js_abi_layout(Environment& environment) {
   object.Set("SegmentHeader", describe_segment_header(env));
   object.Set("ProcessSlot", describe_process_slot(env));
   object.Set("GrantSlot", describe_grant_slot(env));
+  object.Set("CopyOrder", describe_copy_order(env));
   object.Set("LinkSlot", describe_link_slot(env));
   object.Set("Extent", describe_extent(env));
   object.Set("Command", describe_command(env));

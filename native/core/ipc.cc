@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "copy_job.h"
 #include "link.h"
 #include "rendezvous.h"
 #include "wait.h"
@@ -36,6 +37,7 @@ void count(uint64_t& counter) {
 
 int finish(Process& process, int result) {
   process.operation.stage = Stage::kNone;
+  leave_copy_job(process);
   return result;
 }
 
@@ -345,7 +347,7 @@ void sleep_on(Process& process, int64_t remaining_ns) {
   const int64_t limit = remaining_ns < 0 ? net : std::min(net, remaining_ns);
   count(slot->waits);
   atomic(slot->sleeping).store(kOnFutex);
-  futex_wait(&slot->rendezvous, word, limit);
+  if (!has_copy_work(process)) futex_wait(&slot->rendezvous, word, limit);
   atomic(slot->sleeping).store(kAwake);
 }
 
@@ -425,6 +427,7 @@ int wait_for(Process& process, int64_t timeout_ms) {
     if (timeout_ms == 0) return cancel(process, -EAGAIN);
     if (interrupted.load(std::memory_order_relaxed)) return cancel(process, -EINTR);
     // A word that a hostile member never leaves alone must not hide the time-out.
+    if (serve_copy_job(process) && tries % 256 != 0) continue;
     if ((spin_for(process, kSpinNs) || yield_for(process)) && tries % 256 != 0) continue;
     const int64_t now = now_ns();
     if (timeout_ms > 0 && now >= deadline) return cancel(process, -ETIMEDOUT);

@@ -53,6 +53,7 @@ export interface RawProcessInfo {
   notified: number;
   copiedBytes: number;
   waits: number;
+  lentBytes: number;
 }
 
 export interface RawLinkInfo {

@@ -1,6 +1,6 @@
 // Generated from schema.ts by generate.ts; edit the schema.
 
-export const ABI_VERSION = 1;
+export const ABI_VERSION = 2;
 
 /** Sizes and counts. */
 export const Limit = {
@@ -20,6 +20,8 @@ export const Limit = {
   NODES_MAX: 1024,
   /** grants a process can hold at a time */
   GRANTS: 32,
+  /** stage of a process, through which it moves its own memory in a copy */
+  STAGE_BYTES: 262144,
   /** arena allocations of a DC at a time */
   EXTENTS: 4096,
   /** arena of a DC; the file is sparse, so unused bytes cost nothing */
@@ -220,7 +222,7 @@ export const ProcessSlotLayout = {
   node: 24,
   level: 28,
   cpu: 32,
-  reserved0: 36,
+  copyPartner: 36,
   name: 40,
   wakeId: 56,
   rendezvous: 64,
@@ -231,7 +233,9 @@ export const ProcessSlotLayout = {
   commandState: 88,
   remoteCall: 92,
   wakeup: 96,
-  reserved2: 100,
+  lends: 100,
+  copyJob: 104,
+  reserved2: 112,
   inbox0: 128,
   inbox1: 192,
   outbox0: 256,
@@ -255,7 +259,8 @@ export const ProcessSlotLayout = {
   notified: 472,
   copiedBytes: 480,
   waits: 488,
-  reserved4: 496,
+  lentBytes: 496,
+  reserved4: 504,
 } as const;
 
 /** Permission on a range of memory. Size in bytes, and the offset of each field. */
@@ -267,6 +272,19 @@ export const GrantSlotLayout = {
   bytes: 16,
   place: 24,
   reserved0: 28,
+} as const;
+
+/** What the owner of a slot is asked to move while it waits. Size in bytes, and the offset of each field. */
+export const CopyOrderLayout = {
+  BYTES: 128,
+  address: 0,
+  bytes: 8,
+  direction: 16,
+  reserved0: 20,
+  seal: 24,
+  reserved1: 32,
+  moved: 64,
+  reserved2: 72,
 } as const;
 
 /** What this node knows of another node of the DC, and the state of the link to it. Size in bytes, and the offset of each field. */

@@ -9,7 +9,7 @@
  */
 
 /** Raised by every change of a layout below; a segment or a peer of another version is refused. */
-export const ABI_VERSION = 1;
+export const ABI_VERSION = 2;
 
 export const LIMITS = {
   MESSAGE_BYTES: [64, 'a message: source, type and 56 bytes of payload; one cache line'],
@@ -23,6 +23,7 @@ export const LIMITS = {
   NODES_DEFAULT: [32, 'nodes of a DC'],
   NODES_MAX: [1024, 'nodes of a DC at most'],
   GRANTS: [32, 'grants a process can hold at a time'],
+  STAGE_BYTES: [262144, 'stage of a process, through which it moves its own memory in a copy'],
   EXTENTS: [4096, 'arena allocations of a DC at a time'],
   ARENA_BYTES_DEFAULT: [
     268435456,
@@ -146,7 +147,7 @@ const processSlot: StructSchema = [
   ['node', 'u32', 'node where the process lives'],
   ['level', 'u32', 'ProcessLevel'],
   ['cpu', 'u32', 'CPU it last ran on, plus one; 0 unknown'],
-  ['reserved0', 'u32', 'zero'],
+  ['copy_partner', 'u32', 'slot, plus one, whose copy job the owner holds; 0 none'],
   ['name', 'name', ''],
   ['wake_id', 'u64', 'names the FIFO that wakes an event loop; 0 for none'],
 
@@ -158,7 +159,9 @@ const processSlot: StructSchema = [
   ['command_state', 'u32', 'CommandState of `command`'],
   ['remote_call', 'u32', 'of a remote process: the command that its present call came with'],
   ['wakeup', 'u32', '1: a wakeup is pending'],
-  ['reserved2', 'u8[28]', 'zero'],
+  ['lends', 'u32', '1: the owner takes part in copies of its memory while it waits'],
+  ['copy_job', 'u64', 'state of such a copy; see native/core/copy_job.h'],
+  ['reserved2', 'u8[16]', 'zero'],
 
   ['inbox0', 'message', 'a message handed over to the owner'],
   ['inbox1', 'message', 'the other buffer, used after one was given up to a stopped sender'],
@@ -185,7 +188,8 @@ const processSlot: StructSchema = [
   ['notified', 'u64', 'notifications sent'],
   ['copied_bytes', 'u64', 'moved by vcopies that the process asked for'],
   ['waits', 'u64', 'times it slept'],
-  ['reserved4', 'u8[16]', 'zero'],
+  ['lent_bytes', 'u64', 'moved by the owner itself for copies that others asked for'],
+  ['reserved4', 'u8[8]', 'zero'],
 ];
 
 const grantSlot: StructSchema = [
@@ -199,6 +203,17 @@ const grantSlot: StructSchema = [
   ['bytes', 'u64', ''],
   ['place', 'u32', '0 private memory, 1 arena'],
   ['reserved0', 'u32', 'zero'],
+];
+
+const copyOrder: StructSchema = [
+  ['address', 'u64', 'in the private memory of the slot\'s owner'],
+  ['bytes', 'u64', 'at most COPY_CHUNK_BYTES'],
+  ['direction', 'u32', '0 reads that memory, 1 writes it'],
+  ['reserved0', 'u32', 'zero'],
+  ['seal', 'u64', 'ties the order to its job'],
+  ['reserved1', 'u8[32]', 'zero'],
+  ['moved', 'u64', 'chunks that the requester has moved; on a cache line of its own'],
+  ['reserved2', 'u8[56]', 'zero'],
 ];
 
 const linkSlot: StructSchema = [
@@ -260,6 +275,7 @@ export const STRUCTS = {
     'One process of a DC. Its slot is its index in the table, and the table never moves.',
   ],
   GrantSlot: [32, grantSlot, 'Permission on a range of memory.'],
+  CopyOrder: [128, copyOrder, 'What the owner of a slot is asked to move while it waits.'],
   LinkSlot: [
     128,
     linkSlot,
