@@ -423,13 +423,16 @@ CopyJob::Progress CopyJob::offer(int pid, uint64_t address, uint8_t* own, uint64
   const Cut cut(bytes, nullptr);
   uint64_t word = order(address, bytes, read);
   uint64_t done = 0;
+  bool missed = false;
   while (done < bytes) {
     const uint64_t next = done / cut.chunk;
     store(requester_.segment.copy_order(index_)->moved, next);
     if (!advance(&word, identity_ | kOffered | next * kNextOne)) break;
-    if (accepted(word, done == 0 ? kGlanceNs : 0) || !advance(&word, with_state(word, kAlone))) {
-      return stream(own, bytes, read);
-    }
+    // One that is awake gets a moment, once; one that was just woken may come at any part.
+    const bool awake = load(lender_->sleeping) == kAwake;
+    const bool came = accepted(word, awake && !missed ? kGlanceNs : 0);
+    missed = missed || awake;
+    if (came || !advance(&word, with_state(word, kAlone))) return stream(own, bytes, read);
     const uint64_t part = std::min(bytes - done, std::max(kAloneBytes, cut.chunk));
     const int64_t n = transfer(pid, address + done, own + done, part, read);
     if (n < 0) return {done, static_cast<int>(n)};
@@ -443,7 +446,7 @@ CopyJob::Progress CopyJob::insist(uint64_t address, uint8_t* own, uint64_t bytes
   const Cut cut(bytes, nullptr);
   uint64_t word = order(address, bytes, read);
   Progress progress{0, 0};
-  const int64_t end = now_ns() + kStoppedNs;
+  int64_t end = now_ns() + kStoppedNs;
   while (progress.done < bytes && progress.error == 0) {
     const uint64_t next = progress.done / cut.chunk;
     store(requester_.segment.copy_order(index_)->moved, next);
@@ -457,7 +460,11 @@ CopyJob::Progress CopyJob::insist(uint64_t address, uint8_t* own, uint64_t bytes
     progress = stream(own, bytes, read);
     word = atomic(lender_->copy_job).load();
     if (!mine(word)) break;
-    if (progress.done == next * cut.chunk && now_ns() > end) progress.error = -EPERM;
+    if (progress.done > next * cut.chunk) {
+      end = now_ns() + kStoppedNs;
+    } else if (now_ns() > end && progress.error == 0) {
+      progress.error = -EPERM;
+    }
   }
   return progress;
 }

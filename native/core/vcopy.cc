@@ -116,6 +116,24 @@ int64_t copy_to(const Region& destination, const uint8_t* data, uint64_t bytes) 
   return transfer(destination.pid, destination.address, const_cast<uint8_t*>(data), bytes, false);
 }
 
+namespace {
+
+// Moves `bytes` through a buffer of this process, part by part: read(done, buffer, part), then
+// write(done, buffer, part). Each returns a negative error, or not.
+template <typename Read, typename Write>
+int64_t through_buffer(uint64_t bytes, Read read, Write write) {
+  const std::unique_ptr<uint8_t[]> buffer(new uint8_t[kBounceBytes]);
+  for (uint64_t done = 0; done < bytes; done += kBounceBytes) {
+    const uint64_t part = std::min(bytes - done, kBounceBytes);
+    int64_t n = read(done, buffer.get(), part);
+    if (n >= 0) n = write(done, buffer.get(), part);
+    if (n < 0) return n;
+  }
+  return static_cast<int64_t>(bytes);
+}
+
+}  // namespace
+
 int64_t copy_regions(const Region& source, const Region& destination, uint64_t bytes) {
   if (destination.arena != nullptr && source.arena != nullptr) {
     memmove(destination.arena, source.arena, bytes);
@@ -123,17 +141,14 @@ int64_t copy_regions(const Region& source, const Region& destination, uint64_t b
   }
   if (destination.arena != nullptr) return copy_from(source, destination.arena, bytes);
   if (source.arena != nullptr) return copy_to(destination, source.arena, bytes);
-  const std::unique_ptr<uint8_t[]> bounce(new uint8_t[kBounceBytes]);
-  for (uint64_t done = 0; done < bytes;) {
-    const uint64_t part = std::min(bytes - done, kBounceBytes);
-    const Region from{nullptr, source.pid, source.address + done};
-    const Region to{nullptr, destination.pid, destination.address + done};
-    int64_t n = copy_from(from, bounce.get(), part);
-    if (n >= 0) n = copy_to(to, bounce.get(), part);
-    if (n < 0) return n;
-    done += part;
-  }
-  return static_cast<int64_t>(bytes);
+  return through_buffer(
+      bytes,
+      [&](uint64_t done, uint8_t* buffer, uint64_t part) {
+        return transfer(source.pid, source.address + done, buffer, part, true);
+      },
+      [&](uint64_t done, uint8_t* buffer, uint64_t part) {
+        return transfer(destination.pid, destination.address + done, buffer, part, false);
+      });
 }
 
 namespace {
@@ -173,6 +188,32 @@ int64_t copy_own(Process& process, const End& other, uint8_t* own, uint64_t byte
   return transfer(region.pid, region.address, own, bytes, read);
 }
 
+// Between two processes that are not the requester: private memories meet in a buffer.
+int64_t copy_others(Process& process, const End& source, const End& destination, uint64_t bytes) {
+  Region from, to;
+  int error = resolve(process, source, bytes, &from);
+  if (error == 0) error = resolve(process, destination, bytes, &to);
+  if (error != 0) return error;
+  if (from.arena != nullptr && to.arena != nullptr) {
+    memmove(to.arena, from.arena, bytes);
+    return static_cast<int64_t>(bytes);
+  }
+  if (to.arena != nullptr) return copy_own(process, source, to.arena, bytes);
+  if (from.arena != nullptr) return copy_own(process, destination, from.arena, bytes);
+  const auto copy_part = [&](const End& end, uint64_t done, uint8_t* buffer, uint64_t part) {
+    const CopyParty party{end.party.endpoint, end.party.grant, end.party.at + done};
+    return copy_own(process, {party, end.slot, end.right}, buffer, part);
+  };
+  return through_buffer(
+      bytes,
+      [&](uint64_t done, uint8_t* buffer, uint64_t part) {
+        return copy_part(source, done, buffer, part);
+      },
+      [&](uint64_t done, uint8_t* buffer, uint64_t part) {
+        return copy_part(destination, done, buffer, part);
+      });
+}
+
 // One chunk between processes of this node. The requester's own private memory needs no system call
 // on its side, unless a grant names it: grants are in shared memory, where anyone may scribble.
 int64_t copy_local(Process& process, const End& source, const End& destination, uint64_t bytes) {
@@ -186,10 +227,7 @@ int64_t copy_local(Process& process, const End& source, const End& destination, 
   if (is_own(destination.party)) {
     return copy_own(process, source, reinterpret_cast<uint8_t*>(destination.party.at), bytes);
   }
-  Region from, to;
-  int error = resolve(process, source, bytes, &from);
-  if (error == 0) error = resolve(process, destination, bytes, &to);
-  return error != 0 ? error : copy_regions(from, to, bytes);
+  return copy_others(process, source, destination, bytes);
 }
 
 struct Nodes {
