@@ -33,8 +33,8 @@ struct Operation {
 // How a message came: what the receiver may do with it.
 enum class MessageKind : uint32_t { kSend = 0, kCall = 1, kNotify = 2 };
 
-// Memory that the process has granted, as it knows itself: the table in the segment may be scribbled
-// on.
+// Memory that the process has granted, as it knows itself: the table in the segment may be
+// scribbled on.
 struct Lent {
   uint64_t address = 0, bytes = 0;
   uint32_t rights = 0;

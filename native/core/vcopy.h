@@ -1,4 +1,4 @@
-// Grants, the arena, and vcopy: moving a block between two processes with one copy.
+// Grants, the arena, and vcopy: moving a block between two processes.
 #pragma once
 
 #include "ipc.h"

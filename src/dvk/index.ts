@@ -49,6 +49,7 @@ export { Message, PAYLOAD_BYTES, PAYLOAD_OFFSET } from './message.ts';
 export { FOREVER, Process, type CallOptions, type MessageKind } from './process.ts';
 export { Segment, type BindOptions, type CreateOptions } from './segment.ts';
 export {
+  canLend,
   clearInterrupt,
   closeFd,
   dieWithParent,

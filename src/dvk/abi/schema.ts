@@ -206,7 +206,7 @@ const grantSlot: StructSchema = [
 ];
 
 const copyOrder: StructSchema = [
-  ['address', 'u64', 'in the private memory of the slot\'s owner'],
+  ['address', 'u64', "in the private memory of the slot's owner"],
   ['bytes', 'u64', 'at most COPY_CHUNK_BYTES'],
   ['direction', 'u32', '0 reads that memory, 1 writes it'],
   ['reserved0', 'u32', 'zero'],

@@ -3,6 +3,7 @@
 import { describe, expect, it } from 'vitest';
 import {
   CommandLayout,
+  CopyOrderLayout,
   ExtentLayout,
   GrantSlotLayout,
   LinkSlotLayout,
@@ -15,6 +16,7 @@ const layouts: Record<string, Record<string, number>> = {
   SegmentHeader: SegmentHeaderLayout,
   ProcessSlot: ProcessSlotLayout,
   GrantSlot: GrantSlotLayout,
+  CopyOrder: CopyOrderLayout,
   LinkSlot: LinkSlotLayout,
   Extent: ExtentLayout,
   Command: CommandLayout,
