@@ -72,9 +72,7 @@ const BENCHES: Readonly<Record<string, Bench>> = {
     placements: ['free'],
     baselines: ['host', 'passthrough'],
     run: async (setting, cleanup) => {
-      const { smoke, placements } = setting;
-      const options = { smoke, placements, progress: report.printProgress };
-      const cases = await fsCases({ ...options, note: report.printError }, cleanup);
+      const cases = await fsCases({ ...setting, progress: report.printProgress }, cleanup);
       return runCases(cases, setting);
     },
   },
@@ -129,6 +127,7 @@ async function runBench(bench: Bench, options: Options): Promise<Row[]> {
     smoke: options.smoke,
     placements: possible(options.placements ?? bench.placements),
     pairs: options.pairs,
+    note: report.printError,
     cases: options.cases,
     plan: { ...sizes, runs: options.runs ?? sizes.runs, progress: report.printProgress },
   };

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { describe, expect, it } from 'vitest';
 
+import { hasZeromq } from '../../bench/ipc.ts';
 import { allowedCpus } from '../../bench/placement.ts';
 import type { ReportDocument, ReportedRow } from '../../bench/report.ts';
 
@@ -47,7 +48,7 @@ describe('dvk bench', () => {
         ...['atomics-wait', 'child-process', 'dvk-c-mix', 'dvk-c-notify', 'dvk-c-sendrec'],
         ...['dvk-ts-mix', 'dvk-ts-notify', 'dvk-ts-sendrec', 'dvk-ts-sendrec-async', 'eventfd'],
         ...['fifo', 'futex', 'message-port', 'node-unix-stream', 'pipe', 'posix-mq', 'pure-spin'],
-        ...['tcp', 'unix-seqpacket', 'unix-stream', 'zeromq'],
+        ...['tcp', 'unix-seqpacket', 'unix-stream', ...(hasZeromq() ? ['zeromq'] : [])],
       ]);
     }
     expect(casesAt(document, 'one-core-hogs')).toEqual(
