@@ -9,16 +9,15 @@
  */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { join } from 'node:path';
 
-import { dcId, nodeId, Segment } from '../src/dvk/index.ts';
+import { Segment } from '../src/dvk/index.ts';
 import type { Endpoint, Process } from '../src/dvk/index.ts';
 import type { Cleanup } from './cleanup.ts';
 import type { Row } from './harness.ts';
 import { cpuTimesNs, nativeProgram } from './native-case.ts';
 import { Peer } from './peer-case.ts';
 import { allowedCpus } from './placement.ts';
-import { scratchDirectory } from './scratch.ts';
+import { createSegment } from './segment.ts';
 import { summarize } from './statistics.ts';
 
 export interface IdleOptions {
@@ -40,9 +39,7 @@ interface Waiter {
   end(): Promise<void>;
 }
 
-const SEGMENT_ROOM = 64 * 2 ** 20;
-const PROCESSES = 256;
-const ARENA_BYTES = 4096;
+const SEGMENT = { processes: 256, arenaBytes: 4096 };
 // The first word of the payload.
 const COUNTER = 2;
 const STARTED_AT_ONCE = 4;
@@ -123,14 +120,7 @@ async function usage(waiters: readonly Waiter[], ms: number): Promise<number[]> 
 }
 
 export async function idleRows(options: IdleOptions, cleanup: Cleanup): Promise<Row[]> {
-  const path = join(scratchDirectory(cleanup, SEGMENT_ROOM), 'segment');
-  const identity = { dcId: dcId(0), nodeId: nodeId(0), dcName: 'bench', dvsName: 'bench' };
-  Segment.create(path, {
-    ...identity,
-    processes: PROCESSES,
-    nodes: 1,
-    arenaBytes: ARENA_BYTES,
-  });
+  const path = createSegment(cleanup, SEGMENT);
   const segment = Segment.open(path);
   cleanup.defer(() => {
     segment.close();

@@ -12,9 +12,7 @@
  * before it answers.
  */
 import { createRequire } from 'node:module';
-import { join } from 'node:path';
 
-import { dcId, nodeId, Segment } from '../src/dvk/index.ts';
 import type { Cleanup } from './cleanup.ts';
 import type { Case, Unit } from './harness.ts';
 import { startNative, type NativeRun } from './native-case.ts';
@@ -24,7 +22,7 @@ import type { KernelConfig, KernelMode } from './peers/kernel.ts';
 import { MIX_BLOCK_BYTES } from './peers/mix.ts';
 import { PAIRS_MAX } from './options.ts';
 import { cpusOfPairs, type Placement } from './placement.ts';
-import { scratchDirectory } from './scratch.ts';
+import { createSegment } from './segment.ts';
 
 const NATIVE_CASES = [
   'dvk-c-sendrec',
@@ -105,18 +103,8 @@ export function hasZeromq(): boolean {
   }
 }
 
-const SEGMENT_ROOM = 64 * 2 ** 20;
-// The least that a segment can have: 64 fixed slots, for the servers, and as many others.
-const PROCESSES = 128;
-
-/** Makes the segment that all kernel cases of Node programs share; returns its path. */
-function createSegment(cleanup: Cleanup): string {
-  const path = join(scratchDirectory(cleanup, SEGMENT_ROOM), 'segment');
-  const identity = { dcId: dcId(0), nodeId: nodeId(0), dcName: 'bench', dvsName: 'bench' };
-  const arenaBytes = PAIRS_MAX * MIX_BLOCK_BYTES;
-  Segment.create(path, { ...identity, processes: PROCESSES, nodes: 1, arenaBytes });
-  return path;
-}
+// The least that a segment can have: fixed slots for the servers, others for the clients.
+const SEGMENT = { processes: 128, arenaBytes: PAIRS_MAX * MIX_BLOCK_BYTES };
 
 /** A client and a server that blocks in its calls; the client tells the server when to end. */
 async function startPair(config: Omit<KernelConfig, 'role'>): Promise<Pair> {
@@ -156,7 +144,7 @@ function nativeCases(
 
 function kernelCases(options: IpcOptions, cleanup: Cleanup): Case[] {
   let path: string | undefined;
-  const segment = (): string => (path ??= createSegment(cleanup));
+  const segment = (): string => (path ??= createSegment(cleanup, SEGMENT));
   return KERNEL_CASES.flatMap(([name, mode], index) =>
     nodeCases({ name, settings: settingsOf(name, options) }, async (pair) =>
       startPair({ mode, segment: segment(), serverSlot: 1 + index * PAIRS_MAX + pair }),

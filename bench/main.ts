@@ -31,6 +31,8 @@ interface Bench {
   readonly placements: readonly Placement[];
   readonly baselines: readonly string[];
   readonly sizes?: { readonly runMs: number; readonly smokeMs: number };
+  /** Options that mean nothing to it. */
+  readonly refuses?: readonly ('placement' | 'pairs' | 'case')[];
   run(setting: Setting, cleanup: Cleanup): Promise<Row[]>;
 }
 
@@ -64,6 +66,7 @@ const BENCHES: Readonly<Record<string, Bench>> = {
     placements: ['free'],
     baselines: [],
     sizes: { runMs: 3000, smokeMs: 100 },
+    refuses: ['placement', 'pairs', 'case'],
     run: async ({ smoke, plan }, cleanup) =>
       idleRows({ ...plan, processes: IDLE_PROCESSES[smoke ? 'smoke' : 'full'] }, cleanup),
   },
@@ -71,6 +74,7 @@ const BENCHES: Readonly<Record<string, Bench>> = {
     about: 'sequential reads through a mount',
     placements: ['free'],
     baselines: ['host', 'passthrough'],
+    refuses: ['pairs'],
     run: async (setting, cleanup) => {
       const cases = await fsCases({ ...setting, progress: report.printProgress }, cleanup);
       return runCases(cases, setting);
@@ -134,9 +138,21 @@ async function runBench(bench: Bench, options: Options): Promise<Row[]> {
   return withCleanup(async (cleanup) => bench.run(setting, cleanup));
 }
 
-async function runAndReport(options: Options): Promise<void> {
+function benchOf(options: Options): Bench {
   const bench = BENCHES[options.bench];
   if (bench === undefined) throw new UsageError(usage());
+  const given = {
+    placement: options.placements !== undefined,
+    pairs: options.pairs !== undefined,
+    case: options.cases.length > 0,
+  };
+  const wrong = bench.refuses?.find((name) => given[name]);
+  if (wrong !== undefined) throw new UsageError(`${options.bench} does not know --${wrong}`);
+  return bench;
+}
+
+async function runAndReport(options: Options): Promise<void> {
+  const bench = benchOf(options);
   raisePriority();
   const machine = describeMachine();
   const rows = await runBench(bench, options).finally(report.clearProgress);

@@ -126,6 +126,7 @@ describe('dvk bench', () => {
   it('ends with 2 and tells what there is when the bench or the case is unknown', async () => {
     await expect(smoke('speed')).rejects.toMatchObject({ code: 2 });
     await expect(smoke('ipc', '--pairs', '0')).rejects.toMatchObject({ code: 2 });
+    await expect(smoke('idle', '--pairs', '2')).rejects.toMatchObject({ code: 2 });
     await expect(smoke('vcopy', '--case', 'telepathy')).rejects.toMatchObject({
       code: 2,
       stderr: expect.stringContaining('dvk-vcopy-arena') as string,
