@@ -107,8 +107,11 @@ function chosen(cases: readonly Case[], names: readonly string[]): Case[] {
   );
 }
 
+/** Runs the cases of one placement next to each other: they are what is compared. */
 async function runCases(cases: readonly Case[], { plan, cases: names }: Setting): Promise<Row[]> {
-  return measure({ ...plan, cases: chosen(cases, names) });
+  const place = ({ placement }: Case): number => PLACEMENTS.indexOf(placement);
+  const sorted = chosen(cases, names).sort((a, b) => place(a) - place(b));
+  return measure({ ...plan, cases: sorted });
 }
 
 /** Leaves out placements that need more cores than there are. */

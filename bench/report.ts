@@ -175,20 +175,17 @@ export function titleOf(row: Row): string {
 
 /** The columns of latency and CPU time: those that any row has. */
 function measuredColumns(rows: readonly Row[]): [title: string, value: (row: Row) => number][] {
+  const message = rows.some(({ unit }) => carriesMessages(unit)) ? '/message' : '';
   const columns: [string, (row: Row) => number | undefined][] = [
     ['p50 us', (row) => row.p50_us],
     ['p99 us', (row) => row.p99_us],
     ['p99.9 us', (row) => row.p999_us],
     ['max us', (row) => row.max_us],
-    [rows.some(({ unit }) => carriesMessages(unit)) ? 'CPU us/message' : 'CPU us', cpuOf],
+    [`CPU us${message}`, (row) => row.cpu_us],
   ];
   return columns
     .filter(([, value]) => rows.some((row) => value(row) !== undefined))
     .map(([title, value]) => [title, (row) => value(row) ?? Number.NaN]);
-}
-
-function cpuOf(row: Row): number | undefined {
-  return row.cpu_us;
 }
 
 function groupTable(report: Report, title: string, rows: readonly Row[]): string {
