@@ -1,8 +1,7 @@
 // One run of one native bench: prints one line of JSON.
 //
-//   dvk_bench ipc|notify|vcopy CASE [--cpu-a N,...] [--cpu-b N,...] [--pairs N] [--ms N] [--bytes
-//   N]
-//             [--variant NAME]
+//   dvk_bench ipc|notify|vcopy CASE [--cpu-a N,...] [--cpu-b N,...] [--pairs N] [--ms N]
+//             [--bytes N] [--variant NAME]
 //   dvk_bench read FILE [--cpu-a N] [--bytes N] [--variant drop]
 //   dvk_bench hog CPU         keeps a CPU busy until it is killed
 //   dvk_bench wait SEGMENT    waits for calls until it is killed
