@@ -213,6 +213,8 @@ function serveAll(server: Process): void {
         more = answer(server);
         server.replySync(source);
         break;
+      default:
+        throw new Error('a message came by another call');
     }
   }
 }

@@ -181,18 +181,15 @@ class Mix {
   }
   void answer(const Letter& letter) {
     const int32_t client = container_.client();
-    switch (kind_) {
-      case dvk::MessageKind::kNotify:
-        must_code(dvk::notify(*process_, client), "notify");
-        return;
-      case dvk::MessageKind::kSend:
-        pack(letter, message_);
-        must_code(dvk::send(*process_, client, message_, kForever), "send");
-        return;
-      case dvk::MessageKind::kCall:
-        pack(letter, message_);
-        must_code(dvk::reply(*process_, client, message_), "reply");
-        return;
+    if (kind_ == dvk::MessageKind::kNotify) {
+      must_code(dvk::notify(*process_, client), "notify");
+      return;
+    }
+    pack(letter, message_);
+    if (kind_ == dvk::MessageKind::kSend) {
+      must_code(dvk::send(*process_, client, message_, kForever), "send");
+    } else {
+      must_code(dvk::reply(*process_, client, message_), "reply");
     }
   }
   void answer_receive(Letter& letter) {
