@@ -103,9 +103,6 @@ inline void relax() {
 void* shared_memory(uint64_t bytes);
 // Private memory of whole pages, touched.
 uint8_t* private_memory(uint64_t bytes);
-// The same in pages of 2 MiB, of which the kernel pins one for a copy of 1 MiB, not 256.
-inline constexpr uint64_t kHugePageBytes = 2 << 20;
-uint8_t* huge_page_memory(uint64_t bytes);
 // Fills with bytes that differ from place to place, so that a shifted copy is seen.
 void fill_pattern(uint8_t* block, uint64_t bytes);
 uint64_t checksum(const uint8_t* block, uint64_t bytes);

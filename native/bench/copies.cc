@@ -36,7 +36,7 @@ void offer_block(Container& container, const Options& options, bool arena) {
     const int32_t id = dvk::grant(process, block, bytes, right, container.peer());
     offer.grant = static_cast<int32_t>(must_code(id, "grant"));
   } else {
-    block = options.variant == "huge-pages" ? huge_page_memory(bytes) : private_memory(bytes);
+    block = private_memory(bytes);
     offer.address = reinterpret_cast<uint64_t>(block);
   }
   fill_pattern(block, bytes);

@@ -107,16 +107,6 @@ uint8_t* private_memory(uint64_t bytes) {
   return static_cast<uint8_t*>(memory);
 }
 
-uint8_t* huge_page_memory(uint64_t bytes) {
-  const uint64_t whole = (bytes + kHugePageBytes - 1) / kHugePageBytes * kHugePageBytes;
-  void* memory = aligned_alloc(kHugePageBytes, whole);
-  if (memory == nullptr) die("aligned_alloc", errno);
-  // Advice only: a host without huge pages gives small ones.
-  madvise(memory, whole, MADV_HUGEPAGE);
-  memset(memory, 1, whole);
-  return static_cast<uint8_t*>(memory);
-}
-
 void fill_pattern(uint8_t* block, uint64_t bytes) {
   uint64_t state = 0x9e3779b97f4a7c15;
   for (uint64_t i = 0; i < bytes; i++) {
