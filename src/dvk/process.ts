@@ -254,8 +254,8 @@ export class Process {
   }
 
   /**
-   * Lets `grantee` use, with `access` at most, what grant `id` of `granter` lets this process use; it
-   * ends with that one. A chain has five grants at most, of processes of one node. ENOSPC,
+   * Lets `grantee` use, with `access` at most, what grant `id` of `granter` lets this process use;
+   * it ends with that one. A chain has five grants at most, of processes of one node. ENOSPC,
    * EDVSGRANT (no such grant, or not for this process or that access), EDEADSRCDST, EDVSRMTPROC.
    */
   grantIndirect(granter: Endpoint, id: GrantId, access: Access, grantee: Endpoint): GrantId {
