@@ -7,7 +7,12 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { dcId, nodeId } from '../../src/dvk/index.ts';
-import type { ControlPeer, ControlSecurity, FromProxy, ToProxy } from '../../src/proxies/control.ts';
+import type {
+  ControlPeer,
+  ControlSecurity,
+  FromProxy,
+  ToProxy,
+} from '../../src/proxies/control.ts';
 import type { CredentialTexts } from '../../src/proxies/credentials.ts';
 import type { EngineStatistics } from '../../src/proxies/engine.ts';
 import { TestAuthority, writeCredentials } from './certificates.ts';
