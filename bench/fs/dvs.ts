@@ -1,7 +1,8 @@
 /**
- * The DVSs of two nodes for the fs bench, through the `dvk` command: a file system server on node 0,
- * a mount on the same node, and one on node 1, whose requests cross the proxies over TCP loopback.
- * In one DVS the links are sealed; in the other, which has no local mount, they are in plain text.
+ * The DVSs of two nodes for the fs bench, through the `dvk` command: a file system server on node
+ * 0, a mount on the same node, and one on node 1, whose requests cross the proxies over TCP
+ * loopback. In one DVS the links are sealed; in the other, which has no local mount, they are in
+ * plain text.
  */
 import { spawn } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';

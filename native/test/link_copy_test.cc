@@ -151,9 +151,8 @@ TEST("the second leg of COPYRMT carries what came in the message of the first") 
   Copies c(1, 2);
   Bytes source = pattern(64, 8), target(64);
   const int32_t from = c.granted(c.one, source), to = c.granted(c.two, target);
-  std::thread caller([&] {
-    vcopy(c.requester, {c.one.endpoint, from, 0}, {c.two.endpoint, to, 0}, 64, 20'000);
-  });
+  std::thread caller(
+      [&] { vcopy(c.requester, {c.one.endpoint, from, 0}, {c.two.endpoint, to, 0}, 64, 20'000); });
   until_state(c.requester, State::kRemote);
   Command request, relayed;
   CHECK(c.network.take(0, 1, &request));

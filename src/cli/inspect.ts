@@ -294,7 +294,7 @@ function findWarnings({ spec }: DvsState, { security }: Facts): Trouble[] {
   }
   const ending = security.certificates.filter(({ state }) => state === 'ending');
   return ending.map(({ node, until }) => ({
-    what: `the certificate of node ${String(node)} is good only until ${new Date(until).toISOString()}`,
+    what: `the certificate of node ${String(node)} ends at ${new Date(until).toISOString()}`,
     remedy: `dvk init --renew --cluster ${security.directory ?? ''}`,
   }));
 }

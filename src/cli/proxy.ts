@@ -63,14 +63,16 @@ async function info(wanted: string, selection: Selection): Promise<void> {
   output.line(`address  ${proxy.address ?? '-'}`);
   showSecurity(security, proxy);
   output.line();
-  const proven = new Map(proxy.stats?.peers.map((peer) => [peer.node as number, peer.certificate]));
+  const proven = new Map<number, string | undefined>(
+    proxy.stats?.peers.map((peer) => [peer.node, peer.certificate?.serial]),
+  );
   output.table(
     ['PEER', 'STATE', 'SINCE', 'CERTIFICATE', 'REASON'],
     proxy.links.map(({ peer, state, since, reason }) => [
       peer,
       stateCell(state),
       sinceCell(since),
-      proven.get(peer)?.serial ?? '',
+      proven.get(peer) ?? '',
       reason ?? '',
     ]),
   );

@@ -1,4 +1,4 @@
-/** How the links of a DVS are protected: which certificates `dvk up` uses, and whether they serve. */
+/** How the links of a DVS are protected: which certificates `dvk up` uses, and if they serve. */
 import { join, resolve } from 'node:path';
 
 import type { DvsSpec } from '../vos/spec.ts';

@@ -43,7 +43,7 @@ export interface Hello {
   /** Most bytes of payload that the speaker takes in one frame. */
   chunkBytes: number;
   dvs: string;
-  /** What the listener signs requests for copies from third nodes with; see voucher.ts. 32 bytes. */
+  /** What the listener signs requests for copies by third nodes with; see voucher.ts. 32 bytes. */
   voucherKey: Uint8Array;
   /** DCs that the speaker serves and of which the listener is a member. */
   containers: readonly number[];

@@ -10,9 +10,10 @@
  * The node with the lower id dials and speaks first; the accepter checks, decides the session
  * number (higher than every one before it between the two) and answers. Both sides must be of one
  * DVS, of one ABI version, and be who the other expects, and who they have proven to be when the
- * connection is sealed; what is wrong is named to the other side in a SHUTDOWN. Frames of another session, and frames that came already, are counted and dropped,
- * so within a session a command arrives at most once; a gap in the sequence closes the link, since
- * a transport promises order and no loss.
+ * connection is sealed; what is wrong is named to the other side in a SHUTDOWN. Frames of another
+ * session, and frames that came already, are counted and dropped, so within a session a command
+ * arrives at most once; a gap in the sequence closes the link, since a transport promises order and
+ * no loss.
  *
  * A side that has been quiet for `keepaliveMs` sends NONE, which the other answers with NONE and
  * ACK; a peer from which no byte came for `deadMs` is taken for dead, by both sides alike when only

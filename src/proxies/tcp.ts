@@ -4,8 +4,8 @@
  *
  * A socket reads straight into the owner's buffer, up to megabytes at a time; by 'data' events,
  * which bring 64 KiB each in a buffer of their own, long frames move at half the speed. Node offers
- * that for dialled sockets only: an accepted one comes ready-made, and neither its descriptor nor an
- * option for it can be had. So its handle is taken over, by a name that Node does not promise;
+ * that for dialled sockets only: an accepted one comes ready-made, and neither its descriptor nor
+ * an option for it can be had. So its handle is taken over, by a name that Node does not promise;
  * without it, 'data' events serve. When one side ends, the other ends too: there are no half-open
  * connections.
  */

@@ -141,6 +141,50 @@ function keyOf(socket: Socket): string {
   return `${socket.remoteAddress ?? ''} ${socket.remotePort ?? 0}`;
 }
 
+/** Makes a connection. The function returned calls it off. */
+function dial(
+  address: Address,
+  events: ConnectionEvents,
+  { own, clock }: { own: Credentials; clock: Clock },
+): () => void {
+  let outcome: Outcome = { reason: CLOSED };
+  let isOpen = false;
+  const options: ConnectionOptions & ConnectOpts = {
+    ...optionsOf(own),
+    host: address.host,
+    port: address.port,
+    // Whom the certificate names is compared with the node that was dialled, not with the host.
+    checkServerIdentity: () => undefined,
+    onread: reading(events, () => socket.destroyed || !isOpen),
+  };
+  const socket: TLSSocket = connectSealed(options);
+  socket.setNoDelay(SOCKET_OPTIONS.noDelay);
+  socket.setKeepAlive(SOCKET_OPTIONS.keepAlive, SOCKET_OPTIONS.keepAliveInitialDelay);
+  socket.on('error', (error: NodeJS.ErrnoException) => {
+    if (outcome.reason !== CLOSED) return;
+    outcome = outcomeOf(error);
+    if (error.code === 'ERR_SSL_WRONG_VERSION_NUMBER') {
+      outcome = { reason: PLAIN_ANSWER, refusal: { code: 'security' } };
+    }
+  });
+  socket.once('close', () => {
+    events.closed(outcome.reason, outcome.refusal);
+  });
+  socket.once('secureConnect', () => {
+    const peer = admit(socket, own);
+    if ('reason' in peer) {
+      outcome = peer;
+      socket.destroy();
+      return;
+    }
+    isOpen = true;
+    events.opened(new SocketConnection(socket, clock, peer));
+  });
+  return () => {
+    socket.destroy();
+  };
+}
+
 /**
  * The sealed TCP transport. `credentials` gives what is valid now; others take effect with the next
  * connection.
@@ -182,45 +226,7 @@ export function tlsTransport(clock: Clock, credentials: () => Credentials): Tran
     return await listenAt(server, address);
   }
 
-  function connect(address: Address, events: ConnectionEvents): () => void {
-    const own = credentials();
-    let outcome: Outcome = { reason: CLOSED };
-    let isOpen = false;
-    const options: ConnectionOptions & ConnectOpts = {
-      ...optionsOf(own),
-      host: address.host,
-      port: address.port,
-      // Whom the certificate names is compared with the node that was dialled, not with the host.
-      checkServerIdentity: () => undefined,
-      onread: reading(events, () => socket.destroyed || !isOpen),
-    };
-    const socket: TLSSocket = connectSealed(options);
-    socket.setNoDelay(SOCKET_OPTIONS.noDelay);
-    socket.setKeepAlive(SOCKET_OPTIONS.keepAlive, SOCKET_OPTIONS.keepAliveInitialDelay);
-    socket.on('error', (error: NodeJS.ErrnoException) => {
-      if (outcome.reason !== CLOSED) return;
-      outcome = outcomeOf(error);
-      if (error.code === 'ERR_SSL_WRONG_VERSION_NUMBER') {
-        outcome = { reason: PLAIN_ANSWER, refusal: { code: 'security' } };
-      }
-    });
-    socket.once('close', () => {
-      events.closed(outcome.reason, outcome.refusal);
-    });
-    socket.once('secureConnect', () => {
-      const peer = admit(socket, own);
-      if ('reason' in peer) {
-        outcome = peer;
-        socket.destroy();
-        return;
-      }
-      isOpen = true;
-      events.opened(new SocketConnection(socket, clock, peer));
-    });
-    return () => {
-      socket.destroy();
-    };
-  }
-
+  const connect = (address: Address, events: ConnectionEvents): (() => void) =>
+    dial(address, events, { own: credentials(), clock });
   return { name: 'tcp', sealed: true, listen, connect };
 }

@@ -16,8 +16,9 @@ export interface Address {
 /** What made a connection end, other than the network or its owner. */
 export interface Refusal {
   /**
-   * `certificate`: the peer's was not accepted; `security`: one end is sealed and the other in plain
-   * text; `tls`: the handshake, or what came after it, failed; `malformed`: what came is nothing that dvk says.
+   * `certificate`: the peer's was not accepted; `security`: one end is sealed and the other speaks
+   * plain text; `tls`: the handshake, or what came after it, failed; `malformed`: what came is
+   * nothing that dvk says.
    */
   code: 'certificate' | 'security' | 'tls' | 'malformed';
   /** The node that the peer speaks for, as far as that is proven. */

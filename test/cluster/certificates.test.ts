@@ -1,5 +1,5 @@
 // dvk init, dvk cert, and what a DVS does with certificates: made without asking, kept, renewed,
-// denied, missing. Method: the built command, as a user runs it, with directories of the test's own.
+// denied, missing. Method: the built command, as a user runs it, in directories of the test's own.
 import { existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -44,7 +44,7 @@ function modeOf(...path: string[]): number {
 }
 
 describe('dvk init', () => {
-  it('makes a CA and a certificate for each node of the spec, with keys for nobody else', async () => {
+  it('makes a CA and a certificate for each node of the spec, with private keys', async () => {
     const { items } = await place.json<Items<CertificateReport>>('init', spec);
 
     const root = join(place.clusters, 'bare');

@@ -326,7 +326,7 @@ describe('a dialer', () => {
 });
 
 describe('a link that is up', () => {
-  it('is closed when the certificate of the peer is denied, and comes back with another', async () => {
+  it('is closed when the certificate of the peer is denied, until it has another', async () => {
     const [honest, target] = await victim();
     const { certificate } = (await target.statistics()).peers[0]!;
 

@@ -209,7 +209,7 @@ describe('the engine', () => {
   });
 });
 
-/** Nodes 0, 1 and 2, all members of DC 5: the requester, the source and the destination of a copy. */
+/** Nodes 0, 1 and 2 of DC 5: those of the requester, the source and the destination of a copy. */
 async function three(): Promise<[World, FakeSegment[], Engine[]]> {
   const world = new World();
   const all = [0, 1, 2];
@@ -402,6 +402,48 @@ describe('a lost link', () => {
 
     expect(world.links).toEqual(['1: 0 up', '0: 1 up', '0: 1 down stopped', '1: 0 down shutdown']);
     expect(world.network.cables.size).toBe(0);
+  });
+});
+
+describe('a cable that is cut half a second in every two, for five minutes', () => {
+  it('lets work go on, with one link at a time and no storm of attempts', async () => {
+    const [world, a, b, dialer, accepter] = await two();
+    const served: number[] = [];
+
+    for (let round = 0; round < 150; round++) {
+      for (const cable of world.network.cables) cable.hold('both');
+      world.pass(500);
+      for (const cable of world.network.cables) cable.release();
+      world.pass(1500);
+      a.queue(1, { callId: round });
+      world.settle();
+      served.push(b.received.length);
+      expect(world.network.cables.size).toBeLessThanOrEqual(1);
+    }
+
+    // Half a second is less than a peer may be silent, so the link outlives every cut.
+    expect(served).toEqual(served.map((_, round) => round + 1));
+    expect(dialer.statistics().peers[0]).toMatchObject({ state: 'up', reconnects: 0 });
+    expect(accepter.statistics()).toMatchObject({ refused: 0 });
+  });
+
+  it('is dialled at most every few seconds when each cut ends the connection', async () => {
+    const [world, a, b, dialer] = await two();
+
+    for (let round = 0; round < 150; round++) {
+      for (const cable of [...world.network.cables]) cable.cut();
+      world.pass(2000);
+      a.queue(1, { callId: round });
+      world.settle();
+    }
+    world.pass(6000);
+    a.queue(1, { callId: 1000 });
+    world.settle();
+
+    const { reconnects = 0, state } = dialer.statistics().peers[0] ?? {};
+    expect(state).toBe('up');
+    expect(reconnects).toBeLessThanOrEqual(150);
+    expect(b.received.at(-1)).toEqual([0, 1000]);
   });
 });
 
