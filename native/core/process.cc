@@ -6,10 +6,11 @@
 
 #include <algorithm>
 
+#include "bindings.h"
 #include "copy_job.h"
 #include "link.h"
 #include "lock.h"
-#include "rendezvous.h"
+#include "notify.h"
 #include "wait.h"
 
 namespace dvk {
@@ -100,6 +101,9 @@ void occupy(Segment& segment, uint32_t index, int32_t endpoint, uint32_t node, P
   store(slot->cpu, 0u);
   store(slot->node, node);
   store(slot->level, static_cast<uint32_t>(level));
+  // What a process of another node may do is asked there.
+  const bool local = node == segment.node_id();
+  store_privileges(segment, index, default_privileges(local ? level : ProcessLevel::kKernel));
   set_name(slot->name, name);
   for (uint64_t* counter : {&slot->sent, &slot->received, &slot->sent_remote, &slot->notified,
                             &slot->copied_bytes, &slot->waits, &slot->lent_bytes}) {
@@ -109,10 +113,7 @@ void occupy(Segment& segment, uint32_t index, int32_t endpoint, uint32_t node, P
     segment.senders(index).remove(i);
     return false;
   });
-  segment.notices(index).each([&](uint32_t i) {
-    segment.notices(index).remove(i);
-    return false;
-  });
+  clear_notices(segment, index);
   atomic(slot->endpoint).store(endpoint);
 }
 
@@ -149,6 +150,7 @@ void release_slot(Segment& segment, uint32_t index) {
     store(grant->state, load(grant->state) & ~0xffu);  // The sequence goes on: old ids stay dead.
   }
   store(slot->command_state, static_cast<uint32_t>(CommandState::kNone));
+  segment.bind_waiters().remove(index);
   store(slot->pid, 0);
   if (endpoint != kEndpointNone && !remote) {
     store(slot->generation, generation_of(make_endpoint(index, generation_of(endpoint) + 1)));
@@ -178,6 +180,7 @@ int Process::bind(Segment& segment, const BindOptions& options, Process** proces
   (*process)->sequence = sequence_of(atomic(slot->rendezvous).load());
   set_life(slot, ProcessLife::kLocal);
   announce(segment, index);
+  tell_bind_waiters(segment);
   wake_fifo(segment.directory(), load(segment.header()->monitor_wake));
   return 0;
 }
@@ -217,6 +220,7 @@ int bind_remote(Segment& segment, int32_t endpoint, uint32_t node, ProcessLevel 
   store(slot->pid, 0);
   store(slot->wake_id, uint64_t{0});
   set_life(slot, ProcessLife::kRemote);
+  tell_bind_waiters(segment);
   return 0;
 }
 

@@ -21,11 +21,11 @@ struct BindOptions {
 
 // What a process wants its present call to do; private to the process.
 struct Operation {
-  enum class Stage : uint8_t { kNone, kSending, kReplying, kReceiving, kRemote, kDone };
-  enum class Kind : uint8_t { kSend, kCall, kReceive, kRequest, kCopy, kReply };
+  enum class Stage : uint8_t { kNone, kSending, kReplying, kReceiving, kRemote, kDone, kBinding };
+  enum class Kind : uint8_t { kSend, kCall, kReceive, kRequest, kCopy, kReply, kBind, kUnbind };
   Stage stage = Stage::kNone;
   Kind kind = Kind::kSend;
-  int32_t peer = kEndpointNone;  // destination, or source wanted
+  int32_t peer = kEndpointNone;  // destination, or source wanted; of kBind the slot
   int result = 0;
   Message message{};
 };

@@ -37,6 +37,24 @@ enum {
   DVK_RIGHT_WRITE = 2,
 };
 
+/* Rights of a process; see dvk_privileges. */
+enum {
+  DVK_CALL_SEND = 1,
+  DVK_CALL_RECEIVE = 2,
+  DVK_CALL_SENDREC = 4,
+  DVK_CALL_NOTIFY = 8,
+  DVK_CALL_RCVRQST = 16,
+  DVK_CALL_REPLY = 32,
+  DVK_CALL_RELAY = 64,
+  DVK_CALL_VCOPY = 128,
+  DVK_CALL_WAIT_BIND = 256,
+  DVK_CALL_NOTIFY_SOURCE = 512,
+  DVK_CALL_NOTIFY_KERNEL = 1024,
+  DVK_CALL_PRIVILEGES = 2048,
+  DVK_CALL_TO_DYNAMIC = 536870912,
+  DVK_CALL_FROM_DYNAMIC = 1073741824,
+};
+
 /* Errors beyond those of errno.h. Calls return them negative. */
 enum {
   DVK_ENOTREADY = 201, /* the destination is not ready to receive, and the caller would not wait */

@@ -181,6 +181,7 @@ function cConstants(): string {
     ),
     ...cEnum('Levels of a process.', valuesOf('LEVEL_', CONSTANTS.ProcessLevel)),
     ...cEnum('Rights of a grant.', valuesOf('RIGHT_', CONSTANTS.GrantRight)),
+    ...cEnum('Rights of a process; see dvk_privileges.', valuesOf('CALL_', CONSTANTS.CallRight)),
     ...cEnum(
       'Errors beyond those of errno.h. Calls return them negative.',
       errors.map(([name, [value, doc]]) => [name, value, doc] as const),

@@ -6,6 +6,7 @@ import {
   CopyOrderLayout,
   ExtentLayout,
   GrantSlotLayout,
+  PrivilegeSlotLayout,
   LinkSlotLayout,
   ProcessSlotLayout,
   SegmentHeaderLayout,
@@ -15,6 +16,7 @@ import { native } from '../../../src/dvk/native.ts';
 const layouts: Record<string, Record<string, number>> = {
   SegmentHeader: SegmentHeaderLayout,
   ProcessSlot: ProcessSlotLayout,
+  PrivilegeSlot: PrivilegeSlotLayout,
   GrantSlot: GrantSlotLayout,
   CopyOrder: CopyOrderLayout,
   LinkSlot: LinkSlotLayout,
