@@ -256,6 +256,27 @@ int check_endpoint(const Segment& segment, int32_t endpoint, uint32_t* slot) {
   return 0;
 }
 
+int32_t find_pid(const Segment& segment, int pid, uint32_t first) {
+  for (uint32_t index = first; index < segment.processes(); index++) {
+    ProcessSlot* slot = segment.slot(index);
+    if (!is(life_of(segment, index), ProcessLife::kLocal) || load(slot->pid) != pid) continue;
+    const int32_t endpoint = lookup(segment, index);
+    if (endpoint >= 0) return endpoint;
+  }
+  return -EDVSNOTBOUND;
+}
+
+namespace {
+
+uint32_t shown_state(ProcessSlot* slot, uint32_t word) {
+  if (state_of(word) != State::kRemote || peer_of(word) != kTablePeer) {
+    return static_cast<uint32_t>(state_of(word));
+  }
+  return load(slot->want_source) == kEndpointNone ? kStateAwaitsBind : kStateAwaitsUnbind;
+}
+
+}  // namespace
+
 int process_info(const Segment& segment, uint32_t index, ProcessInfo* info) {
   if (index >= segment.processes()) return -EDVSBADPROC;
   ProcessSlot* slot = segment.slot(index);
@@ -267,8 +288,11 @@ int process_info(const Segment& segment, uint32_t index, ProcessInfo* info) {
   info->node = load(slot->node);
   info->life = life;
   info->level = load(slot->level);
-  info->state = static_cast<uint32_t>(state_of(word));
+  info->state = shown_state(slot, word);
   info->pid = load(slot->pid);
+  info->cpu = load(slot->cpu);
+  info->wakeup = load(slot->wakeup);
+  info->start_time = load(slot->start_time);
   info->peer = is_waiting(word) ? load(slot->want_source) : kEndpointNone;
   get_name(info->name, slot->name);
   info->sent = load(slot->sent);

@@ -31,6 +31,23 @@ enum {
   DVK_LEVEL_KERNEL = 2,
 };
 
+/* What a slot is used for. */
+enum {
+  DVK_LIFE_FREE = 0,
+  DVK_LIFE_BINDING = 1,
+  DVK_LIFE_LOCAL = 2,
+  DVK_LIFE_REMOTE = 3,
+  DVK_LIFE_DYING = 4,
+};
+
+/* State of the link to a node. */
+enum {
+  DVK_LINK_ABSENT = 0,
+  DVK_LINK_DOWN = 1,
+  DVK_LINK_UP = 2,
+  DVK_LINK_LOCAL = 3,
+};
+
 /* Rights of a grant. */
 enum {
   DVK_RIGHT_READ = 1,
