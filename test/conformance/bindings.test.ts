@@ -1,5 +1,6 @@
 // wait4bindep and wait4unbind: sections 5 and 5.7 of the M3-IPC notes. Method: awaited waits within
-// one event loop, blocking ones for a child process; for another node the test carries the commands.
+// one event loop, blocking ones for a child process; for another node the test carries the
+// commands.
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { ANY, makeEndpoint, nodeId, SELF, type Process } from '../../src/dvk/index.ts';
 import { codeOf } from '../support/codes.ts';
