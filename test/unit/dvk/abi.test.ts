@@ -6,8 +6,8 @@ import {
   CopyOrderLayout,
   ExtentLayout,
   GrantSlotLayout,
-  PrivilegeSlotLayout,
   LinkSlotLayout,
+  PrivilegeSlotLayout,
   ProcessSlotLayout,
   SegmentHeaderLayout,
 } from '../../../src/dvk/abi/abi.gen.ts';
