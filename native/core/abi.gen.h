@@ -53,7 +53,7 @@ enum Error : int {
   EDVSPROCSTS = 324,  // the process is not in a state that allows this
   EDVSSLOTUSED = 337,  // the process slot is taken
   EDVSWOKENUP = 348,  // the call was ended by wakeup
-  EDVSBADDEST = 353,  // a process cannot send to itself
+  EDVSBADDEST = 353,  // nobody can send there: it is the caller itself, or KERNEL
   EDVSGRANT = 354,  // no grant covers that access
   EDVSNOSLOT = 355,  // no process slot is free
   EDVSBADSEGMENT = 356,  // the file is no segment of this version, or is damaged

@@ -96,7 +96,7 @@ enum {
   DVK_EDVSPROCSTS = 324, /* the process is not in a state that allows this */
   DVK_EDVSSLOTUSED = 337, /* the process slot is taken */
   DVK_EDVSWOKENUP = 348, /* the call was ended by wakeup */
-  DVK_EDVSBADDEST = 353, /* a process cannot send to itself */
+  DVK_EDVSBADDEST = 353, /* nobody can send there: it is the caller itself, or KERNEL */
   DVK_EDVSGRANT = 354, /* no grant covers that access */
   DVK_EDVSNOSLOT = 355, /* no process slot is free */
   DVK_EDVSBADSEGMENT = 356, /* the file is no segment of this version, or is damaged */
@@ -127,7 +127,7 @@ enum {
   X(EDVSPROCSTS, 324, "the process is not in a state that allows this") \
   X(EDVSSLOTUSED, 337, "the process slot is taken") \
   X(EDVSWOKENUP, 348, "the call was ended by wakeup") \
-  X(EDVSBADDEST, 353, "a process cannot send to itself") \
+  X(EDVSBADDEST, 353, "nobody can send there: it is the caller itself, or KERNEL") \
   X(EDVSGRANT, 354, "no grant covers that access") \
   X(EDVSNOSLOT, 355, "no process slot is free") \
   X(EDVSBADSEGMENT, 356, "the file is no segment of this version, or is damaged") \

@@ -96,7 +96,7 @@ export const ErrorNumber = {
   EDVSSLOTUSED: 337,
   /** the call was ended by wakeup */
   EDVSWOKENUP: 348,
-  /** a process cannot send to itself */
+  /** nobody can send there: it is the caller itself, or KERNEL */
   EDVSBADDEST: 353,
   /** no grant covers that access */
   EDVSGRANT: 354,
