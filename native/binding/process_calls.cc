@@ -3,6 +3,8 @@
 
 #include <cerrno>
 
+#include "../core/bindings.h"
+#include "../core/notify.h"
 #include "../core/wait.h"
 #include "method.h"
 #include "registers.h"
@@ -44,6 +46,23 @@ int js_reply_receive(BoundProcess& bound, int32_t destination, Timeout timeout) 
   return received(bound, reply_receive(*bound.process, destination, message, timeout.ms));
 }
 
+int js_relay(BoundProcess& bound, int32_t client, int32_t destination) {
+  return relay(*bound.process, client, destination, bound.window->message);
+}
+
+int32_t js_wait_bind(Process& process, uint32_t slot, Timeout timeout) {
+  return wait_bind(process, slot, timeout.ms);
+}
+
+int js_wait_unbind(Process& process, int32_t endpoint, Timeout timeout) {
+  return wait_unbind(process, endpoint, timeout.ms);
+}
+
+// Whom the last wait for a bind found.
+int32_t js_bound_endpoint(Process& process) {
+  return process.operation.message.source;
+}
+
 // What a started call came to; a pending one is armed and noted with its waker.
 int settle_or_arm(Waker& waker, BoundProcess& bound, int result) {
   Process& process = *bound.process;
@@ -60,9 +79,14 @@ int settle_or_arm(Waker& waker, BoundProcess& bound, int result) {
   return result;
 }
 
+bool receives(Operation::Kind kind) {
+  return kind != Operation::Kind::kSend && kind != Operation::Kind::kBind &&
+         kind != Operation::Kind::kUnbind;
+}
+
 // Brings what was received, if anything, to the window.
 int deliver(BoundProcess& bound, int result) {
-  if (result != 0 || bound.process->operation.kind == Operation::Kind::kSend) return result;
+  if (result != 0 || !receives(bound.process->operation.kind)) return result;
   bound.window->message = bound.process->operation.message;
   return received(bound, result);
 }
@@ -93,6 +117,16 @@ int js_begin_receive(Environment& environment, BoundProcess& bound, int32_t sour
 
 int js_begin_rcvrqst(Environment& environment, BoundProcess& bound) {
   return begin(environment, bound, start_rcvrqst);
+}
+
+int js_begin_wait_bind(Environment& environment, BoundProcess& bound, uint32_t slot) {
+  return begin(environment, bound,
+               [&](Process& process) { return start_wait_bind(process, slot); });
+}
+
+int js_begin_wait_unbind(Environment& environment, BoundProcess& bound, int32_t endpoint) {
+  return begin(environment, bound,
+               [&](Process& process) { return start_wait_unbind(process, endpoint); });
 }
 
 int js_cancel(Environment& environment, BoundProcess& bound, int32_t error) {
@@ -142,11 +176,18 @@ void register_process_calls(Napi::Object exports, Environment* environment) {
              {"rcvrqst", method<js_rcvrqst>},
              {"reply", method<js_reply>},
              {"replyReceive", method<js_reply_receive>},
+             {"relay", method<js_relay>},
              {"notify", method<notify>},
+             {"notifyFrom", method<notify_from>},
+             {"waitBind", method<js_wait_bind>},
+             {"waitUnbind", method<js_wait_unbind>},
+             {"boundEndpoint", method<js_bound_endpoint>},
              {"beginSend", method<js_begin_send>},
              {"beginReceive", method<js_begin_receive>},
              {"beginSendrec", method<js_begin_sendrec>},
              {"beginRcvrqst", method<js_begin_rcvrqst>},
+             {"beginWaitBind", method<js_begin_wait_bind>},
+             {"beginWaitUnbind", method<js_begin_wait_unbind>},
              {"cancel", method<js_cancel>},
              {"wakerStep", method<js_waker_step>},
          });

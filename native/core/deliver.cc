@@ -6,7 +6,7 @@
 #include <algorithm>
 
 #include "link.h"
-#include "rendezvous.h"
+#include "notify.h"
 #include "wait.h"
 
 namespace dvk {
@@ -87,8 +87,10 @@ int put_message(Segment& segment, uint32_t node, const Command& command, bool ca
   store(slot->call_id, command.call_id);
   store(slot->remote_call, kind);
   store(slot->want_source, command.destination);
-  if (local_slot(segment, command.destination) < 0) {
-    acknowledge(segment, sender, kind, command.destination, -EDEADSRCDST);
+  const int target = local_slot(segment, command.destination);
+  const bool denied = target >= 0 && !takes_from(segment, static_cast<uint32_t>(target), sender);
+  if (target < 0 || denied) {
+    acknowledge(segment, sender, kind, command.destination, denied ? -ECALLDENIED : -EDEADSRCDST);
     return 0;
   }
   Message message = command.message;
@@ -139,6 +141,7 @@ void settle_caller(Segment& segment, ProcessSlot* slot, uint32_t claim, uint32_t
   if (atomic(slot->rendezvous).compare_exchange_strong(claim, word)) wake(segment, slot);
 }
 
+// A reply, or a relay, which the caller itself acts on.
 int put_reply(Segment& segment, uint32_t node, const Command& command) {
   const int index = local_slot(segment, command.destination);
   const int source = segment.slot_of(command.source);
@@ -159,10 +162,11 @@ int put_reply(Segment& segment, uint32_t node, const Command& command) {
     return 0;
   }
   Message message = command.message;
-  message.source = command.source;
+  const bool relays = command.kind == kCommandRelayMsg;
+  if (!relays) message.source = command.source;
   copy_in(inbox_of(slot, sequence_of(claim)), message);
-  settle_caller(segment, slot, claim,
-                with_state(claim, State::kFull, static_cast<uint32_t>(source)));
+  const State full = relays ? State::kFullNotify : State::kFull;
+  settle_caller(segment, slot, claim, with_state(claim, full, static_cast<uint32_t>(source)));
   return 0;
 }
 
@@ -306,8 +310,13 @@ int put_copy(Segment& segment, uint32_t node, const Command& command, const uint
 int put_notice(Segment& segment, uint32_t node, const Command& command) {
   const int source = adopt(segment, node, command.source);
   if (source < 0) return source;
-  if (local_slot(segment, command.destination) < 0) return 0;
-  deliver_notice(segment, static_cast<uint32_t>(source), command.source, command.destination);
+  const int target = local_slot(segment, command.destination);
+  const uint32_t slot = static_cast<uint32_t>(source);
+  // Nobody waits to be told that a notification was refused.
+  if (target < 0 || !takes_from(segment, static_cast<uint32_t>(target), slot)) return 0;
+  uint32_t value;
+  memcpy(&value, command.message.payload, sizeof value);
+  deliver_notice(segment, slot, command.source, command.destination, value);
   return 0;
 }
 
@@ -353,6 +362,7 @@ int dispatch(Segment& segment, uint32_t node, const Command& command, const uint
     case kCommandSndrecMsg:
       return put_message(segment, node, command, true);
     case kCommandReplyMsg:
+    case kCommandRelayMsg:
       return put_reply(segment, node, command);
     case kCommandNtfyMsg:
       return put_notice(segment, node, command);

@@ -10,7 +10,7 @@
 #include <algorithm>
 
 #include "lock.h"
-#include "rendezvous.h"
+#include "notify.h"
 #include "wait.h"
 
 namespace dvk {
@@ -232,7 +232,8 @@ void withdraw_command(Segment& segment, uint32_t index, uint32_t node) {
   if (node < segment.nodes()) segment.link_queue(node).remove(index);
 }
 
-int reply_remote(Process& process, int32_t client, uint32_t word, const Message& message) {
+int answer_remote(Process& process, int32_t client, uint32_t word, const Message& message,
+                  bool relays) {
   Segment& segment = process.segment;
   const uint32_t target = static_cast<uint32_t>(segment.slot_of(client));
   ProcessSlot* slot = segment.slot(target);
@@ -242,7 +243,7 @@ int reply_remote(Process& process, int32_t client, uint32_t word, const Message&
   const int error = load(slot->endpoint) == client ? check_link(segment, node) : -EDEADSRCDST;
   if (error == 0) {
     copy_in(inbox_of(slot, sequence_of(word)), message);
-    store(slot->command_kind, static_cast<uint32_t>(kCommandReplyMsg));
+    store(slot->command_kind, static_cast<uint32_t>(relays ? kCommandRelayMsg : kCommandReplyMsg));
     store(slot->command_endpoint, process.endpoint);
     store(slot->command_result, 0);
     store(slot->command_call_id, load(slot->call_id));
@@ -257,12 +258,13 @@ int reply_remote(Process& process, int32_t client, uint32_t word, const Message&
   return 0;
 }
 
-int notify_remote(Segment& segment, uint32_t source, uint32_t target) {
-  const uint32_t node = load(segment.slot(target)->node);
+int notify_remote(Segment& segment, uint32_t source, int32_t target, uint32_t value) {
+  const uint32_t index = static_cast<uint32_t>(segment.slot_of(target));
+  const uint32_t node = load(segment.slot(index)->node);
   const int error = check_link(segment, node);
   if (error != 0) return error;
-  segment.notices(target).add(source);
-  segment.announcements(node).add(target);
+  keep_notice(segment, source, target, index, value);
+  segment.announcements(node).add(index);
   wake_proxy(segment, segment.link(node));
   return 0;
 }
@@ -296,6 +298,8 @@ bool take_remote_notice(Segment& segment, uint32_t node, uint32_t target, Comman
     command->kind = kCommandNtfyMsg;
     command->source = endpoint;
     command->destination = load(segment.slot(target)->endpoint);
+    const uint32_t value = take_notice_value(segment, target, command->destination, source);
+    memcpy(command->message.payload, &value, sizeof value);
     return true;
   });
   if (!notices.empty()) segment.announcements(node).add(target);
@@ -405,10 +409,11 @@ bool fill_from_descriptor(Segment& segment, uint32_t index, Command* command, ui
   command->source = load(slot->command_endpoint);
   command->destination = load(slot->endpoint);
   command->result = load(slot->command_result);
-  if (command->kind == kCommandReplyMsg) {
+  if (command->kind == kCommandReplyMsg || command->kind == kCommandRelayMsg) {
     const uint32_t word = atomic(slot->rendezvous).load();
     copy_out(&command->message, inbox_of(slot, sequence_of(word)));
-    command->message.source = command->source;
+    // Of a relay it is the next server.
+    if (command->kind == kCommandReplyMsg) command->message.source = command->source;
   } else if (command->kind == (kCommandCopyoutRqst | kCommandAck)) {
     copy_fields(slot, command);
     const int64_t bytes = command->result < 0

@@ -45,8 +45,10 @@ int start_remote(Process& process, uint32_t node);
 // Ends what was queued before, so that no proxy takes the new call's fields for the old command.
 void void_command(ProcessSlot* slot);
 void withdraw_command(Segment& segment, uint32_t slot, uint32_t node);
-int reply_remote(Process& process, int32_t client, uint32_t word, const Message& message);
-int notify_remote(Segment& segment, uint32_t source, uint32_t target);
+// See `answer`; `word` is the rendezvous word of the client's descriptor.
+int answer_remote(Process& process, int32_t client, uint32_t word, const Message& message,
+                  bool relays);
+int notify_remote(Segment& segment, uint32_t source, int32_t target, uint32_t value);
 
 // Ends a call to another node with `result`, unless its caller gave up on `call_id`.
 void finish_remote(Segment& segment, uint32_t slot, uint32_t call_id, int result);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "link.h"
+#include "notify.h"
 #include "wait.h"
 
 namespace dvk {
@@ -253,7 +254,7 @@ void fail_waiters(Segment& segment, uint32_t slot, int32_t endpoint) {
     const uint32_t life = load(segment.slot(index)->life);
     if (life == static_cast<uint32_t>(ProcessLife::kFree)) continue;
     fail_waiter(segment, index, slot, endpoint);
-    segment.notices(index).remove(slot);
+    clear_notice(segment, index, slot);
     segment.senders(index).remove(slot);
   }
 }

@@ -9,7 +9,7 @@
 
 #include "copy_job.h"
 #include "link.h"
-#include "rendezvous.h"
+#include "privilege.h"
 
 namespace dvk {
 namespace {
@@ -206,8 +206,8 @@ int64_t copy_remote(Process& process, const CopyParty& source, const CopyParty& 
 int64_t vcopy(Process& process, const CopyParty& source, const CopyParty& destination,
               uint64_t bytes, int64_t timeout_ms) {
   Segment& segment = process.segment;
-  if (!segment.running()) return -EDVSDCNOTRUN;
-  if (load(process.slot->endpoint) != process.endpoint) return -EDVSNOTBOUND;
+  int error = check_caller(process, CallRight::kVcopy);
+  if (error != 0) return error;
   if (process.operation.stage != Operation::Stage::kNone) return -EBUSY;
   if (bytes > kCopyBytesMax) return -ERANGE;
   CopyParty from = own_party(process, source, bytes);
@@ -216,7 +216,7 @@ int64_t vcopy(Process& process, const CopyParty& source, const CopyParty& destin
   const bool third_party = from.endpoint != process.endpoint && to.endpoint != process.endpoint;
   if (third_party && process.level == ProcessLevel::kUser) return -EPERM;
   uint32_t from_slot, to_slot;
-  int error = check_endpoint(segment, from.endpoint, &from_slot);
+  error = check_endpoint(segment, from.endpoint, &from_slot);
   if (error == 0) error = check_endpoint(segment, to.endpoint, &to_slot);
   if (error != 0) return error;
   const Nodes nodes{load(segment.slot(from_slot)->node), load(segment.slot(to_slot)->node)};

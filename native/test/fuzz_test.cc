@@ -13,6 +13,8 @@
 #include <thread>
 #include <vector>
 
+#include "../core/bindings.h"
+#include "../core/notify.h"
 #include "support.h"
 
 namespace dvk::test {
@@ -117,7 +119,7 @@ class Target {
   // Mostly where the bound processes' state is, sometimes anywhere.
   uint64_t place() {
     const Process& victim = *processes[below(random_, processes.size())];
-    switch (below(random_, 10)) {
+    switch (below(random_, 11)) {
       case 0:
         return below(random_, table_words());
       case 1:
@@ -132,6 +134,9 @@ class Target {
         return offset(segment().link(kNode)) / 8 + below(random_, 16);
       case 5:
         return offset(segment().slot(20)) / 8 + below(random_, sizeof(ProcessSlot) / 8);
+      case 6:
+        return offset(&segment().notice_value(victim.index, 0)) / 8 +
+               below(random_, kNoticeSources);
       default:
         return offset(victim.slot) / 8 + below(random_, sizeof(ProcessSlot) / 8);
     }
@@ -152,8 +157,10 @@ class Caller {
   void call() {
     Process& process = *target_.processes[first_ + below(random_, last_ - first_)];
     const int64_t start = now_ns();
-    const uint64_t kind = below(random_, 11);
-    const int64_t result = kind < 8 ? message_call(process, kind) : memory_call(process, kind);
+    const uint64_t kind = below(random_, 17);
+    const int64_t result = kind < 8    ? message_call(process, kind)
+                           : kind < 11 ? memory_call(process, kind)
+                                       : other_call(process, kind);
     CHECK(result <= kPending || kind >= 8);
     // Some calls are left under way, for the next to find.
     if (process.operation.stage != Operation::Stage::kNone && below(random_, 4) != 0) {
@@ -197,6 +204,31 @@ class Caller {
         return start_sendrec(process, endpoint(), m);
       default:
         return below(random_, 2) == 0 ? start_receive(process, endpoint()) : start_rcvrqst(process);
+    }
+  }
+
+  int64_t other_call(Process& process, uint64_t kind) {
+    Privileges privileges = default_privileges(ProcessLevel::kKernel);
+    const uint32_t value = static_cast<uint32_t>(random_());
+    switch (kind) {
+      case 11:
+        return relay(process, endpoint(), endpoint(), message(1, random_()));
+      case 12: {
+        const int32_t source = below(random_, 3) == 0 ? kEndpointKernel : endpoint();
+        return notify_from(process, endpoint(), source, value);
+      }
+      case 13:
+        return notify_kernel(segment_, endpoint(), value);
+      case 14:
+        return below(random_, 2) == 0
+                   ? start_wait_bind(process, static_cast<uint32_t>(below(random_, 200)))
+                   : start_wait_unbind(process, endpoint());
+      case 15:
+        return wait_bind(process, static_cast<uint32_t>(below(random_, 200)), 0);
+      default:
+        if (below(random_, 4) == 0) privileges.ipc_from = strange(random_);
+        return below(random_, 2) == 0 ? set_privileges(process, endpoint(), privileges)
+                                      : get_privileges(segment_, endpoint(), &privileges);
     }
   }
 
@@ -278,7 +310,7 @@ Command any_command(Target& target, Random& random, Caller& caller) {
   if (below(random, 8) == 0) {
     for (size_t i = 0; i < sizeof command; i++) bytes[i] = static_cast<uint8_t>(random());
   }
-  command.kind = static_cast<uint32_t>(below(random, 15));
+  command.kind = static_cast<uint32_t>(below(random, 17));
   if (below(random, 3) == 0) command.kind |= kCommandAck;
   command.dc_id = 7;
   command.source_node = kNode;

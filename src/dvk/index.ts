@@ -46,7 +46,21 @@ export {
 } from './info.ts';
 export { addressOf, type Access, type CopyElement, type Party } from './memory.ts';
 export { Message, PAYLOAD_BYTES, PAYLOAD_OFFSET } from './message.ts';
-export { FOREVER, Process, type CallOptions, type MessageKind } from './process.ts';
+export {
+  ALL_PEERS,
+  CALL_NAMES,
+  peersIn,
+  type CallName,
+  type Peers,
+  type Privileges,
+} from './privileges.ts';
+export {
+  FOREVER,
+  Process,
+  type CallOptions,
+  type MessageKind,
+  type NotifyOptions,
+} from './process.ts';
 export { Segment, type BindOptions, type CreateOptions } from './segment.ts';
 export {
   canLend,

@@ -77,7 +77,7 @@ export class IpcModel {
 
   /** Starts a send or sendrec. Undefined: it waits. */
   startMessage(from: number, to: number, call: boolean, id: number): Outcome | undefined {
-    const error = this.#refusal(from, to, 'EDVSBADDEST');
+    const error = this.#refusal(from, to, call ? 'EDVSENDPOINT' : 'EDVSBADDEST');
     if (error !== undefined) return { code: error };
     const self = this.#at(from);
     const target = this.#at(to);
@@ -112,7 +112,7 @@ export class IpcModel {
   reply(from: number, to: number, id: number): Outcome {
     const self = this.#at(from);
     if (!self.server) return { code: 'ETRAPDENIED' };
-    const error = this.#refusal(from, to, 'EDVSBADDEST', true);
+    const error = this.#refusal(from, to, 'EDVSENDPOINT', true);
     if (error !== undefined) return { code: error };
     const client = this.#at(to);
     if (client.word.state !== 'awaiting reply' || client.word.peer !== from) {
@@ -137,7 +137,7 @@ export class IpcModel {
 
   notify(from: number, to: number): Outcome {
     if (this.ended) return { code: 'EDVSDCNOTRUN' };
-    if (from === to) return { code: 'EDVSBADDEST' };
+    if (from === to) return { code: 'EDVSENDPOINT' };
     const target = this.#at(to);
     if (!target.bound) return { code: 'EDEADSRCDST' };
     const { word } = target;

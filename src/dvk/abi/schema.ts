@@ -32,6 +32,7 @@ export const LIMITS = {
   COPY_CHUNK_BYTES: [1048576, 'most bytes of one copy command between nodes; bounds a frame'],
   COPY_BYTES_MAX: [1073741824, 'most bytes of one vcopy'],
   NOTIFY_TYPE: [0x1000, 'type of the message that a notification is received as'],
+  NOTIFY_VALUE_MAX: [0xffffffff, 'value of a notification at most: 32 bits, merged by OR'],
   GENERATION_MAX: [32766, 'generations run from 0 to this and wrap; 32767 marks special endpoints'],
 } as const;
 
@@ -73,7 +74,7 @@ export const ERRORS = {
   EDVSPROCSTS: [324, 'the process is not in a state that allows this'],
   EDVSSLOTUSED: [337, 'the process slot is taken'],
   EDVSWOKENUP: [348, 'the call was ended by wakeup'],
-  EDVSBADDEST: [353, 'a process cannot send to itself'],
+  EDVSBADDEST: [353, 'nobody can send there: it is the caller itself, or KERNEL'],
   EDVSGRANT: [354, 'no grant covers that access'],
   EDVSNOSLOT: [355, 'no process slot is free'],
   EDVSBADSEGMENT: [356, 'the file is no segment of this version, or is damaged'],
@@ -84,7 +85,7 @@ export const ERRORS = {
 export const COMMANDS = {
   NONE: [0, 'keeps the link checked'],
   SEND_MSG: [1, 'a message from send; SEND_ACK follows when it was received'],
-  NTFY_MSG: [2, 'a notification; no answer'],
+  NTFY_MSG: [2, 'a notification; its value begins the payload of the message; no answer'],
   SNDREC_MSG: [3, 'a message from sendrec; the answer is REPLY_MSG, or SNDREC_ACK with an error'],
   REPLY_MSG: [4, 'the reply to a sendrec; REPLY_ACK follows only when nobody waited for it'],
   COPYIN_DATA: [5, 'data for a process of the receiving node; COPYIN_ACK follows'],
@@ -102,6 +103,10 @@ export const COMMANDS = {
   SHUTDOWN: [11, 'the sender leaves on purpose'],
   PROCBIND: [13, 'a process is bound on the sending node'],
   PROCUNBIND: [14, 'a process of the sending node is gone'],
+  RELAY_MSG: [
+    15,
+    'in place of REPLY_MSG: the caller goes on with this request to the server in its source',
+  ],
   ACK: [0x2000, 'bit of an acknowledgement'],
 } as const;
 
@@ -216,6 +221,14 @@ const copyOrder: StructSchema = [
   ['reserved2', 'u8[56]', 'zero'],
 ];
 
+const privilegeSlot: StructSchema = [
+  ['rights', 'u32', 'CallRight bits: calls it may use, and whether dynamic slots may be peers'],
+  ['reserved0', 'u32', 'zero'],
+  ['ipc_to', 'u64', 'fixed slots to whose processes it may send, a bit each'],
+  ['ipc_from', 'u64', 'fixed slots whose processes may send to it, a bit each'],
+  ['reserved1', 'u8[8]', 'zero'],
+];
+
 const linkSlot: StructSchema = [
   ['state', 'u32', 'LinkState'],
   ['sleeping', 'u32', '2 while the proxy waits for commands'],
@@ -274,6 +287,7 @@ export const STRUCTS = {
     processSlot,
     'One process of a DC. Its slot is its index in the table, and the table never moves.',
   ],
+  PrivilegeSlot: [32, privilegeSlot, 'What a process may do; one for each slot.'],
   GrantSlot: [32, grantSlot, 'Permission on a range of memory.'],
   CopyOrder: [128, copyOrder, 'What the owner of a slot is asked to move while it waits.'],
   LinkSlot: [
@@ -291,4 +305,20 @@ export const CONSTANTS = {
   LinkState: { ABSENT: 0, DOWN: 1, UP: 2, LOCAL: 3 },
   CommandState: { NONE: 0, QUEUED: 1, TAKEN: 2 },
   GrantRight: { READ: 1, WRITE: 2 },
+  CallRight: {
+    SEND: 1,
+    RECEIVE: 2,
+    SENDREC: 4,
+    NOTIFY: 8,
+    RCVRQST: 16,
+    REPLY: 32,
+    RELAY: 64,
+    VCOPY: 128,
+    WAIT_BIND: 256,
+    NOTIFY_SOURCE: 512,
+    NOTIFY_KERNEL: 1024,
+    PRIVILEGES: 2048,
+    TO_DYNAMIC: 0x20000000,
+    FROM_DYNAMIC: 0x40000000,
+  },
 } as const;

@@ -7,6 +7,7 @@ import {
   ExtentLayout,
   GrantSlotLayout,
   LinkSlotLayout,
+  PrivilegeSlotLayout,
   ProcessSlotLayout,
   SegmentHeaderLayout,
 } from '../../../src/dvk/abi/abi.gen.ts';
@@ -15,6 +16,7 @@ import { native } from '../../../src/dvk/native.ts';
 const layouts: Record<string, Record<string, number>> = {
   SegmentHeader: SegmentHeaderLayout,
   ProcessSlot: ProcessSlotLayout,
+  PrivilegeSlot: PrivilegeSlotLayout,
   GrantSlot: GrantSlotLayout,
   CopyOrder: CopyOrderLayout,
   LinkSlot: LinkSlotLayout,
