@@ -2,6 +2,7 @@
 
 #include <errno.h>
 
+#include "bindings.h"
 #include "copy_job.h"
 #include "link.h"
 #include "rendezvous.h"
@@ -101,9 +102,11 @@ int granted_region(Segment& segment, const CopyParty& party, uint64_t bytes, uin
 bool awaits(Segment& segment, uint32_t slot, int32_t requester) {
   ProcessSlot* process = segment.slot(slot);
   if (load(process->want_source) != requester) return false;
-  const State state = state_of(atomic(process->rendezvous).load());
+  const uint32_t word = atomic(process->rendezvous).load();
+  const State state = state_of(word);
   if (state == State::kReply) return true;
-  return state == State::kRemote && load(process->command_kind) == kCommandSndrecMsg;
+  return state == State::kRemote && peer_of(word) != kTablePeer &&
+         load(process->command_kind) == kCommandSndrecMsg;
 }
 
 // Fills a free grant of the caller. Returns its id or -ENOSPC.
