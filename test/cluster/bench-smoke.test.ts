@@ -99,7 +99,7 @@ describe('dvk bench', () => {
     const document = await smoke('vcopy');
 
     expect(casesAt(document, 'one-core').sort()).toEqual([
-      ...['dvk-vcopy-arena', 'dvk-vcopy-private', 'dvk-vcopy-private-huge'],
+      ...['dvk-vcopy-arena', 'dvk-vcopy-private'],
       ...['memcpy', 'pipe', 'tcp', 'unix-stream'],
     ]);
     for (const row of document.rows) {
