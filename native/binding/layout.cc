@@ -58,6 +58,8 @@ Napi::Object describe_process_slot(Napi::Env env) {
   DVK_FIELD(command_state);
   DVK_FIELD(remote_call);
   DVK_FIELD(wakeup);
+  DVK_FIELD(inbox_call0);
+  DVK_FIELD(inbox_call1);
   DVK_FIELD(inbox0);
   DVK_FIELD(inbox1);
   DVK_FIELD(outbox0);

@@ -15,7 +15,10 @@ namespace {
 constexpr uint64_t kAwaitedSpinNs = 20'000;
 
 int received(BoundProcess& bound, int result) {
-  if (result == 0) bound.window->kind = static_cast<uint32_t>(bound.process->last_kind);
+  if (result == 0) {
+    bound.window->kind = static_cast<uint32_t>(bound.process->last_kind);
+    bound.window->call = bound.process->last_call;
+  }
   return result;
 }
 
@@ -37,6 +40,10 @@ int js_rcvrqst(BoundProcess& bound, Timeout timeout) {
 
 int js_reply(BoundProcess& bound, int32_t destination) {
   return reply(*bound.process, destination, bound.window->message);
+}
+
+int js_reply_to(BoundProcess& bound, int32_t destination, uint32_t call) {
+  return reply_to(*bound.process, destination, call, bound.window->message);
 }
 
 int js_reply_receive(BoundProcess& bound, int32_t destination, Timeout timeout) {
@@ -141,6 +148,7 @@ void register_process_calls(Napi::Object exports, Environment* environment) {
              {"sendrec", method<js_sendrec>},
              {"rcvrqst", method<js_rcvrqst>},
              {"reply", method<js_reply>},
+             {"replyTo", method<js_reply_to>},
              {"replyReceive", method<js_reply_receive>},
              {"notify", method<notify>},
              {"beginSend", method<js_begin_send>},

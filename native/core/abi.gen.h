@@ -6,7 +6,7 @@
 
 namespace dvk {
 
-inline constexpr uint32_t kAbiVersion = 1;
+inline constexpr uint32_t kAbiVersion = 2;
 
 inline constexpr uint64_t kMessageBytes = 64;  // a message: source, type and 56 bytes of payload; one cache line
 inline constexpr uint64_t kNameBytes = 16;  // names of processes, nodes, DCs and DVSs, NUL included
@@ -175,12 +175,14 @@ struct ProcessSlot {
   uint32_t rendezvous;  // futex word: state, sequence and peer; see native/core/rendezvous.h
   uint32_t sleeping;  // 0 awake, 1 on the futex, 2 in an event loop; only the owner writes it
   int32_t want_source;  // whom the owner receives from
-  uint32_t call_id;  // number of the present call to another node; acks must match
+  uint32_t call_id;  // number of the present call; replies and acks must match
   uint64_t ticket;  // place in the queue of the destination
   uint32_t command_state;  // CommandState of `command`
   uint32_t remote_call;  // of a remote process: the command that its present call came with
   uint32_t wakeup;  // 1: a wakeup is pending
-  uint8_t reserved2[28];  // zero
+  uint8_t reserved2[20];  // zero
+  uint32_t inbox_call0;  // call_id of the sendrec whose message is in inbox0
+  uint32_t inbox_call1;  // ... in inbox1
   Message inbox0;  // a message handed over to the owner
   Message inbox1;  // the other buffer, used after one was given up to a stopped sender
   Message outbox0;  // a message of the owner, waiting to be taken
@@ -227,6 +229,8 @@ static_assert(offsetof(ProcessSlot, command_state) == 88);
 static_assert(offsetof(ProcessSlot, remote_call) == 92);
 static_assert(offsetof(ProcessSlot, wakeup) == 96);
 static_assert(offsetof(ProcessSlot, reserved2) == 100);
+static_assert(offsetof(ProcessSlot, inbox_call0) == 120);
+static_assert(offsetof(ProcessSlot, inbox_call1) == 124);
 static_assert(offsetof(ProcessSlot, inbox0) == 128);
 static_assert(offsetof(ProcessSlot, inbox1) == 192);
 static_assert(offsetof(ProcessSlot, outbox0) == 256);

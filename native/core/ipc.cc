@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "call.h"
 #include "link.h"
 #include "rendezvous.h"
 #include "wait.h"
@@ -12,6 +13,17 @@ namespace dvk {
 
 std::atomic<bool> interrupted{false};
 thread_local bool (*abandoned)() = nullptr;
+
+void note_received(Process& process, MessageKind kind, uint32_t peer, uint32_t call_id) {
+  process.last_kind = kind;
+  process.last_peer = peer;
+  count(process.slot->received);
+  if (kind != MessageKind::kCall) return;
+  process.last_call = call_id;
+  const int32_t client = process.operation.message.source;
+  const int slot = process.segment.slot_of(client);
+  if (slot >= 0) process.owed.add(static_cast<uint32_t>(slot), client, call_id);
+}
 
 namespace {
 
@@ -26,65 +38,21 @@ constexpr uint64_t kCopyClaimNs = 1'000'000'000;
 constexpr int64_t kRepairLockMs = 20;
 constexpr int64_t kTimeoutMsMax = int64_t{1} << 40;
 
-uint32_t idle_word(const Process& process) {
-  return pack(State::kIdle, process.sequence, 0);
-}
-
-void count(uint64_t& counter) {
-  store(counter, load(counter) + 1);
-}
-
-int finish(Process& process, int result) {
-  process.operation.stage = Stage::kNone;
-  return result;
-}
-
 // Takes the message out of the inbox.
 int take_inbox(Process& process, uint32_t word) {
   Message& message = process.operation.message;
   copy_out(&message, inbox_of(process.slot, sequence_of(word)));
   const uint32_t peer = peer_of(word);
   const State state = state_of(word);
+  const uint32_t call_id = load(inbox_call_of(process.slot, sequence_of(word)));
   atomic(process.slot->rendezvous).store(idle_word(process), std::memory_order_release);
   settle_source(process.segment, peer, &message);
-  process.last_peer = peer;
-  process.last_kind = state == State::kFullCall     ? MessageKind::kCall
-                      : state == State::kFullNotify ? MessageKind::kNotify
-                                                    : MessageKind::kSend;
-  count(process.slot->received);
+  note_received(process,
+                state == State::kFullCall     ? MessageKind::kCall
+                : state == State::kFullNotify ? MessageKind::kNotify
+                                              : MessageKind::kSend,
+                peer, call_id);
   return finish(process, 0);
-}
-
-Message notice(int32_t source) {
-  Message message{};
-  message.source = source;
-  message.type = static_cast<int32_t>(kNotifyType);
-  return message;
-}
-
-// Delivers a pending notification that the source filter lets through, lowest slot first.
-bool take_notice(Process& process) {
-  Segment& segment = process.segment;
-  SlotSet notices = segment.notices(process.index);
-  const int32_t wanted = process.operation.peer;
-  return notices.each([&](uint32_t slot) {
-    const int32_t source = load(segment.slot(slot)->endpoint);
-    if (wanted != kEndpointAny && source != wanted) return false;
-    notices.remove(slot);
-    if (source == kEndpointNone) return false;
-    process.operation.message = notice(source);
-    process.last_kind = MessageKind::kNotify;
-    process.last_peer = slot;
-    count(process.slot->received);
-    return true;
-  });
-}
-
-bool has_notice(Process& process) {
-  const int32_t wanted = process.operation.peer;
-  return process.segment.notices(process.index).each([&](uint32_t slot) {
-    return wanted == kEndpointAny || load(process.segment.slot(slot)->endpoint) == wanted;
-  });
 }
 
 // What is already there for a receive: 0 delivered, kPending nothing, or -EDVSWOKENUP.
@@ -100,9 +68,8 @@ int take_waiting(Process& process) {
                    &taken)) {
     return kPending;
   }
-  process.last_kind = taken.call ? MessageKind::kCall : MessageKind::kSend;
-  process.last_peer = taken.sender;
-  count(process.slot->received);
+  note_received(process, taken.call ? MessageKind::kCall : MessageKind::kSend, taken.sender,
+                taken.call_id);
   return 0;
 }
 
@@ -225,9 +192,9 @@ int step_remote(Process& process) {
   return step_sending(process);
 }
 
-// Checks of section 5.2 of the M3-IPC notes, in their order, as far as they do not depend on the
-// call. A reply may be given during another call of the process: it is done at once.
-int check_call(Process& process, int32_t peer, uint32_t* slot, bool replies = false) {
+}  // namespace
+
+int check_call(Process& process, int32_t peer, uint32_t* slot, bool replies) {
   if (!process.segment.running()) return -EDVSDCNOTRUN;
   if (load(process.slot->endpoint) != process.endpoint) return -EDVSNOTBOUND;
   if (!replies && process.operation.stage != Stage::kNone) return -EBUSY;
@@ -238,6 +205,8 @@ int check_call(Process& process, int32_t peer, uint32_t* slot, bool replies = fa
 bool is_remote(const Segment& segment, uint32_t slot) {
   return load(segment.slot(slot)->life) == static_cast<uint32_t>(ProcessLife::kRemote);
 }
+
+namespace {
 
 int start_remote_message(Process& process, uint32_t target, uint32_t kind) {
   ProcessSlot* slot = process.slot;
@@ -264,6 +233,8 @@ int start_message(Process& process, int32_t destination, const Message& message,
   if (is_remote(process.segment, target)) {
     return start_remote_message(process, target, call ? kCommandSndrecMsg : kCommandSendMsg);
   }
+  // Before the word: who answers this call finds its number.
+  if (call) store(process.slot->call_id, load(process.slot->call_id) + 1);
   switch (hand_over(process.segment, process.index, process.sequence, destination, call,
                     operation.message)) {
     case HandOver::kDead:
@@ -465,22 +436,29 @@ int rcvrqst(Process& process, Message* message, int64_t timeout_ms) {
   return result;
 }
 
-int reply(Process& process, int32_t destination, const Message& message) {
-  if (process.level == ProcessLevel::kUser) return -ETRAPDENIED;
-  uint32_t target;
-  const int error = check_call(process, destination, &target, true);
-  if (error != 0) return error;
+namespace {
+
+// Answers call `call_id` of the process in `target`.
+int answer(Process& process, int32_t destination, uint32_t target, uint32_t call_id,
+           const Message& message) {
+  process.owed.settle(target, destination);
   Message out = message;
   out.source = process.endpoint;
   ProcessSlot* slot = process.segment.slot(target);
   uint32_t word = atomic(slot->rendezvous).load(std::memory_order_acquire);
   if (state_of(word) != State::kReply || peer_of(word) != process.index) return -EDVSPROCSTS;
-  if (is_remote(process.segment, target)) return reply_remote(process, destination, word, out);
+  if (is_remote(process.segment, target)) {
+    return reply_remote(process, destination, word, call_id, out);
+  }
   uint32_t claim = with_state(word, State::kFilling, process.index);
   if (!atomic(slot->rendezvous).compare_exchange_strong(word, claim)) return -EDVSPROCSTS;
-  if (load(slot->endpoint) != destination) {
+  // The word does not tell one call from the next, but while it is claimed no other one begins.
+  const int error = load(slot->endpoint) != destination ? -EDEADSRCDST
+                    : load(slot->call_id) != call_id    ? -EDVSPROCSTS
+                                                        : 0;
+  if (error != 0) {
     unclaim(process.segment, slot, claim, word);
-    return -EDEADSRCDST;
+    return error;
   }
   copy_in(inbox_of(slot, sequence_of(word)), out);
   const uint32_t full = with_state(word, State::kFull, process.index);
@@ -490,54 +468,30 @@ int reply(Process& process, int32_t destination, const Message& message) {
   return 0;
 }
 
+}  // namespace
+
+int reply_to(Process& process, int32_t destination, uint32_t call_id, const Message& message) {
+  if (process.level == ProcessLevel::kUser) return -ETRAPDENIED;
+  uint32_t target;
+  const int error = check_call(process, destination, &target, true);
+  return error != 0 ? error : answer(process, destination, target, call_id, message);
+}
+
+int reply(Process& process, int32_t destination, const Message& message) {
+  if (process.level == ProcessLevel::kUser) return -ETRAPDENIED;
+  uint32_t target, call_id;
+  const int error = check_call(process, destination, &target, true);
+  if (error != 0) return error;
+  if (!process.owed.find(target, destination, &call_id)) return -EDVSPROCSTS;
+  return answer(process, destination, target, call_id, message);
+}
+
 int reply_receive(Process& process, int32_t destination, Message* message, int64_t timeout_ms) {
   const int replied = reply(process, destination, *message);
   if (replied == -ETRAPDENIED || replied == -EDVSDCNOTRUN || replied == -EDVSNOTBOUND) {
     return replied;
   }
   return rcvrqst(process, message, timeout_ms);
-}
-
-int notify(Process& process, int32_t destination) {
-  Segment& segment = process.segment;
-  if (!segment.running()) return -EDVSDCNOTRUN;
-  if (destination == process.endpoint || destination == kEndpointSelf) return -EDVSBADDEST;
-  uint32_t target;
-  const int error = check_endpoint(segment, destination, &target);
-  if (error != 0) return error;
-  count(process.slot->notified);
-  if (is_remote(segment, target)) return notify_remote(segment, process.index, target);
-  deliver_notice(segment, process.index, process.endpoint, destination);
-  return 0;
-}
-
-void deliver_notice(Segment& segment, uint32_t source, int32_t endpoint, int32_t target) {
-  const uint32_t index = static_cast<uint32_t>(segment.slot_of(target));
-  ProcessSlot* slot = segment.slot(index);
-  const auto rendezvous = atomic(slot->rendezvous);
-  uint32_t word = rendezvous.load();
-  if (accepts_notice(word, source)) {
-    uint32_t claim = with_state(word, State::kFilling, source);
-    if (rendezvous.compare_exchange_strong(word, claim)) {
-      if (load(slot->endpoint) != target) {
-        unclaim(segment, slot, claim, word);
-        return;
-      }
-      copy_in(inbox_of(slot, sequence_of(word)), notice(endpoint));
-      if (rendezvous.compare_exchange_strong(claim, with_state(word, State::kFullNotify, source))) {
-        wake(segment, slot);
-        return;
-      }
-    }
-  }
-  segment.notices(index).add(source);
-  // The slot's next owner is not meant.
-  if (atomic(slot->endpoint).load() != target) segment.notices(index).remove(source);
-  word = rendezvous.load();
-  if (accepts_notice(word, source) &&
-      rendezvous.compare_exchange_strong(word, pack(State::kKick, sequence_of(word), 0))) {
-    wake(segment, slot);
-  }
 }
 
 int wakeup(Segment& segment, int32_t target) {

@@ -32,8 +32,12 @@ int send(Process& process, int32_t destination, const Message& message, int64_t 
 int receive(Process& process, int32_t source, Message* message, int64_t timeout_ms);
 int sendrec(Process& process, int32_t destination, Message* message, int64_t timeout_ms);
 int rcvrqst(Process& process, Message* message, int64_t timeout_ms);
-// Answers a sendrec; never blocks, also when the client is on another node.
+// Answers a sendrec; never blocks, also when the client is on another node. -EDVSPROCSTS when the
+// client waits no more for this answer: it gave up, and may have called again. A server that takes
+// a client's next request before it answered the one before says which one it answers: `call_id` is
+// the process.last_call of then. `reply` itself is refused in that case, with -EDVSPROCSTS too.
 int reply(Process& process, int32_t destination, const Message& message);
+int reply_to(Process& process, int32_t destination, uint32_t call_id, const Message& message);
 // Replies, then receives the next request: one crossing for server loops. A client that is gone is
 // no error.
 int reply_receive(Process& process, int32_t destination, Message* message, int64_t timeout_ms);

@@ -233,20 +233,26 @@ void withdraw_command(Segment& segment, uint32_t index, uint32_t node) {
   if (node < segment.nodes()) segment.link_queue(node).remove(index);
 }
 
-int reply_remote(Process& process, int32_t client, uint32_t word, const Message& message) {
+int reply_remote(Process& process, int32_t client, uint32_t word, uint32_t call_id,
+                 const Message& message) {
   Segment& segment = process.segment;
   const uint32_t target = static_cast<uint32_t>(segment.slot_of(client));
   ProcessSlot* slot = segment.slot(target);
   const uint32_t node = load(slot->node);
   uint32_t claim = with_state(word, State::kFilling, process.index);
   if (!atomic(slot->rendezvous).compare_exchange_strong(word, claim)) return -EDVSPROCSTS;
+  if (load(slot->call_id) != call_id) {
+    // The client's next call, which goes on.
+    unclaim(segment, slot, claim, word);
+    return -EDVSPROCSTS;
+  }
   const int error = load(slot->endpoint) == client ? check_link(segment, node) : -EDEADSRCDST;
   if (error == 0) {
     copy_in(inbox_of(slot, sequence_of(word)), message);
     store(slot->command_kind, static_cast<uint32_t>(kCommandReplyMsg));
     store(slot->command_endpoint, process.endpoint);
     store(slot->command_result, 0);
-    store(slot->command_call_id, load(slot->call_id));
+    store(slot->command_call_id, call_id);
     // Queued while the descriptor is claimed, so that a new call of its process cannot come between
     // and have its answer overwritten.
     queue_command(segment, target, node);

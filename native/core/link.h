@@ -40,7 +40,8 @@ int start_remote(Process& process, uint32_t node);
 // Ends what was queued before, so that no proxy takes the new call's fields for the old command.
 void void_command(ProcessSlot* slot);
 void withdraw_command(Segment& segment, uint32_t slot, uint32_t node);
-int reply_remote(Process& process, int32_t client, uint32_t word, const Message& message);
+int reply_remote(Process& process, int32_t client, uint32_t word, uint32_t call_id,
+                 const Message& message);
 int notify_remote(Segment& segment, uint32_t source, uint32_t target);
 
 // Ends a call to another node with `result`, unless its caller gave up on `call_id`.

@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "lock.h"
+#include "owed.h"
 
 namespace dvk {
 
@@ -51,6 +52,8 @@ class Process {
 
   Operation operation;
   MessageKind last_kind = MessageKind::kSend;
+  uint32_t last_call = 0;  // number of the call whose request was received last
+  OwedReplies owed;
   // Process-private state of the rendezvous: sequence and message buffers in use, and how spinning
   // has paid.
   uint32_t sequence = 0;

@@ -128,6 +128,7 @@ HandOver hand_over(Segment& segment, uint32_t sender, uint32_t sequence, int32_t
     // The reply may come before this function returns, so the caller is open for it first.
     if (call && mine != awaiting) own.store(mine = awaiting, std::memory_order_release);
     copy_in(inbox_of(to, sequence_of(word)), message);
+    if (call) store(inbox_call_of(to, sequence_of(word)), load(from->call_id));
     const uint32_t full = with_state(word, call ? State::kFullCall : State::kFull, sender);
     if (atomic(to->rendezvous).compare_exchange_strong(claim, full)) {
       wake(segment, to);
@@ -220,6 +221,7 @@ bool take_queued(Segment& segment, uint32_t receiver, int32_t source, bool reque
     uint32_t claim = with_state(word, State::kTaking, receiver);
     if (!atomic(sender->rendezvous).compare_exchange_strong(word, claim)) continue;
     copy_out(message, outbox_of(sender, sequence_of(word)));
+    const uint32_t call_id = load(sender->call_id);
     settle_source(segment, slot, message);
     unqueue(segment.senders(receiver), sender, slot, receiver);
     const State next = taken_state(segment, slot, receiver, call);
@@ -227,7 +229,7 @@ bool take_queued(Segment& segment, uint32_t receiver, int32_t source, bool reque
              .compare_exchange_strong(claim, with_state(word, next, receiver))) {
       continue;  // It gave up on us, so it keeps its message.
     }
-    *taken = {slot, call};
+    *taken = {slot, call, call_id};
     if (next == State::kTaken) wake(segment, sender);
     return true;
   }

@@ -102,6 +102,11 @@ inline Message* outbox_of(ProcessSlot* slot, uint32_t sequence) {
   return sequence & 1 ? &slot->outbox1 : &slot->outbox0;
 }
 
+// The number of the call whose message is in that inbox, beside which it lies.
+inline uint32_t& inbox_call_of(ProcessSlot* slot, uint32_t sequence) {
+  return sequence & 1 ? slot->inbox_call1 : slot->inbox_call0;
+}
+
 // Messages in shared memory are copied word by word, since a stopped claimant may still write the
 // buffer given up to it.
 void copy_in(Message* shared, const Message& message);
@@ -131,6 +136,7 @@ void settle_source(Segment& segment, uint32_t peer, Message* message);
 struct Taken {
   uint32_t sender;
   bool call;
+  uint32_t call_id;  // of a call
 };
 bool take_queued(Segment& segment, uint32_t receiver, int32_t source, bool request,
                  Message* message, Taken* taken);

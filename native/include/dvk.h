@@ -156,6 +156,12 @@ DVK_API int32_t dvk_endpoint(const dvk_process* process);
 /* How the message last received came: DVK_KIND_...; DVK_KIND_SEND before the first. */
 DVK_API int dvk_last_kind(const dvk_process* process);
 
+/*
+ * The number of the call whose request was received last, for dvk_reply_to(). Each sendrec of a
+ * client has another number; they wrap after 2^32.
+ */
+DVK_API uint32_t dvk_last_call(const dvk_process* process);
+
 /* ---- Calls. A message is written only by a call that returns 0. ---- */
 
 /*
@@ -187,9 +193,18 @@ DVK_API int dvk_rcvrqst(dvk_process* process, dvk_message* message, int64_t time
 
 /*
  * Answers the sendrec of `destination`; never blocks. Returns 0, a peer's errors,
- * -DVK_EDVSPROCSTS when `destination` waits for no reply of this process, -DVK_ETRAPDENIED.
+ * -DVK_EDVSPROCSTS when `destination` waits no more for this answer: it gave up, and may have
+ * called again; -DVK_ETRAPDENIED.
  */
 DVK_API int dvk_reply(dvk_process* process, int32_t destination, const dvk_message* message);
+
+/*
+ * dvk_reply() to the call with the number `call`, the dvk_last_call() of when its request was
+ * received. For servers that take a client's next request before they have answered the one before;
+ * dvk_reply() is refused there with -DVK_EDVSPROCSTS, since it does not say which one it answers.
+ */
+DVK_API int dvk_reply_to(dvk_process* process, int32_t destination, uint32_t call,
+                         const dvk_message* message);
 
 /*
  * dvk_reply() with `*message`, then dvk_rcvrqst() into it: a server's loop in one call. A client

@@ -277,6 +277,16 @@ int dvk_reply(dvk_process* process, int32_t destination, const dvk_message* mess
   return dvk::reply(*process->core, destination, read_message(message));
 }
 
+uint32_t dvk_last_call(const dvk_process* process) {
+  return process == nullptr ? 0 : process->core->last_call;
+}
+
+int dvk_reply_to(dvk_process* process, int32_t destination, uint32_t call,
+                 const dvk_message* message) {
+  if (process == nullptr || message == nullptr) return -EINVAL;
+  return dvk::reply_to(*process->core, destination, call, read_message(message));
+}
+
 int dvk_reply_receive(dvk_process* process, int32_t destination, dvk_message* message,
                       int64_t timeout_ms) {
   if (process == nullptr || message == nullptr) return -EINVAL;

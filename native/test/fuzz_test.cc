@@ -190,7 +190,9 @@ class Caller {
       case 3:
         return rcvrqst(process, &m, timeout);
       case 4:
-        return reply(process, endpoint(), m);
+        return below(random_, 2) == 0
+                   ? reply(process, endpoint(), m)
+                   : reply_to(process, endpoint(), static_cast<uint32_t>(below(random_, 4)), m);
       case 5:
         return notify(process, endpoint());
       case 6:

@@ -46,7 +46,13 @@ export {
 } from './info.ts';
 export { addressOf, type Access, type Party } from './memory.ts';
 export { Message, PAYLOAD_BYTES, PAYLOAD_OFFSET } from './message.ts';
-export { FOREVER, Process, type CallOptions, type MessageKind } from './process.ts';
+export {
+  FOREVER,
+  Process,
+  type CallNumber,
+  type CallOptions,
+  type MessageKind,
+} from './process.ts';
 export { Segment, type BindOptions, type CreateOptions } from './segment.ts';
 export {
   clearInterrupt,

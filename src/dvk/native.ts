@@ -79,7 +79,7 @@ export interface ProcessBinding {
   bind(segment: number, slot: number, level: number, name: string, pid: number): number;
   unbind(process: number): number;
   processEndpoint(process: number): number;
-  /** The message window (64 bytes), then an int: the kind of the last message. */
+  /** The message window (64 bytes), then two ints: kind of the last message, last call's number. */
   processWindow(process: number): ArrayBuffer;
 
   send(process: number, destination: number, timeoutMs: number): number;
@@ -87,6 +87,7 @@ export interface ProcessBinding {
   sendrec(process: number, destination: number, timeoutMs: number): number;
   rcvrqst(process: number, timeoutMs: number): number;
   reply(process: number, destination: number): number;
+  replyTo(process: number, destination: number, call: number): number;
   replyReceive(process: number, destination: number, timeoutMs: number): number;
   notify(process: number, destination: number): number;
 

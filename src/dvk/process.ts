@@ -29,6 +29,9 @@ import type { Waker } from './waker.ts';
 /** How a message came: by `send`, by `sendrec` (its sender waits for a reply), or by `notify`. */
 export type MessageKind = 'send' | 'call' | 'notify';
 
+/** Tells the calls of one client apart: each of its `sendrec` has another number. */
+export type CallNumber = number & { readonly brand: 'CallNumber' };
+
 /** Limits of an awaited call. */
 export interface CallOptions {
   /** 0 does not wait at all; left out, the call waits for ever. */
@@ -49,7 +52,7 @@ export const FOREVER = -1;
 
 const PENDING = 1;
 const KINDS: readonly MessageKind[] = ['send', 'call', 'notify'];
-const KIND_OFFSET = 64;
+const STATUS_OFFSET = 64;
 const { EAGAIN, ETIMEDOUT, ECANCELED } = constants.errno;
 const EDVSNOTBOUND = -ErrorNumber.EDVSNOTBOUND;
 
@@ -62,7 +65,8 @@ export class Process {
   readonly #handle: number;
   readonly #host: ProcessHost;
   readonly #clock: Clock;
-  readonly #kind: Int32Array;
+  /** Kind and call number of what was received last. */
+  readonly #status: Uint32Array;
   readonly #memory: Memory;
   #waker: Waker | undefined;
   /** Ends the awaited call under way with a result. */
@@ -79,13 +83,18 @@ export class Process {
     this.slot = slotOf(this.endpoint);
     const window = this.#native.processWindow(handle);
     this.message = new Message(window);
-    this.#kind = new Int32Array(window, KIND_OFFSET, 1);
+    this.#status = new Uint32Array(window, STATUS_OFFSET, 2);
     this.#memory = new Memory(handle, this.endpoint, () => host.arena);
   }
 
   /** How the message last received came. */
   get lastKind(): MessageKind {
-    return KINDS[this.#kind[0] ?? 0] ?? 'send';
+    return KINDS[this.#status[0] ?? 0] ?? 'send';
+  }
+
+  /** The number of the call whose request was received last, for a late `replySync`. */
+  get lastCall(): CallNumber {
+    return (this.#status[1] ?? 0) as CallNumber;
   }
 
   /** Sends `message` and waits until `destination` has received it. */
@@ -113,11 +122,15 @@ export class Process {
   }
 
   /**
-   * Answers the sendrec of `destination`. Never blocks. Servers only; EDVSPROCSTS when it does not
-   * wait for one.
+   * Answers the sendrec of `destination`. Never blocks. Servers only; EDVSPROCSTS when it waits no
+   * more for this answer: it gave up, and may have called again.
+   *
+   * A server that takes a client's next request before it has answered the one before names the
+   * one that it answers by `call`, the `lastCall` of then; without it such a reply is refused with
+   * EDVSPROCSTS.
    */
-  replySync(destination: Endpoint): void {
-    const result = this.#native.reply(this.#handle, destination);
+  replySync(destination: Endpoint, call?: CallNumber): void {
+    const result = this.replyRaw(destination, call);
     if (result < 0) fail(result, 'reply', { endpoint: destination });
   }
 
@@ -145,8 +158,10 @@ export class Process {
     return this.#native.rcvrqst(this.#handle, timeoutMs);
   }
 
-  replyRaw(destination: Endpoint): number {
-    return this.#native.reply(this.#handle, destination);
+  replyRaw(destination: Endpoint, call?: CallNumber): number {
+    return call === undefined
+      ? this.#native.reply(this.#handle, destination)
+      : this.#native.replyTo(this.#handle, destination, call);
   }
 
   replyReceiveRaw(destination: Endpoint, timeoutMs: number = FOREVER): number {

@@ -49,7 +49,9 @@ static void refuses_null(void) {
   CHECK(dvk_receive(NULL, DVK_ANY, &message, 0), -EINVAL);
   CHECK(dvk_sendrec(NULL, 1, &message, 0), -EINVAL);
   CHECK(dvk_rcvrqst(NULL, &message, 0), -EINVAL);
+  CHECK(dvk_last_call(NULL), 0);
   CHECK(dvk_reply(NULL, 1, &message), -EINVAL);
+  CHECK(dvk_reply_to(NULL, 1, 1, &message), -EINVAL);
   CHECK(dvk_reply_receive(NULL, 1, &message, 0), -EINVAL);
   CHECK(dvk_notify(NULL, 1), -EINVAL);
   CHECK(dvk_arena_allocate(NULL, 1, &address), -EINVAL);
@@ -102,6 +104,8 @@ static void calls(void) {
   CHECK(dvk_rcvrqst(user, &message, 0), -DVK_ETRAPDENIED);
   CHECK(dvk_reply(user, to_server, &message), -DVK_ETRAPDENIED);
   CHECK(dvk_reply(server, to_user, &message), -DVK_EDVSPROCSTS);
+  CHECK(dvk_reply_to(user, to_server, 1, &message), -DVK_ETRAPDENIED);
+  CHECK(dvk_reply_to(server, to_user, 1, &message), -DVK_EDVSPROCSTS);
   CHECK(message.type, 1);
 
   CHECK(dvk_notify(user, to_server), 0);

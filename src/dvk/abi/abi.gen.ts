@@ -1,6 +1,6 @@
 // Generated from schema.ts by generate.ts; edit the schema.
 
-export const ABI_VERSION = 1;
+export const ABI_VERSION = 2;
 
 /** Sizes and counts. */
 export const Limit = {
@@ -232,6 +232,8 @@ export const ProcessSlotLayout = {
   remoteCall: 92,
   wakeup: 96,
   reserved2: 100,
+  inboxCall0: 120,
+  inboxCall1: 124,
   inbox0: 128,
   inbox1: 192,
   outbox0: 256,

@@ -9,7 +9,7 @@
  */
 
 /** Raised by every change of a layout below; a segment or a peer of another version is refused. */
-export const ABI_VERSION = 1;
+export const ABI_VERSION = 2;
 
 export const LIMITS = {
   MESSAGE_BYTES: [64, 'a message: source, type and 56 bytes of payload; one cache line'],
@@ -153,12 +153,14 @@ const processSlot: StructSchema = [
   ['rendezvous', 'u32', 'futex word: state, sequence and peer; see native/core/rendezvous.h'],
   ['sleeping', 'u32', '0 awake, 1 on the futex, 2 in an event loop; only the owner writes it'],
   ['want_source', 'i32', 'whom the owner receives from'],
-  ['call_id', 'u32', 'number of the present call to another node; acks must match'],
+  ['call_id', 'u32', 'number of the present call; replies and acks must match'],
   ['ticket', 'u64', 'place in the queue of the destination'],
   ['command_state', 'u32', 'CommandState of `command`'],
   ['remote_call', 'u32', 'of a remote process: the command that its present call came with'],
   ['wakeup', 'u32', '1: a wakeup is pending'],
-  ['reserved2', 'u8[28]', 'zero'],
+  ['reserved2', 'u8[20]', 'zero'],
+  ['inbox_call0', 'u32', 'call_id of the sendrec whose message is in inbox0'],
+  ['inbox_call1', 'u32', '... in inbox1'],
 
   ['inbox0', 'message', 'a message handed over to the owner'],
   ['inbox1', 'message', 'the other buffer, used after one was given up to a stopped sender'],
