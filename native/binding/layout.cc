@@ -82,6 +82,7 @@ Napi::Object describe_process_slot(Napi::Env env) {
   DVK_FIELD(notified);
   DVK_FIELD(copied_bytes);
   DVK_FIELD(waits);
+  DVK_FIELD(wait_ticket);
   return object;
 }
 

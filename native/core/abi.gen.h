@@ -206,7 +206,8 @@ struct ProcessSlot {
   uint64_t notified;  // notifications sent
   uint64_t copied_bytes;  // moved by vcopies that the process asked for
   uint64_t waits;  // times it slept
-  uint8_t reserved4[16];  // zero
+  uint8_t reserved4[8];  // zero
+  uint64_t wait_ticket;  // tells the present wait from others, and which began last; 0: none yet
 };
 static_assert(sizeof(ProcessSlot) == 512);
 static_assert(offsetof(ProcessSlot, life) == 0);
@@ -255,6 +256,7 @@ static_assert(offsetof(ProcessSlot, notified) == 472);
 static_assert(offsetof(ProcessSlot, copied_bytes) == 480);
 static_assert(offsetof(ProcessSlot, waits) == 488);
 static_assert(offsetof(ProcessSlot, reserved4) == 496);
+static_assert(offsetof(ProcessSlot, wait_ticket) == 504);
 
 // Permission on a range of memory.
 struct GrantSlot {

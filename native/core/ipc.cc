@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "call.h"
+#include "deadlock.h"
 #include "link.h"
 #include "rendezvous.h"
 #include "wait.h"
@@ -110,6 +111,7 @@ int scan(Process& process) {
     const int taken = take_waiting(process);
     if (taken != kPending) return finish(process, taken);
     const uint32_t open = open_word(process);
+    begin_wait(process.slot);
     rendezvous.exchange(open);
     operation.stage = Stage::kReceiving;
     uint32_t slot;
@@ -233,6 +235,7 @@ int start_message(Process& process, int32_t destination, const Message& message,
   if (is_remote(process.segment, target)) {
     return start_remote_message(process, target, call ? kCommandSndrecMsg : kCommandSendMsg);
   }
+  begin_wait(process.slot);
   // Before the word: who answers this call finds its number.
   if (call) store(process.slot->call_id, load(process.slot->call_id) + 1);
   switch (hand_over(process.segment, process.index, process.sequence, destination, call,
@@ -400,6 +403,7 @@ int wait_for(Process& process, int64_t timeout_ms) {
     const int64_t now = now_ns();
     if (timeout_ms > 0 && now >= deadline) return cancel(process, -ETIMEDOUT);
     if (looked == 0) looked = now;
+    if (break_cycle(process)) continue;
     sleep_on(process, timeout_ms < 0 ? -1 : deadline - now);
     publish_cpu(process);
     if (now_ns() - looked >= kNetMs * 1'000'000) {
@@ -512,7 +516,7 @@ int wakeup(Segment& segment, int32_t target) {
 
 bool arm(Process& process) {
   atomic(process.slot->sleeping).store(kOnFifo);
-  return !is_waiting(atomic(process.slot->rendezvous).load());
+  return !is_waiting(atomic(process.slot->rendezvous).load()) || break_cycle(process);
 }
 
 void disarm(Process& process) {

@@ -15,8 +15,8 @@ inline constexpr int kPending = 1;       // the call goes on; step again after a
 // Starts a call with the message given (source is filled in by the core). Each returns 0 when it is
 // complete, kPending, or a negative error: -EDVSDCNOTRUN, -ERANGE, -EDVSBADDEST (to itself),
 // -EDEADSRCDST (free or stale endpoint), -EDSTDIED / -ESRCDIED (died during the call),
-// -ETRAPDENIED, -EDVSNOPROXY, -ENOTCONN (other node), -EDVSPROCSTS (reply: nobody waits for it),
-// -EBUSY (a call is under way).
+// -ELOCKED (when it would sleep: see deadlock.h), -ETRAPDENIED, -EDVSNOPROXY, -ENOTCONN (other
+// node), -EDVSPROCSTS (reply: nobody waits for it), -EBUSY (a call is under way).
 int start_send(Process& process, int32_t destination, const Message& message);
 int start_sendrec(Process& process, int32_t destination, const Message& message);
 int start_receive(Process& process, int32_t source);  // ANY or an endpoint

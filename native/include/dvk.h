@@ -24,9 +24,9 @@
  * errors" below): -ERANGE (no endpoint of this DC), -DVK_EDEADSRCDST (nobody is bound there, or the
  * endpoint is one of a former owner of the slot), -DVK_EDVSBADDEST (the caller itself; dvk_receive
  * says -DVK_EDVSENDPOINT), -DVK_EDSTDIED or -DVK_ESRCDIED (the peer died during the call),
- * -DVK_ELOCKED (waiting would close a cycle); for a peer on another node -DVK_EDVSNOPROXY and
- * -ENOTCONN. Errors of calls that wait ("waiting errors"): -ETIMEDOUT, or -EAGAIN for a time-out of
- * 0; -EINTR after dvk_interrupt().
+ * -DVK_ELOCKED (waiting would close a cycle of processes of this node that wait for one another);
+ * for a peer on another node -DVK_EDVSNOPROXY and -ENOTCONN. Errors of calls that wait ("waiting
+ * errors"): -ETIMEDOUT, or -EAGAIN for a time-out of 0; -EINTR after dvk_interrupt().
  */
 #ifndef DVK_H
 #define DVK_H

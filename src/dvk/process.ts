@@ -11,7 +11,8 @@
  * Errors common to all calls: EDVSDCNOTRUN, EDVSNOTBOUND after unbind, EBUSY. Errors of calls with
  * a destination or source: ERANGE, EDVSBADDEST (itself), EDEADSRCDST (nobody there, or a stale
  * endpoint), EDSTDIED or ESRCDIED (died during the call), ELOCKED (would close a cycle of waiting
- * processes), EDVSNOPROXY and ENOTCONN (process of another node). Errors of calls that wait:
+ * processes of this node; awaited calls look also for a time-out of 0), EDVSNOPROXY and ENOTCONN
+ * (process of another node). Errors of calls that wait:
  * ETIMEDOUT (EAGAIN for a time-out of 0), EDVSWOKENUP, EINTR (blocking calls, see `interruptOn`),
  * ECANCELED (awaited calls).
  */

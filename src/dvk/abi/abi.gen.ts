@@ -258,6 +258,7 @@ export const ProcessSlotLayout = {
   copiedBytes: 480,
   waits: 488,
   reserved4: 496,
+  waitTicket: 504,
 } as const;
 
 /** Permission on a range of memory. Size in bytes, and the offset of each field. */

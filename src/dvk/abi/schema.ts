@@ -187,7 +187,8 @@ const processSlot: StructSchema = [
   ['notified', 'u64', 'notifications sent'],
   ['copied_bytes', 'u64', 'moved by vcopies that the process asked for'],
   ['waits', 'u64', 'times it slept'],
-  ['reserved4', 'u8[16]', 'zero'],
+  ['reserved4', 'u8[8]', 'zero'],
+  ['wait_ticket', 'u64', 'tells the present wait from others, and which began last; 0: none yet'],
 ];
 
 const grantSlot: StructSchema = [

@@ -1,7 +1,7 @@
 // The session between two nodes, step by step: who is let in, when a peer is dead, what is dropped.
 // Method: two machines joined by two lists of frames, and a clock that the test turns.
 import { describe, expect, it } from 'vitest';
-import { CommandKind } from '../../../src/dvk/abi/abi.gen.ts';
+import { ABI_VERSION, CommandKind } from '../../../src/dvk/abi/abi.gen.ts';
 import { crc32c } from '../../../src/dvk/crc32c.ts';
 import { FrameDecoder, type Frame } from '../../../src/proxies/frame.ts';
 import { decodeHello, encodeHello, HELLO_CONSTANTS } from '../../../src/proxies/hello.ts';
@@ -138,7 +138,7 @@ describe('the exchange of HELLO', () => {
   });
 
   it.each([
-    [{ abiVersion: 99 }, 'ABI version 99, not 1'],
+    [{ abiVersion: 99 }, `ABI version 99, not ${ABI_VERSION}`],
     [{ chunkBytes: 65536 }, 'it takes frames of 65536 bytes at most'],
   ])('is refused to another ABI (%o)', (changes, detail) => {
     const b = new End(self(1));
