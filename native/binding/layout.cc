@@ -58,6 +58,7 @@ Napi::Object describe_process_slot(Napi::Env env) {
   DVK_FIELD(command_state);
   DVK_FIELD(remote_call);
   DVK_FIELD(wakeup);
+  DVK_FIELD(async_busy);
   DVK_FIELD(inbox_call0);
   DVK_FIELD(inbox_call1);
   DVK_FIELD(inbox0);
@@ -95,6 +96,19 @@ Napi::Object describe_grant_slot(Napi::Env env) {
   DVK_FIELD(address);
   DVK_FIELD(bytes);
   DVK_FIELD(place);
+  return object;
+}
+
+Napi::Object describe_async_slot(Napi::Env env) {
+  using Struct = AsyncSlot;
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("BYTES", sizeof(Struct));
+  DVK_FIELD(word);
+  DVK_FIELD(destination);
+  DVK_FIELD(flags);
+  DVK_FIELD(ticket);
+  DVK_FIELD(call_id);
+  DVK_FIELD(message);
   return object;
 }
 
@@ -162,6 +176,7 @@ Napi::Value js_abi_layout(Environment& environment) {
   object.Set("SegmentHeader", describe_segment_header(env));
   object.Set("ProcessSlot", describe_process_slot(env));
   object.Set("GrantSlot", describe_grant_slot(env));
+  object.Set("AsyncSlot", describe_async_slot(env));
   object.Set("LinkSlot", describe_link_slot(env));
   object.Set("Extent", describe_extent(env));
   object.Set("Command", describe_command(env));

@@ -3,6 +3,7 @@
 
 #include <cerrno>
 
+#include "../core/senda.h"
 #include "../core/wait.h"
 #include "method.h"
 #include "registers.h"
@@ -49,6 +50,23 @@ int js_reply_to(BoundProcess& bound, int32_t destination, uint32_t call) {
 int js_reply_receive(BoundProcess& bound, int32_t destination, Timeout timeout) {
   Message* message = &bound.window->message;
   return received(bound, reply_receive(*bound.process, destination, message, timeout.ms));
+}
+
+int js_senda(BoundProcess& bound, int32_t destination, uint32_t flags) {
+  return senda(*bound.process, destination, bound.window->message, flags);
+}
+
+// setFilter(process, allow, [match, source, type, ...])
+int js_set_filter(Process& process, bool allow, Words words) {
+  constexpr size_t kWords = 3;
+  if (words.length % kWords != 0 || words.length > kFilterRules * kWords) return -EINVAL;
+  FilterRule rules[kFilterRules];
+  const size_t count = words.length / kWords;
+  for (size_t i = 0; i < count; i++) {
+    const int32_t* rule = words.data + i * kWords;
+    rules[i] = {static_cast<uint32_t>(rule[0]), rule[1], rule[2]};
+  }
+  return set_filter(process, allow, rules, count);
 }
 
 // What a started call came to; a pending one is armed and noted with its waker.
@@ -151,6 +169,11 @@ void register_process_calls(Napi::Object exports, Environment* environment) {
              {"replyTo", method<js_reply_to>},
              {"replyReceive", method<js_reply_receive>},
              {"notify", method<notify>},
+             {"senda", method<js_senda>},
+             {"sendaStatus", method<senda_status>},
+             {"sendaCancel", method<senda_cancel>},
+             {"setFilter", method<js_set_filter>},
+             {"clearFilter", method<clear_filter>},
              {"beginSend", method<js_begin_send>},
              {"beginReceive", method<js_begin_receive>},
              {"beginSendrec", method<js_begin_sendrec>},

@@ -16,6 +16,7 @@ inline constexpr uint64_t kSystemProcesses = 64;  // slots 0 to 63 are fixed slo
 inline constexpr uint64_t kNodesDefault = 32;  // nodes of a DC
 inline constexpr uint64_t kNodesMax = 1024;  // nodes of a DC at most
 inline constexpr uint64_t kGrants = 32;  // grants a process can hold at a time
+inline constexpr uint64_t kAsyncs = 32;  // messages of senda that a process can have under way at a time
 inline constexpr uint64_t kExtents = 4096;  // arena allocations of a DC at a time
 inline constexpr uint64_t kArenaBytesDefault = 268435456;  // arena of a DC; the file is sparse, so unused bytes cost nothing
 inline constexpr uint64_t kCopyChunkBytes = 1048576;  // most bytes of one copy command between nodes; bounds a frame
@@ -73,6 +74,7 @@ enum CommandKind : uint32_t {
   kCommandShutdown = 11,  // the sender leaves on purpose
   kCommandProcbind = 13,  // a process is bound on the sending node
   kCommandProcunbind = 14,  // a process of the sending node is gone
+  kCommandAsyncMsg = 16,  // a message from senda; ASYNC_ACK follows when it was received, or cannot be
   kCommandAck = 8192,  // bit of an acknowledgement
 };
 
@@ -106,6 +108,12 @@ enum class CommandState : uint32_t {
 enum class GrantRight : uint32_t {
   kRead = 1,
   kWrite = 2,
+};
+
+enum class AsyncFlag : uint32_t {
+  kNotify = 1,
+  kNotifyError = 2,
+  kForget = 4,
 };
 
 // Source, type and payload of a message. The core writes the source.
@@ -180,7 +188,8 @@ struct ProcessSlot {
   uint32_t command_state;  // CommandState of `command`
   uint32_t remote_call;  // of a remote process: the command that its present call came with
   uint32_t wakeup;  // 1: a wakeup is pending
-  uint8_t reserved2[20];  // zero
+  uint32_t async_busy;  // bit i: AsyncSlot i is in use; only the owner, and for a remote process the proxy, writes it
+  uint8_t reserved2[16];  // zero
   uint32_t inbox_call0;  // call_id of the sendrec whose message is in inbox0
   uint32_t inbox_call1;  // ... in inbox1
   Message inbox0;  // a message handed over to the owner
@@ -229,7 +238,8 @@ static_assert(offsetof(ProcessSlot, ticket) == 80);
 static_assert(offsetof(ProcessSlot, command_state) == 88);
 static_assert(offsetof(ProcessSlot, remote_call) == 92);
 static_assert(offsetof(ProcessSlot, wakeup) == 96);
-static_assert(offsetof(ProcessSlot, reserved2) == 100);
+static_assert(offsetof(ProcessSlot, async_busy) == 100);
+static_assert(offsetof(ProcessSlot, reserved2) == 104);
 static_assert(offsetof(ProcessSlot, inbox_call0) == 120);
 static_assert(offsetof(ProcessSlot, inbox_call1) == 124);
 static_assert(offsetof(ProcessSlot, inbox0) == 128);
@@ -274,6 +284,25 @@ static_assert(offsetof(GrantSlot, address) == 8);
 static_assert(offsetof(GrantSlot, bytes) == 16);
 static_assert(offsetof(GrantSlot, place) == 24);
 static_assert(offsetof(GrantSlot, reserved0) == 28);
+
+// A message of senda: on its way, or done.
+struct AsyncSlot {
+  uint64_t word;  // sequence, claimant or error, and state; see native/core/senda.h
+  int32_t destination;  // endpoint
+  uint32_t flags;  // AsyncFlag
+  uint64_t ticket;  // order among the messages of senda
+  uint32_t call_id;  // of a remote process: what the ack repeats
+  uint8_t reserved0[36];  // zero
+  Message message;
+};
+static_assert(sizeof(AsyncSlot) == 128);
+static_assert(offsetof(AsyncSlot, word) == 0);
+static_assert(offsetof(AsyncSlot, destination) == 8);
+static_assert(offsetof(AsyncSlot, flags) == 12);
+static_assert(offsetof(AsyncSlot, ticket) == 16);
+static_assert(offsetof(AsyncSlot, call_id) == 24);
+static_assert(offsetof(AsyncSlot, reserved0) == 28);
+static_assert(offsetof(AsyncSlot, message) == 64);
 
 // What this node knows of another node of the DC, and the state of the link to it.
 struct LinkSlot {

@@ -28,6 +28,14 @@ bool is_remote(const Segment& segment, uint32_t slot);
 // A message of the slot `peer` is in process.operation.
 void note_received(Process& process, MessageKind kind, uint32_t peer, uint32_t call_id);
 
+// The filter of the present call, or null: a receive from one source and a reply are not filtered.
+inline const Filter* active_filter(const Process& process) {
+  const Operation& operation = process.operation;
+  const bool open = operation.kind == Operation::Kind::kRequest ||
+                    (operation.kind == Operation::Kind::kReceive && operation.peer == kEndpointAny);
+  return open && !process.filter.empty() ? &process.filter : nullptr;
+}
+
 // Delivers a pending notification that the source filter lets through, lowest slot first.
 bool take_notice(Process& process);
 bool has_notice(Process& process);

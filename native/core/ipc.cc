@@ -8,6 +8,7 @@
 #include "deadlock.h"
 #include "link.h"
 #include "rendezvous.h"
+#include "senda.h"
 #include "wait.h"
 
 namespace dvk {
@@ -63,10 +64,10 @@ int take_waiting(Process& process) {
   if (load(process.slot->wakeup) != 0 && atomic(process.slot->wakeup).exchange(0) != 0) {
     return -EDVSWOKENUP;
   }
-  if (!request && take_notice(process)) return 0;
+  if (!request && (take_notice(process) || take_async(process))) return 0;
   Taken taken;
-  if (!take_queued(process.segment, process.index, operation.peer, request, &operation.message,
-                   &taken)) {
+  if (!take_queued(process.segment, process.index, operation.peer, request, active_filter(process),
+                   &operation.message, &taken)) {
     return kPending;
   }
   note_received(process, taken.call ? MessageKind::kCall : MessageKind::kSend, taken.sender,
@@ -76,8 +77,9 @@ int take_waiting(Process& process) {
 
 uint32_t open_word(const Process& process) {
   const Operation& operation = process.operation;
-  if (operation.kind == Kind::kRequest) return pack(State::kRequest, process.sequence, 0);
-  if (operation.peer == kEndpointAny) return pack(State::kAny, process.sequence, 0);
+  const uint32_t filtered = active_filter(process) != nullptr ? kFiltered : 0;
+  if (operation.kind == Kind::kRequest) return pack(State::kRequest, process.sequence, filtered);
+  if (operation.peer == kEndpointAny) return pack(State::kAny, process.sequence, filtered);
   const int peer = process.segment.slot_of(operation.peer);
   return pack(State::kFrom, process.sequence, static_cast<uint32_t>(peer));
 }
@@ -85,8 +87,10 @@ uint32_t open_word(const Process& process) {
 bool has_candidate(Process& process) {
   const Operation& operation = process.operation;
   const bool request = operation.kind == Kind::kRequest;
-  return atomic(process.slot->wakeup).load() != 0 || (!request && has_notice(process)) ||
-         has_queued(process.segment, process.index, operation.peer, request);
+  return atomic(process.slot->wakeup).load() != 0 ||
+         (!request && (has_notice(process) || has_async(process))) ||
+         has_queued(process.segment, process.index, operation.peer, request,
+                    active_filter(process));
 }
 
 int take_error(Process& process, uint32_t word) {
@@ -235,6 +239,7 @@ int start_message(Process& process, int32_t destination, const Message& message,
   if (is_remote(process.segment, target)) {
     return start_remote_message(process, target, call ? kCommandSndrecMsg : kCommandSendMsg);
   }
+  if (load(process.slot->async_busy) != 0) tidy_asyncs(process);
   begin_wait(process.slot);
   // Before the word: who answers this call finds its number.
   if (call) store(process.slot->call_id, load(process.slot->call_id) + 1);

@@ -32,6 +32,11 @@ int send(Process& process, int32_t destination, const Message& message, int64_t 
 int receive(Process& process, int32_t source, Message* message, int64_t timeout_ms);
 int sendrec(Process& process, int32_t destination, Message* message, int64_t timeout_ms);
 int rcvrqst(Process& process, Message* message, int64_t timeout_ms);
+// From now on rcvrqst, and receive from ANY, take only messages and notifications that the filter
+// lets pass; the others wait. A receive from one source, and the reply of a sendrec, are not
+// filtered. Return 0, -EINVAL (more than kFilterRules, or a rule that compares nothing), -EBUSY.
+int set_filter(Process& process, bool allow, const FilterRule* rules, size_t count);
+int clear_filter(Process& process);
 // Answers a sendrec; never blocks, also when the client is on another node. -EDVSPROCSTS when the
 // client waits no more for this answer: it gave up, and may have called again. A server that takes
 // a client's next request before it answered the one before says which one it answers: `call_id` is

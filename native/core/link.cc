@@ -11,6 +11,7 @@
 
 #include "lock.h"
 #include "rendezvous.h"
+#include "senda.h"
 #include "wait.h"
 
 namespace dvk {
@@ -24,7 +25,8 @@ bool life_is(ProcessSlot* slot, ProcessLife life) {
   return atomic(slot->life).load(std::memory_order_acquire) == static_cast<uint32_t>(life);
 }
 
-// 0 when commands for `node` can be queued.
+}  // namespace
+
 int check_link(Segment& segment, uint32_t node) {
   if (node >= segment.nodes()) return -EDVSBADNODEID;
   LinkSlot* link = segment.link(node);
@@ -32,6 +34,8 @@ int check_link(Segment& segment, uint32_t node) {
   if (load(link->proxy_pid) == 0) return -EDVSNOPROXY;
   return link_is(link, LinkState::kUp) ? 0 : -ENOTCONN;
 }
+
+namespace {
 
 void wake_proxy(Segment& segment, LinkSlot* link) {
   if (atomic(link->sleeping).load() == kOnFifo) {
@@ -153,6 +157,7 @@ void idle_descriptor(Segment& segment, uint32_t index) {
     if (atomic(slot->rendezvous).compare_exchange_strong(word, idle)) break;
   }
   store(slot->command_state, static_cast<uint32_t>(CommandState::kNone));
+  drop_asyncs(segment, index);
 }
 
 }  // namespace
@@ -178,6 +183,7 @@ int link_down(Segment& segment, uint32_t node) {
     ProcessSlot* slot = segment.slot(i);
     if (life_is(slot, ProcessLife::kLocal)) {
       disconnect(segment, i, node);
+      disconnect_asyncs(segment, i, node);
     } else if (life_is(slot, ProcessLife::kRemote) && load(slot->node) == node) {
       idle_descriptor(segment, i);
     }
@@ -191,6 +197,13 @@ void queue_command(Segment& segment, uint32_t index, uint32_t node) {
   store(slot->ticket, segment.next_ticket());
   atomic(slot->command_state).store(static_cast<uint32_t>(CommandState::kQueued));
   segment.link_queue(node).add(index);
+  wake_proxy(segment, segment.link(node));
+}
+
+void announce_for(Segment& segment, uint32_t descriptor) {
+  const uint32_t node = load(segment.slot(descriptor)->node);
+  if (node >= segment.nodes()) return;
+  segment.announcements(node).add(descriptor);
   wake_proxy(segment, segment.link(node));
 }
 
@@ -269,8 +282,7 @@ int notify_remote(Segment& segment, uint32_t source, uint32_t target) {
   const int error = check_link(segment, node);
   if (error != 0) return error;
   segment.notices(target).add(source);
-  segment.announcements(node).add(target);
-  wake_proxy(segment, segment.link(node));
+  announce_for(segment, target);
   return 0;
 }
 
@@ -315,7 +327,10 @@ bool take_announcement(Segment& segment, uint32_t node, Command* command) {
     announcements.remove(index);
     ProcessSlot* slot = segment.slot(index);
     if (life_is(slot, ProcessLife::kRemote)) {
-      return load(slot->node) == node && take_remote_notice(segment, node, index, command);
+      if (load(slot->node) != node) return false;
+      if (take_remote_notice(segment, node, index, command)) return true;
+      address_command(segment, node, command);
+      return take_remote_async(segment, index, command);
     }
     address_command(segment, node, command);
     const uint32_t level = load(slot->level);
@@ -446,15 +461,20 @@ int get2rmt(Segment& segment, uint32_t node, Command* command, uint8_t* payload)
   LinkSlot* link = segment.link(node);
   if (load(link->sleeping) != kAwake) atomic(link->sleeping).store(kAwake);
   if (!link_is(link, LinkState::kUp)) return 0;
-  if (take_announcement(segment, node, command)) {
-    add(link->sent, 1);
-    return 1;
-  }
-  for (;;) {
+  for (bool again = false;;) {
+    if (take_announcement(segment, node, command)) {
+      add(link->sent, 1);
+      return 1;
+    }
     const int found = oldest_command(segment, node);
     if (found < 0) return 0;
     const uint32_t index = static_cast<uint32_t>(found);
     ProcessSlot* slot = segment.slot(index);
+    // It may have sent by senda after that was looked for, and queued its command after that.
+    if (!again && async_waits(segment, index, load(slot->command_endpoint))) {
+      again = true;
+      continue;
+    }
     segment.link_queue(node).remove(index);
     uint32_t queued = static_cast<uint32_t>(CommandState::kQueued);
     if (!atomic(slot->command_state)

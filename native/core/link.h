@@ -51,6 +51,11 @@ void release_descriptors(Segment& segment, uint32_t node);
 
 // For the calls: queues `process`'s command_* fields, or a descriptor's, for the proxy of `node`.
 void queue_command(Segment& segment, uint32_t slot, uint32_t node);
+// 0 when commands for `node` can be queued; -EDVSBADNODEID, -EDVSNODCNODE, -EDVSNOPROXY, -ENOTCONN.
+int check_link(Segment& segment, uint32_t node);
+// Tells the proxy that there is something for the remote process in `descriptor` beside a command:
+// a notification, messages of senda or their acks.
+void announce_for(Segment& segment, uint32_t descriptor);
 // For bind, unbind and reap: tells every connected node.
 void announce(Segment& segment, uint32_t slot);
 

@@ -15,6 +15,11 @@ Message notice(int32_t source) {
   return message;
 }
 
+bool passes_notice(const Process& process, int32_t source) {
+  const Filter* filter = active_filter(process);
+  return filter == nullptr || filter->passes(source, static_cast<int32_t>(kNotifyType));
+}
+
 }  // namespace
 
 bool take_notice(Process& process) {
@@ -24,6 +29,7 @@ bool take_notice(Process& process) {
   return notices.each([&](uint32_t slot) {
     const int32_t source = load(segment.slot(slot)->endpoint);
     if (wanted != kEndpointAny && source != wanted) return false;
+    if (!passes_notice(process, source)) return false;
     notices.remove(slot);
     if (source == kEndpointNone) return false;
     process.operation.message = notice(source);
@@ -35,7 +41,8 @@ bool take_notice(Process& process) {
 bool has_notice(Process& process) {
   const int32_t wanted = process.operation.peer;
   return process.segment.notices(process.index).each([&](uint32_t slot) {
-    return wanted == kEndpointAny || load(process.segment.slot(slot)->endpoint) == wanted;
+    const int32_t source = load(process.segment.slot(slot)->endpoint);
+    return (wanted == kEndpointAny || source == wanted) && passes_notice(process, source);
   });
 }
 
@@ -75,10 +82,7 @@ void deliver_notice(Segment& segment, uint32_t source, int32_t endpoint, int32_t
   // The slot's next owner is not meant.
   if (atomic(slot->endpoint).load() != target) segment.notices(index).remove(source);
   word = rendezvous.load();
-  if (accepts_notice(word, source) &&
-      rendezvous.compare_exchange_strong(word, pack(State::kKick, sequence_of(word), 0))) {
-    wake(segment, slot);
-  }
+  if (concerns_notice(word, source)) kick(segment, slot, word);
 }
 
 }  // namespace dvk

@@ -9,6 +9,7 @@
 #include "link.h"
 #include "lock.h"
 #include "rendezvous.h"
+#include "senda.h"
 #include "wait.h"
 
 namespace dvk {
@@ -110,6 +111,7 @@ void occupy(Segment& segment, uint32_t index, int32_t endpoint, uint32_t node, P
     segment.notices(index).remove(i);
     return false;
   });
+  drop_asyncs(segment, index);
   atomic(slot->endpoint).store(endpoint);
 }
 
@@ -143,6 +145,7 @@ void release_slot(Segment& segment, uint32_t index) {
     GrantSlot* grant = segment.grant(index, i);
     store(grant->state, load(grant->state) & ~0xffu);  // The sequence goes on: old ids stay dead.
   }
+  drop_asyncs(segment, index);
   store(slot->command_state, static_cast<uint32_t>(CommandState::kNone));
   store(slot->pid, 0);
   if (endpoint != kEndpointNone && !remote) {

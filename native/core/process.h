@@ -6,6 +6,7 @@
 
 #include <optional>
 
+#include "filter.h"
 #include "lock.h"
 #include "owed.h"
 
@@ -32,7 +33,7 @@ struct Operation {
 };
 
 // How a message came: what the receiver may do with it.
-enum class MessageKind : uint32_t { kSend = 0, kCall = 1, kNotify = 2 };
+enum class MessageKind : uint32_t { kSend = 0, kCall = 1, kNotify = 2, kAsync = 3 };
 
 class Process {
  public:
@@ -54,6 +55,7 @@ class Process {
   MessageKind last_kind = MessageKind::kSend;
   uint32_t last_call = 0;  // number of the call whose request was received last
   OwedReplies owed;
+  Filter filter;
   // Process-private state of the rendezvous: sequence and message buffers in use, and how spinning
   // has paid.
   uint32_t sequence = 0;

@@ -64,7 +64,20 @@ enum {
   DVK_KIND_SEND = 0,   /* by send, or as the reply to a sendrec */
   DVK_KIND_CALL = 1,   /* by sendrec: its sender waits for a reply */
   DVK_KIND_NOTIFY = 2, /* by notify: the type is DVK_NOTIFY_TYPE, the payload zero */
+  DVK_KIND_ASYNC = 3,  /* by senda */
 };
+
+/* What dvk_senda_status() says of a message that is on its way. */
+enum { DVK_PENDING = 1 };
+
+/* What a filter compares; see dvk_set_filter(). */
+enum { DVK_MATCH_SOURCE = 1, DVK_MATCH_TYPE = 2, DVK_FILTER_RULES = 8 };
+
+typedef struct dvk_filter_rule {
+  uint32_t match; /* DVK_MATCH_..., one or both */
+  int32_t source; /* an endpoint */
+  int32_t type;   /* a notification has DVK_NOTIFY_TYPE */
+} dvk_filter_rule;
 
 /* One side of a copy; see dvk_vcopy(). */
 typedef struct dvk_party {
@@ -218,6 +231,44 @@ DVK_API int dvk_reply_receive(dvk_process* process, int32_t destination, dvk_mes
  * merge. Returns 0 or a peer's errors.
  */
 DVK_API int dvk_notify(dvk_process* process, int32_t destination);
+
+/*
+ * Sends `*message` without waiting. `destination` receives it in a dvk_receive() from DVK_ANY or
+ * from this process: after notifications, and before the messages of those who wait; not as a
+ * request or a reply. Messages for one destination keep their order, also with those of dvk_send()
+ * that follow. `flags`: DVK_ASYNC_NOTIFY notifies the caller, by itself, when the message is done,
+ * DVK_ASYNC_NOTIFY_ERROR when it failed; DVK_ASYNC_FORGET, alone, when nobody asks for its status.
+ *
+ * Returns an id, 0 or more; -EINVAL (flags); -ENOSPC when DVK_ASYNCS messages are on their way, or
+ * done and not asked for; a peer's errors.
+ */
+DVK_API int32_t dvk_senda(dvk_process* process, int32_t destination, const dvk_message* message,
+                          unsigned flags);
+
+/*
+ * What became of a message of dvk_senda(): DVK_PENDING while it is on its way. Otherwise the id is
+ * no longer good: 0, it was received; -DVK_EDSTDIED or -DVK_EDEADSRCDST; -ENOTCONN; -ECANCELED.
+ * -EINVAL: no such id.
+ */
+DVK_API int dvk_senda_status(dvk_process* process, int32_t id);
+
+/*
+ * Takes a message of dvk_senda() back; its status is -ECANCELED then. Returns 0; -EALREADY when it
+ * is done; -EBUSY when it is on its way to another node; -EINVAL: no such id.
+ */
+DVK_API int dvk_senda_cancel(dvk_process* process, int32_t id);
+
+/*
+ * From now on dvk_rcvrqst(), and dvk_receive() from DVK_ANY, take only those messages and
+ * notifications that match one of the rules (`allow` not 0), or none of them (`allow` 0); the rest
+ * waits. A receive from one source and the reply of a sendrec are not filtered. Returns 0; -EINVAL
+ * (more than DVK_FILTER_RULES, or one that compares nothing).
+ */
+DVK_API int dvk_set_filter(dvk_process* process, int allow, const dvk_filter_rule* rules,
+                           uint32_t count);
+
+/* Ends the filter of dvk_set_filter(). Returns 0. */
+DVK_API int dvk_clear_filter(dvk_process* process);
 
 /*
  * Ends the blocking calls of all processes of this program, present and later ones, with -EINTR,

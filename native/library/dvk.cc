@@ -13,6 +13,7 @@
 #include <new>
 #include <string>
 
+#include "../core/senda.h"
 #include "../core/vcopy.h"
 
 #ifdef __GLIBC_PREREQ
@@ -40,6 +41,11 @@ static_assert(sizeof(dvk_message) == sizeof(Message));
 static_assert(DVK_KIND_SEND == static_cast<int>(dvk::MessageKind::kSend));
 static_assert(DVK_KIND_CALL == static_cast<int>(dvk::MessageKind::kCall));
 static_assert(DVK_KIND_NOTIFY == static_cast<int>(dvk::MessageKind::kNotify));
+static_assert(DVK_KIND_ASYNC == static_cast<int>(dvk::MessageKind::kAsync));
+static_assert(DVK_PENDING == dvk::kPending);
+static_assert(DVK_FILTER_RULES == dvk::kFilterRules);
+static_assert(DVK_MATCH_SOURCE == dvk::FilterRule::kSource);
+static_assert(DVK_MATCH_TYPE == dvk::FilterRule::kType);
 static_assert(std::atomic<bool>::is_always_lock_free, "a signal handler sets one");
 
 // Grants below this name memory in ways that are the core's own.
@@ -297,6 +303,33 @@ int dvk_reply_receive(dvk_process* process, int32_t destination, dvk_message* me
 
 int dvk_notify(dvk_process* process, int32_t destination) {
   return process == nullptr ? -EINVAL : dvk::notify(*process->core, destination);
+}
+
+int32_t dvk_senda(dvk_process* process, int32_t destination, const dvk_message* message,
+                  unsigned flags) {
+  if (process == nullptr || message == nullptr) return -EINVAL;
+  return dvk::senda(*process->core, destination, read_message(message), flags);
+}
+
+int dvk_senda_status(dvk_process* process, int32_t id) {
+  return process == nullptr ? -EINVAL : dvk::senda_status(*process->core, id);
+}
+
+int dvk_senda_cancel(dvk_process* process, int32_t id) {
+  return process == nullptr ? -EINVAL : dvk::senda_cancel(*process->core, id);
+}
+
+int dvk_set_filter(dvk_process* process, int allow, const dvk_filter_rule* rules, uint32_t count) {
+  if (process == nullptr || count > DVK_FILTER_RULES || (count > 0 && rules == nullptr)) {
+    return -EINVAL;
+  }
+  dvk::FilterRule core[DVK_FILTER_RULES];
+  for (uint32_t i = 0; i < count; i++) core[i] = {rules[i].match, rules[i].source, rules[i].type};
+  return dvk::set_filter(*process->core, allow != 0, core, count);
+}
+
+int dvk_clear_filter(dvk_process* process) {
+  return process == nullptr ? -EINVAL : dvk::clear_filter(*process->core);
 }
 
 void dvk_interrupt(void) {

@@ -49,8 +49,13 @@ export { Message, PAYLOAD_BYTES, PAYLOAD_OFFSET } from './message.ts';
 export {
   FOREVER,
   Process,
+  type AsyncId,
+  type AsyncOptions,
+  type AsyncStatus,
   type CallNumber,
   type CallOptions,
+  type Filter,
+  type FilterRule,
   type MessageKind,
 } from './process.ts';
 export { Segment, type BindOptions, type CreateOptions } from './segment.ts';

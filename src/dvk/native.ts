@@ -91,6 +91,14 @@ export interface ProcessBinding {
   replyReceive(process: number, destination: number, timeoutMs: number): number;
   notify(process: number, destination: number): number;
 
+  /** Ids of messages are 0 or more; a status of 1 is one under way. */
+  senda(process: number, destination: number, flags: number): number;
+  sendaStatus(process: number, id: number): number;
+  sendaCancel(process: number, id: number): number;
+  /** Three ints for each rule: what is compared (1 source, 2 type), source, type. */
+  setFilter(process: number, allow: boolean, rules: Int32Array): number;
+  clearFilter(process: number): number;
+
   /** Start an awaited call: 0 done, 1 armed and pending, or -errno. */
   beginSend(process: number, destination: number): number;
   beginReceive(process: number, source: number): number;

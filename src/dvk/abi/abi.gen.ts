@@ -20,6 +20,8 @@ export const Limit = {
   NODES_MAX: 1024,
   /** grants a process can hold at a time */
   GRANTS: 32,
+  /** messages of senda that a process can have under way at a time */
+  ASYNCS: 32,
   /** arena allocations of a DC at a time */
   EXTENTS: 4096,
   /** arena of a DC; the file is sparse, so unused bytes cost nothing */
@@ -134,6 +136,8 @@ export const CommandKind = {
   PROCBIND: 13,
   /** a process of the sending node is gone */
   PROCUNBIND: 14,
+  /** a message from senda; ASYNC_ACK follows when it was received, or cannot be */
+  ASYNC_MSG: 16,
   /** bit of an acknowledgement */
   ACK: 8192,
 } as const;
@@ -185,6 +189,15 @@ export const GrantRight = {
 
 export type GrantRight = (typeof GrantRight)[keyof typeof GrantRight];
 
+/** Values of AsyncFlag. */
+export const AsyncFlag = {
+  NOTIFY: 1,
+  NOTIFY_ERROR: 2,
+  FORGET: 4,
+} as const;
+
+export type AsyncFlag = (typeof AsyncFlag)[keyof typeof AsyncFlag];
+
 /** First bytes of a DC segment. Size in bytes, and the offset of each field. */
 export const SegmentHeaderLayout = {
   BYTES: 256,
@@ -231,7 +244,8 @@ export const ProcessSlotLayout = {
   commandState: 88,
   remoteCall: 92,
   wakeup: 96,
-  reserved2: 100,
+  asyncBusy: 100,
+  reserved2: 104,
   inboxCall0: 120,
   inboxCall1: 124,
   inbox0: 128,
@@ -270,6 +284,18 @@ export const GrantSlotLayout = {
   bytes: 16,
   place: 24,
   reserved0: 28,
+} as const;
+
+/** A message of senda: on its way, or done. Size in bytes, and the offset of each field. */
+export const AsyncSlotLayout = {
+  BYTES: 128,
+  word: 0,
+  destination: 8,
+  flags: 12,
+  ticket: 16,
+  callId: 24,
+  reserved0: 28,
+  message: 64,
 } as const;
 
 /** What this node knows of another node of the DC, and the state of the link to it. Size in bytes, and the offset of each field. */

@@ -23,6 +23,7 @@ export const LIMITS = {
   NODES_DEFAULT: [32, 'nodes of a DC'],
   NODES_MAX: [1024, 'nodes of a DC at most'],
   GRANTS: [32, 'grants a process can hold at a time'],
+  ASYNCS: [32, 'messages of senda that a process can have under way at a time'],
   EXTENTS: [4096, 'arena allocations of a DC at a time'],
   ARENA_BYTES_DEFAULT: [
     268435456,
@@ -101,6 +102,7 @@ export const COMMANDS = {
   SHUTDOWN: [11, 'the sender leaves on purpose'],
   PROCBIND: [13, 'a process is bound on the sending node'],
   PROCUNBIND: [14, 'a process of the sending node is gone'],
+  ASYNC_MSG: [16, 'a message from senda; ASYNC_ACK follows when it was received, or cannot be'],
   ACK: [0x2000, 'bit of an acknowledgement'],
 } as const;
 
@@ -158,7 +160,12 @@ const processSlot: StructSchema = [
   ['command_state', 'u32', 'CommandState of `command`'],
   ['remote_call', 'u32', 'of a remote process: the command that its present call came with'],
   ['wakeup', 'u32', '1: a wakeup is pending'],
-  ['reserved2', 'u8[20]', 'zero'],
+  [
+    'async_busy',
+    'u32',
+    'bit i: AsyncSlot i is in use; only the owner, and for a remote process the proxy, writes it',
+  ],
+  ['reserved2', 'u8[16]', 'zero'],
   ['inbox_call0', 'u32', 'call_id of the sendrec whose message is in inbox0'],
   ['inbox_call1', 'u32', '... in inbox1'],
 
@@ -202,6 +209,16 @@ const grantSlot: StructSchema = [
   ['bytes', 'u64', ''],
   ['place', 'u32', '0 private memory, 1 arena'],
   ['reserved0', 'u32', 'zero'],
+];
+
+const asyncSlot: StructSchema = [
+  ['word', 'u64', 'sequence, claimant or error, and state; see native/core/senda.h'],
+  ['destination', 'i32', 'endpoint'],
+  ['flags', 'u32', 'AsyncFlag'],
+  ['ticket', 'u64', 'order among the messages of senda'],
+  ['call_id', 'u32', 'of a remote process: what the ack repeats'],
+  ['reserved0', 'u8[36]', 'zero'],
+  ['message', 'message', ''],
 ];
 
 const linkSlot: StructSchema = [
@@ -263,6 +280,7 @@ export const STRUCTS = {
     'One process of a DC. Its slot is its index in the table, and the table never moves.',
   ],
   GrantSlot: [32, grantSlot, 'Permission on a range of memory.'],
+  AsyncSlot: [128, asyncSlot, 'A message of senda: on its way, or done.'],
   LinkSlot: [
     128,
     linkSlot,
@@ -278,4 +296,5 @@ export const CONSTANTS = {
   LinkState: { ABSENT: 0, DOWN: 1, UP: 2, LOCAL: 3 },
   CommandState: { NONE: 0, QUEUED: 1, TAKEN: 2 },
   GrantRight: { READ: 1, WRITE: 2 },
+  AsyncFlag: { NOTIFY: 1, NOTIFY_ERROR: 2, FORGET: 4 },
 } as const;

@@ -3,6 +3,7 @@
 import { describe, expect, it } from 'vitest';
 import {
   CommandLayout,
+  AsyncSlotLayout,
   ExtentLayout,
   GrantSlotLayout,
   LinkSlotLayout,
@@ -16,6 +17,7 @@ const layouts: Record<string, Record<string, number>> = {
   ProcessSlot: ProcessSlotLayout,
   GrantSlot: GrantSlotLayout,
   LinkSlot: LinkSlotLayout,
+  AsyncSlot: AsyncSlotLayout,
   Extent: ExtentLayout,
   Command: CommandLayout,
 };
