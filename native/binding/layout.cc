@@ -48,6 +48,7 @@ Napi::Object describe_process_slot(Napi::Env env) {
   DVK_FIELD(node);
   DVK_FIELD(level);
   DVK_FIELD(cpu);
+  DVK_FIELD(copy_partner);
   DVK_FIELD(name);
   DVK_FIELD(wake_id);
   DVK_FIELD(rendezvous);
@@ -58,9 +59,11 @@ Napi::Object describe_process_slot(Napi::Env env) {
   DVK_FIELD(command_state);
   DVK_FIELD(remote_call);
   DVK_FIELD(wakeup);
-  DVK_FIELD(async_busy);
+  DVK_FIELD(lends);
+  DVK_FIELD(copy_job);
   DVK_FIELD(inbox_call0);
   DVK_FIELD(inbox_call1);
+  DVK_FIELD(async_busy);
   DVK_FIELD(inbox0);
   DVK_FIELD(inbox1);
   DVK_FIELD(outbox0);
@@ -83,6 +86,7 @@ Napi::Object describe_process_slot(Napi::Env env) {
   DVK_FIELD(notified);
   DVK_FIELD(copied_bytes);
   DVK_FIELD(waits);
+  DVK_FIELD(lent_bytes);
   DVK_FIELD(wait_ticket);
   return object;
 }
@@ -109,6 +113,18 @@ Napi::Object describe_async_slot(Napi::Env env) {
   DVK_FIELD(ticket);
   DVK_FIELD(call_id);
   DVK_FIELD(message);
+  return object;
+}
+
+Napi::Object describe_copy_order(Napi::Env env) {
+  using Struct = CopyOrder;
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("BYTES", sizeof(Struct));
+  DVK_FIELD(address);
+  DVK_FIELD(bytes);
+  DVK_FIELD(direction);
+  DVK_FIELD(seal);
+  DVK_FIELD(moved);
   return object;
 }
 
@@ -177,6 +193,7 @@ Napi::Value js_abi_layout(Environment& environment) {
   object.Set("ProcessSlot", describe_process_slot(env));
   object.Set("GrantSlot", describe_grant_slot(env));
   object.Set("AsyncSlot", describe_async_slot(env));
+  object.Set("CopyOrder", describe_copy_order(env));
   object.Set("LinkSlot", describe_link_slot(env));
   object.Set("Extent", describe_extent(env));
   object.Set("Command", describe_command(env));

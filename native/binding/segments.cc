@@ -123,6 +123,7 @@ Napi::Object describe(Napi::Env env, const ProcessInfo& process) {
   object.Set("notified", process.notified);
   object.Set("copiedBytes", process.copied_bytes);
   object.Set("waits", process.waits);
+  object.Set("lentBytes", process.lent_bytes);
   return object;
 }
 

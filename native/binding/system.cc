@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <csignal>
 
+#include "../core/copy_job.h"
 #include "crc32c.h"
 #include "method.h"
 #include "registers.h"
@@ -91,6 +92,7 @@ void register_system(Napi::Object exports, Environment* environment) {
              {"clearInterrupt", method<js_clear_interrupt>},
              {"processStartTime", method<process_start_time>},
              {"processAlive", method<js_process_alive>},
+             {"canLend", method<can_lend>},
          });
 }
 

@@ -17,6 +17,7 @@ inline constexpr uint64_t kNodesDefault = 32;  // nodes of a DC
 inline constexpr uint64_t kNodesMax = 1024;  // nodes of a DC at most
 inline constexpr uint64_t kGrants = 32;  // grants a process can hold at a time
 inline constexpr uint64_t kAsyncs = 32;  // messages of senda that a process can have under way at a time
+inline constexpr uint64_t kStageBytes = 262144;  // stage of a process, through which it moves its own memory in a copy
 inline constexpr uint64_t kExtents = 4096;  // arena allocations of a DC at a time
 inline constexpr uint64_t kArenaBytesDefault = 268435456;  // arena of a DC; the file is sparse, so unused bytes cost nothing
 inline constexpr uint64_t kCopyChunkBytes = 1048576;  // most bytes of one copy command between nodes; bounds a frame
@@ -177,7 +178,7 @@ struct ProcessSlot {
   uint32_t node;  // node where the process lives
   uint32_t level;  // ProcessLevel
   uint32_t cpu;  // CPU it last ran on, plus one; 0 unknown
-  uint32_t reserved0;  // zero
+  uint32_t copy_partner;  // slot, plus one, whose copy job the owner holds; 0 none
   char name[16];
   uint64_t wake_id;  // names the FIFO that wakes an event loop; 0 for none
   uint32_t rendezvous;  // futex word: state, sequence and peer; see native/core/rendezvous.h
@@ -188,10 +189,12 @@ struct ProcessSlot {
   uint32_t command_state;  // CommandState of `command`
   uint32_t remote_call;  // of a remote process: the command that its present call came with
   uint32_t wakeup;  // 1: a wakeup is pending
-  uint32_t async_busy;  // bit i: AsyncSlot i is in use; only the owner, and for a remote process the proxy, writes it
-  uint8_t reserved2[16];  // zero
+  uint32_t lends;  // 1: the owner takes part in copies of its memory while it waits
+  uint64_t copy_job;  // state of such a copy; see native/core/copy_job.h
   uint32_t inbox_call0;  // call_id of the sendrec whose message is in inbox0
   uint32_t inbox_call1;  // ... in inbox1
+  uint32_t async_busy;  // bit i: AsyncSlot i is in use; only the owner, and for a remote process the proxy, writes it
+  uint8_t reserved2[4];  // zero
   Message inbox0;  // a message handed over to the owner
   Message inbox1;  // the other buffer, used after one was given up to a stopped sender
   Message outbox0;  // a message of the owner, waiting to be taken
@@ -215,7 +218,7 @@ struct ProcessSlot {
   uint64_t notified;  // notifications sent
   uint64_t copied_bytes;  // moved by vcopies that the process asked for
   uint64_t waits;  // times it slept
-  uint8_t reserved4[8];  // zero
+  uint64_t lent_bytes;  // moved by the owner itself for copies that others asked for
   uint64_t wait_ticket;  // tells the present wait from others, and which began last; 0: none yet
 };
 static_assert(sizeof(ProcessSlot) == 512);
@@ -227,7 +230,7 @@ static_assert(offsetof(ProcessSlot, start_time) == 16);
 static_assert(offsetof(ProcessSlot, node) == 24);
 static_assert(offsetof(ProcessSlot, level) == 28);
 static_assert(offsetof(ProcessSlot, cpu) == 32);
-static_assert(offsetof(ProcessSlot, reserved0) == 36);
+static_assert(offsetof(ProcessSlot, copy_partner) == 36);
 static_assert(offsetof(ProcessSlot, name) == 40);
 static_assert(offsetof(ProcessSlot, wake_id) == 56);
 static_assert(offsetof(ProcessSlot, rendezvous) == 64);
@@ -238,10 +241,12 @@ static_assert(offsetof(ProcessSlot, ticket) == 80);
 static_assert(offsetof(ProcessSlot, command_state) == 88);
 static_assert(offsetof(ProcessSlot, remote_call) == 92);
 static_assert(offsetof(ProcessSlot, wakeup) == 96);
-static_assert(offsetof(ProcessSlot, async_busy) == 100);
-static_assert(offsetof(ProcessSlot, reserved2) == 104);
-static_assert(offsetof(ProcessSlot, inbox_call0) == 120);
-static_assert(offsetof(ProcessSlot, inbox_call1) == 124);
+static_assert(offsetof(ProcessSlot, lends) == 100);
+static_assert(offsetof(ProcessSlot, copy_job) == 104);
+static_assert(offsetof(ProcessSlot, inbox_call0) == 112);
+static_assert(offsetof(ProcessSlot, inbox_call1) == 116);
+static_assert(offsetof(ProcessSlot, async_busy) == 120);
+static_assert(offsetof(ProcessSlot, reserved2) == 124);
 static_assert(offsetof(ProcessSlot, inbox0) == 128);
 static_assert(offsetof(ProcessSlot, inbox1) == 192);
 static_assert(offsetof(ProcessSlot, outbox0) == 256);
@@ -265,7 +270,7 @@ static_assert(offsetof(ProcessSlot, sent_remote) == 464);
 static_assert(offsetof(ProcessSlot, notified) == 472);
 static_assert(offsetof(ProcessSlot, copied_bytes) == 480);
 static_assert(offsetof(ProcessSlot, waits) == 488);
-static_assert(offsetof(ProcessSlot, reserved4) == 496);
+static_assert(offsetof(ProcessSlot, lent_bytes) == 496);
 static_assert(offsetof(ProcessSlot, wait_ticket) == 504);
 
 // Permission on a range of memory.
@@ -303,6 +308,27 @@ static_assert(offsetof(AsyncSlot, ticket) == 16);
 static_assert(offsetof(AsyncSlot, call_id) == 24);
 static_assert(offsetof(AsyncSlot, reserved0) == 28);
 static_assert(offsetof(AsyncSlot, message) == 64);
+
+// What the owner of a slot is asked to move while it waits.
+struct CopyOrder {
+  uint64_t address;  // in the private memory of the slot's owner
+  uint64_t bytes;  // at most COPY_CHUNK_BYTES
+  uint32_t direction;  // 0 reads that memory, 1 writes it
+  uint32_t reserved0;  // zero
+  uint64_t seal;  // ties the order to its job
+  uint8_t reserved1[32];  // zero
+  uint64_t moved;  // chunks that the requester has moved; on a cache line of its own
+  uint8_t reserved2[56];  // zero
+};
+static_assert(sizeof(CopyOrder) == 128);
+static_assert(offsetof(CopyOrder, address) == 0);
+static_assert(offsetof(CopyOrder, bytes) == 8);
+static_assert(offsetof(CopyOrder, direction) == 16);
+static_assert(offsetof(CopyOrder, reserved0) == 20);
+static_assert(offsetof(CopyOrder, seal) == 24);
+static_assert(offsetof(CopyOrder, reserved1) == 32);
+static_assert(offsetof(CopyOrder, moved) == 64);
+static_assert(offsetof(CopyOrder, reserved2) == 72);
 
 // What this node knows of another node of the DC, and the state of the link to it.
 struct LinkSlot {

@@ -1,6 +1,7 @@
 // What the files of the calls share: how a call ends, and its parts that are used by others.
 #pragma once
 
+#include "copy_job.h"
 #include "ipc.h"
 #include "rendezvous.h"
 
@@ -16,6 +17,7 @@ inline void count(uint64_t& counter) {
 
 inline int finish(Process& process, int result) {
   process.operation.stage = Operation::Stage::kNone;
+  leave_copy_job(process);
   return result;
 }
 

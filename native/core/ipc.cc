@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "call.h"
+#include "copy_job.h"
 #include "deadlock.h"
 #include "link.h"
 #include "rendezvous.h"
@@ -324,7 +325,7 @@ void sleep_on(Process& process, int64_t remaining_ns) {
   const int64_t limit = remaining_ns < 0 ? net : std::min(net, remaining_ns);
   count(slot->waits);
   atomic(slot->sleeping).store(kOnFutex);
-  futex_wait(&slot->rendezvous, word, limit);
+  if (!has_copy_work(process)) futex_wait(&slot->rendezvous, word, limit);
   atomic(slot->sleeping).store(kAwake);
 }
 
@@ -404,6 +405,7 @@ int wait_for(Process& process, int64_t timeout_ms) {
     if (timeout_ms == 0) return cancel(process, -EAGAIN);
     if (interrupted.load(std::memory_order_relaxed)) return cancel(process, -EINTR);
     // A word that a hostile member never leaves alone must not hide the time-out.
+    if (serve_copy_job(process) && tries % 256 != 0) continue;
     if ((spin_for(process, kSpinNs) || yield_for(process)) && tries % 256 != 0) continue;
     const int64_t now = now_ns();
     if (timeout_ms > 0 && now >= deadline) return cancel(process, -ETIMEDOUT);

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 
+#include "copy_job.h"
 #include "link.h"
 #include "lock.h"
 #include "rendezvous.h"
@@ -92,6 +93,8 @@ void occupy(Segment& segment, uint32_t index, int32_t endpoint, uint32_t node, P
   // use.
   atomic(slot->rendezvous).store(pack(State::kIdle, sequence_of(old) + 1, 0));
   atomic(slot->sleeping).store(kAwake);
+  store(slot->lends, 0u);
+  store(slot->copy_partner, 0u);
   store(slot->want_source, kEndpointNone);
   store(slot->command_state, static_cast<uint32_t>(CommandState::kNone));
   store(slot->wakeup, 0u);
@@ -100,7 +103,7 @@ void occupy(Segment& segment, uint32_t index, int32_t endpoint, uint32_t node, P
   store(slot->level, static_cast<uint32_t>(level));
   set_name(slot->name, name);
   for (uint64_t* counter : {&slot->sent, &slot->received, &slot->sent_remote, &slot->notified,
-                            &slot->copied_bytes, &slot->waits}) {
+                            &slot->copied_bytes, &slot->waits, &slot->lent_bytes}) {
     store(*counter, uint64_t{0});
   }
   segment.senders(index).each([&](uint32_t i) {
@@ -140,6 +143,8 @@ void release_slot(Segment& segment, uint32_t index) {
   const uint32_t word = atomic(slot->rendezvous).load();
   atomic(slot->rendezvous).store(pack(State::kIdle, sequence_of(word), 0));
   fail_waiters(segment, index, endpoint);
+  drop_copy_job(segment, index);
+  clear_copy_job(segment, index);
   if (endpoint != kEndpointNone) arena_release_all(segment, endpoint);
   for (uint32_t i = 0; i < kGrants; i++) {
     GrantSlot* grant = segment.grant(index, i);
@@ -171,6 +176,7 @@ int Process::bind(Segment& segment, const BindOptions& options, Process** proces
   store(slot->pid, pid);
   store(slot->start_time, start_time);
   store(slot->wake_id, options.wake_id);
+  store(slot->lends, pid == getpid() && can_lend() ? 1u : 0u);
   *process = new Process(segment, index, endpoint, pid, options.level);
   (*process)->sequence = sequence_of(atomic(slot->rendezvous).load());
   set_life(slot, ProcessLife::kLocal);
@@ -270,6 +276,7 @@ int process_info(const Segment& segment, uint32_t index, ProcessInfo* info) {
   info->notified = load(slot->notified);
   info->copied_bytes = load(slot->copied_bytes);
   info->waits = load(slot->waits);
+  info->lent_bytes = load(slot->lent_bytes);
   return 0;
 }
 

@@ -35,6 +35,19 @@ struct Operation {
 // How a message came: what the receiver may do with it.
 enum class MessageKind : uint32_t { kSend = 0, kCall = 1, kNotify = 2, kAsync = 3 };
 
+// Memory that the process has granted, as it knows itself: the table in the segment may be
+// scribbled on.
+struct Lent {
+  uint64_t address = 0, bytes = 0;
+  uint32_t rights = 0;
+};
+
+// The copy job that the process takes part in, checked once; see copy_job.h.
+struct CopyPart {
+  uint64_t address = 0, bytes = 0, identity = 0;
+  bool read = false;
+};
+
 class Process {
  public:
   // Binds the caller (or `pid`). Returns 0 and the process, -EDVSSLOTUSED, -EDVSNOSLOT,
@@ -63,6 +76,13 @@ class Process {
   uint32_t last_peer = 0;
   uint32_t spin_misses = 0, waits = 0;
   uint32_t yield_penalty = 0, yield_pause = 0;  // waits until the next yield
+  // As requester of copies: bytes since a lender was woken, and copies until the next offer.
+  uint64_t offer_credit = 0;
+  uint32_t offer_penalty = 0, offer_pause = 0;
+  // As lender.
+  CopyPart part;
+  Lent lent[kGrants];
+  bool stage_made = false;
 
  private:
   Process(Segment& s, uint32_t i, int32_t e, int p, ProcessLevel l)
@@ -74,7 +94,7 @@ struct ProcessInfo {
   uint32_t slot, node, life, level, state;
   int32_t pid, peer;
   char name[kNameBytes];
-  uint64_t sent, received, sent_remote, notified, copied_bytes, waits;
+  uint64_t sent, received, sent_remote, notified, copied_bytes, waits, lent_bytes;
 };
 
 // A descriptor for a process of another node; replaces a stale one. Returns 0, -EDVSSLOTUSED when a

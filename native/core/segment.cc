@@ -21,7 +21,7 @@ constexpr uint64_t kArenaBytesMax = uint64_t{1} << 40;
 // Where each table begins; a function of the limits alone, so that no offset is read from the file.
 struct Geometry {
   uint64_t slots, grants, senders, notices, asyncs, async_senders, links, link_queues,
-      announcements, extents, arena, bytes, set_bytes;
+      announcements, extents, orders, arena, stages, bytes, set_bytes;
 };
 
 uint64_t page_up(uint64_t bytes) {
@@ -47,7 +47,9 @@ Geometry geometry(uint64_t processes, uint64_t nodes, uint64_t arena_bytes) {
   g.link_queues = place(nodes * g.set_bytes);
   g.announcements = place(nodes * g.set_bytes);
   g.extents = place(kExtents * sizeof(Extent));
+  g.orders = place(processes * sizeof(CopyOrder));
   g.arena = place(arena_bytes);
+  g.stages = place(processes * kStageBytes);
   g.bytes = at;
   return g;
 }
@@ -210,7 +212,10 @@ int Segment::open(const char* path, Segment** segment, std::string* reason) {
   s->link_queues_ = s->base_ + g.link_queues;
   s->announcements_ = s->base_ + g.announcements;
   s->extents_ = reinterpret_cast<Extent*>(s->base_ + g.extents);
+  s->orders_ = reinterpret_cast<CopyOrder*>(s->base_ + g.orders);
   s->arena_ = s->base_ + g.arena;
+  s->stages_ = s->base_ + g.stages;
+  s->owner_only_ = (status.st_mode & (S_IWGRP | S_IWOTH)) == 0;
   const std::string name(path);
   const size_t slash = name.rfind('/');
   s->directory_ = slash == std::string::npos ? "." : name.substr(0, slash);

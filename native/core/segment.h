@@ -2,7 +2,7 @@
 // node.
 //
 //   | header | process slots | grants | senders | notices | asyncs | async senders | links |
-//   link queues | announcements | extents | arena |
+//   link queues | announcements | extents | copy orders | arena | stages |
 //
 // The file may be scribbled on by any member. The geometry is read once, checked against the file's
 // size and kept in private memory; every index read later is checked against it, so a bad segment
@@ -28,7 +28,8 @@ struct SegmentOptions {
   const char* dvs_name = "";
   uint32_t first_generation =
       0;  // of every slot; random where a node may come back under the same name
-  uint32_t mode = 0660;
+  // Who may write the file is a member of the DC, and can do to the others what the owner can.
+  uint32_t mode = 0600;
 };
 
 // A set of slots that many processes add to and one process takes from: a bitmap with a summary
@@ -139,6 +140,17 @@ class Segment {
   Extent* extent(uint32_t index) const {
     return extents_ + index;
   }
+  CopyOrder* copy_order(uint32_t index) const {
+    return orders_ + index;
+  }
+  // kStageBytes through which the process of a slot moves its memory.
+  uint8_t* stage(uint32_t index) const {
+    return stages_ + uint64_t{index} * kStageBytes;
+  }
+  // Whether nobody but its owner may write the file.
+  bool owner_only() const {
+    return owner_only_;
+  }
   uint8_t* arena() const {
     return arena_;
   }
@@ -170,7 +182,9 @@ class Segment {
   AsyncSlot* asyncs_ = nullptr;
   LinkSlot* links_ = nullptr;
   Extent* extents_ = nullptr;
-  uint8_t* arena_ = nullptr;
+  CopyOrder* orders_ = nullptr;
+  uint8_t *arena_ = nullptr, *stages_ = nullptr;
+  bool owner_only_ = false;
   std::string directory_;
 };
 

@@ -2,12 +2,12 @@
 
 #include <errno.h>
 #include <string.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <memory>
 
+#include "copy_job.h"
 #include "link.h"
 #include "rendezvous.h"
 
@@ -70,20 +70,6 @@ bool awaits(Segment& segment, uint32_t slot, int32_t requester) {
   return state == State::kRemote && load(process->command_kind) == kCommandSndrecMsg;
 }
 
-int64_t transfer(int pid, uint64_t address, uint8_t* local, uint64_t bytes, bool read) {
-  uint64_t done = 0;
-  while (done < bytes) {
-    iovec here{local + done, bytes - done};
-    iovec there{reinterpret_cast<void*>(address + done), bytes - done};
-    const ssize_t n = read ? process_vm_readv(pid, &here, 1, &there, 1, 0)
-                           : process_vm_writev(pid, &here, 1, &there, 1, 0);
-    if (n < 0) return errno == ESRCH ? (read ? -ESRCDIED : -EDSTDIED) : -errno;
-    if (n == 0) return -EFAULT;
-    done += static_cast<uint64_t>(n);
-  }
-  return static_cast<int64_t>(done);
-}
-
 }  // namespace
 
 int resolve(Segment& segment, int32_t requester, const CopyParty& party, uint64_t bytes,
@@ -130,6 +116,24 @@ int64_t copy_to(const Region& destination, const uint8_t* data, uint64_t bytes) 
   return transfer(destination.pid, destination.address, const_cast<uint8_t*>(data), bytes, false);
 }
 
+namespace {
+
+// Moves `bytes` through a buffer of this process, part by part: read(done, buffer, part), then
+// write(done, buffer, part). Each returns a negative error, or not.
+template <typename Read, typename Write>
+int64_t through_buffer(uint64_t bytes, Read read, Write write) {
+  const std::unique_ptr<uint8_t[]> buffer(new uint8_t[kBounceBytes]);
+  for (uint64_t done = 0; done < bytes; done += kBounceBytes) {
+    const uint64_t part = std::min(bytes - done, kBounceBytes);
+    int64_t n = read(done, buffer.get(), part);
+    if (n >= 0) n = write(done, buffer.get(), part);
+    if (n < 0) return n;
+  }
+  return static_cast<int64_t>(bytes);
+}
+
+}  // namespace
+
 int64_t copy_regions(const Region& source, const Region& destination, uint64_t bytes) {
   if (destination.arena != nullptr && source.arena != nullptr) {
     memmove(destination.arena, source.arena, bytes);
@@ -137,37 +141,93 @@ int64_t copy_regions(const Region& source, const Region& destination, uint64_t b
   }
   if (destination.arena != nullptr) return copy_from(source, destination.arena, bytes);
   if (source.arena != nullptr) return copy_to(destination, source.arena, bytes);
-  const std::unique_ptr<uint8_t[]> bounce(new uint8_t[kBounceBytes]);
-  for (uint64_t done = 0; done < bytes;) {
-    const uint64_t part = std::min(bytes - done, kBounceBytes);
-    const Region from{nullptr, source.pid, source.address + done};
-    const Region to{nullptr, destination.pid, destination.address + done};
-    int64_t n = copy_from(from, bounce.get(), part);
-    if (n >= 0) n = copy_to(to, bounce.get(), part);
-    if (n < 0) return n;
-    done += part;
-  }
-  return static_cast<int64_t>(bytes);
+  return through_buffer(
+      bytes,
+      [&](uint64_t done, uint8_t* buffer, uint64_t part) {
+        return transfer(source.pid, source.address + done, buffer, part, true);
+      },
+      [&](uint64_t done, uint8_t* buffer, uint64_t part) {
+        return transfer(destination.pid, destination.address + done, buffer, part, false);
+      });
 }
 
 namespace {
 
+// A party of a copy, as the requester names it.
+struct End {
+  const CopyParty& party;
+  uint32_t slot;
+  uint32_t right;
+};
+
+int resolve(Process& process, const End& end, uint64_t bytes, Region* region) {
+  return resolve(process.segment, process.endpoint, end.party, bytes, end.right, region);
+}
+
+// Between the requester's own private memory, at `own`, and the other end.
+int64_t copy_own(Process& process, const End& other, uint8_t* own, uint64_t bytes) {
+  const bool read = other.right == static_cast<uint32_t>(GrantRight::kRead);
+  Region region;
+  int error = resolve(process, other, bytes, &region);
+  if (error != 0) return error;
+  if (bytes == 0) return 0;
+  if (region.arena != nullptr) {
+    return read ? copy_from(region, own, bytes) : copy_to(region, own, bytes);
+  }
+  CopyJob job(process, other.slot);
+  // Once more: from the claim on, the lender waits for the copy's end.
+  error = resolve(process, other, bytes, &region);
+  if (error != 0) return error;
+  int64_t copied = job.run(region.pid, region.address, own, bytes, read);
+  if (copied < 0 && copied != kLenderLeft) return copied;
+  if (job.end()) return copied;
+  // The lender went on, or the word was another's. What came is whole if it still may be copied.
+  error = resolve(process, other, bytes, &region);
+  if (error == -EDEADSRCDST) return read ? -ESRCDIED : -EDSTDIED;
+  if (error != 0 || copied != kLenderLeft) return error != 0 ? error : copied;
+  return transfer(region.pid, region.address, own, bytes, read);
+}
+
+// Between two processes that are not the requester: private memories meet in a buffer.
+int64_t copy_others(Process& process, const End& source, const End& destination, uint64_t bytes) {
+  Region from, to;
+  int error = resolve(process, source, bytes, &from);
+  if (error == 0) error = resolve(process, destination, bytes, &to);
+  if (error != 0) return error;
+  if (from.arena != nullptr && to.arena != nullptr) {
+    memmove(to.arena, from.arena, bytes);
+    return static_cast<int64_t>(bytes);
+  }
+  if (to.arena != nullptr) return copy_own(process, source, to.arena, bytes);
+  if (from.arena != nullptr) return copy_own(process, destination, from.arena, bytes);
+  const auto copy_part = [&](const End& end, uint64_t done, uint8_t* buffer, uint64_t part) {
+    const CopyParty party{end.party.endpoint, end.party.grant, end.party.at + done};
+    return copy_own(process, {party, end.slot, end.right}, buffer, part);
+  };
+  return through_buffer(
+      bytes,
+      [&](uint64_t done, uint8_t* buffer, uint64_t part) {
+        return copy_part(source, done, buffer, part);
+      },
+      [&](uint64_t done, uint8_t* buffer, uint64_t part) {
+        return copy_part(destination, done, buffer, part);
+      });
+}
+
 // One chunk between processes of this node. The requester's own private memory needs no system call
 // on its side, unless a grant names it: grants are in shared memory, where anyone may scribble.
-int64_t copy_local(Process& process, const CopyParty& source, const CopyParty& destination,
-                   uint64_t bytes) {
-  Region from, to;
-  int error = resolve(process.segment, process.endpoint, source, bytes, 1, &from);
-  if (error == 0) error = resolve(process.segment, process.endpoint, destination, bytes, 2, &to);
-  if (error != 0) return error;
-  const bool own = process.pid == getpid();
-  if (own && source.endpoint == process.endpoint && source.grant == kByAddress) {
-    return copy_to(to, reinterpret_cast<const uint8_t*>(from.address), bytes);
+int64_t copy_local(Process& process, const End& source, const End& destination, uint64_t bytes) {
+  const auto is_own = [&](const CopyParty& party) {
+    return party.endpoint == process.endpoint && party.grant == kByAddress &&
+           process.pid == getpid();
+  };
+  if (is_own(source.party)) {
+    return copy_own(process, destination, reinterpret_cast<uint8_t*>(source.party.at), bytes);
   }
-  if (own && destination.endpoint == process.endpoint && destination.grant == kByAddress) {
-    return copy_from(from, reinterpret_cast<uint8_t*>(to.address), bytes);
+  if (is_own(destination.party)) {
+    return copy_own(process, source, reinterpret_cast<uint8_t*>(destination.party.at), bytes);
   }
-  return copy_regions(from, to, bytes);
+  return copy_others(process, source, destination, bytes);
 }
 
 struct Nodes {
@@ -248,7 +308,7 @@ int64_t vcopy(Process& process, const CopyParty& source, const CopyParty& destin
   uint64_t done = 0;
   do {
     const uint64_t part = std::min(bytes - done, kCopyChunkBytes);
-    const int64_t n = local ? copy_local(process, from, to, part)
+    const int64_t n = local ? copy_local(process, {from, from_slot, 1}, {to, to_slot, 2}, part)
                             : copy_remote(process, from, to, nodes, part, timeout_ms);
     if (n < 0) return n;
     done += part;
@@ -276,6 +336,7 @@ int32_t grant(Process& process, const void* address, uint64_t bytes, uint32_t ri
     store(grant->address, at);
     store(grant->bytes, bytes);
     store(grant->place, in_arena ? kPlaceArena : kPlacePrivate);
+    process.lent[i] = {in_arena ? 0 : at, in_arena ? 0 : bytes, rights};
     atomic(grant->state).store(sequence << 8 | rights, std::memory_order_release);
     return static_cast<int32_t>(sequence << kIndexBits | i);
   }
@@ -291,6 +352,8 @@ int revoke(Process& process, int32_t id) {
     return -EDVSGRANT;
   }
   atomic(grant->state).store(state & ~0xffu);
+  process.lent[grant - process.segment.grant(process.index, 0)] = {};
+  leave_copy_job(process);  // none goes on under it
   return 0;
 }
 

@@ -1,4 +1,4 @@
-// Grants, the arena, and vcopy: moving a block between two processes with one copy.
+// Grants, the arena, and vcopy: moving a block between two processes.
 #pragma once
 
 #include "ipc.h"
@@ -42,8 +42,8 @@ struct Region {
 };
 int resolve(Segment& segment, int32_t requester, const CopyParty& party, uint64_t bytes,
             uint32_t right, Region* region);
-// Copies between two resolved regions with process_vm_readv/writev or memcpy. Returns bytes or a
-// negative error.
+// Copies between resolved regions, or one and memory of this process, by process_vm_readv/writev or
+// memcpy. Returns the bytes or a negative error.
 int64_t copy_regions(const Region& source, const Region& destination, uint64_t bytes);
 int64_t copy_from(const Region& source, uint8_t* target, uint64_t bytes);
 int64_t copy_to(const Region& destination, const uint8_t* data, uint64_t bytes);

@@ -14,6 +14,7 @@
 #include <mutex>
 #include <utility>
 
+#include "copy_job.h"
 #include "rendezvous.h"
 
 namespace dvk {
@@ -72,15 +73,25 @@ void wake(Segment& segment, ProcessSlot* slot) {
   }
 }
 
-bool spin_while(ProcessSlot* slot, uint32_t expected, uint64_t ns) {
+namespace {
+
+template <typename Met>
+bool spin_until(uint64_t ns, Met met) {
   const int64_t end = now_ns() + static_cast<int64_t>(ns);
   for (;;) {
     for (int i = 0; i < 64; i++) {
-      if (atomic(slot->rendezvous).load(std::memory_order_acquire) != expected) return true;
+      if (met()) return true;
       relax();
     }
     if (now_ns() > end) return false;
   }
+}
+
+}  // namespace
+
+bool spin_while(ProcessSlot* slot, uint32_t expected, uint64_t ns) {
+  return spin_until(
+      ns, [=] { return atomic(slot->rendezvous).load(std::memory_order_acquire) != expected; });
 }
 
 bool on_other_cpu(const Process& process, uint32_t peer) {
@@ -122,7 +133,7 @@ bool yield_for(Process& process) {
   const int64_t begun = now_ns();
   sched_yield();
   const int64_t took = now_ns() - begun;
-  const bool changed = rendezvous.load(std::memory_order_acquire) != word;
+  const bool changed = rendezvous.load(std::memory_order_acquire) != word || has_copy_work(process);
   // A bad one costs a slice of 3 ms, a good one saves 3 us, so trust is lost faster than it is won.
   process.yield_penalty = changed && took <= kYieldNsMax
                               ? process.yield_penalty - (process.yield_penalty + 7) / 8
@@ -137,7 +148,11 @@ bool spin_for(Process& process, uint64_t ns) {
   if (!on_other_cpu(process, likely_peer(process))) return false;
   // Where spinning has not paid lately it is tried now and then only.
   if (process.spin_misses >= 4 && process.waits++ % 8 != 0) return false;
-  if (spin_while(process.slot, word, ns)) {
+  const bool met = spin_until(ns, [&] {
+    return atomic(process.slot->rendezvous).load(std::memory_order_acquire) != word ||
+           has_copy_work(process);
+  });
+  if (met) {
     process.spin_misses = 0;
     return true;
   }

@@ -307,14 +307,18 @@ DVK_API int32_t dvk_grant(dvk_process* process, void* address, uint64_t bytes, u
 DVK_API int dvk_revoke(dvk_process* process, int32_t grant);
 
 /*
- * Copies `bytes` (0 to DVK_COPY_BYTES_MAX) between two processes, on whichever nodes, with one
- * copy. A party is memory under a grant; or an address, for the caller's own memory, and for a
- * server's client that waits in a sendrec to it. Servers may name any two processes, others must be
- * one of them. `timeout_ms` bounds each chunk of 1 MiB, and only between nodes.
+ * Copies `bytes` (0 to DVK_COPY_BYTES_MAX) between two processes, on whichever nodes. A party is
+ * memory under a grant; or an address, for the caller's own memory, and for a server's client that
+ * waits in a sendrec to it. Servers may name any two processes, others must be one of them.
+ * `timeout_ms` bounds each chunk of 1 MiB, and only between nodes.
  *
  * Returns `bytes`; a peer's errors; waiting errors; -EINVAL (grant below -1, own address null),
  * -ERANGE (too long), -DVK_EDVSENDPOINT (both parties are one), -EPERM (not for a user process),
- * -DVK_EDVSGRANT (no grant, or not for this), -EFAULT. After an error a part may have been copied.
+ * -DVK_EDVSGRANT (no grant, or not for this), -EFAULT, -ETIMEDOUT (the other process was stopped in
+ * the middle). After an error a part may have been copied.
+ *
+ * A process that waits in a call may move its own memory for this, so what it lends must stay
+ * mapped until its call returns, and granted memory until it is revoked.
  */
 DVK_API int64_t dvk_vcopy(dvk_process* process, const dvk_party* source,
                           const dvk_party* destination, uint64_t bytes, int64_t timeout_ms);

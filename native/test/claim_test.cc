@@ -144,11 +144,11 @@ TEST("a word that never stands still does not keep a caller beyond its time-out"
   const auto word = atomic(t.server.slot->rendezvous);
   store(t.one.slot->cpu, 99u);  // Somewhere else, so that waiting for it is spinning.
   t.server.last_peer = t.one.index;
+  const uint32_t sequence = t.server.sequence;
   std::thread hostile([&] {
     while (!done.load()) {
-      const uint32_t claimed = pack(State::kFilling, t.server.sequence, t.one.index);
-      word.store(pack(State::kAny, t.server.sequence, 0));
-      word.store(claimed);
+      word.store(pack(State::kAny, sequence, 0));
+      word.store(pack(State::kFilling, sequence, t.one.index));
     }
   });
   for (int i = 0; i < 20; i++) {

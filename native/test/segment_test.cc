@@ -54,7 +54,7 @@ TEST("a segment keeps what it was created with") {
   struct stat status;
   CHECK_EQUAL(stat(container.path.c_str(), &status), 0);
   CHECK_EQUAL(static_cast<uint64_t>(status.st_size), segment.bytes());
-  CHECK_EQUAL(status.st_mode & 07777, 0660);
+  CHECK_EQUAL(status.st_mode & 07777, 0600);
   CHECK_EQUAL(damage(container.segment), "");
 }
 

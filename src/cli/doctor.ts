@@ -5,7 +5,7 @@ import { dirname } from 'node:path';
 
 import type { Command } from 'commander';
 
-import { processStartTime } from '../dvk/system.ts';
+import { canLend, processStartTime } from '../dvk/system.ts';
 import { formatSize } from '../vos/spec-reader.ts';
 import { withRuntime, type Selection } from './options.ts';
 import { ExitCode, output, type Cell } from './output.ts';
@@ -61,6 +61,7 @@ export function examine(runtime: string | undefined): Check[] {
     checkProgram('fusermount3', 'fuse3', 'an ordinary user cannot mount'),
     checkProgram('mke2fs', 'e2fsprogs', 'the demo cannot make its image'),
     checkProgram('flock', 'util-linux', 'commands cannot lock the DVS that they change'),
+    checkCopies(),
     checkPtrace(),
     checkFiles(),
   ];
@@ -144,6 +145,14 @@ function checkProgram(program: string, debianPackage: string, why: string): Chec
 }
 
 // Yama decides whether process_vm_readv may read another process of the same user.
+function checkCopies(): Check {
+  const name = 'private copies';
+  if (canLend())
+    return check(name, 'ok', 'a process that waits takes part in copies of its memory');
+  const remedy = 'Use Linux 6.11 or newer, or keep data that is copied in the arena.';
+  return check(name, 'warn', 'the system alone copies private memory, which is slower', remedy);
+}
+
 function checkPtrace(): Check {
   const name = 'ptrace_scope';
   let scope: string;
@@ -153,10 +162,14 @@ function checkPtrace(): Check {
     return check(name, 'ok', 'no Yama: a vcopy may use private memory of processes of one user');
   }
   if (scope === '0' || process.getuid?.() === 0) return check(name, 'ok', `Yama ${scope}`);
-  const found = `Yama ${scope}: a vcopy of private memory between processes of a user is refused`;
   const remedy =
     'Keep data that is copied in the arena, or: sysctl kernel.yama.ptrace_scope=0, or be root.';
-  return check(name, 'warn', found, remedy);
+  const refused = 'between processes of a user is refused';
+  if (canLend()) {
+    const found = `Yama ${scope}: a vcopy of private memory ${refused} unless its owner waits`;
+    return check(name, 'ok', found, null);
+  }
+  return check(name, 'warn', `Yama ${scope}: a vcopy of private memory ${refused}`, remedy);
 }
 
 function checkFiles(): Check {

@@ -60,6 +60,7 @@ export {
 } from './process.ts';
 export { Segment, type BindOptions, type CreateOptions } from './segment.ts';
 export {
+  canLend,
   clearInterrupt,
   closeFd,
   dieWithParent,

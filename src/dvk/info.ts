@@ -74,6 +74,8 @@ export interface ProcessInfo {
   copiedBytes: number;
   /** Times it slept. */
   waits: number;
+  /** Moved by itself, while it waited, for copies that others asked for. */
+  lentBytes: number;
 }
 
 export interface LinkInfo {

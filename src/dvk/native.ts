@@ -53,6 +53,7 @@ export interface RawProcessInfo {
   notified: number;
   copiedBytes: number;
   waits: number;
+  lentBytes: number;
 }
 
 export interface RawLinkInfo {
@@ -196,6 +197,7 @@ export interface SystemBinding {
   interruptOn(signal: number): number;
   clearInterrupt(): number;
   processStartTime(pid: number): bigint;
+  canLend(): boolean;
   processAlive(pid: number, startTime: bigint): boolean;
   /** Sizes and offsets as the C++ compiler sees them, named as in the schema. */
   abiLayout(): Record<string, Record<string, number>>;

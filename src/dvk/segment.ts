@@ -60,7 +60,7 @@ export interface BindOptions {
   clock?: Clock;
 }
 
-const DEFAULT_MODE = 0o660;
+const DEFAULT_MODE = 0o600;
 const ANY_SLOT = -1;
 const EDVSNOTBOUND = -ErrorNumber.EDVSNOTBOUND;
 

@@ -81,3 +81,12 @@ export function processStartTime(pid: number): bigint {
 export function processAlive(pid: number, startTime: bigint): boolean {
   return native().processAlive(pid, startTime);
 }
+
+/**
+ * Whether this kernel lets a process that waits move its own memory for a vcopy: it must answer
+ * PROCMAP_QUERY (linux/fs.h), as since Linux 6.11. Without it private memory is copied by
+ * process_vm_readv and process_vm_writev alone.
+ */
+export function canLend(): boolean {
+  return native().canLend();
+}

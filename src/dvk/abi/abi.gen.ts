@@ -22,6 +22,8 @@ export const Limit = {
   GRANTS: 32,
   /** messages of senda that a process can have under way at a time */
   ASYNCS: 32,
+  /** stage of a process, through which it moves its own memory in a copy */
+  STAGE_BYTES: 262144,
   /** arena allocations of a DC at a time */
   EXTENTS: 4096,
   /** arena of a DC; the file is sparse, so unused bytes cost nothing */
@@ -233,7 +235,7 @@ export const ProcessSlotLayout = {
   node: 24,
   level: 28,
   cpu: 32,
-  reserved0: 36,
+  copyPartner: 36,
   name: 40,
   wakeId: 56,
   rendezvous: 64,
@@ -244,10 +246,12 @@ export const ProcessSlotLayout = {
   commandState: 88,
   remoteCall: 92,
   wakeup: 96,
-  asyncBusy: 100,
-  reserved2: 104,
-  inboxCall0: 120,
-  inboxCall1: 124,
+  lends: 100,
+  copyJob: 104,
+  inboxCall0: 112,
+  inboxCall1: 116,
+  asyncBusy: 120,
+  reserved2: 124,
   inbox0: 128,
   inbox1: 192,
   outbox0: 256,
@@ -271,7 +275,7 @@ export const ProcessSlotLayout = {
   notified: 472,
   copiedBytes: 480,
   waits: 488,
-  reserved4: 496,
+  lentBytes: 496,
   waitTicket: 504,
 } as const;
 
@@ -296,6 +300,19 @@ export const AsyncSlotLayout = {
   callId: 24,
   reserved0: 28,
   message: 64,
+} as const;
+
+/** What the owner of a slot is asked to move while it waits. Size in bytes, and the offset of each field. */
+export const CopyOrderLayout = {
+  BYTES: 128,
+  address: 0,
+  bytes: 8,
+  direction: 16,
+  reserved0: 20,
+  seal: 24,
+  reserved1: 32,
+  moved: 64,
+  reserved2: 72,
 } as const;
 
 /** What this node knows of another node of the DC, and the state of the link to it. Size in bytes, and the offset of each field. */

@@ -24,6 +24,7 @@ export const LIMITS = {
   NODES_MAX: [1024, 'nodes of a DC at most'],
   GRANTS: [32, 'grants a process can hold at a time'],
   ASYNCS: [32, 'messages of senda that a process can have under way at a time'],
+  STAGE_BYTES: [262144, 'stage of a process, through which it moves its own memory in a copy'],
   EXTENTS: [4096, 'arena allocations of a DC at a time'],
   ARENA_BYTES_DEFAULT: [
     268435456,
@@ -148,7 +149,7 @@ const processSlot: StructSchema = [
   ['node', 'u32', 'node where the process lives'],
   ['level', 'u32', 'ProcessLevel'],
   ['cpu', 'u32', 'CPU it last ran on, plus one; 0 unknown'],
-  ['reserved0', 'u32', 'zero'],
+  ['copy_partner', 'u32', 'slot, plus one, whose copy job the owner holds; 0 none'],
   ['name', 'name', ''],
   ['wake_id', 'u64', 'names the FIFO that wakes an event loop; 0 for none'],
 
@@ -160,14 +161,16 @@ const processSlot: StructSchema = [
   ['command_state', 'u32', 'CommandState of `command`'],
   ['remote_call', 'u32', 'of a remote process: the command that its present call came with'],
   ['wakeup', 'u32', '1: a wakeup is pending'],
+  ['lends', 'u32', '1: the owner takes part in copies of its memory while it waits'],
+  ['copy_job', 'u64', 'state of such a copy; see native/core/copy_job.h'],
+  ['inbox_call0', 'u32', 'call_id of the sendrec whose message is in inbox0'],
+  ['inbox_call1', 'u32', '... in inbox1'],
   [
     'async_busy',
     'u32',
     'bit i: AsyncSlot i is in use; only the owner, and for a remote process the proxy, writes it',
   ],
-  ['reserved2', 'u8[16]', 'zero'],
-  ['inbox_call0', 'u32', 'call_id of the sendrec whose message is in inbox0'],
-  ['inbox_call1', 'u32', '... in inbox1'],
+  ['reserved2', 'u8[4]', 'zero'],
 
   ['inbox0', 'message', 'a message handed over to the owner'],
   ['inbox1', 'message', 'the other buffer, used after one was given up to a stopped sender'],
@@ -194,7 +197,7 @@ const processSlot: StructSchema = [
   ['notified', 'u64', 'notifications sent'],
   ['copied_bytes', 'u64', 'moved by vcopies that the process asked for'],
   ['waits', 'u64', 'times it slept'],
-  ['reserved4', 'u8[8]', 'zero'],
+  ['lent_bytes', 'u64', 'moved by the owner itself for copies that others asked for'],
   ['wait_ticket', 'u64', 'tells the present wait from others, and which began last; 0: none yet'],
 ];
 
@@ -219,6 +222,17 @@ const asyncSlot: StructSchema = [
   ['call_id', 'u32', 'of a remote process: what the ack repeats'],
   ['reserved0', 'u8[36]', 'zero'],
   ['message', 'message', ''],
+];
+
+const copyOrder: StructSchema = [
+  ['address', 'u64', "in the private memory of the slot's owner"],
+  ['bytes', 'u64', 'at most COPY_CHUNK_BYTES'],
+  ['direction', 'u32', '0 reads that memory, 1 writes it'],
+  ['reserved0', 'u32', 'zero'],
+  ['seal', 'u64', 'ties the order to its job'],
+  ['reserved1', 'u8[32]', 'zero'],
+  ['moved', 'u64', 'chunks that the requester has moved; on a cache line of its own'],
+  ['reserved2', 'u8[56]', 'zero'],
 ];
 
 const linkSlot: StructSchema = [
@@ -281,6 +295,7 @@ export const STRUCTS = {
   ],
   GrantSlot: [32, grantSlot, 'Permission on a range of memory.'],
   AsyncSlot: [128, asyncSlot, 'A message of senda: on its way, or done.'],
+  CopyOrder: [128, copyOrder, 'What the owner of a slot is asked to move while it waits.'],
   LinkSlot: [
     128,
     linkSlot,

@@ -86,7 +86,7 @@ describe('doctor', () => {
 
     expect(checks.map(({ name }) => name)).toEqual([
       ...['kernel', 'node', 'native addon', 'runtime directory', '/dev/fuse', 'fusermount3'],
-      ...['mke2fs', 'flock', 'ptrace_scope', 'open files'],
+      ...['mke2fs', 'flock', 'private copies', 'ptrace_scope', 'open files'],
     ]);
     for (const { verdict, remedy } of checks) expect(remedy === null).toBe(verdict === 'ok');
   });

@@ -2,8 +2,9 @@
 // as its compiler sees them; they are compared with the generated constants, field by field.
 import { describe, expect, it } from 'vitest';
 import {
-  CommandLayout,
   AsyncSlotLayout,
+  CommandLayout,
+  CopyOrderLayout,
   ExtentLayout,
   GrantSlotLayout,
   LinkSlotLayout,
@@ -16,6 +17,7 @@ const layouts: Record<string, Record<string, number>> = {
   SegmentHeader: SegmentHeaderLayout,
   ProcessSlot: ProcessSlotLayout,
   GrantSlot: GrantSlotLayout,
+  CopyOrder: CopyOrderLayout,
   LinkSlot: LinkSlotLayout,
   AsyncSlot: AsyncSlotLayout,
   Extent: ExtentLayout,
