@@ -15,10 +15,14 @@ import type { Placement } from './placement.ts';
 import { Histogram, median, summarize, type Summary } from './statistics.ts';
 
 export interface RunResult {
-  /** Round trips, or bytes, per second. */
+  /** Round trips, notifications or bytes per second. */
   readonly perSecond: number;
   /** Messages or blocks whose contents were verified. */
   readonly checked: number;
+  /** CPU time that both ends took for so many trips. */
+  readonly cpu?: { readonly ns: number; readonly trips: number };
+  /** Timers of an event loop that fired while it was measured, and those that were due. */
+  readonly timers?: { readonly fired: number; readonly due: number };
   /** Buckets of a Histogram. */
   readonly latency?: readonly (readonly [bucket: number, count: number])[];
 }
@@ -29,11 +33,16 @@ export interface Session {
   close(): Promise<void>;
 }
 
+/** `percent` is of the CPU time of one core, or of all, as the row's `op` says. */
+export type Unit = 'round-trips/s' | 'notifications/s' | 'bytes/s' | 'percent';
+
 export interface Case {
   readonly name: string;
   readonly placement: Placement;
-  readonly unit: 'round-trips/s' | 'bytes/s';
+  readonly unit: Unit;
   readonly variant?: string;
+  /** How many pairs of processes do the same at once. */
+  readonly pairs?: number;
   /** Size of a block. */
   readonly bytes?: number;
   /** What is done, where a bench does several things. */
@@ -54,15 +63,28 @@ export interface Row extends Summary {
   readonly case: string;
   readonly placement: Placement;
   readonly variant?: string;
+  readonly pairs?: number;
   readonly bytes?: number;
   readonly op?: string;
-  readonly unit: Case['unit'];
+  readonly unit: Unit;
   readonly runs: number;
   /** Result of each run, in order. */
   readonly samples: readonly number[];
   readonly checked: number;
+  /** Latency of a round trip or a block. */
   readonly p50_us?: number;
   readonly p99_us?: number;
+  readonly p999_us?: number;
+  readonly max_us?: number;
+  /** CPU time of both ends for a message, a notification or a block. */
+  readonly cpu_us?: number;
+  /** Share of due timers that fired, of clients that await. */
+  readonly timers_fired?: number;
+}
+
+/** Messages that one trip is: two a round trip, as the authors of M3-IPC count. */
+export function messagesOf(unit: Unit): number {
+  return unit === 'round-trips/s' ? 2 : 1;
 }
 
 /** What the runs of one case came to. */
@@ -71,6 +93,8 @@ class Tally {
   readonly #samples: number[] = [];
   readonly #latency = new Histogram();
   #checked = 0;
+  #cpu = { ns: 0, trips: 0 };
+  #timers = { fired: 0, due: 0 };
 
   constructor(subject: Case) {
     this.#case = subject;
@@ -83,14 +107,19 @@ class Tally {
     this.#samples.push(result.perSecond);
     this.#latency.addEntries(result.latency ?? []);
     this.#checked += result.checked;
+    this.#cpu = plus(this.#cpu, result.cpu);
+    this.#timers = plus(this.#timers, result.timers);
   }
 
   row(): Row {
-    const { name, placement, variant, bytes, op, unit } = this.#case;
+    const { name, placement, variant, pairs, bytes, op, unit } = this.#case;
+    const quantile = (share: number): number => this.#latency.quantile(share) / 1000;
+    const messages = this.#cpu.trips * messagesOf(unit);
     return {
       case: name,
       placement,
       ...(variant !== undefined && { variant }),
+      ...(pairs !== undefined && { pairs }),
       ...(bytes !== undefined && { bytes }),
       ...(op !== undefined && { op }),
       unit,
@@ -99,17 +128,28 @@ class Tally {
       samples: this.#samples,
       checked: this.#checked,
       ...(this.#latency.total > 0 && {
-        p50_us: this.#latency.quantile(0.5) / 1000,
-        p99_us: this.#latency.quantile(0.99) / 1000,
+        p50_us: quantile(0.5),
+        p99_us: quantile(0.99),
+        p999_us: quantile(0.999),
+        max_us: quantile(1),
       }),
+      ...(messages > 0 && { cpu_us: this.#cpu.ns / messages / 1000 }),
+      ...(this.#timers.due > 0 && { timers_fired: this.#timers.fired / this.#timers.due }),
     };
   }
 }
 
+/** Adds up the numbers of two records of the same fields. */
+function plus<T extends Record<string, number>>(sum: T, more: T | undefined): T {
+  if (more === undefined) return sum;
+  const entries = Object.entries(sum).map(([name, value]) => [name, value + (more[name] ?? 0)]);
+  return Object.fromEntries(entries) as T;
+}
+
 export function labelOf(subject: Case): string {
-  const { name, placement, variant, bytes } = subject;
-  const parts = [name, placement, variant, bytes === undefined ? undefined : String(bytes)];
-  return parts.filter((part) => part !== undefined).join(' ');
+  const { name, placement, variant, pairs, bytes } = subject;
+  const parts = [name, placement, variant, pairs === undefined ? undefined : `x${String(pairs)}`];
+  return [...parts, bytes].filter((part) => part !== undefined).join(' ');
 }
 
 /** Runs the plan. Sessions are closed however it ends. */
@@ -138,7 +178,7 @@ export async function measure(plan: Plan): Promise<Row[]> {
 export function bestVariants(rows: readonly Row[]): Row[] {
   const best = new Map<string, Row>();
   for (const row of rows) {
-    const key = [row.case, row.placement, row.bytes, row.op].join(' ');
+    const key = [row.case, row.placement, row.pairs, row.bytes, row.op].join(' ');
     const other = best.get(key);
     if (other === undefined || median(other.samples) < median(row.samples)) best.set(key, row);
   }

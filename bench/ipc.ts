@@ -1,24 +1,33 @@
 /**
  * `dvk bench ipc`: round trips of a 64-byte message between two processes, through the kernel's
- * calls and through what else the host and Node.js offer.
+ * calls and through what else the host and Node.js offer. `dvk bench notify` is the part of it that
+ * is about notifications, and notifications one way.
  *
  * Every message carries a counter that must come back changed. pure-spin, two processes that watch
  * a shared word, is the limit of the machine; on one core it shows what spinning costs there.
+ * futex, the same with a sleep at once, is what blocking costs without a kernel of ours.
+ *
+ * A mix is 16 exchanges in turn: 8 messages by sendrec, 3 by send and answered by send, 3
+ * notifications answered by one, and 2 by sendrec whose server copies 16 KiB out of the arena
+ * before it answers.
  */
-import { join } from 'node:path';
+import { createRequire } from 'node:module';
 
-import { dcId, nodeId, Segment } from '../src/dvk/index.ts';
 import type { Cleanup } from './cleanup.ts';
-import { shared, type Case, type Session } from './harness.ts';
-import { startNative } from './native-case.ts';
+import type { Case, Unit } from './harness.ts';
+import { startNative, type NativeRun } from './native-case.ts';
+import { nodeCases, type NodeSubject, type Pair } from './node-case.ts';
 import { Peer, type PeerProgram } from './peer-case.ts';
 import type { KernelConfig, KernelMode } from './peers/kernel.ts';
-import { allowedCpus, cpusOf, type Cpus, type Placement } from './placement.ts';
-import { scratchDirectory } from './scratch.ts';
+import { MIX_BLOCK_BYTES } from './peers/mix.ts';
+import { PAIRS_MAX } from './options.ts';
+import { cpusOfPairs, type Placement } from './placement.ts';
+import { createSegment } from './segment.ts';
 
 const NATIVE_CASES = [
   'dvk-c-sendrec',
   'dvk-c-notify',
+  'dvk-c-mix',
   'pipe',
   'fifo',
   'unix-stream',
@@ -26,17 +35,21 @@ const NATIVE_CASES = [
   'tcp',
   'posix-mq',
   'eventfd',
+  'futex',
   'pure-spin',
-] as const;
+];
+const STREAM_CASES = ['dvk-c-notify-stream', 'eventfd-stream'];
 const KERNEL_CASES: readonly [name: string, mode: KernelMode][] = [
   ['dvk-ts-sendrec', 'sync'],
   ['dvk-ts-sendrec-async', 'await'],
   ['dvk-ts-notify', 'notify'],
+  ['dvk-ts-mix', 'mix'],
 ];
 const NODE_CASES: readonly NodeCase[] = [
   { name: 'message-port', variant: 'bytes', program: 'ports', config: { shape: 'bytes' } },
   { name: 'message-port', variant: 'object', program: 'ports', config: { shape: 'object' } },
   { name: 'atomics-wait', program: 'atomics', config: {} },
+  { name: 'node-unix-stream', program: 'sockets', config: { role: 'client' } },
   {
     name: 'child-process',
     variant: 'json',
@@ -49,7 +62,18 @@ const NODE_CASES: readonly NodeCase[] = [
     program: 'channel',
     config: { role: 'client', serialization: 'advanced' },
   },
+  { name: 'zeromq', program: 'zeromq', config: { role: 'client' } },
 ];
+// What `dvk bench notify` has beside the streams.
+const NOTIFY_CASES = [
+  ...['dvk-c-notify', 'dvk-ts-notify', 'dvk-c-sendrec'],
+  ...['eventfd', 'futex', 'pipe', 'pure-spin'],
+];
+// What shows how a machine takes several pairs, when nobody asks for a number of pairs.
+const PAIRED_CASES = ['dvk-c-sendrec', 'dvk-ts-sendrec', 'futex', 'pipe', 'unix-stream'];
+const PAIRS_BY_DEFAULT: readonly number[] = [1, 2, 4];
+// What is run among hogs: what we promise there, and what it is compared with.
+const HOGS_CASES = [...PAIRED_CASES, 'dvk-ts-sendrec-async', 'message-port'];
 
 interface NodeCase {
   readonly name: string;
@@ -58,27 +82,36 @@ interface NodeCase {
   readonly config: object;
 }
 
-const UNIT = 'round-trips/s';
-const SEGMENT_ROOM = 64 * 2 ** 20;
-// The least that a segment can have; the arena is not used.
-const PROCESSES = 128;
-const ARENA_BYTES = 4096;
-
-/** Makes the segment that all kernel cases of Node programs share; returns its path. */
-function createSegment(cleanup: Cleanup): string {
-  const path = join(scratchDirectory(cleanup, SEGMENT_ROOM), 'segment');
-  const identity = { dcId: dcId(0), nodeId: nodeId(0), dcName: 'bench', dvsName: 'bench' };
-  Segment.create(path, { ...identity, processes: PROCESSES, nodes: 1, arenaBytes: ARENA_BYTES });
-  return path;
+export interface IpcOptions {
+  readonly placements: readonly Placement[];
+  /** Numbers of pairs; undefined for the usual ones. */
+  readonly pairs: readonly number[] | undefined;
+  /** Told of a case that is left out, and why. */
+  readonly note: (what: string) => void;
 }
 
-type Runnable = Pick<Peer, 'run' | 'close'>;
+/**
+ * Whether ZeroMQ is there: it is installed for development only, and comes compiled for the usual
+ * machines only.
+ */
+export function hasZeromq(): boolean {
+  try {
+    createRequire(import.meta.url)('zeromq');
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+// The least that a segment can have: fixed slots for the servers, others for the clients.
+const SEGMENT = { processes: 128, arenaBytes: PAIRS_MAX * MIX_BLOCK_BYTES };
 
 /** A client and a server that blocks in its calls; the client tells the server when to end. */
-async function startPair(config: Omit<KernelConfig, 'role'>): Promise<Runnable> {
+async function startPair(config: Omit<KernelConfig, 'role'>): Promise<Pair> {
   const server = await Peer.start('kernel', { ...config, role: 'server' });
   const client = await Peer.start('kernel', { ...config, role: 'client' });
   return {
+    pids: [...client.pids, ...server.pids],
     run: async (request) => client.run(request),
     close: async () => {
       await client.close();
@@ -87,53 +120,61 @@ async function startPair(config: Omit<KernelConfig, 'role'>): Promise<Runnable> 
   };
 }
 
-/**
- * The cases of one set of Node programs in every placement: the programs move, so they are started
- * once.
- */
-function nodeCases(
-  place: { name: string; variant?: string; placements: readonly Placement[] },
-  start: () => Promise<Runnable>,
+/** Where a case runs, and with how many pairs: of several, one a core shows what cores add. */
+function settingsOf(name: string, options: IpcOptions): NodeSubject['settings'] {
+  return options.placements.flatMap((placement) => {
+    if (placement === 'one-core-hogs' && !HOGS_CASES.includes(name)) return [];
+    const usual = placement === 'one-core' && PAIRED_CASES.includes(name) ? PAIRS_BY_DEFAULT : [1];
+    return (options.pairs ?? usual).map((pairs) => ({ placement, pairs }));
+  });
+}
+
+function nativeCases(
+  { group, name, unit }: Pick<NativeRun, 'group' | 'name'> & { unit: Unit },
+  options: IpcOptions,
 ): Case[] {
-  const pair = shared(start);
-  const { placements, ...named } = place;
-  return placements.map((placement) => ({
-    ...named,
+  return settingsOf(name, options).map(({ placement, pairs }) => ({
+    name,
     placement,
-    unit: UNIT,
-    start: async (): Promise<Session> => {
-      const peer = await pair.use();
-      const cpus = cpusFor(placement);
-      return { run: async (ms) => peer.run({ ms, cpus }), close: async () => pair.release() };
-    },
+    pairs,
+    unit,
+    start: async () => startNative({ group, name, cpus: cpusOfPairs(placement, pairs) }),
   }));
 }
 
-function cpusFor(placement: Placement): Cpus {
-  const cpus = cpusOf(placement, allowedCpus());
-  if (cpus === undefined) throw new Error(`this machine has too few cores for ${placement}`);
-  return cpus;
+function kernelCases(options: IpcOptions, cleanup: Cleanup): Case[] {
+  let path: string | undefined;
+  const segment = (): string => (path ??= createSegment(cleanup, SEGMENT));
+  return KERNEL_CASES.flatMap(([name, mode], index) =>
+    nodeCases({ name, settings: settingsOf(name, options) }, async (pair) =>
+      startPair({ mode, segment: segment(), serverSlot: 1 + index * PAIRS_MAX + pair }),
+    ),
+  );
 }
 
-export function ipcCases(placements: readonly Placement[], cleanup: Cleanup): Case[] {
-  let path: string | undefined;
-  const segment = (): string => (path ??= createSegment(cleanup));
-  const native = NATIVE_CASES.flatMap((name) =>
-    placements.map((placement): Case => ({
-      name,
-      placement,
-      unit: UNIT,
-      start: async () => startNative({ group: 'ipc', name, cpus: cpusFor(placement) }),
-    })),
+export function ipcCases(options: IpcOptions, cleanup: Cleanup): Case[] {
+  const unit = 'round-trips/s';
+  const present = NODE_CASES.filter(({ name }) => name !== 'zeromq' || hasZeromq());
+  if (present.length < NODE_CASES.length) {
+    options.note('zeromq is left out: its package is not installed, or not made for this machine');
+  }
+  const others = present.flatMap(({ program, config, ...named }) =>
+    nodeCases({ ...named, settings: settingsOf(named.name, options) }, async () =>
+      Peer.start(program, config),
+    ),
   );
-  const kernel = KERNEL_CASES.flatMap(([name, mode], index) => {
-    const slots = { clientSlot: 2 * index + 1, serverSlot: 2 * index + 2 };
-    return nodeCases({ name, placements }, async () =>
-      startPair({ mode, segment: segment(), ...slots }),
-    );
-  });
-  const others = NODE_CASES.flatMap(({ program, config, ...named }) =>
-    nodeCases({ ...named, placements }, async () => Peer.start(program, config)),
-  );
-  return [...native, ...kernel, ...others];
+  return [
+    ...NATIVE_CASES.flatMap((name) => nativeCases({ group: 'ipc', name, unit }, options)),
+    ...kernelCases(options, cleanup),
+    ...others,
+  ];
+}
+
+export function notifyCases(asked: IpcOptions, cleanup: Cleanup): Case[] {
+  const unit = 'notifications/s';
+  const options = { ...asked, pairs: asked.pairs ?? [1] };
+  return [
+    ...STREAM_CASES.flatMap((name) => nativeCases({ group: 'notify', name, unit }, options)),
+    ...ipcCases(options, cleanup).filter(({ name }) => NOTIFY_CASES.includes(name)),
+  ];
 }

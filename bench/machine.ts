@@ -30,6 +30,9 @@ export function projectRoot(): string {
   return folder;
 }
 
+/** Where results are kept, from the root. */
+export const RESULTS = 'bench/results';
+
 function git(...args: string[]): string {
   return execFileSync('git', args, {
     cwd: projectRoot(),
@@ -40,7 +43,9 @@ function git(...args: string[]): string {
 
 function commit(): string {
   try {
-    const dirty = git('status', '--porcelain', '--untracked-files=no') !== '';
+    // Results are no code, and those of one bench do not taint the next.
+    const code = ['--', '.', `:!${RESULTS}`];
+    const dirty = git('status', '--porcelain', '--untracked-files=no', ...code) !== '';
     return `${git('rev-parse', 'HEAD')}${dirty ? '-dirty' : ''}`;
   } catch {
     return 'unknown';

@@ -1,170 +1,161 @@
 /**
  * `dvk bench`: runs one bench and prints what came of it.
  *
- * Parameters: a full run is at least 7 runs of 200 ms a case, a smoke run 2 of 30 ms, which shows
+ * Parameters: a full run is at least 7 runs of 200 ms a case, a smoke run 2 of 15 ms, which shows
  * that a bench works and nothing about speed.
  */
-import { parseArgs } from 'node:util';
-
 import { judge } from './bars.ts';
 import { withCleanup, type Cleanup } from './cleanup.ts';
 import { fsCases } from './fs.ts';
-import { measure, type Case, type Row } from './harness.ts';
-import { ipcCases } from './ipc.ts';
+import { measure, type Case, type Plan, type Row } from './harness.ts';
+import { amongHogs } from './hogs.ts';
+import { idleRows } from './idle.ts';
+import { ipcCases, notifyCases, type IpcOptions } from './ipc.ts';
 import { describeMachine, raisePriority } from './machine.ts';
-import { allowedCpus, cpusOf, isPlacement, PLACEMENTS, type Placement } from './placement.ts';
+import { parse, USAGE, UsageError, type Options } from './options.ts';
+import { allowedCpus, cpusOf, PLACEMENTS, type Placement } from './placement.ts';
 import * as report from './report.ts';
+import { saveReport } from './save.ts';
 import { COPY_SIZES, COPY_SIZES_SMOKE, vcopyCases } from './vcopy.ts';
 
-interface Options {
-  readonly bench: string;
-  readonly json: boolean;
+/** What a bench is run with: what the user asked for, and the bench's own where nothing. */
+interface Setting extends IpcOptions {
   readonly smoke: boolean;
-  readonly placements: readonly Placement[];
+  /** Names of cases; none for all. */
   readonly cases: readonly string[];
-  readonly runs: number | undefined;
+  readonly plan: Omit<Plan, 'cases'>;
 }
 
 interface Bench {
   readonly about: string;
   readonly placements: readonly Placement[];
   readonly baselines: readonly string[];
-  readonly runs: number;
-  cases(options: Options, cleanup: Cleanup): Promise<Case[]>;
+  readonly sizes?: { readonly runMs: number; readonly smokeMs: number };
+  /** Options that mean nothing to it. */
+  readonly refuses?: readonly ('placement' | 'pairs' | 'case')[];
+  run(setting: Setting, cleanup: Cleanup): Promise<Row[]>;
 }
+
+const PINNED: readonly Placement[] = ['two-cores', 'one-core'];
+const IDLE_PROCESSES = { full: 100, smoke: 6 };
 
 const BENCHES: Readonly<Record<string, Bench>> = {
   ipc: {
     about: 'round trips of a 64-byte message',
     placements: PLACEMENTS,
-    baselines: ['pure-spin', 'pipe', 'message-port'],
-    runs: 7,
-    cases: async (options, cleanup) => Promise.resolve(ipcCases(options.placements, cleanup)),
+    baselines: ['pure-spin', 'futex', 'pipe', 'unix-stream', 'message-port'],
+    run: async (setting, cleanup) => runCases(ipcCases(setting, cleanup), setting),
+  },
+  notify: {
+    about: 'notifications, to and fro and one way',
+    placements: PINNED,
+    baselines: ['pure-spin', 'dvk-c-sendrec', 'eventfd'],
+    run: async (setting, cleanup) => runCases(notifyCases(setting, cleanup), setting),
   },
   vcopy: {
     about: 'copies between two processes',
-    placements: ['two-cores', 'one-core'],
-    baselines: ['memcpy', 'unix-stream'],
-    runs: 7,
-    cases: async (options) =>
-      Promise.resolve(
-        vcopyCases(options.placements, options.smoke ? COPY_SIZES_SMOKE : COPY_SIZES),
-      ),
+    placements: PINNED,
+    baselines: ['memcpy', 'unix-stream', 'pipe'],
+    run: async (setting) => {
+      const sizes = setting.smoke ? COPY_SIZES_SMOKE : COPY_SIZES;
+      return runCases(vcopyCases({ ...setting, sizes, pairs: setting.pairs ?? [1] }), setting);
+    },
+  },
+  idle: {
+    about: 'CPU time of processes that wait',
+    placements: ['free'],
+    baselines: [],
+    sizes: { runMs: 3000, smokeMs: 100 },
+    refuses: ['placement', 'pairs', 'case'],
+    run: async ({ smoke, plan }, cleanup) =>
+      idleRows({ ...plan, processes: IDLE_PROCESSES[smoke ? 'smoke' : 'full'] }, cleanup),
   },
   fs: {
     about: 'sequential reads through a mount',
     placements: ['free'],
     baselines: ['host', 'passthrough'],
-    runs: 5,
-    cases: async ({ smoke, placements }, cleanup) =>
-      fsCases(
-        { smoke, placements, progress: report.printProgress, note: report.printError },
-        cleanup,
-      ),
+    refuses: ['pairs'],
+    run: async (setting, cleanup) => {
+      const cases = await fsCases({ ...setting, progress: report.printProgress }, cleanup);
+      return runCases(cases, setting);
+    },
   },
 };
 
-const RUN_MS = 200;
-const WARM_UP_MS = 100;
-const SMOKE = { runs: 2, runMs: 30, warmUpMs: 10 };
+const FULL = { runs: 7, runMs: 200, warmUpMs: 100 };
+const SMOKE = { runs: 2, runMs: 15, warmUpMs: 5 };
 const USAGE_CODE = 2;
 const FAILURE_CODE = 1;
-const RUNS_MAX = 1000;
-
-class UsageError extends Error {}
 
 function usage(): string {
   const benches = Object.entries(BENCHES).map(
     ([name, { about }]) => `  ${name.padEnd(6)} ${about}`,
   );
-  return [
-    'usage: dvk bench NAME [--json] [--smoke] [--placement P]... [--case C]... [--runs N]',
-    ...benches,
-    `placements: ${PLACEMENTS.join(', ')}`,
-  ].join('\n');
+  return [...USAGE, 'benches:', ...benches].join('\n');
 }
 
-function parse(args: readonly string[]): Options | undefined {
-  const { values, positionals } = parseArguments(args);
-  if (values.help === true) return undefined;
-  const [name = '', ...rest] = positionals;
-  const bench = BENCHES[name];
-  if (bench === undefined || rest.length > 0) throw new UsageError(usage());
-  const placements = values.placement ?? bench.placements;
-  const wrong = placements.find((text) => !isPlacement(text));
-  if (wrong !== undefined) throw new UsageError(`there is no placement ${wrong}\n${usage()}`);
-  const runs = values.runs === undefined ? undefined : Number(values.runs);
-  if (runs !== undefined && !(Number.isInteger(runs) && runs > 0 && runs <= RUNS_MAX)) {
-    throw new UsageError(`--runs must be an integer from 1 to ${String(RUNS_MAX)}`);
-  }
-  return {
-    bench: name,
-    json: values.json === true,
-    smoke: values.smoke === true,
-    placements: placements.filter(isPlacement),
-    cases: values.case ?? [],
-    runs,
-  };
-}
-
-function parseArguments(args: readonly string[]): ReturnType<typeof parseRaw> {
-  try {
-    return parseRaw(args);
-  } catch (error) {
-    throw new UsageError(`${error instanceof Error ? error.message : String(error)}\n${usage()}`);
-  }
-}
-
-// The type of what parseArgs returns follows from its argument.
-function parseRaw(args: readonly string[]) {
-  return parseArgs({
-    args: [...args],
-    allowPositionals: true,
-    options: {
-      json: { type: 'boolean' },
-      smoke: { type: 'boolean' },
-      placement: { type: 'string', multiple: true },
-      case: { type: 'string', multiple: true },
-      runs: { type: 'string' },
-      help: { type: 'boolean', short: 'h' },
-    },
-  });
-}
-
-/** Leaves out placements that need more cores than there are, and cases that nobody asked for. */
-function chosen(cases: readonly Case[], options: Options): Case[] {
-  const kept = cases.filter(
-    ({ name }) => options.cases.length === 0 || options.cases.includes(name),
-  );
-  const missing = options.cases.find((name) => !kept.some((subject) => subject.name === name));
+/** Leaves out cases that nobody asked for, and gives hogs to those that run among them. */
+function chosen(cases: readonly Case[], names: readonly string[]): Case[] {
+  const kept = cases.filter(({ name }) => names.length === 0 || names.includes(name));
+  const missing = names.find((name) => !kept.some((subject) => subject.name === name));
   if (missing !== undefined) {
     const known = [...new Set(cases.map(({ name }) => name))].join(', ');
     throw new UsageError(`there is no case ${missing} here; there are ${known}`);
   }
-  return kept;
+  return kept.map((subject) =>
+    subject.placement === 'one-core-hogs' ? amongHogs(subject) : subject,
+  );
 }
 
-async function runBench(bench: Bench, asked: Options): Promise<Row[]> {
+/** Runs the cases of one placement next to each other: they are what is compared. */
+async function runCases(cases: readonly Case[], { plan, cases: names }: Setting): Promise<Row[]> {
+  const place = ({ placement }: Case): number => PLACEMENTS.indexOf(placement);
+  const sorted = chosen(cases, names).sort((a, b) => place(a) - place(b));
+  return measure({ ...plan, cases: sorted });
+}
+
+/** Leaves out placements that need more cores than there are. */
+function possible(placements: readonly Placement[]): Placement[] {
   const allowed = allowedCpus();
-  const placements = asked.placements.filter((name) => cpusOf(name, allowed) !== undefined);
-  for (const placement of asked.placements.filter((name) => !placements.includes(name))) {
-    report.printError(`placement ${placement} is left out: this machine has too few cores`);
-  }
-  const options = { ...asked, placements };
-  return withCleanup(async (cleanup) => {
-    const sizes = options.smoke ? SMOKE : { runs: bench.runs, runMs: RUN_MS, warmUpMs: WARM_UP_MS };
-    return measure({
-      cases: chosen(await bench.cases(options, cleanup), options),
-      ...sizes,
-      runs: options.runs ?? sizes.runs,
-      progress: report.printProgress,
-    });
+  return placements.filter((placement) => {
+    const enough = cpusOf(placement, allowed) !== undefined;
+    if (!enough) {
+      report.printError(`placement ${placement} is left out: this machine has too few cores`);
+    }
+    return enough;
   });
 }
 
-async function runAndReport(options: Options): Promise<void> {
+async function runBench(bench: Bench, options: Options): Promise<Row[]> {
+  const sizes = options.smoke
+    ? { ...SMOKE, runMs: bench.sizes?.smokeMs ?? SMOKE.runMs }
+    : { ...FULL, runMs: bench.sizes?.runMs ?? FULL.runMs };
+  const setting: Setting = {
+    smoke: options.smoke,
+    placements: possible(options.placements ?? bench.placements),
+    pairs: options.pairs,
+    note: report.printError,
+    cases: options.cases,
+    plan: { ...sizes, runs: options.runs ?? sizes.runs, progress: report.printProgress },
+  };
+  return withCleanup(async (cleanup) => bench.run(setting, cleanup));
+}
+
+function benchOf(options: Options): Bench {
   const bench = BENCHES[options.bench];
   if (bench === undefined) throw new UsageError(usage());
+  const given = {
+    placement: options.placements !== undefined,
+    pairs: options.pairs !== undefined,
+    case: options.cases.length > 0,
+  };
+  const wrong = bench.refuses?.find((name) => given[name]);
+  if (wrong !== undefined) throw new UsageError(`${options.bench} does not know --${wrong}`);
+  return bench;
+}
+
+async function runAndReport(options: Options): Promise<void> {
+  const bench = benchOf(options);
   raisePriority();
   const machine = describeMachine();
   const rows = await runBench(bench, options).finally(report.clearProgress);
@@ -173,6 +164,8 @@ async function runAndReport(options: Options): Promise<void> {
   const result = { bench: options.bench, machine, rows, verdicts, baselines };
   if (options.json) report.printDocument(result);
   else report.printReport(result);
+  if (!options.save) return;
+  for (const path of saveReport(result)) report.printError(`wrote ${path}`);
 }
 
 /** Runs the bench that `args` name; returns the exit code. */

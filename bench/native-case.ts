@@ -1,4 +1,4 @@
-/** Cases whose processes are C++: each run is one run of native/bench, which forks its own peer. */
+/** Cases whose processes are C++: a run is one run of native/bench, which forks its own peers. */
 import { execFile } from 'node:child_process';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -7,46 +7,58 @@ import type { RunResult, Session } from './harness.ts';
 import { projectRoot } from './machine.ts';
 import type { Cpus } from './placement.ts';
 
-const PROGRAM = 'native/build/Release/dvk_bench';
 // A run takes little more than it was asked to; one that does not end has hung.
 const GRACE_MS = 30_000;
 const run = promisify(execFile);
 
 export interface NativeRun {
-  readonly group: 'ipc' | 'vcopy' | 'read';
+  readonly group: 'ipc' | 'notify' | 'vcopy' | 'read';
   /** Name of the case, or the file to read. */
   readonly name: string;
-  readonly cpus: Cpus;
+  /** Of each pair. */
+  readonly cpus: readonly Cpus[];
   readonly bytes?: number;
   readonly variant?: string;
 }
 
+/** The program of native/bench. */
+export function nativeProgram(): string {
+  return join(projectRoot(), 'native/build/Release/dvk_bench');
+}
+
 function argumentsOf(subject: NativeRun): string[] {
+  const { cpus, bytes, variant, group } = subject;
   const options: [string, string | number | undefined][] = [
-    ['--cpu-a', only(subject.cpus.client)],
-    ['--cpu-b', only(subject.cpus.peer)],
-    ['--bytes', subject.bytes],
-    ['--variant', subject.variant],
+    ['--cpu-a', pinned(cpus.map(({ client }) => client))],
+    ['--cpu-b', pinned(cpus.map(({ peer }) => peer))],
+    ['--pairs', group === 'read' ? undefined : cpus.length],
+    ['--bytes', bytes],
+    ['--variant', variant],
   ];
   return options.flatMap(([name, value]) => (value === undefined ? [] : [name, String(value)]));
 }
 
-/** The one CPU of a pinned process. */
-function only(cpus: readonly number[]): number | undefined {
-  return cpus.length === 1 ? cpus[0] : undefined;
+/** The CPUs of processes that have one each; undefined when they are not pinned. */
+function pinned(cpus: readonly (readonly number[])[]): string | undefined {
+  return cpus.every((allowed) => allowed.length === 1) ? cpus.flat().join(',') : undefined;
 }
 
 /** One run; fails with what the program wrote to stderr. */
-export async function runNative<Result = RunResult>(
-  subject: NativeRun,
-  ...extra: string[]
-): Promise<Result> {
-  const args = [subject.group, subject.name, ...argumentsOf(subject), ...extra];
-  const { stdout } = await run(join(projectRoot(), PROGRAM), args, {
+export async function runNative(subject: NativeRun, ...extra: string[]): Promise<RunResult> {
+  return call(subject.group, subject.name, ...argumentsOf(subject), ...extra);
+}
+
+async function call<Result>(...args: string[]): Promise<Result> {
+  const { stdout } = await run(nativeProgram(), args, {
     timeout: GRACE_MS,
     killSignal: 'SIGKILL',
   });
   return JSON.parse(stdout) as Result;
+}
+
+/** CPU time that each process has used, in nanoseconds. Fails when one is gone. */
+export async function cpuTimesNs(pids: readonly number[]): Promise<number[]> {
+  return pids.length === 0 ? [] : call('cpu', ...pids.map(String));
 }
 
 export function startNative(subject: NativeRun): Promise<Session> {

@@ -7,7 +7,7 @@ import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 
 import type { RunResult } from './harness.ts';
-import type { PeerReport, PeerRequest, RunRequest } from './peers/protocol.ts';
+import type { PeerReport, PeerRequest, ReadyInfo, RunRequest } from './peers/protocol.ts';
 
 /** The programs; compiled, so that they start without a loader. */
 const PROGRAMS = {
@@ -15,6 +15,9 @@ const PROGRAMS = {
   ports: new URL('./peers/ports.js', import.meta.url),
   channel: new URL('./peers/channel.js', import.meta.url),
   atomics: new URL('./peers/atomics.js', import.meta.url),
+  sockets: new URL('./peers/sockets.js', import.meta.url),
+  zeromq: new URL('./peers/zeromq.js', import.meta.url),
+  waiter: new URL('./peers/waiter.js', import.meta.url),
 } as const;
 
 export type PeerProgram = keyof typeof PROGRAMS;
@@ -27,6 +30,7 @@ export class Peer {
   readonly #name: string;
   readonly #exited: Promise<void>;
   #stderr = '';
+  #info: ReadyInfo = {};
 
   private constructor(program: PeerProgram, config: object) {
     this.#name = program;
@@ -42,8 +46,18 @@ export class Peer {
   /** Starts a program and waits until it is ready. */
   static async start(program: PeerProgram, config: object = {}): Promise<Peer> {
     const peer = new Peer(program, config);
-    await peer.#report('ready');
+    peer.#info = await peer.#report('ready');
     return peer;
+  }
+
+  /** What the program said when it was ready. */
+  get info(): ReadyInfo {
+    return this.#info;
+  }
+
+  /** The processes that it is made of. */
+  get pids(): readonly number[] {
+    return this.#info.pids ?? (this.#child.pid === undefined ? [] : [this.#child.pid]);
   }
 
   async run(request: RunRequest): Promise<RunResult> {
@@ -59,8 +73,9 @@ export class Peer {
     await this.#exited;
   }
 
-  /** Waits for the program's end, which is by its own decision. */
-  async ended(): Promise<void> {
+  /** Ends the program at once. */
+  async kill(): Promise<void> {
+    this.#child.kill('SIGKILL');
     await this.#exited;
   }
 

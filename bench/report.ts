@@ -4,8 +4,8 @@
  * The document is `{"bench","commit","node","kernel","cpu","cores","rows":[...],"bars":[...]}`;
  * fields of a row that do not apply are left out.
  */
-import { companion, type Verdict } from './bars.ts';
-import type { Row } from './harness.ts';
+import { companion, RUNS_MIN, type Bar, type Verdict } from './bars.ts';
+import { messagesOf, type Row, type Unit } from './harness.ts';
 import type { Machine } from './machine.ts';
 import { ratioOf } from './statistics.ts';
 
@@ -26,10 +26,21 @@ export type ReportedRow = Omit<Row, 'samples'> & {
   readonly ratios: Readonly<Record<string, number>>;
 };
 
+/** A verdict as the document has it. */
+export type ReportedBar = Bar & {
+  /** Median, least and greatest of the runs. */
+  readonly measured: number;
+  readonly min: number;
+  readonly max: number;
+  readonly against?: string;
+  readonly runs: number;
+  readonly met: boolean;
+};
+
 export interface ReportDocument extends Machine {
   readonly bench: string;
   readonly rows: readonly ReportedRow[];
-  readonly bars: readonly Verdict[];
+  readonly bars: readonly ReportedBar[];
 }
 
 const SIGNIFICANT_DIGITS = 4;
@@ -50,27 +61,46 @@ export function ratiosOf(report: Report, row: Row): Record<string, number> {
   return ratios;
 }
 
+/** The fields that are measured, of a row that has them all or not. */
+const MEASURED = ['p50_us', 'p99_us', 'p999_us', 'max_us', 'cpu_us', 'timers_fired'] as const;
+
+function reportedRow(report: Report, row: Row): ReportedRow {
+  const { samples: _, ...kept } = row;
+  const measured: Partial<Record<(typeof MEASURED)[number], number>> = {};
+  for (const name of MEASURED) {
+    const value = row[name];
+    if (value !== undefined) measured[name] = rounded(value);
+  }
+  const messages = messagesOf(row.unit) * row.median;
+  return {
+    ...kept,
+    median: rounded(row.median),
+    min: rounded(row.min),
+    max: rounded(row.max),
+    ...measured,
+    ...(carriesMessages(row.unit) && { messages_per_second: rounded(messages) }),
+    ratios: ratiosOf(report, row),
+  };
+}
+
+function carriesMessages(unit: Unit): boolean {
+  return unit === 'round-trips/s' || unit === 'notifications/s';
+}
+
+function reportedBar({ bar, median, min, max, ...kept }: Verdict): ReportedBar {
+  return { ...bar, measured: rounded(median), min: rounded(min), max: rounded(max), ...kept };
+}
+
 export function documentOf(report: Report): ReportDocument {
-  const rows = report.rows.map((row): ReportedRow => {
-    const { samples: _, ...kept } = row;
-    return {
-      ...kept,
-      median: rounded(row.median),
-      min: rounded(row.min),
-      max: rounded(row.max),
-      ...(row.p50_us !== undefined && { p50_us: rounded(row.p50_us) }),
-      ...(row.p99_us !== undefined && { p99_us: rounded(row.p99_us) }),
-      ...(row.unit === 'round-trips/s' && { messages_per_second: rounded(2 * row.median) }),
-      ratios: ratiosOf(report, row),
-    };
-  });
-  const bars = report.verdicts.map((verdict) => ({ ...verdict, ratio: rounded(verdict.ratio) }));
+  const rows = report.rows.map((row) => reportedRow(report, row));
+  const bars = report.verdicts.map(reportedBar);
   return { bench: report.bench, ...report.machine, rows, bars };
 }
 
-/** `1.23 M`: three digits and a decimal prefix. */
+/** `1.23 M`: three digits and a decimal prefix; two digits of what is below a tenth. */
 export function formatNumber(value: number): string {
   if (!Number.isFinite(value)) return '-';
+  if (Math.abs(value) < 0.0995) return String(Number(value.toPrecision(2)));
   const prefixes = ['', ' k', ' M', ' G', ' T'];
   let step = 0;
   let scaled = value;
@@ -109,35 +139,72 @@ export function formatTable(lines: readonly (readonly string[])[]): string {
     .join('\n');
 }
 
-/** Rows of one placement and size, in the order of measuring. */
-function groupsOf(rows: readonly Row[]): Map<string, Row[]> {
+/** Rows of one placement, number of pairs and size, in the order of measuring. */
+export function groupsOf(rows: readonly Row[]): Map<string, Row[]> {
   const groups = new Map<string, Row[]>();
   for (const row of rows) {
-    const size = row.bytes === undefined ? [] : [formatBytes(row.bytes)];
-    const title = [...(row.op === undefined ? [] : [row.op]), row.placement, ...size].join(', ');
+    const parts = [
+      row.op,
+      row.placement,
+      row.pairs === undefined || row.pairs === 1 ? undefined : `${String(row.pairs)} pairs`,
+      row.bytes === undefined ? undefined : formatBytes(row.bytes),
+    ];
+    const title = parts.filter((part) => part !== undefined).join(', ');
     groups.set(title, [...(groups.get(title) ?? []), row]);
   }
   return groups;
 }
 
+const UNIT_TITLES: Readonly<Record<Unit, string>> = {
+  'round-trips/s': 'round trips/s',
+  'notifications/s': 'notifications/s',
+  'bytes/s': 'bytes/s',
+  percent: 'percent of CPU',
+};
+
+/** What the numbers of these rows are. */
+export function unitTitle(rows: readonly Row[]): string {
+  const units = new Set(rows.map(({ unit }) => unit));
+  const [only] = units;
+  return units.size === 1 && only !== undefined ? UNIT_TITLES[only] : 'per second';
+}
+
+export function titleOf(row: Row): string {
+  return row.variant === undefined ? row.case : `${row.case} (${row.variant})`;
+}
+
+/** The columns of latency and CPU time: those that any row has. */
+function measuredColumns(rows: readonly Row[]): [title: string, value: (row: Row) => number][] {
+  const message = rows.some(({ unit }) => carriesMessages(unit)) ? '/message' : '';
+  const columns: [string, (row: Row) => number | undefined][] = [
+    ['p50 us', (row) => row.p50_us],
+    ['p99 us', (row) => row.p99_us],
+    ['p99.9 us', (row) => row.p999_us],
+    ['max us', (row) => row.max_us],
+    [`CPU us${message}`, (row) => row.cpu_us],
+  ];
+  return columns
+    .filter(([, value]) => rows.some((row) => value(row) !== undefined))
+    .map(([title, value]) => [title, (row) => value(row) ?? Number.NaN]);
+}
+
 function groupTable(report: Report, title: string, rows: readonly Row[]): string {
-  const trips = rows.some((row) => row.unit === 'round-trips/s');
+  const measured = measuredColumns(rows);
+  const baselines = report.baselines.filter((name) =>
+    rows.some((row) => ratiosOf(report, row)[name] !== undefined),
+  );
   const heading = [
-    title,
-    trips ? 'round trips/s' : 'bytes/s',
-    'min',
-    'max',
-    ...(trips ? ['messages/s', 'p50 us', 'p99 us'] : []),
-    ...report.baselines.map((name) => `x ${name}`),
+    ...[title, unitTitle(rows), 'min', 'max'],
+    ...measured.map(([name]) => name),
+    ...baselines.map((name) => `x ${name}`),
   ];
   const lines = rows.map((row) => {
     const ratios = ratiosOf(report, row);
-    const micros = [row.p50_us ?? Number.NaN, row.p99_us ?? Number.NaN];
+    const numbers = [row.median, row.min, row.max, ...measured.map(([, value]) => value(row))];
     return [
-      row.variant === undefined ? row.case : `${row.case} (${row.variant})`,
-      ...[row.median, row.min, row.max].map(formatNumber),
-      ...(trips ? [formatNumber(2 * row.median), ...micros.map(formatNumber)] : []),
-      ...report.baselines.map((name) => {
+      titleOf(row),
+      ...numbers.map(formatNumber),
+      ...baselines.map((name) => {
         const ratio = ratios[name];
         return ratio === undefined ? '' : formatNumber(ratio);
       }),
@@ -146,22 +213,56 @@ function groupTable(report: Report, title: string, rows: readonly Row[]): string
   return formatTable([heading, ...lines]);
 }
 
-function verdictLine({ met, bytes, ratio, atLeast, ...bar }: Verdict): string {
-  const size = bytes === undefined ? '' : `, ${formatBytes(bytes)}`;
-  const measured = `${formatNumber(ratio)} times ${bar.baseline}`;
-  const what = `${bar.case} (${bar.placement}${size}) is ${measured}`;
-  return `${met ? 'met   ' : 'MISSED'}  ${what}; promised: ${String(atLeast)}`;
+function subjectOf({ placement, pairs, bytes, op, ...bar }: Bar): string {
+  const where = [
+    op,
+    placement,
+    pairs === undefined ? undefined : `${String(pairs)} pairs`,
+    bytes === undefined ? undefined : formatBytes(bytes),
+  ];
+  return `${bar.case} (${where.filter((part) => part !== undefined).join(', ')})`;
+}
+
+/** What a bar asks for: of which case, and how much. */
+function promiseOf({ bar, against = '' }: Verdict): { of: string; promise: string } {
+  if ('baseline' in bar) {
+    const pairs = bar.baselinePairs === undefined ? '' : ` with ${String(bar.baselinePairs)}`;
+    return { of: ` times ${against}${pairs}`, promise: String(bar.atLeast) };
+  }
+  return bar.value === 'timers_fired'
+    ? { of: ' of its timers fired', promise: String(bar.atLeast) }
+    : { of: ' percent', promise: `at most ${String(bar.atMost)}` };
+}
+
+export function verdictLine(verdict: Verdict): string {
+  const { bar, median, min, max, met, runs } = verdict;
+  const { of, promise } = promiseOf(verdict);
+  const spread = `${formatNumber(min)} to ${formatNumber(max)}`;
+  const few = runs < RUNS_MIN ? `; ${String(runs)} runs, too few to count` : '';
+  const measured = `${formatNumber(median)}${of} (${spread})`;
+  return `${met ? 'met   ' : 'MISSED'}  ${subjectOf(bar)}: ${measured}; promised: ${promise}${few}`;
+}
+
+/** What was measured, and where. */
+export function headOf(report: Report): string {
+  const { node, kernel, cpu, cores } = report.machine;
+  const commit = report.machine.commit.replace(/^([0-9a-f]{12})[0-9a-f]+/, '$1');
+  const runs = report.rows[0]?.runs ?? 0;
+  return (
+    `dvk bench ${report.bench}: median of ${String(runs)} runs; ${cpu}, ${String(cores)} cores, ` +
+    `Linux ${kernel}, Node ${node}, commit ${commit}`
+  );
 }
 
 export function formatReport(report: Report): string {
-  const { commit, node, kernel, cpu, cores } = report.machine;
-  const runs = report.rows[0]?.runs ?? 0;
-  const head =
-    `dvk bench ${report.bench}: median of ${String(runs)} runs; ${cpu}, ${String(cores)} cores, ` +
-    `Linux ${kernel}, Node ${node}, commit ${commit.slice(0, 12)}`;
   const tables = [...groupsOf(report.rows)].map(([title, rows]) => groupTable(report, title, rows));
   const verdicts = report.verdicts.map(verdictLine).join('\n');
-  return `${[head, ...tables, ...(verdicts === '' ? [] : [verdicts])].join('\n\n')}\n`;
+  const parts = [headOf(report), ...tables, ...(verdicts === '' ? [] : [verdicts])];
+  return `${parts.join('\n\n')}\n`;
+}
+
+export function formatDocument(report: Report): string {
+  return `${JSON.stringify(documentOf(report), undefined, 2)}\n`;
 }
 
 export function printReport(report: Report): void {
@@ -169,7 +270,7 @@ export function printReport(report: Report): void {
 }
 
 export function printDocument(report: Report): void {
-  process.stdout.write(`${JSON.stringify(documentOf(report), undefined, 2)}\n`);
+  process.stdout.write(formatDocument(report));
 }
 
 /** A line on the terminal that the next one overwrites; nothing where nobody looks. */

@@ -27,12 +27,15 @@ export function summarize(values: readonly number[]): Summary {
   return { median: median(values), min: Math.min(...values), max: Math.max(...values) };
 }
 
+/** How many times `baseline` the case is, run by run. */
+export function ratiosByRun(samples: readonly number[], baseline: readonly number[]): number[] {
+  const runs = Math.min(samples.length, baseline.length);
+  return samples.slice(0, runs).map((sample, run) => sample / (baseline[run] ?? 0));
+}
+
 /** How many times `baseline` the case is: the median over runs of the same number. */
 export function ratioOf(samples: readonly number[], baseline: readonly number[]): number {
-  const runs = Math.min(samples.length, baseline.length);
-  const ratios: number[] = [];
-  for (let run = 0; run < runs; run++) ratios.push((samples[run] ?? 0) / (baseline[run] ?? 0));
-  return median(ratios);
+  return median(ratiosByRun(samples, baseline));
 }
 
 const FRACTION_BITS = 5;

@@ -4,24 +4,19 @@
  * dvk-vcopy-private copies from private memory of a client that is blocked in a sendrec,
  * dvk-vcopy-arena from memory that it granted in the container's arena. The streams are measured
  * with the host's own buffers and with large ones, and the better of the two is reported. memcpy
- * within one process is the limit. The kernel pins each page of private memory for a copy, so
- * dvk-vcopy-private-huge shows the same with huge pages; what is promised is promised for ordinary
- * ones.
+ * within one process is the limit. All memory is in pages of 4 KiB.
  */
 import type { Case } from './harness.ts';
 import { startNative } from './native-case.ts';
-import { allowedCpus, cpusOf, type Placement } from './placement.ts';
+import { cpusOfPairs, type Placement } from './placement.ts';
 
 const STREAM_VARIANTS = ['default', 'big'];
 interface CopyCase {
   readonly name: string;
-  /** What the native program calls it, when that is something else. */
-  readonly program?: string;
   readonly variants?: readonly string[];
 }
 const CASES: readonly CopyCase[] = [
   { name: 'dvk-vcopy-private' },
-  { name: 'dvk-vcopy-private-huge', program: 'dvk-vcopy-private', variants: ['huge-pages'] },
   { name: 'dvk-vcopy-arena' },
   { name: 'memcpy' },
   { name: 'pipe', variants: STREAM_VARIANTS },
@@ -33,21 +28,28 @@ const KIB = 1024;
 export const COPY_SIZES: readonly number[] = [4 * KIB, 64 * KIB, 256 * KIB, 1024 * KIB];
 export const COPY_SIZES_SMOKE: readonly number[] = [1024 * KIB];
 
-export function vcopyCases(placements: readonly Placement[], sizes: readonly number[]): Case[] {
-  const cases: Case[] = [];
-  for (const bytes of sizes) {
-    for (const placement of placements) {
-      const cpus = cpusOf(placement, allowedCpus());
-      if (cpus === undefined) continue;
-      for (const { name, program = name, variants = [undefined] } of CASES) {
-        for (const variant of variants) {
-          const named = { name, bytes, ...(variant !== undefined && { variant }) };
-          const start: Case['start'] = async () =>
-            startNative({ group: 'vcopy', cpus, ...named, name: program });
-          cases.push({ ...named, placement, unit: 'bytes/s', start });
-        }
-      }
-    }
-  }
-  return cases;
+export interface CopyOptions {
+  readonly placements: readonly Placement[];
+  readonly sizes: readonly number[];
+  /** Numbers of pairs. */
+  readonly pairs: readonly number[];
+}
+
+export function vcopyCases({ placements, sizes, pairs }: CopyOptions): Case[] {
+  return sizes.flatMap((bytes) =>
+    placements.flatMap((placement) =>
+      pairs.flatMap((count) =>
+        CASES.flatMap(({ name, variants = [undefined] }) =>
+          variants.map((variant): Case => {
+            const named = { name, bytes, ...(variant !== undefined && { variant }) };
+            const start: Case['start'] = async () => {
+              const cpus = cpusOfPairs(placement, count);
+              return startNative({ group: 'vcopy', cpus, ...named });
+            };
+            return { ...named, placement, pairs: count, unit: 'bytes/s', start };
+          }),
+        ),
+      ),
+    ),
+  );
 }

@@ -27,6 +27,11 @@ const FOR_TESTS = [
   },
 ];
 
+const FOR_MODEL = [
+  { name: 'spin', programs: ['spin'], essential: true },
+  { name: 'gcc', programs: ['gcc'], essential: true },
+];
+
 function isPresent(need) {
   if (need.files) return need.files.some((file) => existsSync(file));
   return need.programs.every((name) => findProgram(name) !== undefined);
@@ -100,7 +105,7 @@ async function ensureDebianPackages(needs) {
   const essential = missing.filter((need) => need.essential);
   if (essential.length > 0) {
     const names = essential.map((need) => need.name).join(', ');
-    throw new StepError(`${names} needed to build the native core. Run: ${command}`);
+    throw new StepError(`${names} needed. Run: ${command}`);
   }
   for (const need of missing) say(`note: ${need.name} is not installed: ${need.why}`);
   say(`note: to install it, run: ${command}`);
@@ -111,6 +116,11 @@ export async function ensureDependencies({ dev = false } = {}) {
   checkPlatform();
   await ensureDebianPackages(dev ? [...FOR_START, ...FOR_TESTS] : FOR_START);
   await ensureNpmPackages();
+}
+
+/** Makes sure that the model can be checked: spin, and a compiler for what it generates. */
+export async function ensureSpin() {
+  await ensureDebianPackages(FOR_MODEL);
 }
 
 if (isMain(import.meta.url)) await ensureDependencies({ dev: true }).catch(fail);

@@ -31,7 +31,8 @@ function nativeTests() {
   );
 }
 
-async function runVitest(args, soak) {
+/** Runs vitest with `args`: the counts, the skipped tests, and the failures outside of tests. */
+export async function runTests(args, env = {}, timeoutMs = VITEST_TIMEOUT_MS) {
   const file = join(scratch, `test-summary-${process.pid}.json`);
   const outcome = await run(
     process.execPath,
@@ -40,8 +41,8 @@ async function runVitest(args, soak) {
       ...['--reporter=default', '--reporter=./scripts/test-reporter.mjs', ...args],
     ],
     {
-      timeoutMs: soak ? SOAK_TIMEOUT_MS : VITEST_TIMEOUT_MS,
-      env: { DVK_TEST_SUMMARY: file, ...(soak && { DVK_SOAK: '1' }) },
+      timeoutMs,
+      env: { DVK_TEST_SUMMARY: file, ...env },
     },
   );
   const none = { passed: 0, failed: 0, skipped: [], broken: [] };
@@ -80,7 +81,9 @@ async function main() {
     total.failed += native.failed;
     total.failures.push(...native.failures);
   }
-  const vitest = await runVitest(filters, soak);
+  const vitest = soak
+    ? await runTests(filters, { DVK_SOAK: '1' }, SOAK_TIMEOUT_MS)
+    : await runTests(filters);
   total.passed += vitest.passed;
   total.failed += vitest.failed;
   total.skipped.push(...vitest.skipped);

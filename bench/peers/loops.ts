@@ -91,13 +91,33 @@ async function throughput(
   return { done, perSecond: (done * 1000) / (now - start) };
 }
 
-/** Measures a call that is awaited. */
+const TIMER_MS = 5;
+
+/** Does the work with a timer beside it; tells how many times it fired, and should have. */
+async function besideTimer<T>(
+  work: () => Promise<T>,
+): Promise<{ result: T; timers: { fired: number; due: number } }> {
+  let fired = 0;
+  const start = performance.now();
+  const timer = setInterval(() => {
+    fired++;
+  }, TIMER_MS);
+  try {
+    const result = await work();
+    return { result, timers: { fired, due: Math.floor((performance.now() - start) / TIMER_MS) } };
+  } finally {
+    clearInterval(timer);
+  }
+}
+
+/** Measures a call that is awaited, and whether timers fire meanwhile. */
 export async function measureAsync(
   call: (counter: number) => Promise<void>,
   ms: number,
 ): Promise<RunResult> {
   const warm = await throughput(call, ms / 8);
-  const { done, perSecond } = await throughput(call, ms);
+  const { result, timers } = await besideTimer(async () => throughput(call, ms));
+  const { done, perSecond } = result;
   const latency = new Histogram();
   const start = performance.now();
   for (let now = start; now - start < ms / 4;) {
@@ -106,7 +126,8 @@ export async function measureAsync(
     latency.add((after - now) * NS_PER_MS);
     now = after;
   }
-  return { perSecond, checked: warm.done + done + latency.total, latency: latency.entries() };
+  const checked = warm.done + done + latency.total;
+  return { perSecond, checked, latency: latency.entries(), timers };
 }
 
 /**

@@ -17,11 +17,19 @@ export interface RunRequest {
 
 export type PeerRequest = { readonly type: 'run' } & RunRequest;
 export type PeerReport =
-  | { readonly type: 'ready'; readonly info: object }
+  | ({ readonly type: 'ready' } & ReadyInfo)
   | { readonly type: 'result'; readonly result: RunResult };
+
+export interface ReadyInfo {
+  /** Of all processes that the program is made of; left out, it is one. */
+  readonly pids?: readonly number[];
+  /** Of a program that is bound in a container. */
+  readonly endpoint?: number;
+}
 
 /** A program that the harness can run. */
 export interface Runner {
+  readonly pids?: readonly number[];
   run(request: RunRequest): Promise<RunResult>;
   close(): Promise<void> | void;
 }
@@ -43,8 +51,8 @@ function report(message: PeerReport): void {
   process.send?.(message);
 }
 
-export function reportReady(info: object = {}): void {
-  report({ type: 'ready', info });
+export function reportReady(info: ReadyInfo = {}): void {
+  report({ type: 'ready', ...info });
 }
 
 /** Serves the harness until it disconnects. An error ends the program with its stack on stderr. */
@@ -61,7 +69,7 @@ export function serveRuns(runner: Runner): void {
   process.once('disconnect', () => {
     Promise.resolve(runner.close()).then(() => process.exit(0), fail);
   });
-  reportReady();
+  reportReady(runner.pids === undefined ? {} : { pids: runner.pids });
 }
 
 /** Keeps the calling thread on these CPUs. */

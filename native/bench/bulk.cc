@@ -10,7 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "bench.h"
+#include "measure.h"
 #include "sockets.h"
 
 namespace bench {
@@ -67,20 +67,6 @@ void write_blocks(int fd, uint64_t bytes) {
   }
 }
 
-// Reads for `ns` with the clock looked at once a block.
-uint64_t read_for(int fd, uint8_t* block, const Options& options, int64_t ns, uint64_t* next,
-                  int64_t* took) {
-  const int64_t start = now_ns();
-  uint64_t blocks = 0;
-  do {
-    if (!read_block(fd, block, options.bytes)) die("the writer ended", EPIPE);
-    check_number(block, options.bytes, (*next)++);
-    blocks++;
-    *took = now_ns() - start;
-  } while (*took < ns);
-  return blocks;
-}
-
 Result read_stream(const Options& options, int in, int out) {
   const pid_t peer = start_peer(options.cpu_peer, [&] {
     close(in);
@@ -89,11 +75,11 @@ Result read_stream(const Options& options, int in, int out) {
   close(out);
   pin(options.cpu_client);
   uint8_t* block = private_memory(options.bytes);
-  Result result;
-  int64_t took;
-  read_for(in, block, options, options.run_ns / 8, &result.checked, &took);
-  const uint64_t blocks = read_for(in, block, options, options.run_ns, &result.checked, &took);
-  result.per_second = static_cast<double>(blocks * options.bytes) * 1e9 / static_cast<double>(took);
+  uint64_t next = 0;
+  const Result result = measure(options, peer, static_cast<double>(options.bytes), [&] {
+    if (!read_block(in, block, options.bytes)) die("the writer ended", EPIPE);
+    check_number(block, options.bytes, next++);
+  });
   check_block(block, options.bytes);
   close(in);
   join_peer(peer);
@@ -126,25 +112,13 @@ Result run_memcpy(const Options& options) {
   uint8_t* source = private_memory(options.bytes);
   uint8_t* target = private_memory(options.bytes);
   fill_pattern(source, options.bytes);
-  Result result;
-  int64_t took = 0;
-  for (const int64_t ns : {options.run_ns / 8, options.run_ns}) {
-    const uint64_t before = result.checked;
-    const int64_t start = now_ns();
-    do {
-      // As many blocks as make the clock's price small.
-      for (uint64_t done = 0; done < (1 << 20); done += options.bytes) {
-        number(source, options.bytes, result.checked);
-        memcpy(target, source, options.bytes);
-        asm volatile("" : : "r"(target) : "memory");
-        check_number(target, options.bytes, result.checked++);
-      }
-      took = now_ns() - start;
-    } while (took < ns);
-    const uint64_t blocks = result.checked - before;
-    result.per_second =
-        static_cast<double>(blocks * options.bytes) * 1e9 / static_cast<double>(took);
-  }
+  uint64_t next = 0;
+  const Result result = measure(options, 0, static_cast<double>(options.bytes), [&] {
+    number(source, options.bytes, next);
+    memcpy(target, source, options.bytes);
+    asm volatile("" : : "r"(target) : "memory");
+    check_number(target, options.bytes, next++);
+  });
   check_block(target, options.bytes);
   return result;
 }

@@ -7,20 +7,34 @@
 
 namespace bench {
 
-void Container::open(uint64_t arena_bytes) {
+namespace {
+
+constexpr uint64_t kPageBytes = 4096;
+static_assert(2 * kPairsMax < dvk::kSystemProcesses);
+
+dvk::Segment* shared_segment = nullptr;
+
+}  // namespace
+
+void create_container(const Options& options) {
   const std::string directory = make_scratch();
   const std::string path = directory + "/segment";
   must(mkdir((directory + "/wake").c_str(), 0700), "mkdir");
-  dvk::SegmentOptions options;
-  options.processes = dvk::kSystemProcesses + 64;
-  options.nodes = 1;
-  options.arena_bytes = arena_bytes;
-  options.dc_name = "bench";
-  options.dvs_name = "bench";
-  must_code(dvk::Segment::create(path.c_str(), options), "segment.create");
+  dvk::SegmentOptions wanted;
+  wanted.processes = dvk::kSystemProcesses + 64;
+  wanted.nodes = 1;
+  wanted.arena_bytes = options.pairs * ((options.bytes + kPageBytes - 1) / kPageBytes * kPageBytes);
+  wanted.dc_name = "bench";
+  wanted.dvs_name = "bench";
+  must_code(dvk::Segment::create(path.c_str(), wanted), "segment.create");
   std::string reason;
-  must_code(dvk::Segment::open(path.c_str(), &segment_, &reason), "segment.open");
+  must_code(dvk::Segment::open(path.c_str(), &shared_segment, &reason), "segment.open");
   remove_scratch(directory);
+}
+
+void Container::open(const Options& options) {
+  segment_ = shared_segment;
+  peer_slot_ = 2 * options.pair + 1;
 }
 
 dvk::Process& Container::bind(uint32_t slot, dvk::ProcessLevel level, const char* name) {
@@ -38,13 +52,13 @@ void Container::await(int32_t endpoint) {
 }
 
 dvk::Process& Container::bind_peer() {
-  dvk::Process& process = bind(kPeerSlot, dvk::ProcessLevel::kServer, "peer");
+  dvk::Process& process = bind(peer_slot_, dvk::ProcessLevel::kServer, "peer");
   await(client());
   return process;
 }
 
 dvk::Process& Container::bind_client(dvk::ProcessLevel level) {
-  dvk::Process& process = bind(kClientSlot, level, "client");
+  dvk::Process& process = bind(peer_slot_ + 1, level, "client");
   await(peer());
   return process;
 }

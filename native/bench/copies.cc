@@ -9,6 +9,7 @@
 
 #include "../core/vcopy.h"
 #include "container.h"
+#include "measure.h"
 
 namespace bench {
 namespace {
@@ -16,7 +17,6 @@ namespace {
 using dvk::kForever;
 
 constexpr int32_t kByAddress = -1;
-constexpr uint64_t kClockBytes = 1 << 20;
 
 struct Offer {
   uint64_t address;
@@ -36,7 +36,7 @@ void offer_block(Container& container, const Options& options, bool arena) {
     const int32_t id = dvk::grant(process, block, bytes, right, container.peer());
     offer.grant = static_cast<int32_t>(must_code(id, "grant"));
   } else {
-    block = options.variant == "huge-pages" ? huge_page_memory(bytes) : private_memory(bytes);
+    block = private_memory(bytes);
     offer.address = reinterpret_cast<uint64_t>(block);
   }
   fill_pattern(block, bytes);
@@ -59,17 +59,6 @@ class Copier {
     fill_pattern(expected_, bytes_);
   }
 
-  // Copies for `ns`; returns the blocks, and the time they took.
-  uint64_t copy_for(int64_t ns, int64_t* took) {
-    const int64_t start = now_ns();
-    uint64_t blocks = 0;
-    do {
-      for (uint64_t done = 0; done < kClockBytes; done += bytes_, blocks++) copy_checked();
-      *took = now_ns() - start;
-    } while (*took < ns);
-    return blocks;
-  }
-
   void finish() {
     memset(target_, 0, bytes_);
     copy_checked();
@@ -77,7 +66,6 @@ class Copier {
     must_code(dvk::reply(process_, message_.source, message_), "reply");
   }
 
- private:
   void copy_checked() {
     const uint64_t last = bytes_ - sizeof(uint64_t);
     memset(target_, 0, sizeof(uint64_t));
@@ -89,6 +77,7 @@ class Copier {
     }
   }
 
+ private:
   dvk::Process& process_;
   uint64_t bytes_;
   uint8_t* target_;
@@ -99,17 +88,13 @@ class Copier {
 
 Result run_copies(const Options& options, bool arena) {
   Container container;
-  container.open(arena ? options.bytes : 4096);
+  container.open(options);
   const pid_t client =
       start_peer(options.cpu_peer, [&] { offer_block(container, options, arena); });
   pin(options.cpu_client);
   Copier copier(container, options);
-  Result result;
-  int64_t took;
-  result.checked = copier.copy_for(options.run_ns / 8, &took);
-  const uint64_t blocks = copier.copy_for(options.run_ns, &took);
-  result.checked += blocks;
-  result.per_second = static_cast<double>(blocks * options.bytes) * 1e9 / static_cast<double>(took);
+  const double bytes = static_cast<double>(options.bytes);
+  const Result result = measure(options, client, bytes, [&] { copier.copy_checked(); });
   copier.finish();
   join_peer(client);
   container.close();
@@ -127,8 +112,8 @@ Result run_arena(const Options& options) {
 }  // namespace
 
 const Case kCopyCases[] = {
-    {"dvk-vcopy-private", run_private},
-    {"dvk-vcopy-arena", run_arena},
+    {"dvk-vcopy-private", run_private, create_container},
+    {"dvk-vcopy-arena", run_arena, create_container},
     {nullptr, nullptr},
 };
 

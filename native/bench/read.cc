@@ -39,7 +39,7 @@ void drop_cache(int fd, uint64_t bytes) {
 }  // namespace
 
 Result read_file(const char* path, const Options& options) {
-  pin(options.cpu_client);
+  if (!options.cpus_client.empty()) pin(options.cpus_client[0]);
   const int fd = static_cast<int>(must(open(path, O_RDONLY | O_CLOEXEC), path));
   struct stat status;
   must(fstat(fd, &status), path);

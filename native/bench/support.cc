@@ -33,12 +33,20 @@ size_t bucket_of(uint64_t ns) {
 
 void Histogram::add(int64_t ns) {
   const size_t bucket = bucket_of(ns < 0 ? 0 : static_cast<uint64_t>(ns));
-  counts_[std::min(bucket, counts_.size() - 1)]++;
+  counts_[std::min(bucket, kBuckets - 1)]++;
+}
+
+void Histogram::add(const Histogram& other) {
+  for (size_t i = 0; i < kBuckets; i++) counts_[i] += other.counts_[i];
+}
+
+bool Histogram::empty() const {
+  return std::all_of(std::begin(counts_), std::end(counts_), [](uint64_t n) { return n == 0; });
 }
 
 std::string Histogram::json() const {
   std::string text = "[";
-  for (size_t i = 0; i < counts_.size(); i++) {
+  for (size_t i = 0; i < kBuckets; i++) {
     if (counts_[i] == 0) continue;
     if (text.size() > 1) text += ',';
     text += '[' + std::to_string(i) + ',' + std::to_string(counts_[i]) + ']';
@@ -68,6 +76,15 @@ int64_t now_ns() {
   return t.tv_sec * 1'000'000'000 + t.tv_nsec;
 }
 
+int64_t cpu_ns(pid_t process) {
+  clockid_t clock;
+  const int error = clock_getcpuclockid(process, &clock);
+  if (error != 0) die("clock_getcpuclockid", error);
+  timespec t;
+  must(clock_gettime(clock, &t), "clock_gettime");
+  return t.tv_sec * 1'000'000'000 + t.tv_nsec;
+}
+
 void pin(int cpu) {
   if (cpu < 0) return;
   cpu_set_t set;
@@ -87,16 +104,6 @@ uint8_t* private_memory(uint64_t bytes) {
   void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (memory == MAP_FAILED) die("mmap", errno);
   memset(memory, 1, bytes);
-  return static_cast<uint8_t*>(memory);
-}
-
-uint8_t* huge_page_memory(uint64_t bytes) {
-  const uint64_t whole = (bytes + kHugePageBytes - 1) / kHugePageBytes * kHugePageBytes;
-  void* memory = aligned_alloc(kHugePageBytes, whole);
-  if (memory == nullptr) die("aligned_alloc", errno);
-  // Advice only: a host without huge pages gives small ones.
-  madvise(memory, whole, MADV_HUGEPAGE);
-  memset(memory, 1, whole);
   return static_cast<uint8_t*>(memory);
 }
 
@@ -128,12 +135,22 @@ void remove_scratch(const std::string& directory) {
   must(rmdir(directory.c_str()), "rmdir");
 }
 
+void follow(pid_t parent) {
+  must(prctl(PR_SET_PDEATHSIG, SIGKILL), "prctl");
+  if (getppid() != parent) _exit(1);
+}
+
+void meet(const Options& options) {
+  options.arrived->fetch_add(1);
+  // Who waits does not keep a CPU from those who are still on their way.
+  while (options.arrived->load() < options.pairs) usleep(20);
+}
+
 pid_t fork_peer(int cpu) {
   const pid_t parent = getpid();
   const pid_t peer = static_cast<pid_t>(must(fork(), "fork"));
   if (peer != 0) return peer;
-  must(prctl(PR_SET_PDEATHSIG, SIGKILL), "prctl");
-  if (getppid() != parent) _exit(1);
+  follow(parent);
   pin(cpu);
   return 0;
 }

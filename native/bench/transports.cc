@@ -1,13 +1,15 @@
-// Round trips over what the host offers: pipe, FIFO, AF_UNIX, TCP, POSIX queue, eventfd, and a spin
-// on shared memory, which is the limit of what two cores can do.
+// Round trips over what the host offers: pipe, FIFO, AF_UNIX, TCP, POSIX queue, eventfd, futex, and
+// a spin on shared memory, which is the limit of what two cores can do.
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/futex.h>
 #include <mqueue.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -143,7 +145,7 @@ class PosixQueue {
 
 // A letter in shared memory, and a word beside it that says whose turn it is.
 struct alignas(64) Mailbox {
-  std::atomic<uint64_t> full;
+  std::atomic<uint32_t> full;
   alignas(64) Letter letter;
 };
 
@@ -192,7 +194,9 @@ class EventFd {
   int request_ = -1, reply_ = -1;
 };
 
-class PureSpin {
+// Two mailboxes; `Word` knows how to fill one and how to wait for it.
+template <typename Word>
+class SharedWords {
  public:
   void open(const Options&) {
     boxes_ = static_cast<Mailboxes*>(shared_memory(sizeof(Mailboxes)));
@@ -218,16 +222,45 @@ class PureSpin {
  private:
   static void put(Mailbox& box, const Letter& letter) {
     box.letter = letter;
-    box.full.store(1, std::memory_order_release);
+    Word::fill(box.full);
   }
   static void get(Mailbox& box, Letter& letter) {
-    while (box.full.load(std::memory_order_acquire) == 0) relax();
+    Word::await(box.full);
     letter = box.letter;
     // The other side writes the next letter only after it has the answer to this one.
     box.full.store(0, std::memory_order_relaxed);
   }
 
   Mailboxes* boxes_ = nullptr;
+};
+
+struct Spin {
+  static void fill(std::atomic<uint32_t>& word) {
+    word.store(1, std::memory_order_release);
+  }
+  static void await(const std::atomic<uint32_t>& word) {
+    while (word.load(std::memory_order_acquire) == 0) relax();
+  }
+};
+
+// The plain futex path: a waiter says so in the word and sleeps at once, without a time-out; nobody
+// is woken who does not sleep.
+struct Futex {
+  static constexpr uint32_t kFull = 1, kAsleep = 2;
+
+  static void fill(std::atomic<uint32_t>& word) {
+    if (word.exchange(kFull) == kAsleep) must(futex(word, FUTEX_WAKE, 1), "FUTEX_WAKE");
+  }
+  static void await(std::atomic<uint32_t>& word) {
+    uint32_t empty = 0;
+    if (!word.compare_exchange_strong(empty, kAsleep)) return;
+    while (word.load() == kAsleep) futex(word, FUTEX_WAIT, kAsleep);
+  }
+
+ private:
+  static long futex(std::atomic<uint32_t>& word, int operation, uint32_t value) {
+    return syscall(SYS_futex, &word, operation, value, nullptr, nullptr, 0);
+  }
 };
 
 }  // namespace
@@ -240,7 +273,8 @@ const Case kTransportCases[] = {
     {"tcp", round_trips<Tcp>},
     {"posix-mq", round_trips<PosixQueue>},
     {"eventfd", round_trips<EventFd>},
-    {"pure-spin", round_trips<PureSpin>},
+    {"futex", round_trips<SharedWords<Futex>>},
+    {"pure-spin", round_trips<SharedWords<Spin>>},
     {nullptr, nullptr},
 };
 

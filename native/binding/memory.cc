@@ -83,6 +83,47 @@ int64_t js_vcopy(Environment& environment, Process& process, int32_t source_endp
   return vcopy(process, source, destination, static_cast<uint64_t>(bytes), timeout.ms);
 }
 
+// Elements first to first + 2 of `parts` as a party. Returns 0, or an error; a wrong type also
+// leaves an exception pending.
+int read_party(const Process& process, const Napi::Array& parts, uint32_t first, double bytes,
+               CopyParty* party) {
+  const Napi::Env env = parts.Env();
+  Place place;
+  if (napi_get_value_int32(env, parts.Get(first), &party->endpoint) != napi_ok ||
+      napi_get_value_int32(env, parts.Get(first + 1), &party->grant) != napi_ok ||
+      !read_place(env, parts.Get(first + 2), bytes, &place)) {
+    return -EINVAL;
+  }
+  party->at = place.at;
+  return fits(process, *party, place) ? 0 : -EINVAL;
+}
+
+// vcopyVector(process, elements, timeout), an element being [source endpoint, grant or -1, place,
+// destination endpoint, grant or -1, place, bytes].
+int64_t js_vcopy_vector(Process& process, Napi::Object given, Timeout timeout) {
+  if (!given.IsArray()) return -EINVAL;
+  const Napi::Array list = given.As<Napi::Array>();
+  if (list.Length() > kCopyElementsMax) return -ERANGE;
+  CopyElement elements[kCopyElementsMax];
+  for (uint32_t i = 0; i < list.Length(); i++) {
+    const Napi::Value each = list.Get(i);
+    if (!each.IsArray()) return -EINVAL;
+    const Napi::Array parts = each.As<Napi::Array>();
+    double bytes = -1;
+    napi_get_value_double(list.Env(), parts.Get(6), &bytes);
+    if (!(bytes >= 0) || bytes > kSafeInteger) return -ERANGE;
+    elements[i].bytes = static_cast<uint64_t>(bytes);
+    int error = read_party(process, parts, 0, bytes, &elements[i].source);
+    if (error == 0) error = read_party(process, parts, 3, bytes, &elements[i].destination);
+    if (error != 0) return error;
+  }
+  return vcopy_vector(process, elements, list.Length(), timeout.ms);
+}
+
+int64_t js_copied(Process& process) {
+  return static_cast<int64_t>(process.copied);
+}
+
 int js_grant(Process& process, Bytes view, uint32_t rights, int32_t grantee) {
   return grant(process, view.data, view.length, rights, grantee);
 }
@@ -108,6 +149,9 @@ void register_memory(Napi::Object exports, Environment* environment) {
          {
              {"vcopy", method<js_vcopy>},
              {"grant", method<js_grant>},
+             {"vcopyVector", method<js_vcopy_vector>},
+             {"copied", method<js_copied>},
+             {"grantIndirect", method<grant_indirect>},
              {"revoke", method<revoke>},
              {"arenaAllocate", method<js_arena_allocate>},
              {"arenaFree", method<js_arena_free>},

@@ -79,6 +79,7 @@ class Process {
   // As requester of copies: bytes since a lender was woken, and copies until the next offer.
   uint64_t offer_credit = 0;
   uint32_t offer_penalty = 0, offer_pause = 0;
+  uint64_t copied = 0;  // bytes of its last copy that are where they belong, whatever came of it
   // As lender.
   CopyPart part;
   Lent lent[kGrants];

@@ -149,7 +149,8 @@ HandOver hand_over(Segment& segment, uint32_t sender, uint32_t sequence, int32_t
   if (!own.compare_exchange_strong(mine, waiting)) return HandOver::kQueued;
   segment.senders(index).add(sender);
   const uint32_t word = atomic(to->rendezvous).load();
-  if (concerns(word, sender, call)) kick(segment, to, word);
+  // Who awaits a reply has no queue to look at: it took this message already, and calls back.
+  if (concerns(word, sender, call) && state_of(word) != State::kReply) kick(segment, to, word);
   // Looked at after queueing: a repair that ran before saw no waiter.
   if (atomic(to->endpoint).load() != target && own.compare_exchange_strong(waiting, idle)) {
     segment.senders(index).remove(sender);

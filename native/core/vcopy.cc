@@ -14,89 +14,11 @@
 namespace dvk {
 namespace {
 
-// A grant id: sequence above, index in the low five bits. kOwnArena names the requester's own
-// memory by arena offset.
-constexpr uint32_t kIndexBits = 5;
-static_assert(kGrants == 1u << kIndexBits);
-constexpr int32_t kByAddress = -1, kOwnArena = -2;
-constexpr uint32_t kPlacePrivate = 0, kPlaceArena = 1;
 // Third-party copies of private memory go through a buffer of this size; smaller ones lose to the
 // price of a call.
 constexpr uint64_t kBounceBytes = 65536;
 
-bool arena_offset(const Segment& segment, uint64_t address, uint64_t bytes, uint64_t* offset) {
-  const uint64_t base = reinterpret_cast<uint64_t>(segment.arena());
-  if (address < base || address - base > segment.arena_bytes()) return false;
-  *offset = address - base;
-  return bytes <= segment.arena_bytes() - *offset;
-}
-
-int arena_region(const Segment& segment, uint64_t offset, uint64_t bytes, Region* region) {
-  if (offset > segment.arena_bytes() || bytes > segment.arena_bytes() - offset) return -EFAULT;
-  region->arena = segment.arena() + offset;
-  return 0;
-}
-
-int granted_region(Segment& segment, uint32_t slot, const CopyParty& party, uint64_t bytes,
-                   uint32_t right, int32_t requester, Region* region) {
-  GrantSlot* grant =
-      segment.grant(slot, static_cast<uint32_t>(party.grant) & ((1u << kIndexBits) - 1));
-  const uint32_t state = atomic(grant->state).load(std::memory_order_acquire);
-  // Acquired one by one, so that the second look at the state comes after them.
-  const int32_t grantee = atomic(grant->grantee).load(std::memory_order_acquire);
-  const uint64_t address = atomic(grant->address).load(std::memory_order_acquire);
-  const uint64_t size = atomic(grant->bytes).load(std::memory_order_acquire);
-  const uint32_t place = atomic(grant->place).load(std::memory_order_acquire);
-  if (atomic(grant->state).load(std::memory_order_relaxed) != state) return -EDVSGRANT;
-  if ((state & 0xff & right) != right ||
-      state >> 8 != static_cast<uint32_t>(party.grant) >> kIndexBits) {
-    return -EDVSGRANT;
-  }
-  if (grantee != requester && grantee != kEndpointAny) return -EDVSGRANT;
-  if (party.at > size || bytes > size - party.at) return -EDVSGRANT;
-  if (place == kPlaceArena) return arena_region(segment, address + party.at, bytes, region);
-  region->pid = load(segment.slot(slot)->pid);
-  region->address = address + party.at;
-  return 0;
-}
-
-// Whether the process in `slot` is blocked in a sendrec to `requester`, so that its memory holds
-// still.
-bool awaits(Segment& segment, uint32_t slot, int32_t requester) {
-  ProcessSlot* process = segment.slot(slot);
-  if (load(process->want_source) != requester) return false;
-  const State state = state_of(atomic(process->rendezvous).load());
-  if (state == State::kReply) return true;
-  return state == State::kRemote && load(process->command_kind) == kCommandSndrecMsg;
-}
-
 }  // namespace
-
-int resolve(Segment& segment, int32_t requester, const CopyParty& party, uint64_t bytes,
-            uint32_t right, Region* region) {
-  uint32_t slot;
-  const int error = check_endpoint(segment, party.endpoint, &slot);
-  if (error != 0) return error;
-  if (load(segment.slot(slot)->life) != static_cast<uint32_t>(ProcessLife::kLocal)) {
-    return -EDVSRMTPROC;
-  }
-  if (party.grant >= 0) {
-    return granted_region(segment, slot, party, bytes, right, requester, region);
-  }
-  if (party.endpoint == requester) {
-    if (party.grant == kOwnArena) return arena_region(segment, party.at, bytes, region);
-  } else {
-    const int index = segment.slot_of(requester);
-    if (index < 0 || load(segment.slot(static_cast<uint32_t>(index))->level) ==
-                         static_cast<uint32_t>(ProcessLevel::kUser)) {
-      return -EPERM;
-    }
-    if (party.grant != kByAddress || !awaits(segment, slot, requester)) return -EDVSGRANT;
-  }
-  region->pid = load(segment.slot(slot)->pid);
-  region->address = party.at;
-  return 0;
-}
 
 int64_t copy_from(const Region& source, uint8_t* target, uint64_t bytes) {
   if (bytes == 0) return 0;
@@ -156,7 +78,6 @@ namespace {
 // A party of a copy, as the requester names it.
 struct End {
   const CopyParty& party;
-  uint32_t slot;
   uint32_t right;
 };
 
@@ -174,9 +95,11 @@ int64_t copy_own(Process& process, const End& other, uint8_t* own, uint64_t byte
   if (region.arena != nullptr) {
     return read ? copy_from(region, own, bytes) : copy_to(region, own, bytes);
   }
-  CopyJob job(process, other.slot);
+  CopyJob job(process, region.slot);
   // Once more: from the claim on, the lender waits for the copy's end.
+  const uint32_t lender = region.slot;
   error = resolve(process, other, bytes, &region);
+  if (error == 0 && (region.arena != nullptr || region.slot != lender)) error = -EDVSGRANT;
   if (error != 0) return error;
   int64_t copied = job.run(region.pid, region.address, own, bytes, read);
   if (copied < 0 && copied != kLenderLeft) return copied;
@@ -202,7 +125,7 @@ int64_t copy_others(Process& process, const End& source, const End& destination,
   if (from.arena != nullptr) return copy_own(process, destination, from.arena, bytes);
   const auto copy_part = [&](const End& end, uint64_t done, uint8_t* buffer, uint64_t part) {
     const CopyParty party{end.party.endpoint, end.party.grant, end.party.at + done};
-    return copy_own(process, {party, end.slot, end.right}, buffer, part);
+    return copy_own(process, {party, end.right}, buffer, part);
   };
   return through_buffer(
       bytes,
@@ -273,18 +196,6 @@ int64_t copy_remote(Process& process, const CopyParty& source, const CopyParty& 
   return copied == static_cast<int64_t>(bytes) ? copied : -EIO;
 }
 
-CopyParty own_party(Process& process, const CopyParty& party, uint64_t bytes) {
-  CopyParty own = party;
-  if (own.endpoint == kEndpointSelf) own.endpoint = process.endpoint;
-  uint64_t offset;
-  if (own.endpoint == process.endpoint && own.grant == kByAddress &&
-      arena_offset(process.segment, own.at, bytes, &offset)) {
-    own.grant = kOwnArena;
-    own.at = offset;
-  }
-  return own;
-}
-
 }  // namespace
 
 int64_t vcopy(Process& process, const CopyParty& source, const CopyParty& destination,
@@ -305,13 +216,15 @@ int64_t vcopy(Process& process, const CopyParty& source, const CopyParty& destin
   if (error != 0) return error;
   const Nodes nodes{load(segment.slot(from_slot)->node), load(segment.slot(to_slot)->node)};
   const bool local = nodes.source == segment.node_id() && nodes.destination == segment.node_id();
+  process.copied = 0;
   uint64_t done = 0;
   do {
     const uint64_t part = std::min(bytes - done, kCopyChunkBytes);
-    const int64_t n = local ? copy_local(process, {from, from_slot, 1}, {to, to_slot, 2}, part)
+    const int64_t n = local ? copy_local(process, {from, 1}, {to, 2}, part)
                             : copy_remote(process, from, to, nodes, part, timeout_ms);
     if (n < 0) return n;
     done += part;
+    process.copied += part;
     from.at += part;
     to.at += part;
   } while (done < bytes);
@@ -319,42 +232,20 @@ int64_t vcopy(Process& process, const CopyParty& source, const CopyParty& destin
   return static_cast<int64_t>(bytes);
 }
 
-int32_t grant(Process& process, const void* address, uint64_t bytes, uint32_t rights,
-              int32_t grantee) {
-  if (rights == 0 || rights > 3 || bytes > kCopyBytesMax) return -EINVAL;
-  if (reinterpret_cast<uint64_t>(address) > ~uint64_t{0} - bytes) return -EINVAL;
-  for (uint32_t i = 0; i < kGrants; i++) {
-    GrantSlot* grant = process.segment.grant(process.index, i);
-    const uint32_t state = load(grant->state);
-    if ((state & 0xff) != 0) continue;
-    // An id is never negative, so the sequence has 31 - kIndexBits bits, of which the state
-    // keeps 24.
-    const uint32_t sequence = ((state >> 8) + 1) & 0xffffff;
-    uint64_t at = reinterpret_cast<uint64_t>(address);
-    const bool in_arena = arena_offset(process.segment, at, bytes, &at);
-    store(grant->grantee, grantee);
-    store(grant->address, at);
-    store(grant->bytes, bytes);
-    store(grant->place, in_arena ? kPlaceArena : kPlacePrivate);
-    process.lent[i] = {in_arena ? 0 : at, in_arena ? 0 : bytes, rights};
-    atomic(grant->state).store(sequence << 8 | rights, std::memory_order_release);
-    return static_cast<int32_t>(sequence << kIndexBits | i);
+int64_t vcopy_vector(Process& process, const CopyElement* elements, uint32_t count,
+                     int64_t timeout_ms) {
+  if (count > kCopyElementsMax) return -ERANGE;
+  uint64_t total = 0;
+  for (uint32_t i = 0; i < count; i++) {
+    const CopyElement& element = elements[i];
+    const int64_t n =
+        vcopy(process, element.source, element.destination, element.bytes, timeout_ms);
+    process.copied += total;
+    if (n < 0) return n;
+    total = process.copied;
   }
-  return -ENOSPC;
-}
-
-int revoke(Process& process, int32_t id) {
-  if (id < 0) return -EDVSGRANT;
-  GrantSlot* grant =
-      process.segment.grant(process.index, static_cast<uint32_t>(id) & ((1u << kIndexBits) - 1));
-  const uint32_t state = load(grant->state);
-  if ((state & 0xff) == 0 || state >> 8 != static_cast<uint32_t>(id) >> kIndexBits) {
-    return -EDVSGRANT;
-  }
-  atomic(grant->state).store(state & ~0xffu);
-  process.lent[grant - process.segment.grant(process.index, 0)] = {};
-  leave_copy_job(process);  // none goes on under it
-  return 0;
+  process.copied = total;
+  return static_cast<int64_t>(total);
 }
 
 }  // namespace dvk

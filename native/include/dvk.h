@@ -303,7 +303,17 @@ DVK_API int dvk_arena_free(dvk_process* process, uint64_t offset);
 DVK_API int32_t dvk_grant(dvk_process* process, void* address, uint64_t bytes, unsigned rights,
                           int32_t grantee);
 
-/* Ends a grant; its id is not used again soon. 0, or -DVK_EDVSGRANT when there is none. */
+/*
+ * Lets `grantee` use, with `rights` at most, what grant `grant` of `granter` lets the caller use.
+ * It ends with that one. A chain has five grants at most, of processes of one node (CPF_INDIRECT in
+ * MINIX). Returns as dvk_grant(); also -DVK_EDVSGRANT (no such grant, or not for the caller or
+ * these rights), -DVK_EDEADSRCDST, -DVK_EDVSRMTPROC.
+ */
+DVK_API int32_t dvk_grant_indirect(dvk_process* process, int32_t granter, int32_t grant,
+                                   unsigned rights, int32_t grantee);
+
+/* Ends a grant; its id is not used again soon, and no copy goes on under it. 0, or -DVK_EDVSGRANT
+ * when there is none. */
 DVK_API int dvk_revoke(dvk_process* process, int32_t grant);
 
 /*
@@ -322,6 +332,27 @@ DVK_API int dvk_revoke(dvk_process* process, int32_t grant);
  */
 DVK_API int64_t dvk_vcopy(dvk_process* process, const dvk_party* source,
                           const dvk_party* destination, uint64_t bytes, int64_t timeout_ms);
+
+/* One part of a scattered copy. */
+typedef struct dvk_copy_element {
+  dvk_party source, destination;
+  uint64_t bytes;
+} dvk_copy_element;
+
+#define DVK_COPY_ELEMENTS_MAX 64
+
+/*
+ * Copies `count` (0 to DVK_COPY_ELEMENTS_MAX) elements in their order, each as by dvk_vcopy(), up
+ * to the first error. Returns the sum of their bytes, or that error, or -ERANGE for too many.
+ */
+DVK_API int64_t dvk_vcopy_vector(dvk_process* process, const dvk_copy_element* elements,
+                                 uint32_t count, int64_t timeout_ms);
+
+/*
+ * How many bytes of the last dvk_vcopy() or dvk_vcopy_vector() of `process` are known to be where
+ * they belong, whether it failed or not: whole chunks of 1 MiB, and whole elements.
+ */
+DVK_API uint64_t dvk_copied(const dvk_process* process);
 
 /* A party that is memory of the caller. */
 static inline dvk_party dvk_own(const void* address) {

@@ -357,6 +357,12 @@ int32_t dvk_grant(dvk_process* process, void* address, uint64_t bytes, unsigned 
   return dvk::grant(*process->core, address, bytes, rights, grantee);
 }
 
+int32_t dvk_grant_indirect(dvk_process* process, int32_t granter, int32_t grant, unsigned rights,
+                           int32_t grantee) {
+  if (process == nullptr) return -EINVAL;
+  return dvk::grant_indirect(*process->core, granter, grant, rights, grantee);
+}
+
 int dvk_revoke(dvk_process* process, int32_t grant) {
   return process == nullptr ? -EINVAL : dvk::revoke(*process->core, grant);
 }
@@ -368,4 +374,24 @@ int64_t dvk_vcopy(dvk_process* process, const dvk_party* source, const dvk_party
     return -EINVAL;
   }
   return dvk::vcopy(*process->core, core_party(source), core_party(destination), bytes, timeout_ms);
+}
+
+int64_t dvk_vcopy_vector(dvk_process* process, const dvk_copy_element* elements, uint32_t count,
+                         int64_t timeout_ms) {
+  if (process == nullptr || (elements == nullptr && count != 0)) return -EINVAL;
+  if (count > dvk::kCopyElementsMax) return -ERANGE;
+  dvk::CopyElement core[dvk::kCopyElementsMax];
+  for (uint32_t i = 0; i < count; i++) {
+    const dvk_copy_element& each = elements[i];
+    if (!is_party(process, &each.source, each.bytes) ||
+        !is_party(process, &each.destination, each.bytes)) {
+      return -EINVAL;
+    }
+    core[i] = {core_party(&each.source), core_party(&each.destination), each.bytes};
+  }
+  return dvk::vcopy_vector(*process->core, core, count, timeout_ms);
+}
+
+uint64_t dvk_copied(const dvk_process* process) {
+  return process == nullptr ? 0 : process->core->copied;
 }

@@ -4,6 +4,9 @@
 // Processes are threads here: the core keeps nothing per OS process but the signal flag.
 
 #include <errno.h>
+#include <signal.h>
+#include <sys/ptrace.h>
+#include <sys/wait.h>
 
 #include <thread>
 #include <vector>
@@ -69,6 +72,39 @@ TEST("rs3: several messages of one sender come in their order") {
     check_message(received, p.client, 1, i);
   }
   sender.join();
+}
+
+// A caller that has queued looks once more whether its server is open. By then the server may have
+// taken the call and await the answer to a call of its own, which must be left alone. The caller is
+// stepped through its instructions up to that look.
+TEST("a server may call its client back before the client has looked at it again") {
+  const Container container;
+  Segment& segment = container.segment;
+  Process& server = bind_server(segment, 1);
+  Process& client = bind_server(segment, 2);
+  const pid_t child = spawn([&] {
+    CHECK_EQUAL(ptrace(PTRACE_TRACEME, 0, nullptr, nullptr), 0);
+    raise(SIGSTOP);
+    Message m = message(1, 1);
+    CHECK_EQUAL(sendrec(client, server.endpoint, &m, kForever), 0);
+    CHECK_EQUAL(value_of(m), 2);
+    CHECK_EQUAL(reply(client, server.endpoint, message(3, 3)), 0);
+  });
+  int status = 0;
+  CHECK_EQUAL(waitpid(child, &status, 0), child);
+  while (segment.senders(server.index).empty()) {
+    CHECK_EQUAL(ptrace(PTRACE_SINGLESTEP, child, nullptr, nullptr), 0);
+    CHECK_EQUAL(waitpid(child, &status, 0), child);
+    CHECK(WIFSTOPPED(status));
+  }
+  Message m;
+  CHECK_EQUAL(receive(server, kEndpointAny, &m, 0), 0);
+  CHECK_EQUAL(value_of(m), 1);
+  CHECK_EQUAL(start_sendrec(server, client.endpoint, message(2, 2)), kPending);
+  CHECK_EQUAL(ptrace(PTRACE_DETACH, child, nullptr, nullptr), 0);
+  CHECK_EQUAL(wait_for(server, kForever), 0);
+  CHECK_EQUAL(value_of(server.operation.message), 3);
+  join(child);
 }
 
 TEST("senders that wait are received first in, first out") {

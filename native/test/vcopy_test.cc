@@ -253,6 +253,92 @@ TEST("a revoked grant, a reused one and an invented one give nothing") {
   }
 }
 
+TEST("a grant of a grant gives what both give, and ends with either") {
+  Rights r;
+  std::vector<uint8_t> more(4096, 3);
+  const int32_t first = grant(r.owner, r.memory.data(), 100, 1, r.server.endpoint);
+  CHECK_EQUAL(grant_indirect(r.server, r.owner.endpoint, first, 3, r.user.endpoint), -EDVSGRANT);
+  CHECK_EQUAL(grant_indirect(r.user, r.owner.endpoint, first, 1, r.server.endpoint), -EDVSGRANT);
+  CHECK_EQUAL(grant_indirect(r.server, r.owner.endpoint, first, 0, r.user.endpoint), -EINVAL);
+  CHECK_EQUAL(grant_indirect(r.server, 9, first, 1, r.user.endpoint), -EDEADSRCDST);
+  const int32_t second = grant_indirect(r.server, r.owner.endpoint, first, 1, r.user.endpoint);
+  CHECK(second >= 0);
+  const auto through = [&](uint64_t at, uint64_t bytes) {
+    return vcopy(r.user, {r.server.endpoint, second, at}, r.here(), bytes, 0);
+  };
+  CHECK_EQUAL(through(0, 100), 100);
+  CHECK_EQUAL(static_cast<int>(r.own[99]), 1);
+  CHECK_EQUAL(through(99, 1), 1);
+  CHECK_EQUAL(through(1, 100), -EDVSGRANT);
+  CHECK_EQUAL(vcopy(r.user, r.here(), {r.server.endpoint, second, 0}, 8, 0), -EDVSGRANT);
+  CHECK_EQUAL(r.read(r.user, first, 0, 1), -EDVSGRANT);
+  CHECK_EQUAL(revoke(r.owner, first), 0);
+  CHECK_EQUAL(through(0, 1), -EDVSGRANT);
+  const int32_t again = grant(r.owner, more.data(), 100, 3, r.server.endpoint);
+  CHECK(again != first);
+  CHECK_EQUAL(through(0, 1), -EDVSGRANT);
+  const int32_t third = grant_indirect(r.server, r.owner.endpoint, again, 2, r.user.endpoint);
+  CHECK_EQUAL(vcopy(r.user, r.here(), {r.server.endpoint, third, 0}, 8, 0), 8);
+  CHECK_EQUAL(static_cast<int>(more[7]), static_cast<int>(r.own[7]));
+  CHECK_EQUAL(revoke(r.server, third), 0);
+  CHECK_EQUAL(vcopy(r.user, r.here(), {r.server.endpoint, third, 0}, 8, 0), -EDVSGRANT);
+}
+
+TEST("a chain of grants has five at most, and a ring of them none") {
+  Rights r;
+  Process* holders[6];
+  for (Process*& holder : holders) holder = &bind_client(r.segment);
+  int32_t id = grant(r.owner, r.memory.data(), 100, 3, kEndpointAny);
+  int32_t endpoint = r.owner.endpoint;
+  for (int depth = 1; depth <= 6; depth++) {
+    CHECK_EQUAL(vcopy(r.user, {endpoint, id, 0}, r.here(), 8, 0), depth <= 5 ? 8 : -EDVSGRANT);
+    Process& holder = *holders[depth - 1];
+    id = grant_indirect(holder, endpoint, id, 3, kEndpointAny);
+    CHECK(id >= 0);
+    endpoint = holder.endpoint;
+  }
+  // A ring, as only scribble can make one.
+  GrantSlot* slot = r.segment.grant(holders[0]->index, 0);
+  store(slot->address, static_cast<uint64_t>(holders[0]->endpoint) << 32 | (1u << 5));
+  CHECK_EQUAL(vcopy(r.user, {holders[0]->endpoint, 1 << 5, 0}, r.here(), 8, 0), -EDVSGRANT);
+}
+
+TEST("a scattered copy does its elements in order, and tells how far it came") {
+  Rights r;
+  for (size_t i = 0; i < r.memory.size(); i++) r.memory[i] = static_cast<uint8_t>(i * 7);
+  const int32_t id = grant(r.owner, r.memory.data(), 4096, 1, r.user.endpoint);
+  std::vector<CopyElement> elements;
+  for (uint64_t i = 0; i < 64; i++) {
+    const uint64_t own = reinterpret_cast<uint64_t>(r.own.data()) + 64 * i;
+    elements.push_back({{r.owner.endpoint, id, 64 * (63 - i)}, {kEndpointSelf, -1, own}, i});
+  }
+  CHECK_EQUAL(vcopy_vector(r.user, elements.data(), 64, 0), 63 * 32);
+  CHECK_EQUAL(r.user.copied, 63 * 32);
+  for (size_t i = 0; i < 64; i++) {
+    CHECK(memcmp(r.own.data() + 64 * i, r.memory.data() + 64 * (63 - i), i) == 0);
+    for (size_t k = i; k < 64; k++) CHECK_EQUAL(static_cast<int>(r.own[64 * i + k]), 2);
+  }
+  elements[5].source.grant = id + 1;
+  CHECK_EQUAL(vcopy_vector(r.user, elements.data(), 64, 0), -EDVSGRANT);
+  CHECK_EQUAL(r.user.copied, 0 + 1 + 2 + 3 + 4);
+  CHECK_EQUAL(vcopy_vector(r.user, elements.data(), 65, 0), -ERANGE);
+  CHECK_EQUAL(vcopy_vector(r.user, nullptr, 0, 0), 0);
+  CHECK_EQUAL(r.user.copied, 0);
+}
+
+TEST("a copy that fails in the middle tells the chunks that arrived") {
+  Rights r;
+  const uint64_t bytes = 3 * kCopyChunkBytes;
+  uint8_t* pages = static_cast<uint8_t*>(
+      mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+  munmap(pages + 2 * kCopyChunkBytes, kCopyChunkBytes);
+  const int32_t id = grant(r.owner, pages, bytes, 3, r.user.endpoint);
+  std::vector<uint8_t> own(bytes);
+  const CopyParty here{kEndpointSelf, -1, reinterpret_cast<uint64_t>(own.data())};
+  CHECK_EQUAL(vcopy(r.user, {r.owner.endpoint, id, 0}, here, bytes, 0), -EFAULT);
+  CHECK_EQUAL(r.user.copied, 2 * kCopyChunkBytes);
+}
+
 TEST("the grants of a process are limited, and all end with it") {
   Rights r;
   std::vector<int32_t> ids;

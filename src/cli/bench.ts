@@ -16,7 +16,7 @@ interface Benches {
 export function register(program: Command): void {
   program
     .command('bench')
-    .description('measure: dvk bench NAME [--json] [--smoke]; see dvk bench --help')
+    .description('measure: dvk bench NAME [--json] [--save] [--smoke]; see dvk bench --help')
     .argument('[arguments...]')
     .allowUnknownOption()
     .helpOption(false)

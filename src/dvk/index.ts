@@ -44,7 +44,7 @@ export {
   type SegmentInfo,
   type StateName,
 } from './info.ts';
-export { addressOf, type Access, type Party } from './memory.ts';
+export { addressOf, type Access, type CopyElement, type Party } from './memory.ts';
 export { Message, PAYLOAD_BYTES, PAYLOAD_OFFSET } from './message.ts';
 export {
   FOREVER,

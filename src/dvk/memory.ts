@@ -10,7 +10,7 @@ import { markAsUntransferable } from 'node:worker_threads';
 import { GrantRight, Limit } from './abi/abi.gen.ts';
 import type { Endpoint, GrantId } from './endpoint.ts';
 import { check } from './errors.ts';
-import { native, type Binding, type RawPlace } from './native.ts';
+import { native, type Binding, type RawCopyElement, type RawPlace } from './native.ts';
 
 /** What a grantee may do with granted memory. */
 export type Access = 'read' | 'write' | 'read-write';
@@ -23,6 +23,13 @@ export type Party =
   | Uint8Array
   | { readonly endpoint: Endpoint; readonly grant: GrantId; readonly at: number }
   | { readonly endpoint: Endpoint; readonly address: bigint };
+
+/** One part of a scattered copy. */
+export interface CopyElement {
+  readonly source: Party;
+  readonly destination: Party;
+  readonly bytes: number;
+}
 
 const RIGHTS: Readonly<Record<Access, number>> = {
   read: GrantRight.READ,
@@ -84,10 +91,25 @@ export class Memory {
     this.#granted.clear();
   }
 
+  grantIndirect(granter: Endpoint, id: GrantId, access: Access, grantee: Endpoint): GrantId {
+    const raw = this.#native.grantIndirect(this.#handle, granter, id, RIGHTS[access], grantee);
+    return check(raw, 'grantIndirect', { endpoint: granter }) as GrantId;
+  }
+
+  get copied(): number {
+    return this.#native.copied(this.#handle);
+  }
+
+  vcopyVector(elements: readonly CopyElement[], timeoutMs: number): number {
+    const raw = elements.map(({ source, destination, bytes }): RawCopyElement => {
+      checkBytes(bytes);
+      return [...this.#partyOf(source), ...this.#partyOf(destination), bytes];
+    });
+    return check(this.#native.vcopyVector(this.#handle, raw, timeoutMs), 'vcopyVector');
+  }
+
   vcopy(source: Party, destination: Party, bytes: number, timeoutMs: number): number {
-    if (!Number.isInteger(bytes) || bytes < 0 || bytes > Limit.COPY_BYTES_MAX) {
-      throw new RangeError(`bytes must be an integer from 0 to ${String(Limit.COPY_BYTES_MAX)}`);
-    }
+    checkBytes(bytes);
     const result = this.#native.vcopy(
       this.#handle,
       this.#endpointOf(source),
@@ -102,9 +124,18 @@ export class Memory {
     return check(result, 'vcopy');
   }
 
+  #partyOf(party: Party): [number, number, RawPlace] {
+    return [this.#endpointOf(party), grantOf(party), placeOf(party)];
+  }
+
   #endpointOf(party: Party): number {
     return party instanceof Uint8Array ? this.#endpoint : party.endpoint;
   }
+}
+
+function checkBytes(bytes: number): void {
+  if (Number.isInteger(bytes) && bytes >= 0 && bytes <= Limit.COPY_BYTES_MAX) return;
+  throw new RangeError(`bytes must be an integer from 0 to ${String(Limit.COPY_BYTES_MAX)}`);
 }
 
 function grantOf(party: Party): number {

@@ -69,6 +69,9 @@ export interface RawLinkInfo {
   dropped: number;
 }
 
+/** Source endpoint, grant and place, the same of the destination, and bytes. */
+export type RawCopyElement = [number, number, RawPlace, number, number, RawPlace, number];
+
 /** One end of a vcopy: own memory, a place in a grant, or an address. */
 export type RawPlace = Uint8Array | number | bigint;
 
@@ -120,7 +123,17 @@ export interface ProcessBinding {
     timeoutMs: number,
   ): number;
   grant(process: number, view: Uint8Array, rights: number, grantee: number): number;
+  grantIndirect(
+    process: number,
+    granter: number,
+    grant: number,
+    rights: number,
+    grantee: number,
+  ): number;
   revoke(process: number, grant: number): number;
+  vcopyVector(process: number, elements: RawCopyElement[], timeoutMs: number): number;
+  /** Bytes of the last copy that are where they belong. */
+  copied(process: number): number;
   arenaAllocate(process: number, bytes: number): number;
   arenaFree(process: number, offset: number): number;
 }

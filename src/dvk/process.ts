@@ -22,7 +22,7 @@ import { AsyncFlag, ErrorNumber } from './abi/abi.gen.ts';
 import { systemClock, type Clock } from './clock.ts';
 import { slotOf, type Endpoint, type GrantId } from './endpoint.ts';
 import { check, DvkError, fail } from './errors.ts';
-import { Memory, type Access, type Party } from './memory.ts';
+import { Memory, type Access, type CopyElement, type Party } from './memory.ts';
 import { Message } from './message.ts';
 import { native, type Binding } from './native.ts';
 import type { Waker } from './waker.ts';
@@ -350,6 +350,15 @@ export class Process {
   }
 
   /**
+   * Lets `grantee` use, with `access` at most, what grant `id` of `granter` lets this process use;
+   * it ends with that one. A chain has five grants at most, of processes of one node. ENOSPC,
+   * EDVSGRANT (no such grant, or not for this process or that access), EDEADSRCDST, EDVSRMTPROC.
+   */
+  grantIndirect(granter: Endpoint, id: GrantId, access: Access, grantee: Endpoint): GrantId {
+    return this.#memory.grantIndirect(granter, id, access, grantee);
+  }
+
+  /**
    * Takes a grant back; copies that come later fail with EDVSGRANT. EINVAL for an id that is not in
    * use.
    */
@@ -368,6 +377,22 @@ export class Process {
    */
   vcopySync(source: Party, destination: Party, bytes: number, timeoutMs: number = FOREVER): number {
     return this.#memory.vcopy(source, destination, bytes, timeoutMs);
+  }
+
+  /**
+   * Copies up to 64 elements in their order, each as by `vcopySync`, up to the first error. Returns
+   * the sum of their bytes. The errors of `vcopySync`; ERANGE for too many elements.
+   */
+  vcopyVectorSync(elements: readonly CopyElement[], timeoutMs: number = FOREVER): number {
+    return this.#memory.vcopyVector(elements, timeoutMs);
+  }
+
+  /**
+   * Bytes of the last vcopy that are where they belong, whether it failed or not: whole chunks of
+   * COPY_CHUNK_BYTES, and whole elements.
+   */
+  get copied(): number {
+    return this.#memory.copied;
   }
 
   /**

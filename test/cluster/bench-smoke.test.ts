@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { describe, expect, it } from 'vitest';
 
+import { hasZeromq } from '../../bench/ipc.ts';
 import { allowedCpus } from '../../bench/placement.ts';
 import type { ReportDocument, ReportedRow } from '../../bench/report.ts';
 
@@ -30,8 +31,10 @@ function expectPlausible(row: ReportedRow): void {
   expect(row.checked, row.case).toBeGreaterThan(0);
 }
 
-const casesAt = (document: ReportDocument, placement: string): string[] =>
-  document.rows.filter((row) => row.placement === placement).map((row) => row.case);
+const casesAt = (document: ReportDocument, placement: string, pairs = 1): string[] =>
+  document.rows
+    .filter((row) => row.placement === placement && (row.pairs ?? 1) === pairs)
+    .map((row) => row.case);
 
 const placements = allowedCpus().length > 1 ? ['two-cores', 'one-core', 'free'] : ['one-core'];
 
@@ -42,15 +45,53 @@ describe('dvk bench', () => {
     expect(document).toMatchObject({ bench: 'ipc', node: process.version });
     for (const placement of placements) {
       expect(casesAt(document, placement).sort()).toEqual([
-        ...['atomics-wait', 'child-process', 'dvk-c-notify', 'dvk-c-sendrec', 'dvk-ts-notify'],
-        ...['dvk-ts-sendrec', 'dvk-ts-sendrec-async', 'eventfd', 'fifo', 'message-port', 'pipe'],
-        ...['posix-mq', 'pure-spin', 'tcp', 'unix-seqpacket', 'unix-stream'],
+        ...['atomics-wait', 'child-process', 'dvk-c-mix', 'dvk-c-notify', 'dvk-c-sendrec'],
+        ...['dvk-ts-mix', 'dvk-ts-notify', 'dvk-ts-sendrec', 'dvk-ts-sendrec-async', 'eventfd'],
+        ...['fifo', 'futex', 'message-port', 'node-unix-stream', 'pipe', 'posix-mq', 'pure-spin'],
+        ...['tcp', 'unix-seqpacket', 'unix-stream', ...(hasZeromq() ? ['zeromq'] : [])],
       ]);
     }
+    expect(casesAt(document, 'one-core-hogs')).toEqual(
+      expect.arrayContaining(['dvk-c-sendrec', 'futex']),
+    );
+    expect(casesAt(document, 'one-core', 2)).toEqual(casesAt(document, 'one-core', 4));
     for (const row of document.rows) {
       expectPlausible(row);
       expect(row.unit).toBe('round-trips/s');
       expect(row.p99_us, row.case).toBeGreaterThanOrEqual(row.p50_us!);
+      expect(row.max_us, row.case).toBeGreaterThanOrEqual(row.p999_us!);
+      expect(row.cpu_us, row.case).toBeGreaterThan(0);
+    }
+  });
+
+  it('runs as many pairs as it is asked for', async () => {
+    const cases = ['dvk-c-mix', 'dvk-ts-mix', 'message-port', 'pipe'];
+    const options = [...cases.flatMap((name) => ['--case', name]), '--placement', 'one-core'];
+
+    const document = await smoke('ipc', ...options, '--pairs', '1,3');
+
+    expect(casesAt(document, 'one-core', 1).sort()).toEqual(cases);
+    expect(casesAt(document, 'one-core', 3).sort()).toEqual(cases);
+  });
+
+  it('notify reports notifications one way, and to and fro', async () => {
+    const document = await smoke('notify', '--placement', 'one-core');
+
+    expect(casesAt(document, 'one-core')).toEqual(
+      expect.arrayContaining(['dvk-c-notify-stream', 'eventfd-stream', 'dvk-c-notify']),
+    );
+    for (const row of document.rows) expectPlausible(row);
+  });
+
+  it('idle reports the CPU time of every kind of process that waits', async () => {
+    const document = await smoke('idle');
+
+    expect(casesAt(document, 'free')).toEqual([
+      ...['dvk-c-blocking', 'dvk-ts-blocking', 'dvk-ts-awaited', 'dvk-all'],
+    ]);
+    for (const row of document.rows) {
+      expect(row).toMatchObject({ unit: 'percent', runs: 2, checked: 3 * 6 });
+      expect(row.min, row.case).toBeGreaterThanOrEqual(0);
     }
   });
 
@@ -84,6 +125,8 @@ describe('dvk bench', () => {
 
   it('ends with 2 and tells what there is when the bench or the case is unknown', async () => {
     await expect(smoke('speed')).rejects.toMatchObject({ code: 2 });
+    await expect(smoke('ipc', '--pairs', '0')).rejects.toMatchObject({ code: 2 });
+    await expect(smoke('idle', '--pairs', '2')).rejects.toMatchObject({ code: 2 });
     await expect(smoke('vcopy', '--case', 'telepathy')).rejects.toMatchObject({
       code: 2,
       stderr: expect.stringContaining('dvk-vcopy-arena') as string,

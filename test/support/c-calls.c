@@ -189,6 +189,19 @@ static void copies(void) {
   CHECK(dvk_vcopy(user, &own, &odd, 1, 0), -EINVAL);
   CHECK(dvk_vcopy(user, NULL, &lent, 1, 0), -EINVAL);
   CHECK(dvk_vcopy(user, &own, NULL, 1, 0), -EINVAL);
+  const dvk_copy_element elements[2] = {{own, lent, 10}, {own, odd, 1}};
+  CHECK(dvk_vcopy_vector(user, elements, 1, 0), 10);
+  CHECK(dvk_vcopy_vector(user, elements, 2, 0), -EINVAL);
+  CHECK(dvk_vcopy_vector(user, NULL, 1, 0), -EINVAL);
+  CHECK(dvk_vcopy_vector(NULL, elements, 1, 0), -EINVAL);
+  CHECK(dvk_vcopy_vector(user, elements, DVK_COPY_ELEMENTS_MAX + 1, 0), -ERANGE);
+  CHECK((int64_t)dvk_copied(user), 10);
+  const int32_t server_endpoint = dvk_endpoint(server);
+  CHECK(dvk_grant_indirect(NULL, server_endpoint, grant, DVK_RIGHT_WRITE, DVK_ANY), -EINVAL);
+  CHECK(dvk_grant_indirect(user, server_endpoint, grant, DVK_RIGHT_READ, DVK_ANY), -DVK_EDVSGRANT);
+  const int32_t second =
+      dvk_grant_indirect(user, server_endpoint, grant, DVK_RIGHT_WRITE, server_endpoint);
+  CHECK(second >= 0, 1);
   CHECK(dvk_revoke(server, grant), 0);
   CHECK(dvk_revoke(server, grant), -DVK_EDVSGRANT);
   CHECK(dvk_arena_free(server, (uint64_t)offset), 0);

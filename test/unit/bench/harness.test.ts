@@ -71,7 +71,40 @@ describe('measure', () => {
 
     const [row] = await measure({ cases: [subject], runs: 2, ...times });
 
-    expect(row).toMatchObject({ p50_us: 0.01, p99_us: 0.02 });
+    expect(row).toMatchObject({ p50_us: 0.01, p99_us: 0.02, p999_us: 0.02, max_us: 0.02 });
+  });
+
+  it('gives the CPU time of a message, two of which are a round trip', async () => {
+    const result = (ns: number): RunResult => ({
+      ...{ perSecond: 1, checked: 1 },
+      cpu: { ns, trips: 10 },
+    });
+    const script = { log: [], results: [0, result(30_000), result(50_000)] };
+    const subject = scripted('a', script, { unit: 'round-trips/s' });
+
+    const [row] = await measure({ cases: [subject], runs: 2, ...times });
+
+    expect(row).toMatchObject({ cpu_us: 2 });
+  });
+
+  it('gives the share of timers that fired', async () => {
+    const result = { perSecond: 1, checked: 1, timers: { fired: 3, due: 4 } };
+    const subject = scripted('a', { log: [], results: [0, result, result] });
+
+    const [row] = await measure({ cases: [subject], runs: 2, ...times });
+
+    expect(row).toMatchObject({ timers_fired: 0.75 });
+  });
+
+  it('keeps numbers of pairs apart', async () => {
+    const cases = [1, 2].map((pairs) => scripted('a', { log: [], results: [0, pairs] }, { pairs }));
+
+    const rows = await measure({ cases, runs: 1, ...times });
+
+    expect(rows).toMatchObject([
+      { case: 'a', pairs: 1, median: 1 },
+      { case: 'a', pairs: 2, median: 2 },
+    ]);
   });
 
   it('reports the best variant of a row', async () => {

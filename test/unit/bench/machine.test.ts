@@ -22,7 +22,22 @@ describe('cpusOf', () => {
 
   it('gives one core to both, or all to both', () => {
     expect(cpusOf('one-core', [0, 1])).toEqual({ client: [1], peer: [1] });
+    expect(cpusOf('one-core-hogs', [0, 1])).toEqual({ client: [1], peer: [1] });
     expect(cpusOf('free', [0, 1])).toEqual({ client: [0, 1], peer: [0, 1] });
+  });
+
+  it('shares out the cores among several pairs', () => {
+    const pairs = [0, 1, 2];
+
+    const ones = pairs.map((pair) => cpusOf('one-core', [4, 6], pair)?.client);
+    const twos = pairs.map((pair) => cpusOf('two-cores', [0, 1, 2, 3], pair));
+
+    expect(ones).toEqual([[6], [4], [6]]);
+    expect(twos).toEqual([
+      { client: [0], peer: [3] },
+      { client: [2], peer: [1] },
+      { client: [0], peer: [3] },
+    ]);
   });
 });
 

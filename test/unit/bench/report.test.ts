@@ -3,7 +3,13 @@ import { describe, expect, it } from 'vitest';
 
 import { judge } from '../../../bench/bars.ts';
 import type { Row } from '../../../bench/harness.ts';
-import { documentOf, formatNumber, formatReport, type Report } from '../../../bench/report.ts';
+import {
+  documentOf,
+  formatNumber,
+  formatReport,
+  headOf,
+  type Report,
+} from '../../../bench/report.ts';
 
 function row(name: string, samples: readonly number[], more: Partial<Row> = {}): Row {
   const sorted = [...samples].sort((a, b) => a - b);
@@ -21,13 +27,18 @@ function row(name: string, samples: readonly number[], more: Partial<Row> = {}):
   };
 }
 
+const machine = { commit: 'c0ffee', node: 'v20.0.0', kernel: '6.1', cpu: 'a CPU', cores: 2 };
+
 function report(bench: string, rows: readonly Row[]): Report {
-  const machine = { commit: 'c0ffee', node: 'v20.0.0', kernel: '6.1', cpu: 'a CPU', cores: 2 };
   return { bench, machine, rows, verdicts: judge(bench, rows), baselines: ['pipe'] };
 }
 
 const rows = [
-  row('dvk-c-sendrec', [300_000, 310_000, 320_000], { p50_us: 1.23456, p99_us: 9.87654 }),
+  row('dvk-c-sendrec', [300_000, 310_000, 320_000], {
+    p50_us: 1.23456,
+    p99_us: 9.87654,
+    cpu_us: 0.45678,
+  }),
   row('pipe', [10_000, 10_000, 20_000]),
 ];
 
@@ -52,6 +63,7 @@ describe('documentOf', () => {
           checked: 10,
           p50_us: 1.235,
           p99_us: 9.877,
+          cpu_us: 0.4568,
           messages_per_second: 620_000,
           ratios: { pipe: 30 },
         },
@@ -73,47 +85,60 @@ describe('documentOf', () => {
           case: 'dvk-c-sendrec',
           placement: 'two-cores',
           baseline: 'pipe',
-          atLeast: 20,
-          ratio: 30,
-          met: true,
+          atLeast: 50,
+          measured: 30,
+          min: 16,
+          max: 31,
+          against: 'pipe',
+          runs: 3,
+          met: false,
         },
       ],
     });
   });
-
-  it('compares with a baseline of the same size only', () => {
-    const copies = [
-      row('dvk-vcopy-arena', [30], { unit: 'bytes/s', bytes: 2 ** 20 }),
-      row('unix-stream', [10], { unit: 'bytes/s', bytes: 4096 }),
-    ];
-
-    expect(documentOf(report('vcopy', copies)).bars).toEqual([]);
-  });
-
-  it('says when a bar is missed', () => {
-    const slow = [row('dvk-c-sendrec', [20, 20]), row('pipe', [10, 10])];
-
-    expect(documentOf(report('ipc', slow)).bars).toMatchObject([{ ratio: 2, met: false }]);
-  });
 });
 
 describe('formatReport', () => {
-  it('shows each row with its messages and ratios, and the bars below', () => {
+  it('shows each row with what was measured of it, and the bars below', () => {
     const lines = formatReport(report('ipc', rows)).trimEnd().split('\n');
 
     expect(lines.slice(1)).toEqual([
       '',
-      'two-cores      round trips/s     min     max  messages/s  p50 us  p99 us  x pipe',
-      'dvk-c-sendrec          310 k   300 k   320 k       620 k    1.23    9.88      30',
-      'pipe                  10.0 k  10.0 k  20.0 k      20.0 k       -       -',
+      'two-cores      round trips/s     min     max  p50 us  p99 us  CPU us/message  x pipe',
+      'dvk-c-sendrec          310 k   300 k   320 k    1.23    9.88            0.46      30',
+      'pipe                  10.0 k  10.0 k  20.0 k       -       -               -',
       '',
-      'met     dvk-c-sendrec (two-cores) is 30 times pipe; promised: 20',
+      'MISSED  dvk-c-sendrec (two-cores): 30 times pipe (16 to 31); promised: 50; ' +
+        '3 runs, too few to count',
     ]);
+  });
+
+  it('puts pairs, sizes and operations into tables of their own', () => {
+    const text = formatReport(
+      report('vcopy', [
+        row('memcpy', [1], { unit: 'bytes/s', bytes: 65_536, pairs: 1 }),
+        row('memcpy', [1], { unit: 'bytes/s', bytes: 65_536, pairs: 2 }),
+        row('dvk-all', [1], { unit: 'percent', placement: 'free', op: 'sum' }),
+      ]),
+    );
+
+    expect(text).toContain('two-cores, 64 KiB  bytes/s');
+    expect(text).toContain('two-cores, 2 pairs, 64 KiB  bytes/s');
+    expect(text).toContain('sum, free  percent of CPU');
+  });
+
+  it('keeps a commit short, and says when it is not the whole truth', () => {
+    const commit = `${'0123456789abcdef'.repeat(2)}-dirty`;
+
+    const text = headOf({ ...report('ipc', rows), machine: { ...machine, commit } });
+
+    expect(text).toMatch(/commit 0123456789ab-dirty$/);
   });
 });
 
 describe('formatNumber', () => {
   it.each([
+    [0.0044, '0.0044'],
     [0.416, '0.42'],
     [7, '7'],
     [9.96, '10.0'],

@@ -9,6 +9,7 @@ import {
   median,
   middleOf,
   ratioOf,
+  ratiosByRun,
   summarize,
 } from '../../../bench/statistics.ts';
 
@@ -47,6 +48,7 @@ describe('ratioOf', () => {
 
   it('uses the runs that both have', () => {
     expect(ratioOf([4, 6], [2])).toBe(2);
+    expect(ratiosByRun([4, 6], [2])).toEqual([2]);
   });
 });
 
@@ -73,6 +75,20 @@ describe('Histogram', () => {
     expect(histogram.quantile(0.99)).toBeGreaterThan(950);
     expect(histogram.quantile(0)).toBe(1);
     expect(histogram.total).toBe(1000);
+  });
+
+  it('gives the quantiles of the durations themselves, within a 32nd', () => {
+    const durations = fc.array(fc.integer({ min: 1, max: 2 ** 40 }), { minLength: 1 });
+    fc.assert(
+      fc.property(durations, fc.constantFrom(0.5, 0.99, 0.999, 1), (all, share) => {
+        const histogram = new Histogram();
+        for (const ns of all) histogram.add(ns);
+
+        const sorted = [...all].sort((a, b) => a - b);
+        const exact = sorted[Math.max(1, Math.ceil(share * all.length)) - 1]!;
+        expect(Math.abs(histogram.quantile(share) - exact)).toBeLessThanOrEqual(exact / 32);
+      }),
+    );
   });
 
   it('adds up the entries of several runs', () => {

@@ -294,3 +294,49 @@ describe('the arena', () => {
     }).toThrow(TypeError);
   });
 });
+
+describe('grants of grants', () => {
+  it('give what both give, and end with either', () => {
+    const memory = pattern(100);
+    const first = owner.grant(memory, 'read', server.endpoint);
+    const second = server.grantIndirect(owner.endpoint, first, 'read', user.endpoint);
+    const place = { endpoint: server.endpoint, grant: second, at: 90 };
+    const target = new Uint8Array(10);
+
+    expect(user.vcopySync(place, target, 10)).toBe(10);
+    expect(target).toEqual(memory.subarray(90));
+    expect(codeOf(() => user.vcopySync(target, place, 10))).toBe('EDVSGRANT');
+    expect(codeOf(() => user.grantIndirect(owner.endpoint, first, 'read', ANY))).toBe('EDVSGRANT');
+    owner.revoke(first);
+    expect(codeOf(() => user.vcopySync(place, target, 10))).toBe('EDVSGRANT');
+  });
+});
+
+describe('a scattered copy', () => {
+  it('does its elements in order, up to the first error, and tells how far it came', () => {
+    const memory = pattern(1000);
+    const grant = owner.grant(memory, 'read', user.endpoint);
+    const from = (at: number): Party => ({ endpoint: owner.endpoint, grant, at });
+    const target = new Uint8Array(300);
+    const elements = [0, 1, 2].map((i) => ({
+      source: from(700 - 100 * i),
+      destination: target.subarray(100 * i),
+      bytes: 100,
+    }));
+
+    expect(user.vcopyVectorSync(elements)).toBe(300);
+    expect(user.copied).toBe(300);
+    for (const i of [0, 1, 2]) {
+      const part = target.subarray(100 * i, 100 * i + 100);
+      expect(part).toEqual(memory.subarray(700 - 100 * i, 800 - 100 * i));
+    }
+    const bad = { source: from(950), destination: target, bytes: 100 };
+    expect(codeOf(() => user.vcopyVectorSync([...elements, bad]))).toBe('EDVSGRANT');
+    expect(user.copied).toBe(300);
+    const many = Array.from({ length: 65 }, () => bad);
+    expect(codeOf(() => user.vcopyVectorSync(many))).toBe('ERANGE');
+    expect(user.vcopyVectorSync([])).toBe(0);
+    const short = { source: from(0), destination: new Uint8Array(1), bytes: 2 };
+    expect(() => user.vcopyVectorSync([short])).toThrow(RangeError);
+  });
+});

@@ -1,0 +1,41 @@
+// What is checked, in the order of the run: an instance of the model holds; a formula holds in it;
+// or with a fault seeded, spin must find out (`finds`).
+
+const INSTANCES = [
+  ...['unbind', 'senders', 'calls', 'rebind', 'mixed-loops', 'wakeups', 'end', 'timed-calls'],
+  ...['send', 'mixed', 'death-of-receiver', 'death-of-sender', 'death-of-repair'],
+  ...['notices', 'notice-in-call', 'late-answers', 'stopped-senders'],
+];
+
+const FORMULAS = [
+  ['notice-in-call', 'ends'],
+  ['notice-in-call', 'answered'],
+  ['notices', 'ends'],
+  ['send', 'answered'],
+];
+
+const FAULTS = [
+  ['send', 'SLEEPING_FIRST'],
+  ['send', 'SLEEP_UNSEEN'],
+  ['send', 'NO_SECOND_LOOK'],
+  ['send', 'NO_KICK'],
+  ['send', 'QUEUE_FIRST'],
+  ['send', 'NO_REQUEUE'],
+  ['stopped-senders', 'SAME_BUFFER'],
+  ['send', 'COPY_BEFORE_CLAIM'],
+  ['late-answers', 'NO_CALL_NUMBER'],
+  ['mixed', 'KICK_IN_REPLY'],
+  ['mixed-loops', 'ARM_UNSEEN'],
+  ['notices', 'NO_NOTICE_KICK'],
+  ['notice-in-call', 'NOTICE_IN_REPLY'],
+  ['death-of-receiver', 'NO_LOOK_AFTER_QUEUE'],
+  ['death-of-receiver', 'ENDPOINT_LAST'],
+  ['death-of-sender', 'NO_REPAIR_WAKE'],
+  ['rebind', 'NO_LOOK_IN_CLAIM'],
+];
+
+export const CHECKS = [
+  ...INSTANCES.map((instance) => ({ instance })),
+  ...FORMULAS.map(([instance, formula]) => ({ instance, formula })),
+  ...FAULTS.map(([instance, fault]) => ({ instance, fault, finds: true })),
+];

@@ -1,0 +1,305 @@
+/**
+ * The core beside its model: each step is done on both, and what differs throws.
+ *
+ * Awaited calls of several processes run in one event loop. Between steps only microtasks run, so a
+ * call that was answered is collected when the program says `turn`, and not before.
+ */
+import { spawn, type ChildProcess } from 'node:child_process';
+import { deepStrictEqual } from 'node:assert';
+import {
+  ANY,
+  errorName,
+  isDvkError,
+  makeEndpoint,
+  Process,
+  ProcessLevel,
+  slotOf,
+} from '../../src/dvk/index.ts';
+import type { Endpoint } from '../../src/dvk/index.ts';
+import { native } from '../../src/dvk/native.ts';
+import { Waker } from '../../src/dvk/waker.ts';
+import { IpcModel, type Outcome } from './ipc-model.ts';
+import { ManualClock } from './manual-clock.ts';
+import { TestSegment } from './segments.ts';
+
+export const PARTIES = 4;
+const FIRST_SLOT = 1;
+const TIMEOUT_MS = 1000;
+const TURNS_MAX = 1000;
+
+/** One step of a program; parties are numbers from 0 to PARTIES - 1. */
+export type Step =
+  | { do: 'bind'; who: number; server: boolean; mortal: boolean }
+  | { do: 'unbind' | 'kill' | 'wakeup'; who: number }
+  | { do: 'send' | 'sendrec' | 'reply' | 'notify'; who: number; to: number; now?: boolean }
+  | { do: 'receive'; who: number; from: number | undefined; now: boolean }
+  | { do: 'rcvrqst'; who: number; now: boolean }
+  | { do: 'cancel'; who: number; late: boolean }
+  | { do: 'turn' | 'end' };
+
+interface Member {
+  process: Process;
+  clock: ManualClock;
+  child: ChildProcess | undefined;
+  stop: AbortController;
+}
+
+const microtasks = async (): Promise<void> => {
+  for (let i = 0; i < 20; i++) await Promise.resolve();
+};
+
+export class IpcWorld {
+  readonly #test = new TestSegment({ arenaBytes: 4096 });
+  readonly #model = new IpcModel(PARTIES);
+  readonly #handle = native().segmentOpen(this.#test.path);
+  readonly #members: (Member | undefined)[] = Array.from({ length: PARTIES });
+  readonly #endpoints: Endpoint[] = Array.from({ length: PARTIES }, (_, i) =>
+    makeEndpoint(FIRST_SLOT + i, 0),
+  );
+  readonly #children: ChildProcess[] = [];
+  /** Awaited calls that ended since the last look. */
+  #settled = new Map<number, Outcome>();
+  #waker: Waker | undefined;
+  #messages = 0;
+
+  /** Does a step on both; false when the step makes no sense now, and nothing was done. */
+  async step(step: Step): Promise<boolean> {
+    const expected = new Map<number, Outcome>();
+    if (!(await this.#do(step, expected))) return false;
+    await microtasks();
+    deepStrictEqual(this.#settled, expected, 'what the calls came to');
+    this.#settled = new Map();
+    this.#compareTables();
+    return true;
+  }
+
+  async close(): Promise<void> {
+    for (const member of this.#members) member?.process.unbind();
+    await microtasks();
+    for (const child of this.#children) child.kill('SIGKILL');
+    this.#waker?.release();
+    native().segmentClose(this.#handle);
+    this.#test.remove();
+  }
+
+  async #do(step: Step, expected: Map<number, Outcome>): Promise<boolean> {
+    switch (step.do) {
+      case 'bind':
+        return this.#bind(step.who, step.server, step.mortal);
+      case 'unbind':
+        return this.#unbind(step.who, expected);
+      case 'kill':
+        return this.#kill(step.who, expected);
+      case 'send':
+      case 'sendrec':
+        return this.#message(step, expected);
+      case 'receive':
+        return this.#receive(step, false, expected);
+      case 'rcvrqst':
+        return this.#receive({ ...step, from: undefined }, true, expected);
+      case 'reply':
+        return this.#reply(step.who, step.to);
+      case 'notify':
+        return this.#notify(step.who, step.to);
+      case 'wakeup': {
+        const code = this.#code(native().wakeup(this.#handle, this.#endpoint(step.who)));
+        deepStrictEqual(code, this.#model.wakeup(step.who).code, 'result of wakeup');
+        return true;
+      }
+      case 'cancel':
+        return this.#cancel(step.who, step.late, expected);
+      case 'turn':
+        return this.#turn(expected);
+      case 'end':
+        native().segmentEnd(this.#handle);
+        this.#model.end();
+        return true;
+    }
+  }
+
+  #bind(who: number, server: boolean, mortal: boolean): boolean {
+    if (this.#members[who] !== undefined || this.#model.ended) return false;
+    const child = mortal ? spawn('sleep', ['1000'], { stdio: 'ignore' }) : undefined;
+    if (child !== undefined) this.#children.push(child);
+    const level = server ? ProcessLevel.SERVER : ProcessLevel.USER;
+    const slot = FIRST_SLOT + who;
+    const handle = native().bind(this.#handle, slot, level, `p${who}`, child?.pid ?? 0);
+    if (handle < 0) throw new Error(`bind: ${errorName(handle)}`);
+    const clock = new ManualClock();
+    const host = {
+      arena: new Uint8Array(0),
+      waker: (): Waker => (this.#waker ??= Waker.use(this.#handle, this.#test.directory)),
+      forget: (): void => undefined,
+    };
+    const process = new Process(handle, host, clock);
+    this.#members[who] = { process, clock, child, stop: new AbortController() };
+    this.#endpoints[who] = process.endpoint;
+    this.#model.bind(who, server);
+    return true;
+  }
+
+  #unbind(who: number, expected: Map<number, Outcome>): boolean {
+    const member = this.#members[who];
+    if (member === undefined) return false;
+    const outcome = this.#model.cancel(who, 'ECANCELED');
+    if (outcome !== undefined) expected.set(who, outcome);
+    member.process.unbind();
+    this.#members[who] = undefined;
+    this.#model.release(who);
+    return true;
+  }
+
+  /** The process dies between two of its steps, and its slot is freed as a monitor does it. */
+  #kill(who: number, expected: Map<number, Outcome>): boolean {
+    const member = this.#members[who];
+    const pid = member?.child?.pid;
+    if (member === undefined || pid === undefined) return false;
+    const started = native().processStartTime(pid);
+    process.kill(pid, 'SIGKILL');
+    while (native().processAlive(pid, started));
+    deepStrictEqual(native().reap(this.#handle, FIRST_SLOT + who, member.process.endpoint), 1);
+    if (this.#model.cancel(who, 'EDVSNOTBOUND') !== undefined) {
+      expected.set(who, { code: 'EDVSNOTBOUND' });
+    }
+    this.#model.release(who);
+    member.process.unbind();
+    this.#members[who] = undefined;
+    return true;
+  }
+
+  #message(
+    step: { do: 'send' | 'sendrec' | 'reply' | 'notify'; who: number; to: number; now?: boolean },
+    expected: Map<number, Outcome>,
+  ): boolean {
+    const member = this.#members[step.who];
+    const call = step.do === 'sendrec';
+    if (member === undefined) return false;
+    // Who would close a cycle is refused, or waits: that is not this model's business.
+    const meets = this.#model.wouldAccept(step.to, step.who, call);
+    if (!meets && this.#model.closesCycle(step.who, step.to)) return false;
+    const { process } = member;
+    const destination = this.#endpoint(step.to);
+    const id = ++this.#messages;
+    process.message.type = id;
+    const options = this.#options(step.who, member);
+    let outcome = this.#model.startMessage(step.who, step.to, call, id);
+    if (step.now === true) {
+      outcome ??= this.#model.cancel(step.who, 'EAGAIN');
+      const result = call ? process.sendrecRaw(destination, 0) : process.sendRaw(destination, 0);
+      deepStrictEqual(this.#outcome(member, result, call), outcome, `result of ${step.do}`);
+      return true;
+    }
+    const ended = call ? process.sendrec(destination, options) : process.send(destination, options);
+    this.#expect(step.who, member, ended, call);
+    if (outcome !== undefined) expected.set(step.who, outcome);
+    return true;
+  }
+
+  #receive(
+    step: { who: number; from: number | undefined; now: boolean },
+    request: boolean,
+    expected: Map<number, Outcome>,
+  ): boolean {
+    const { who, from, now } = step;
+    const member = this.#members[who];
+    if (member === undefined) return false;
+    if (from !== undefined && from !== who && this.#model.closesCycle(who, from)) return false;
+    const { process } = member;
+    const source = from === undefined ? ANY : this.#endpoint(from);
+    const options = this.#options(who, member);
+    let outcome = this.#model.startReceive(who, from, request);
+    if (now) {
+      outcome ??= this.#model.cancel(who, 'EAGAIN');
+      const result = request ? process.rcvrqstRaw(0) : process.receiveRaw(source, 0);
+      deepStrictEqual(this.#outcome(member, result, true), outcome, 'result of the receive');
+      return true;
+    }
+    const ended = request ? process.rcvrqst(options) : process.receive(source, options);
+    this.#expect(who, member, ended, true);
+    if (outcome !== undefined) expected.set(who, outcome);
+    return true;
+  }
+
+  #reply(who: number, to: number): boolean {
+    const member = this.#members[who];
+    if (member === undefined || (who !== to && !this.#model.knowsReply(who, to))) return false;
+    const id = ++this.#messages;
+    member.process.message.type = id;
+    const code = this.#code(member.process.replyRaw(this.#endpoint(to)));
+    deepStrictEqual(code, this.#model.reply(who, to, id).code, 'result of reply');
+    return true;
+  }
+
+  #notify(who: number, to: number): boolean {
+    const member = this.#members[who];
+    if (member === undefined) return false;
+    const code = this.#code(member.process.notifyRaw(this.#endpoint(to)));
+    deepStrictEqual(code, this.#model.notify(who, to).code, 'result of notify');
+    return true;
+  }
+
+  /** Ends an awaited call from outside: its time is over, or its signal is aborted. */
+  #cancel(who: number, late: boolean, expected: Map<number, Outcome>): boolean {
+    const member = this.#members[who];
+    const outcome = this.#model.cancel(who, late ? 'ETIMEDOUT' : 'ECANCELED');
+    if (member === undefined || outcome === undefined) return false;
+    if (late) member.clock.advance(TIMEOUT_MS);
+    else member.stop.abort();
+    expected.set(who, outcome);
+    return true;
+  }
+
+  async #turn(expected: Map<number, Outcome>): Promise<boolean> {
+    for (const [who, outcome] of this.#model.turn()) expected.set(who, outcome);
+    // At least one, so that a call that should wait shows when it does not.
+    for (let i = 0; i < TURNS_MAX && (i < 1 || this.#settled.size < expected.size); i++) {
+      await new Promise((done) => setImmediate(done));
+    }
+    return true;
+  }
+
+  /** Limits of the next call; one that fails with EBUSY leaves those of the call under way. */
+  #options(who: number, member: Member): { timeoutMs: number; signal: AbortSignal } {
+    if (this.#model.parties[who]?.call === undefined) member.stop = new AbortController();
+    return { timeoutMs: TIMEOUT_MS, signal: member.stop.signal };
+  }
+
+  #expect(who: number, member: Member, call: Promise<void>, receives: boolean): void {
+    const settle = (outcome: Outcome): void => {
+      this.#settled.set(who, outcome);
+    };
+    call.then(
+      () => settle(this.#outcome(member, 0, receives)),
+      (error: unknown) => settle({ code: isDvkError(error) ? error.code : String(error) }),
+    );
+  }
+
+  #outcome({ process }: Member, result: number, receives: boolean): Outcome {
+    if (result < 0) return { code: errorName(result) };
+    if (!receives) return { code: 'ok' };
+    const kind = process.lastKind;
+    const from = slotOf(process.message.source) - FIRST_SLOT;
+    return {
+      code: 'ok',
+      message: { from, kind, id: kind === 'notify' ? 0 : process.message.type },
+    };
+  }
+
+  #compareTables(): void {
+    const table = new Map(this.#test.segment.processes().map((info) => [info.slot, info]));
+    const real = Array.from({ length: PARTIES }, (_, who) => {
+      const info = table.get(FIRST_SLOT + who);
+      return info?.life === 'local' ? info.state : 'free';
+    });
+    const wanted = this.#model.parties.map(({ bound, word }) => (bound ? word.state : 'free'));
+    deepStrictEqual(real, wanted, 'states of the processes');
+  }
+
+  #endpoint(who: number): Endpoint {
+    return this.#endpoints[who] ?? makeEndpoint(FIRST_SLOT + who, 0);
+  }
+
+  #code(result: number): string {
+    return result < 0 ? errorName(result) : 'ok';
+  }
+}
