@@ -91,6 +91,16 @@ Napi::Object describe_process_slot(Napi::Env env) {
   return object;
 }
 
+Napi::Object describe_privilege_slot(Napi::Env env) {
+  using Struct = PrivilegeSlot;
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("BYTES", sizeof(Struct));
+  DVK_FIELD(rights);
+  DVK_FIELD(ipc_to);
+  DVK_FIELD(ipc_from);
+  return object;
+}
+
 Napi::Object describe_grant_slot(Napi::Env env) {
   using Struct = GrantSlot;
   Napi::Object object = Napi::Object::New(env);
@@ -191,6 +201,7 @@ Napi::Value js_abi_layout(Environment& environment) {
   Napi::Object object = Napi::Object::New(env);
   object.Set("SegmentHeader", describe_segment_header(env));
   object.Set("ProcessSlot", describe_process_slot(env));
+  object.Set("PrivilegeSlot", describe_privilege_slot(env));
   object.Set("GrantSlot", describe_grant_slot(env));
   object.Set("AsyncSlot", describe_async_slot(env));
   object.Set("CopyOrder", describe_copy_order(env));

@@ -3,6 +3,8 @@
 
 #include <cerrno>
 
+#include "../core/bindings.h"
+#include "../core/notify.h"
 #include "../core/senda.h"
 #include "../core/wait.h"
 #include "method.h"
@@ -69,6 +71,23 @@ int js_set_filter(Process& process, bool allow, Words words) {
   return set_filter(process, allow, rules, count);
 }
 
+int js_relay(BoundProcess& bound, int32_t client, int32_t destination) {
+  return relay(*bound.process, client, destination, bound.window->message);
+}
+
+int32_t js_wait_bind(Process& process, uint32_t slot, Timeout timeout) {
+  return wait_bind(process, slot, timeout.ms);
+}
+
+int js_wait_unbind(Process& process, int32_t endpoint, Timeout timeout) {
+  return wait_unbind(process, endpoint, timeout.ms);
+}
+
+// Whom the last wait for a bind found.
+int32_t js_bound_endpoint(Process& process) {
+  return process.operation.message.source;
+}
+
 // What a started call came to; a pending one is armed and noted with its waker.
 int settle_or_arm(Waker& waker, BoundProcess& bound, int result) {
   Process& process = *bound.process;
@@ -85,9 +104,14 @@ int settle_or_arm(Waker& waker, BoundProcess& bound, int result) {
   return result;
 }
 
+bool receives(Operation::Kind kind) {
+  return kind != Operation::Kind::kSend && kind != Operation::Kind::kBind &&
+         kind != Operation::Kind::kUnbind;
+}
+
 // Brings what was received, if anything, to the window.
 int deliver(BoundProcess& bound, int result) {
-  if (result != 0 || bound.process->operation.kind == Operation::Kind::kSend) return result;
+  if (result != 0 || !receives(bound.process->operation.kind)) return result;
   bound.window->message = bound.process->operation.message;
   return received(bound, result);
 }
@@ -118,6 +142,16 @@ int js_begin_receive(Environment& environment, BoundProcess& bound, int32_t sour
 
 int js_begin_rcvrqst(Environment& environment, BoundProcess& bound) {
   return begin(environment, bound, start_rcvrqst);
+}
+
+int js_begin_wait_bind(Environment& environment, BoundProcess& bound, uint32_t slot) {
+  return begin(environment, bound,
+               [&](Process& process) { return start_wait_bind(process, slot); });
+}
+
+int js_begin_wait_unbind(Environment& environment, BoundProcess& bound, int32_t endpoint) {
+  return begin(environment, bound,
+               [&](Process& process) { return start_wait_unbind(process, endpoint); });
 }
 
 int js_cancel(Environment& environment, BoundProcess& bound, int32_t error) {
@@ -168,16 +202,23 @@ void register_process_calls(Napi::Object exports, Environment* environment) {
              {"reply", method<js_reply>},
              {"replyTo", method<js_reply_to>},
              {"replyReceive", method<js_reply_receive>},
+             {"relay", method<js_relay>},
              {"notify", method<notify>},
              {"senda", method<js_senda>},
              {"sendaStatus", method<senda_status>},
              {"sendaCancel", method<senda_cancel>},
              {"setFilter", method<js_set_filter>},
              {"clearFilter", method<clear_filter>},
+             {"notifyFrom", method<notify_from>},
+             {"waitBind", method<js_wait_bind>},
+             {"waitUnbind", method<js_wait_unbind>},
+             {"boundEndpoint", method<js_bound_endpoint>},
              {"beginSend", method<js_begin_send>},
              {"beginReceive", method<js_begin_receive>},
              {"beginSendrec", method<js_begin_sendrec>},
              {"beginRcvrqst", method<js_begin_rcvrqst>},
+             {"beginWaitBind", method<js_begin_wait_bind>},
+             {"beginWaitUnbind", method<js_begin_wait_unbind>},
              {"cancel", method<js_cancel>},
              {"wakerStep", method<js_waker_step>},
          });

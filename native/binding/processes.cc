@@ -2,6 +2,7 @@
 
 #include <cerrno>
 
+#include "../core/notify.h"
 #include "method.h"
 #include "registers.h"
 
@@ -78,9 +79,11 @@ void register_processes(Napi::Object exports, Environment* environment) {
              {"bindRemote", method<js_bind_remote>},
              {"unbindRemote", method<unbind_remote>},
              {"lookup", method<lookup>},
+             {"findPid", method<find_pid>},
              {"checkEndpoint", method<js_check_endpoint>},
              {"reap", method<js_reap>},
              {"wakeup", method<wakeup>},
+             {"notifyKernel", method<notify_kernel>},
          });
 }
 

@@ -9,6 +9,7 @@ namespace dvk::binding {
 void register_segments(Napi::Object exports, Environment* environment);
 void register_processes(Napi::Object exports, Environment* environment);
 void register_process_calls(Napi::Object exports, Environment* environment);
+void register_privileges(Napi::Object exports, Environment* environment);
 void register_wakers(Napi::Object exports, Environment* environment);
 void register_memory(Napi::Object exports, Environment* environment);
 void register_links(Napi::Object exports, Environment* environment);

@@ -116,6 +116,9 @@ Napi::Object describe(Napi::Env env, const ProcessInfo& process) {
   object.Set("state", process.state);
   object.Set("pid", process.pid);
   object.Set("peer", process.peer);
+  object.Set("cpu", static_cast<double>(process.cpu) - 1);
+  object.Set("wakeupPending", process.wakeup != 0);
+  object.Set("startTime", process.start_time);
   object.Set("name", process.name);
   object.Set("sent", process.sent);
   object.Set("received", process.received);
@@ -136,6 +139,13 @@ Napi::Value js_segment_processes(Environment& environment, Segment& segment) {
     result.Set(count++, describe(environment.env, process));
   }
   return result;
+}
+
+Napi::Value js_segment_process(Environment& environment, Segment& segment, uint32_t slot) {
+  ProcessInfo process{};
+  const int error = process_info(segment, slot, &process);
+  if (error != 0) return Napi::Number::New(environment.env, error);
+  return describe(environment.env, process);
 }
 
 Napi::Object describe(Napi::Env env, uint32_t node, LinkSlot* link) {
@@ -185,6 +195,7 @@ void register_segments(Napi::Object exports, Environment* environment) {
              {"segmentInfo", method<js_segment_info>},
              {"segmentArena", method<js_segment_arena>},
              {"segmentProcesses", method<js_segment_processes>},
+             {"segmentProcess", method<js_segment_process>},
              {"segmentLinks", method<js_segment_links>},
              {"segmentEnd", method<js_segment_end>},
              {"arenaUsed", method<js_arena_used>},

@@ -23,6 +23,7 @@ inline constexpr uint64_t kArenaBytesDefault = 268435456;  // arena of a DC; the
 inline constexpr uint64_t kCopyChunkBytes = 1048576;  // most bytes of one copy command between nodes; bounds a frame
 inline constexpr uint64_t kCopyBytesMax = 1073741824;  // most bytes of one vcopy
 inline constexpr uint64_t kNotifyType = 4096;  // type of the message that a notification is received as
+inline constexpr uint64_t kNotifyValueMax = 4294967295;  // value of a notification at most: 32 bits, merged by OR
 inline constexpr uint64_t kGenerationMax = 32766;  // generations run from 0 to this and wrap; 32767 marks special endpoints
 
 inline constexpr int32_t kEndpointAny = 2147449550;  // any source, in receive
@@ -53,7 +54,7 @@ enum Error : int {
   EDVSPROCSTS = 324,  // the process is not in a state that allows this
   EDVSSLOTUSED = 337,  // the process slot is taken
   EDVSWOKENUP = 348,  // the call was ended by wakeup
-  EDVSBADDEST = 353,  // a process cannot send to itself
+  EDVSBADDEST = 353,  // nobody can send there: it is the caller itself, or KERNEL
   EDVSGRANT = 354,  // no grant covers that access
   EDVSNOSLOT = 355,  // no process slot is free
   EDVSBADSEGMENT = 356,  // the file is no segment of this version, or is damaged
@@ -63,7 +64,7 @@ enum Error : int {
 enum CommandKind : uint32_t {
   kCommandNone = 0,  // keeps the link checked
   kCommandSendMsg = 1,  // a message from send; SEND_ACK follows when it was received
-  kCommandNtfyMsg = 2,  // a notification; no answer
+  kCommandNtfyMsg = 2,  // a notification; its value begins the payload of the message; no answer
   kCommandSndrecMsg = 3,  // a message from sendrec; the answer is REPLY_MSG, or SNDREC_ACK with an error
   kCommandReplyMsg = 4,  // the reply to a sendrec; REPLY_ACK follows only when nobody waited for it
   kCommandCopyinData = 5,  // data for a process of the receiving node; COPYIN_ACK follows
@@ -75,6 +76,7 @@ enum CommandKind : uint32_t {
   kCommandShutdown = 11,  // the sender leaves on purpose
   kCommandProcbind = 13,  // a process is bound on the sending node
   kCommandProcunbind = 14,  // a process of the sending node is gone
+  kCommandRelayMsg = 15,  // in place of REPLY_MSG: the caller goes on with this request to the server in its source
   kCommandAsyncMsg = 16,  // a message from senda; ASYNC_ACK follows when it was received, or cannot be
   kCommandAck = 8192,  // bit of an acknowledgement
 };
@@ -115,6 +117,23 @@ enum class AsyncFlag : uint32_t {
   kNotify = 1,
   kNotifyError = 2,
   kForget = 4,
+};
+
+enum class CallRight : uint32_t {
+  kSend = 1,
+  kReceive = 2,
+  kSendrec = 4,
+  kNotify = 8,
+  kRcvrqst = 16,
+  kReply = 32,
+  kRelay = 64,
+  kVcopy = 128,
+  kWaitBind = 256,
+  kNotifySource = 512,
+  kNotifyKernel = 1024,
+  kPrivileges = 2048,
+  kToDynamic = 536870912,
+  kFromDynamic = 1073741824,
 };
 
 // Source, type and payload of a message. The core writes the source.
@@ -273,6 +292,21 @@ static_assert(offsetof(ProcessSlot, waits) == 488);
 static_assert(offsetof(ProcessSlot, lent_bytes) == 496);
 static_assert(offsetof(ProcessSlot, wait_ticket) == 504);
 
+// What a process may do; one for each slot.
+struct PrivilegeSlot {
+  uint32_t rights;  // CallRight bits: calls it may use, and whether dynamic slots may be peers
+  uint32_t reserved0;  // zero
+  uint64_t ipc_to;  // fixed slots to whose processes it may send, a bit each
+  uint64_t ipc_from;  // fixed slots whose processes may send to it, a bit each
+  uint8_t reserved1[8];  // zero
+};
+static_assert(sizeof(PrivilegeSlot) == 32);
+static_assert(offsetof(PrivilegeSlot, rights) == 0);
+static_assert(offsetof(PrivilegeSlot, reserved0) == 4);
+static_assert(offsetof(PrivilegeSlot, ipc_to) == 8);
+static_assert(offsetof(PrivilegeSlot, ipc_from) == 16);
+static_assert(offsetof(PrivilegeSlot, reserved1) == 24);
+
 // Permission on a range of memory.
 struct GrantSlot {
   uint32_t state;  // sequence in the upper 24 bits, rights (1 read, 2 write) in the lower 8; rights 0: free
@@ -398,7 +432,7 @@ struct Command {
   char name[16];  // PROCBIND: name of the process
   uint32_t copy_destination_node;  // COPYRMT_RQST: node of the destination
   uint32_t reserved0;  // zero
-  Message message;
+  Message message;  // COPYRMT_RQST, COPYIN_RQST: a voucher of the proxies
 };
 static_assert(sizeof(Command) == 176);
 static_assert(offsetof(Command, kind) == 0);

@@ -21,11 +21,9 @@ inline int finish(Process& process, int result) {
   return result;
 }
 
-// Checks of section 5.2 of the M3-IPC notes, in their order, as far as they do not depend on the
-// call. Sets `slot`, the one of `peer`. A reply may be given during another call of the process: it
-// is done at once.
-int check_call(Process& process, int32_t peer, uint32_t* slot, bool replies = false);
-bool is_remote(const Segment& segment, uint32_t slot);
+inline bool is_remote(const Segment& segment, uint32_t slot) {
+  return load(segment.slot(slot)->life) == static_cast<uint32_t>(ProcessLife::kRemote);
+}
 
 // A message of the slot `peer` is in process.operation.
 void note_received(Process& process, MessageKind kind, uint32_t peer, uint32_t call_id);
@@ -38,8 +36,24 @@ inline const Filter* active_filter(const Process& process) {
   return open && !process.filter.empty() ? &process.filter : nullptr;
 }
 
-// Delivers a pending notification that the source filter lets through, lowest slot first.
-bool take_notice(Process& process);
-bool has_notice(Process& process);
+// The checks of a client whose request is answered. No masks: it asked for the reply.
+inline int check_client(const Process& process, int32_t client) {
+  if (client == kEndpointKernel) return -EDVSBADDEST;
+  if (client == process.endpoint || client == kEndpointSelf) return -EDVSENDPOINT;
+  uint32_t slot;
+  return check_endpoint(process.segment, client, &slot);
+}
+
+// Goes on with a wait for a bind or an unbind; see bindings.cc.
+int step_binding(Process& process);
+
+// The number of the request of `client` that is to be answered. Returns 0, or -EDVSPROCSTS when
+// there is none, or more than one.
+int find_request(const Process& process, int32_t client, uint32_t* call_id);
+// Puts `message` into the inbox of `client`, which awaits the reply of this process to its call
+// `call_id`: as the reply, or as the order to go on with it at the server in the message's source.
+// Whatever comes of it, the request is not owed an answer any more. Returns 0, -EDVSPROCSTS (the
+// client does not wait for that answer), -EDEADSRCDST, -ENOTCONN.
+int answer(Process& process, int32_t client, uint32_t call_id, const Message& message, bool relays);
 
 }  // namespace dvk

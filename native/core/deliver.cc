@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "link.h"
+#include "notify.h"
 #include "rendezvous.h"
 #include "senda.h"
 #include "wait.h"
@@ -88,8 +89,10 @@ int put_message(Segment& segment, uint32_t node, const Command& command, bool ca
   store(slot->call_id, command.call_id);
   store(slot->remote_call, kind);
   store(slot->want_source, command.destination);
-  if (local_slot(segment, command.destination) < 0) {
-    acknowledge(segment, sender, kind, command.destination, -EDEADSRCDST);
+  const int target = local_slot(segment, command.destination);
+  const bool denied = target >= 0 && !takes_from(segment, static_cast<uint32_t>(target), sender);
+  if (target < 0 || denied) {
+    acknowledge(segment, sender, kind, command.destination, denied ? -ECALLDENIED : -EDEADSRCDST);
     return 0;
   }
   Message message = command.message;
@@ -112,13 +115,23 @@ bool awaits_answer(ProcessSlot* slot, uint32_t call_id, uint32_t kind) {
   return load(slot->call_id) == call_id && load(slot->command_kind) == kind;
 }
 
+// Whether `node` is where the data of the copy that `slot` asked for goes.
+bool receives_copy(Segment& segment, ProcessSlot* slot, uint32_t node) {
+  const int destination = segment.slot_of(load(slot->destination_endpoint));
+  return destination >= 0 && load(segment.slot(static_cast<uint32_t>(destination))->node) == node;
+}
+
 // Claims a caller of this node whose command `call_id` to `node` is under way; the answer to a
-// three-party copy comes from a third node. Returns false when it waits for that no more.
-bool claim_caller(ProcessSlot* slot, uint32_t node, uint32_t call_id, uint32_t kind,
-                  uint32_t* claim) {
+// three-party copy comes from the node of its destination. Returns false when it waits for that no
+// more.
+bool claim_caller(Segment& segment, ProcessSlot* slot, uint32_t node, uint32_t call_id,
+                  uint32_t kind, uint32_t* claim) {
   uint32_t word = atomic(slot->rendezvous).load();
   if (state_of(word) != State::kRemote || !awaits_answer(slot, call_id, kind)) return false;
-  if (peer_of(word) != node && kind != kCommandCopyrmtRqst) return false;
+  if (peer_of(word) != node &&
+      (kind != kCommandCopyrmtRqst || !receives_copy(segment, slot, node))) {
+    return false;
+  }
   *claim = with_state(word, State::kFilling, kProxyPeer);
   if (!atomic(slot->rendezvous).compare_exchange_strong(word, *claim)) return false;
   if (awaits_answer(slot, call_id, kind)) return true;
@@ -130,6 +143,7 @@ void settle_caller(Segment& segment, ProcessSlot* slot, uint32_t claim, uint32_t
   if (atomic(slot->rendezvous).compare_exchange_strong(claim, word)) wake(segment, slot);
 }
 
+// A reply, or a relay, which the caller itself acts on.
 int put_reply(Segment& segment, uint32_t node, const Command& command) {
   const int index = local_slot(segment, command.destination);
   const int source = segment.slot_of(command.source);
@@ -137,7 +151,7 @@ int put_reply(Segment& segment, uint32_t node, const Command& command) {
   uint32_t claim;
   ProcessSlot* slot = index < 0 ? nullptr : segment.slot(static_cast<uint32_t>(index));
   if (slot == nullptr || load(slot->want_source) != command.source ||
-      !claim_caller(slot, node, command.call_id, kCommandSndrecMsg, &claim)) {
+      !claim_caller(segment, slot, node, command.call_id, kCommandSndrecMsg, &claim)) {
     // The server is told that its answer found nobody, unless its descriptor has other work.
     const int descriptor = adopt(segment, node, command.source);
     if (descriptor < 0) return descriptor;
@@ -150,10 +164,11 @@ int put_reply(Segment& segment, uint32_t node, const Command& command) {
     return 0;
   }
   Message message = command.message;
-  message.source = command.source;
+  const bool relays = command.kind == kCommandRelayMsg;
+  if (!relays) message.source = command.source;
   copy_in(inbox_of(slot, sequence_of(claim)), message);
-  settle_caller(segment, slot, claim,
-                with_state(claim, State::kFull, static_cast<uint32_t>(source)));
+  const State full = relays ? State::kFullNotify : State::kFull;
+  settle_caller(segment, slot, claim, with_state(claim, full, static_cast<uint32_t>(source)));
   return 0;
 }
 
@@ -167,7 +182,11 @@ int put_ack(Segment& segment, uint32_t node, const Command& command) {
   ProcessSlot* slot = segment.slot(static_cast<uint32_t>(index));
   uint32_t claim;
   const uint32_t kind = command.kind & ~uint32_t{kCommandAck};
-  if (!claim_caller(slot, node, command.call_id, kind, &claim)) return 0;
+  // Only where the data went can tell that it arrived.
+  if (kind == kCommandCopyrmtRqst && command.result >= 0 && !receives_copy(segment, slot, node)) {
+    return -EDVSBADFRAME;
+  }
+  if (!claim_caller(segment, slot, node, command.call_id, kind, &claim)) return 0;
   store(slot->command_result, command.result);
   settle_caller(segment, slot, claim, with_state(claim, State::kTaken, kProxyPeer));
   return 0;
@@ -182,7 +201,7 @@ int put_copyout_data(Segment& segment, uint32_t node, const Command& command,
     return -EDVSBADFRAME;
   }
   uint32_t claim;
-  if (!claim_caller(slot, node, command.call_id, kCommandCopyoutRqst, &claim)) return 0;
+  if (!claim_caller(segment, slot, node, command.call_id, kCommandCopyoutRqst, &claim)) return 0;
   int64_t result = command.result;
   if (result >= 0) {
     // Where the data goes is what the caller asked for, whatever the answer says.
@@ -247,11 +266,16 @@ int put_copy(Segment& segment, uint32_t node, const Command& command, const uint
     return -EDVSBADFRAME;
   }
   if (!relayed && command.requester != command.source) return -EDVSBADFRAME;
+  // Who asked gets the answer, so it must be of a node that this one serves in this DC.
+  if (relayed && requester_node < segment.nodes() &&
+      atomic(segment.link(requester_node)->state).load() != static_cast<uint32_t>(LinkState::kUp)) {
+    return -EDVSNODCNODE;
+  }
   const int adopted = adopt(segment, requester_node, command.requester);
   if (adopted < 0) return adopted;
   const uint32_t descriptor = static_cast<uint32_t>(adopted);
   // A message that the requester gave up on must not be acknowledged over this copy's answer.
-  reset_descriptor(segment.slot(descriptor));
+  const uint32_t sequence = reset_descriptor(segment.slot(descriptor));
   store(segment.slot(descriptor)->call_id, command.call_id);
   switch (command.kind) {
     case kCommandCopyinData:
@@ -279,6 +303,8 @@ int put_copy(Segment& segment, uint32_t node, const Command& command, const uint
     return 0;
   }
   hold_copy(segment, descriptor, command, kCommandCopyinRqst);
+  // What the requester's proxy wrote there is for that of the destination.
+  copy_in(outbox_of(segment.slot(descriptor), sequence), command.message);
   queue_command(segment, descriptor, target);
   return 0;
 }
@@ -286,8 +312,13 @@ int put_copy(Segment& segment, uint32_t node, const Command& command, const uint
 int put_notice(Segment& segment, uint32_t node, const Command& command) {
   const int source = adopt(segment, node, command.source);
   if (source < 0) return source;
-  if (local_slot(segment, command.destination) < 0) return 0;
-  deliver_notice(segment, static_cast<uint32_t>(source), command.source, command.destination);
+  const int target = local_slot(segment, command.destination);
+  const uint32_t slot = static_cast<uint32_t>(source);
+  // Nobody waits to be told that a notification was refused.
+  if (target < 0 || !takes_from(segment, static_cast<uint32_t>(target), slot)) return 0;
+  uint32_t value;
+  memcpy(&value, command.message.payload, sizeof value);
+  deliver_notice(segment, slot, command.source, command.destination, value);
   return 0;
 }
 
@@ -333,6 +364,7 @@ int dispatch(Segment& segment, uint32_t node, const Command& command, const uint
     case kCommandSndrecMsg:
       return put_message(segment, node, command, true);
     case kCommandReplyMsg:
+    case kCommandRelayMsg:
       return put_reply(segment, node, command);
     case kCommandNtfyMsg:
       return put_notice(segment, node, command);
@@ -372,7 +404,7 @@ void finish_remote(Segment& segment, uint32_t index, uint32_t call_id, int resul
   ProcessSlot* slot = segment.slot(index);
   const uint32_t node = peer_of(atomic(slot->rendezvous).load());
   uint32_t claim;
-  if (!claim_caller(slot, node, call_id, load(slot->command_kind), &claim)) return;
+  if (!claim_caller(segment, slot, node, call_id, load(slot->command_kind), &claim)) return;
   store(slot->command_result, result);
   settle_caller(segment, slot, claim, with_state(claim, State::kTaken, kProxyPeer));
 }

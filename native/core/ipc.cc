@@ -8,6 +8,8 @@
 #include "copy_job.h"
 #include "deadlock.h"
 #include "link.h"
+#include "notify.h"
+#include "privilege.h"
 #include "rendezvous.h"
 #include "senda.h"
 #include "wait.h"
@@ -81,8 +83,18 @@ uint32_t open_word(const Process& process) {
   const uint32_t filtered = active_filter(process) != nullptr ? kFiltered : 0;
   if (operation.kind == Kind::kRequest) return pack(State::kRequest, process.sequence, filtered);
   if (operation.peer == kEndpointAny) return pack(State::kAny, process.sequence, filtered);
-  const int peer = process.segment.slot_of(operation.peer);
+  // KERNEL has no slot; its notifications know it by this.
+  const int peer = operation.peer == kEndpointKernel ? static_cast<int>(kProxyPeer)
+                                                     : process.segment.slot_of(operation.peer);
   return pack(State::kFrom, process.sequence, static_cast<uint32_t>(peer));
+}
+
+// Whether the source wanted is a process that is gone.
+bool source_dead(const Process& process) {
+  const int32_t peer = process.operation.peer;
+  uint32_t slot;
+  return peer != kEndpointAny && peer != kEndpointKernel &&
+         check_endpoint(process.segment, peer, &slot) != 0;
 }
 
 bool has_candidate(Process& process) {
@@ -119,9 +131,7 @@ int scan(Process& process) {
     begin_wait(process.slot);
     rendezvous.exchange(open);
     operation.stage = Stage::kReceiving;
-    uint32_t slot;
-    const bool dead = operation.peer != kEndpointAny &&
-                      check_endpoint(process.segment, operation.peer, &slot) != 0;
+    const bool dead = source_dead(process);
     const bool ended = !process.segment.running();
     if (!dead && !ended && !has_candidate(process)) return kPending;
     uint32_t word = open;
@@ -166,54 +176,11 @@ int step_receiving(Process& process) {
   }
 }
 
-// The send half, and for a sendrec the wait for the reply.
-int step_sending(Process& process) {
-  const uint32_t word = atomic(process.slot->rendezvous).load(std::memory_order_acquire);
-  switch (state_of(word)) {
-    case State::kTaken:
-      atomic(process.slot->rendezvous).store(idle_word(process), std::memory_order_release);
-      count(process.slot->sent);
-      return finish(process, 0);
-    case State::kFull:
-    case State::kFullCall:
-    case State::kFullNotify:
-      // A message to another node was counted when it was queued for the proxy.
-      if (process.operation.stage == Stage::kSending) count(process.slot->sent);
-      return take_inbox(process, word);
-    case State::kError:
-      return take_error(process, word);
-    default:
-      return is_waiting(word) ? kPending : take_nonsense(process);
-  }
+// A process has one call under way at a time.
+int check_idle_caller(const Process& process, CallRight right) {
+  const int error = check_caller(process, right);
+  return error == 0 && process.operation.stage != Stage::kNone ? -EBUSY : error;
 }
-
-int step_remote(Process& process) {
-  const uint32_t word = atomic(process.slot->rendezvous).load(std::memory_order_acquire);
-  if (state_of(word) == State::kTaken) {
-    const int result = load(process.slot->command_result);
-    atomic(process.slot->rendezvous).store(idle_word(process), std::memory_order_release);
-    return finish(process, result < 0 ? result : 0);
-  }
-  // A call that failed here may have its command under way still.
-  if (state_of(word) == State::kError) void_command(process.slot);
-  return step_sending(process);
-}
-
-}  // namespace
-
-int check_call(Process& process, int32_t peer, uint32_t* slot, bool replies) {
-  if (!process.segment.running()) return -EDVSDCNOTRUN;
-  if (load(process.slot->endpoint) != process.endpoint) return -EDVSNOTBOUND;
-  if (!replies && process.operation.stage != Stage::kNone) return -EBUSY;
-  if (peer == process.endpoint || peer == kEndpointSelf) return -EDVSBADDEST;
-  return check_endpoint(process.segment, peer, slot);
-}
-
-bool is_remote(const Segment& segment, uint32_t slot) {
-  return load(segment.slot(slot)->life) == static_cast<uint32_t>(ProcessLife::kRemote);
-}
-
-namespace {
 
 int start_remote_message(Process& process, uint32_t target, uint32_t kind) {
   ProcessSlot* slot = process.slot;
@@ -226,25 +193,20 @@ int start_remote_message(Process& process, uint32_t target, uint32_t kind) {
   return start_remote(process, load(process.segment.slot(target)->node));
 }
 
-int start_message(Process& process, int32_t destination, const Message& message, bool call) {
-  uint32_t target;
-  const int error = check_call(process, destination, &target);
-  if (error != 0) return error;
-  publish_cpu(process);
+// Sends operation.message to its peer, whose slot is `target`.
+int launch(Process& process, uint32_t target) {
   Operation& operation = process.operation;
-  operation.kind = call ? Kind::kCall : Kind::kSend;
-  operation.peer = destination;
-  operation.message = message;
+  const bool call = operation.kind == Kind::kCall;
   operation.message.source = process.endpoint;
-  store(process.slot->want_source, destination);
+  store(process.slot->want_source, operation.peer);
   if (is_remote(process.segment, target)) {
     return start_remote_message(process, target, call ? kCommandSndrecMsg : kCommandSendMsg);
   }
   if (load(process.slot->async_busy) != 0) tidy_asyncs(process);
   begin_wait(process.slot);
-  // Before the word: who answers this call finds its number.
+  // Before the word: who answers this call finds its number. A relay makes it another call.
   if (call) store(process.slot->call_id, load(process.slot->call_id) + 1);
-  switch (hand_over(process.segment, process.index, process.sequence, destination, call,
+  switch (hand_over(process.segment, process.index, process.sequence, operation.peer, call,
                     operation.message)) {
     case HandOver::kDead:
       return finish(process, -EDSTDIED);
@@ -262,10 +224,72 @@ int start_message(Process& process, int32_t destination, const Message& message,
   return -EINVAL;
 }
 
+int start_message(Process& process, int32_t destination, const Message& message, bool call) {
+  int error = check_idle_caller(process, call ? CallRight::kSendrec : CallRight::kSend);
+  if (error != 0) return error;
+  uint32_t target;
+  error =
+      check_peer(process, destination, call ? -EDVSENDPOINT : -EDVSBADDEST, process.index, &target);
+  if (error != 0) return error;
+  publish_cpu(process);
+  process.operation.kind = call ? Kind::kCall : Kind::kSend;
+  process.operation.peer = destination;
+  process.operation.message = message;
+  return launch(process, target);
+}
+
+// The server that had the request hands it on to the one in the message's source. That is a sendrec
+// to it but for its checks: the server was asked whether it may send there.
+int follow_relay(Process& process, uint32_t word) {
+  Operation& operation = process.operation;
+  copy_out(&operation.message, inbox_of(process.slot, sequence_of(word)));
+  atomic(process.slot->rendezvous).store(idle_word(process), std::memory_order_release);
+  operation.peer = operation.message.source;
+  uint32_t target;
+  const int error = operation.peer == process.endpoint
+                        ? -EDVSENDPOINT
+                        : check_endpoint(process.segment, operation.peer, &target);
+  if (error != 0) return finish(process, error == -ERANGE ? -EDVSENDPOINT : error);
+  if (!takes_from(process.segment, target, process.index)) {
+    return finish(process, -ECALLDENIED);
+  }
+  return launch(process, target);
+}
+
+// What the proxy brought in place of a message.
+int take_result(Process& process) {
+  const int result = load(process.slot->command_result);
+  atomic(process.slot->rendezvous).store(idle_word(process), std::memory_order_release);
+  return finish(process, result < 0 ? result : 0);
+}
+
+// The send half, and for a sendrec the wait for the reply.
+int step_sending(Process& process) {
+  const uint32_t word = atomic(process.slot->rendezvous).load(std::memory_order_acquire);
+  switch (state_of(word)) {
+    case State::kTaken:
+      if (process.operation.stage == Stage::kRemote) return take_result(process);
+      atomic(process.slot->rendezvous).store(idle_word(process), std::memory_order_release);
+      count(process.slot->sent);
+      return finish(process, 0);
+    case State::kFull:
+    case State::kFullCall:
+    case State::kFullNotify:
+      // A message to another node was counted when it was queued for the proxy.
+      if (process.operation.stage == Stage::kSending) count(process.slot->sent);
+      if (state_of(word) != State::kFullNotify) return take_inbox(process, word);
+      return process.operation.kind == Kind::kCall ? follow_relay(process, word)
+                                                   : take_nonsense(process);
+    case State::kError:
+      // A call that failed here may have its command under way still.
+      if (process.operation.stage == Stage::kRemote) void_command(process.slot);
+      return take_error(process, word);
+    default:
+      return is_waiting(word) ? kPending : take_nonsense(process);
+  }
+}
+
 int start_receiving(Process& process, Kind kind, int32_t source) {
-  if (!process.segment.running()) return -EDVSDCNOTRUN;
-  if (load(process.slot->endpoint) != process.endpoint) return -EDVSNOTBOUND;
-  if (process.operation.stage != Stage::kNone) return -EBUSY;
   publish_cpu(process);
   process.operation.kind = kind;
   process.operation.peer = source;
@@ -278,6 +302,7 @@ bool withdraw(Process& process, uint32_t word) {
     return false;
   }
   Segment& segment = process.segment;
+  if (process.operation.kind == Kind::kBind) segment.bind_waiters().remove(process.index);
   const uint32_t peer = peer_of(word);
   if (state_of(word) == State::kSending || state_of(word) == State::kCalling) {
     if (peer < segment.processes()) segment.senders(peer).remove(process.index);
@@ -298,16 +323,21 @@ void outwait_claimant(Process& process, uint32_t word) {
   }
 }
 
+// The slot whose owner's death would end the wait, or one that there is not.
+uint32_t awaited_slot(const Process& process, uint32_t word) {
+  constexpr uint32_t kNobody = ~0u;
+  if (process.operation.kind == Kind::kUnbind) {
+    return static_cast<uint32_t>(process.segment.slot_of(process.operation.peer));
+  }
+  const State state = state_of(word);
+  const bool open = state == State::kAny || state == State::kRequest || state == State::kRemote;
+  return open || !is_waiting(word) ? kNobody : peer_of(word);
+}
+
 // A waiter without news looks after its peer, should the death notice be lost.
 void look_after_peer(Process& process) {
   Segment& segment = process.segment;
-  const uint32_t word = atomic(process.slot->rendezvous).load();
-  const State state = state_of(word);
-  if (!is_waiting(word) || state == State::kAny || state == State::kRequest ||
-      state == State::kRemote) {
-    return;
-  }
-  const uint32_t peer = peer_of(word);
+  const uint32_t peer = awaited_slot(process, atomic(process.slot->rendezvous).load());
   if (peer >= segment.processes()) return;
   ProcessSlot* slot = segment.slot(peer);
   if (load(slot->life) != static_cast<uint32_t>(ProcessLife::kLocal)) return;
@@ -320,7 +350,8 @@ void sleep_on(Process& process, int64_t remaining_ns) {
   ProcessSlot* slot = process.slot;
   const uint32_t word = atomic(slot->rendezvous).load();
   if (!is_waiting(word)) return;
-  const bool open = state_of(word) == State::kAny || state_of(word) == State::kRequest;
+  const bool open = state_of(word) == State::kAny || state_of(word) == State::kRequest ||
+                    process.operation.kind == Kind::kBind;
   const int64_t net = (open ? 10 : 1) * kNetMs * 1'000'000;
   const int64_t limit = remaining_ns < 0 ? net : std::min(net, remaining_ns);
   count(slot->waits);
@@ -340,16 +371,20 @@ int start_sendrec(Process& process, int32_t destination, const Message& message)
 }
 
 int start_receive(Process& process, int32_t source) {
-  if (source != kEndpointAny) {
+  int error = check_idle_caller(process, CallRight::kReceive);
+  if (error != 0) return error;
+  if (source != kEndpointAny && source != kEndpointKernel) {
     uint32_t slot;
-    const int error = check_call(process, source, &slot);
-    if (error != 0) return error == -EDVSBADDEST ? -EDVSENDPOINT : error;
+    if (source == process.endpoint || source == kEndpointSelf) return -EDVSENDPOINT;
+    error = check_endpoint(process.segment, source, &slot);
+    if (error != 0) return error;
   }
   return start_receiving(process, Kind::kReceive, source);
 }
 
 int start_rcvrqst(Process& process) {
-  if (process.level == ProcessLevel::kUser) return -ETRAPDENIED;
+  const int error = check_idle_caller(process, CallRight::kRcvrqst);
+  if (error != 0) return error;
   return start_receiving(process, Kind::kRequest, kEndpointAny);
 }
 
@@ -358,11 +393,12 @@ int step(Process& process) {
   if (load(process.slot->endpoint) != process.endpoint) return finish(process, -EDVSNOTBOUND);
   switch (process.operation.stage) {
     case Stage::kSending:
+    case Stage::kRemote:
       return step_sending(process);
     case Stage::kReceiving:
       return step_receiving(process);
-    case Stage::kRemote:
-      return step_remote(process);
+    case Stage::kBinding:
+      return step_binding(process);
     default:
       return -EDVSPROCSTS;
   }
@@ -447,54 +483,65 @@ int rcvrqst(Process& process, Message* message, int64_t timeout_ms) {
   return result;
 }
 
-namespace {
+int find_request(const Process& process, int32_t client, uint32_t* call_id) {
+  const uint32_t slot = static_cast<uint32_t>(process.segment.slot_of(client));
+  return process.owed.find(slot, client, call_id) ? 0 : -EDVSPROCSTS;
+}
 
-// Answers call `call_id` of the process in `target`.
-int answer(Process& process, int32_t destination, uint32_t target, uint32_t call_id,
-           const Message& message) {
-  process.owed.settle(target, destination);
-  Message out = message;
-  out.source = process.endpoint;
+int answer(Process& process, int32_t client, uint32_t call_id, const Message& message,
+           bool relays) {
+  const uint32_t target = static_cast<uint32_t>(process.segment.slot_of(client));
+  process.owed.settle(target, client);
   ProcessSlot* slot = process.segment.slot(target);
   uint32_t word = atomic(slot->rendezvous).load(std::memory_order_acquire);
   if (state_of(word) != State::kReply || peer_of(word) != process.index) return -EDVSPROCSTS;
   if (is_remote(process.segment, target)) {
-    return reply_remote(process, destination, word, call_id, out);
+    return answer_remote(process, client, word, call_id, message, relays);
   }
   uint32_t claim = with_state(word, State::kFilling, process.index);
   if (!atomic(slot->rendezvous).compare_exchange_strong(word, claim)) return -EDVSPROCSTS;
   // The word does not tell one call from the next, but while it is claimed no other one begins.
-  const int error = load(slot->endpoint) != destination ? -EDEADSRCDST
-                    : load(slot->call_id) != call_id    ? -EDVSPROCSTS
-                                                        : 0;
+  const int error = load(slot->endpoint) != client   ? -EDEADSRCDST
+                    : load(slot->call_id) != call_id ? -EDVSPROCSTS
+                                                     : 0;
   if (error != 0) {
     unclaim(process.segment, slot, claim, word);
     return error;
   }
-  copy_in(inbox_of(slot, sequence_of(word)), out);
-  const uint32_t full = with_state(word, State::kFull, process.index);
+  copy_in(inbox_of(slot, sequence_of(word)), message);
+  const uint32_t full = with_state(word, relays ? State::kFullNotify : State::kFull, process.index);
   if (!atomic(slot->rendezvous).compare_exchange_strong(claim, full)) return -EDVSPROCSTS;
   wake(process.segment, slot);
   count(process.slot->sent);
   return 0;
 }
 
+namespace {
+
+// A reply may be given during another call of the process: it is done at once.
+int check_reply(const Process& process, int32_t client) {
+  const int error = check_caller(process, CallRight::kReply);
+  return error != 0 ? error : check_client(process, client);
+}
+
+int give_reply(Process& process, int32_t client, uint32_t call_id, const Message& message) {
+  Message out = message;
+  out.source = process.endpoint;
+  return answer(process, client, call_id, out, false);
+}
+
 }  // namespace
 
 int reply_to(Process& process, int32_t destination, uint32_t call_id, const Message& message) {
-  if (process.level == ProcessLevel::kUser) return -ETRAPDENIED;
-  uint32_t target;
-  const int error = check_call(process, destination, &target, true);
-  return error != 0 ? error : answer(process, destination, target, call_id, message);
+  const int error = check_reply(process, destination);
+  return error != 0 ? error : give_reply(process, destination, call_id, message);
 }
 
 int reply(Process& process, int32_t destination, const Message& message) {
-  if (process.level == ProcessLevel::kUser) return -ETRAPDENIED;
-  uint32_t target, call_id;
-  const int error = check_call(process, destination, &target, true);
-  if (error != 0) return error;
-  if (!process.owed.find(target, destination, &call_id)) return -EDVSPROCSTS;
-  return answer(process, destination, target, call_id, message);
+  int error = check_reply(process, destination);
+  uint32_t call_id;
+  if (error == 0) error = find_request(process, destination, &call_id);
+  return error != 0 ? error : give_reply(process, destination, call_id, message);
 }
 
 int reply_receive(Process& process, int32_t destination, Message* message, int64_t timeout_ms) {

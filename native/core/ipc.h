@@ -13,13 +13,16 @@ inline constexpr int64_t kForever = -1;  // time-outs are in ms; 0 never waits
 inline constexpr int kPending = 1;       // the call goes on; step again after a wake
 
 // Starts a call with the message given (source is filled in by the core). Each returns 0 when it is
-// complete, kPending, or a negative error: -EDVSDCNOTRUN, -ERANGE, -EDVSBADDEST (to itself),
-// -EDEADSRCDST (free or stale endpoint), -EDSTDIED / -ESRCDIED (died during the call),
-// -ELOCKED (when it would sleep: see deadlock.h), -ETRAPDENIED, -EDVSNOPROXY, -ENOTCONN (other
-// node), -EDVSPROCSTS (reply: nobody waits for it), -EBUSY (a call is under way).
+// complete, kPending, or a negative error, looked for in this order: -EDVSNOTBOUND, -ETRAPDENIED
+// (not a call of this process), -EDVSDCNOTRUN, -EBUSY (a call is under way), -EDVSBADDEST (to
+// KERNEL; send: to itself), -ERANGE, -EDVSENDPOINT (sendrec, notify, reply, receive: itself),
+// -ECALLDENIED (the caller may not send there), -EDEADSRCDST (free or stale endpoint), -ECALLDENIED
+// (the destination takes none of the caller), -EDVSNOPROXY, -ENOTCONN (other node). Later -EDSTDIED
+// or -ESRCDIED (died during the call), -ELOCKED
+// (when it would sleep: see deadlock.h), -EDVSPROCSTS (reply: nobody waits for it).
 int start_send(Process& process, int32_t destination, const Message& message);
 int start_sendrec(Process& process, int32_t destination, const Message& message);
-int start_receive(Process& process, int32_t source);  // ANY or an endpoint
+int start_receive(Process& process, int32_t source);  // ANY, KERNEL (notifications), an endpoint
 int start_rcvrqst(Process& process);                  // requests of sendrec only; servers only
 // Goes on with the call. When it returns 0 the message received, if any, is in
 // process.operation.message and its kind in process.last_kind.
@@ -43,10 +46,19 @@ int clear_filter(Process& process);
 // the process.last_call of then. `reply` itself is refused in that case, with -EDVSPROCSTS too.
 int reply(Process& process, int32_t destination, const Message& message);
 int reply_to(Process& process, int32_t destination, uint32_t call_id, const Message& message);
+// In place of a reply: hands the request of `client`, as `message`, on to `destination`, which sees
+// the client as its source and replies to it. The client's sendrec goes on with that, and with its
+// time-out; should the destination be gone for the client it ends with -EDEADSRCDST, and from then
+// on as if it had been sent there. Never blocks. Errors of reply for the client, whose
+// request must be the only one of that client not yet answered; of send for the
+// destination, which must take messages of the client; -EDVSENDPOINT when it is the client or the
+// caller.
+int relay(Process& process, int32_t client, int32_t destination, const Message& message);
 // Replies, then receives the next request: one crossing for server loops. A client that is gone is
 // no error.
 int reply_receive(Process& process, int32_t destination, Message* message, int64_t timeout_ms);
-// Never blocks; notifications from one source that were not yet received merge into one.
+// Never blocks; notifications from one source that were not yet received merge into one. See also
+// notify.h.
 int notify(Process& process, int32_t destination);
 // Ends the target's receive with -EDVSWOKENUP, or its next one.
 int wakeup(Segment& segment, int32_t target);

@@ -10,6 +10,7 @@
 #include <algorithm>
 
 #include "lock.h"
+#include "notify.h"
 #include "rendezvous.h"
 #include "senda.h"
 #include "wait.h"
@@ -24,18 +25,6 @@ bool link_is(LinkSlot* link, LinkState state) {
 bool life_is(ProcessSlot* slot, ProcessLife life) {
   return atomic(slot->life).load(std::memory_order_acquire) == static_cast<uint32_t>(life);
 }
-
-}  // namespace
-
-int check_link(Segment& segment, uint32_t node) {
-  if (node >= segment.nodes()) return -EDVSBADNODEID;
-  LinkSlot* link = segment.link(node);
-  if (link_is(link, LinkState::kAbsent)) return -EDVSNODCNODE;
-  if (load(link->proxy_pid) == 0) return -EDVSNOPROXY;
-  return link_is(link, LinkState::kUp) ? 0 : -ENOTCONN;
-}
-
-namespace {
 
 void wake_proxy(Segment& segment, LinkSlot* link) {
   if (atomic(link->sleeping).load() == kOnFifo) {
@@ -60,6 +49,14 @@ void clear(SlotSet set) {
 }
 
 }  // namespace
+
+int check_link(Segment& segment, uint32_t node) {
+  if (node >= segment.nodes()) return -EDVSBADNODEID;
+  LinkSlot* link = segment.link(node);
+  if (link_is(link, LinkState::kAbsent)) return -EDVSNODCNODE;
+  if (load(link->proxy_pid) == 0) return -EDVSNOPROXY;
+  return link_is(link, LinkState::kUp) ? 0 : -ENOTCONN;
+}
 
 int add_node(Segment& segment, uint32_t node, const char* name) {
   if (node >= segment.nodes() || node == segment.node_id()) return -EDVSBADNODEID;
@@ -246,8 +243,8 @@ void withdraw_command(Segment& segment, uint32_t index, uint32_t node) {
   if (node < segment.nodes()) segment.link_queue(node).remove(index);
 }
 
-int reply_remote(Process& process, int32_t client, uint32_t word, uint32_t call_id,
-                 const Message& message) {
+int answer_remote(Process& process, int32_t client, uint32_t word, uint32_t call_id,
+                  const Message& message, bool relays) {
   Segment& segment = process.segment;
   const uint32_t target = static_cast<uint32_t>(segment.slot_of(client));
   ProcessSlot* slot = segment.slot(target);
@@ -262,7 +259,7 @@ int reply_remote(Process& process, int32_t client, uint32_t word, uint32_t call_
   const int error = load(slot->endpoint) == client ? check_link(segment, node) : -EDEADSRCDST;
   if (error == 0) {
     copy_in(inbox_of(slot, sequence_of(word)), message);
-    store(slot->command_kind, static_cast<uint32_t>(kCommandReplyMsg));
+    store(slot->command_kind, static_cast<uint32_t>(relays ? kCommandRelayMsg : kCommandReplyMsg));
     store(slot->command_endpoint, process.endpoint);
     store(slot->command_result, 0);
     store(slot->command_call_id, call_id);
@@ -277,12 +274,13 @@ int reply_remote(Process& process, int32_t client, uint32_t word, uint32_t call_
   return 0;
 }
 
-int notify_remote(Segment& segment, uint32_t source, uint32_t target) {
-  const uint32_t node = load(segment.slot(target)->node);
+int notify_remote(Segment& segment, uint32_t source, int32_t target, uint32_t value) {
+  const uint32_t index = static_cast<uint32_t>(segment.slot_of(target));
+  const uint32_t node = load(segment.slot(index)->node);
   const int error = check_link(segment, node);
   if (error != 0) return error;
-  segment.notices(target).add(source);
-  announce_for(segment, target);
+  keep_notice(segment, source, target, index, value);
+  announce_for(segment, index);
   return 0;
 }
 
@@ -315,6 +313,8 @@ bool take_remote_notice(Segment& segment, uint32_t node, uint32_t target, Comman
     command->kind = kCommandNtfyMsg;
     command->source = endpoint;
     command->destination = load(segment.slot(target)->endpoint);
+    const uint32_t value = take_notice_value(segment, target, command->destination, source);
+    memcpy(command->message.payload, &value, sizeof value);
     return true;
   });
   if (!notices.empty()) segment.announcements(node).add(target);
@@ -427,10 +427,11 @@ bool fill_from_descriptor(Segment& segment, uint32_t index, Command* command, ui
   command->source = load(slot->command_endpoint);
   command->destination = load(slot->endpoint);
   command->result = load(slot->command_result);
-  if (command->kind == kCommandReplyMsg) {
+  if (command->kind == kCommandReplyMsg || command->kind == kCommandRelayMsg) {
     const uint32_t word = atomic(slot->rendezvous).load();
     copy_out(&command->message, inbox_of(slot, sequence_of(word)));
-    command->message.source = command->source;
+    // Of a relay it is the next server.
+    if (command->kind == kCommandReplyMsg) command->message.source = command->source;
   } else if (command->kind == (kCommandCopyoutRqst | kCommandAck)) {
     copy_fields(slot, command);
     const int64_t bytes = command->result < 0
@@ -443,6 +444,8 @@ bool fill_from_descriptor(Segment& segment, uint32_t index, Command* command, ui
     command->requester = load(slot->endpoint);
     command->requester_node = load(slot->node);
     command->destination = command->copy_destination;
+    const uint32_t word = atomic(slot->rendezvous).load();
+    copy_out(&command->message, outbox_of(slot, sequence_of(word)));
     const int64_t bytes = read_payload(segment, command->requester, *command, payload);
     if (bytes < 0) {
       acknowledge(segment, index, kCommandCopyrmtRqst, command->copy_destination,

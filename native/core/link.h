@@ -31,8 +31,13 @@ bool arm_proxy(Segment& segment, uint32_t node);
 // Acts on a command from `node`. `command` and `payload` are untrusted. Returns 0, or a negative
 // error when it was dropped
 // (-EDVSBADFRAME, -EDVSNODCNODE, ...); errors of the call itself go back to its caller as an ack.
+// That a COPYIN_RQST was asked for by its requester_node is for the proxy to make sure of.
 int put2lcl(Segment& segment, uint32_t node, const Command& command, const uint8_t* payload,
             uint64_t payload_bytes);
+
+// 0 when commands for `node` can be queued, else -EDVSBADNODEID, -EDVSNODCNODE, -EDVSNOPROXY,
+// -ENOTCONN.
+int check_link(Segment& segment, uint32_t node);
 
 // For the calls. The process's command_* fields name the command; its rendezvous word says REMOTE
 // until an answer comes.
@@ -40,9 +45,10 @@ int start_remote(Process& process, uint32_t node);
 // Ends what was queued before, so that no proxy takes the new call's fields for the old command.
 void void_command(ProcessSlot* slot);
 void withdraw_command(Segment& segment, uint32_t slot, uint32_t node);
-int reply_remote(Process& process, int32_t client, uint32_t word, uint32_t call_id,
-                 const Message& message);
-int notify_remote(Segment& segment, uint32_t source, uint32_t target);
+// See `answer`; `word` is the rendezvous word of the client's descriptor.
+int answer_remote(Process& process, int32_t client, uint32_t word, uint32_t call_id,
+                  const Message& message, bool relays);
+int notify_remote(Segment& segment, uint32_t source, int32_t target, uint32_t value);
 
 // Ends a call to another node with `result`, unless its caller gave up on `call_id`.
 void finish_remote(Segment& segment, uint32_t slot, uint32_t call_id, int result);
@@ -51,8 +57,6 @@ void release_descriptors(Segment& segment, uint32_t node);
 
 // For the calls: queues `process`'s command_* fields, or a descriptor's, for the proxy of `node`.
 void queue_command(Segment& segment, uint32_t slot, uint32_t node);
-// 0 when commands for `node` can be queued; -EDVSBADNODEID, -EDVSNODCNODE, -EDVSNOPROXY, -ENOTCONN.
-int check_link(Segment& segment, uint32_t node);
 // Tells the proxy that there is something for the remote process in `descriptor` beside a command:
 // a notification, messages of senda or their acks.
 void announce_for(Segment& segment, uint32_t descriptor);

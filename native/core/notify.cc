@@ -1,5 +1,7 @@
-// Notifications: one bit for each source that waits at its receiver; those that were not yet
-// received merge.
+#include "notify.h"
+
+#include <errno.h>
+#include <string.h>
 
 #include "call.h"
 #include "link.h"
@@ -8,81 +10,216 @@
 namespace dvk {
 namespace {
 
-Message notice(int32_t source) {
+uint32_t tag_of(int32_t endpoint) {
+  return static_cast<uint32_t>(endpoint) | 1u << 31;
+}
+
+Message notice(int32_t source, uint32_t value) {
   Message message{};
   message.source = source;
   message.type = static_cast<int32_t>(kNotifyType);
+  memcpy(message.payload, &value, sizeof value);
   return message;
 }
 
-bool passes_notice(const Process& process, int32_t source) {
+// Adds `value` for the process `target` in `slot`, unless the slot has another owner now.
+void merge_value(ProcessSlot* slot, uint64_t& field, int32_t target, uint32_t value) {
+  const auto word = atomic(field);
+  uint64_t seen = word.load();
+  for (;;) {
+    if (atomic(slot->endpoint).load() != target) return;
+    const bool pending = seen >> 32 == tag_of(target);
+    const uint32_t merged = (pending ? static_cast<uint32_t>(seen) : 0) | value;
+    if (word.compare_exchange_weak(seen, uint64_t{tag_of(target)} << 32 | merged)) return;
+  }
+}
+
+// Takes what is there for `endpoint`. Returns whether there was anything.
+bool take_value(uint64_t& field, int32_t endpoint, uint32_t* value) {
+  if (load(field) == 0) return false;
+  const uint64_t taken = atomic(field).exchange(0);
+  *value = static_cast<uint32_t>(taken);
+  return taken >> 32 == tag_of(endpoint);
+}
+
+void clear_value(uint64_t& field) {
+  if (load(field) != 0) atomic(field).store(0);
+}
+
+bool kernel_pending(const Process& process) {
+  // Sequentially consistent: a receiver looks here after it opened its rendezvous word.
+  const uint64_t word = atomic(process.segment.notice_value(process.index, kKernelSource)).load();
+  return word >> 32 == tag_of(process.endpoint);
+}
+
+// Whether the present call takes notifications from `source`.
+bool wants(const Process& process, int32_t source) {
+  if (process.operation.peer != kEndpointAny && process.operation.peer != source) return false;
   const Filter* filter = active_filter(process);
   return filter == nullptr || filter->passes(source, static_cast<int32_t>(kNotifyType));
 }
 
+void receive_notice(Process& process, uint32_t slot, int32_t source, uint32_t value) {
+  process.operation.message = notice(source, value);
+  note_received(process, MessageKind::kNotify, slot, 0);
+}
+
+// Lets a receiver that waits for `source` look again; also one with a filter.
+void kick_receiver(Segment& segment, ProcessSlot* slot, uint32_t source) {
+  const uint32_t word = atomic(slot->rendezvous).load();
+  if (concerns_notice(word, source)) kick(segment, slot, word);
+}
+
+int check_source(const Process& process, int32_t* source, uint32_t* slot) {
+  if (*source == kEndpointSelf || *source == process.endpoint) {
+    *source = process.endpoint;
+    *slot = process.index;
+    return 0;
+  }
+  const bool kernel = *source == kEndpointKernel;
+  const CallRight right = kernel ? CallRight::kNotifyKernel : CallRight::kNotifySource;
+  const int error = check_caller(process, right);
+  if (error != 0) return error;
+  *slot = kProxyPeer;
+  return kernel ? 0 : check_endpoint(process.segment, *source, slot);
+}
+
+int notify_kernel_at(Segment& segment, uint32_t target, int32_t destination, uint32_t value) {
+  if (is_remote(segment, target)) return -EDVSRMTPROC;
+  ProcessSlot* slot = segment.slot(target);
+  merge_value(slot, segment.notice_value(target, kKernelSource), destination, value);
+  kick_receiver(segment, slot, kProxyPeer);
+  return 0;
+}
+
+// Hands a notification over at once. The claim names the caller, whose own notification it is: who
+// finds its body knows what to undo.
+bool hand_over_notice(Segment& segment, uint32_t source, int32_t endpoint, int32_t target,
+                      ProcessSlot* slot) {
+  const auto rendezvous = atomic(slot->rendezvous);
+  uint32_t word = rendezvous.load();
+  if (!accepts_notice(word, source)) return false;
+  uint32_t claim = with_state(word, State::kFilling, source);
+  if (!rendezvous.compare_exchange_strong(word, claim)) return false;
+  if (load(slot->endpoint) != target) {
+    unclaim(segment, slot, claim, word);
+    return true;
+  }
+  copy_in(inbox_of(slot, sequence_of(word)), notice(endpoint, 0));
+  if (!rendezvous.compare_exchange_strong(claim, with_state(word, State::kFullNotify, source))) {
+    return false;
+  }
+  wake(segment, slot);
+  return true;
+}
+
 }  // namespace
+
+void keep_notice(Segment& segment, uint32_t source, int32_t endpoint, uint32_t receiver,
+                 uint32_t value) {
+  ProcessSlot* slot = segment.slot(receiver);
+  // Should the slot get another owner right after this, that one looks for nothing. Taking the bit
+  // back then could take one that was meant.
+  if (atomic(slot->endpoint).load() != endpoint) return;
+  if (value != 0 && source < kSystemProcesses) {
+    merge_value(slot, segment.notice_value(receiver, source), endpoint, value);
+  }
+  segment.notices(receiver).add(source);
+}
 
 bool take_notice(Process& process) {
   Segment& segment = process.segment;
+  uint32_t value = 0;
+  if (wants(process, kEndpointKernel) &&
+      take_value(segment.notice_value(process.index, kKernelSource), process.endpoint, &value)) {
+    receive_notice(process, kProxyPeer, kEndpointKernel, value);
+    return true;
+  }
   SlotSet notices = segment.notices(process.index);
-  const int32_t wanted = process.operation.peer;
   return notices.each([&](uint32_t slot) {
     const int32_t source = load(segment.slot(slot)->endpoint);
-    if (wanted != kEndpointAny && source != wanted) return false;
-    if (!passes_notice(process, source)) return false;
+    if (!wants(process, source)) return false;
     notices.remove(slot);
     if (source == kEndpointNone) return false;
-    process.operation.message = notice(source);
-    note_received(process, MessageKind::kNotify, slot, 0);
+    value = take_notice_value(segment, process.index, process.endpoint, slot);
+    receive_notice(process, slot, source, value);
     return true;
   });
 }
 
 bool has_notice(Process& process) {
-  const int32_t wanted = process.operation.peer;
+  if (wants(process, kEndpointKernel) && kernel_pending(process)) return true;
   return process.segment.notices(process.index).each([&](uint32_t slot) {
-    const int32_t source = load(process.segment.slot(slot)->endpoint);
-    return (wanted == kEndpointAny || source == wanted) && passes_notice(process, source);
+    return wants(process, load(process.segment.slot(slot)->endpoint));
   });
 }
 
+uint32_t take_notice_value(Segment& segment, uint32_t receiver, int32_t endpoint, uint32_t source) {
+  uint32_t value = 0;
+  if (source >= kSystemProcesses) return 0;
+  return take_value(segment.notice_value(receiver, source), endpoint, &value) ? value : 0;
+}
+
+void clear_notice(Segment& segment, uint32_t receiver, uint32_t source) {
+  segment.notices(receiver).remove(source);
+  if (source < kSystemProcesses) clear_value(segment.notice_value(receiver, source));
+}
+
+void clear_notices(Segment& segment, uint32_t receiver) {
+  segment.notices(receiver).each([&](uint32_t source) {
+    segment.notices(receiver).remove(source);
+    return false;
+  });
+  for (uint32_t source = 0; source <= kKernelSource; source++) {
+    clear_value(segment.notice_value(receiver, source));
+  }
+}
+
 int notify(Process& process, int32_t destination) {
+  return notify_from(process, destination, process.endpoint, 0);
+}
+
+int notify_from(Process& process, int32_t destination, int32_t source, uint32_t value) {
   Segment& segment = process.segment;
-  if (!segment.running()) return -EDVSDCNOTRUN;
-  if (destination == process.endpoint || destination == kEndpointSelf) return -EDVSBADDEST;
-  uint32_t target;
-  const int error = check_endpoint(segment, destination, &target);
+  int error = check_caller(process, CallRight::kNotify);
   if (error != 0) return error;
+  uint32_t from, target;
+  error = check_source(process, &source, &from);
+  if (error == 0) error = check_peer(process, destination, -EDVSENDPOINT, from, &target);
+  if (error != 0) return error;
+  if (source == kEndpointKernel) {
+    error = notify_kernel_at(segment, target, destination, value);
+    if (error == 0) count(process.slot->notified);
+    return error;
+  }
+  if (value != 0 && from >= kSystemProcesses) return -EDVSENDPOINT;
+  // Another node takes no process of a third one from here.
+  if (is_remote(segment, from) && is_remote(segment, target)) return -EDVSRMTPROC;
   count(process.slot->notified);
-  if (is_remote(segment, target)) return notify_remote(segment, process.index, target);
-  deliver_notice(segment, process.index, process.endpoint, destination);
+  if (is_remote(segment, target)) return notify_remote(segment, from, destination, value);
+  if (from == process.index) {
+    deliver_notice(segment, from, source, destination, value);
+  } else {
+    keep_notice(segment, from, destination, target, value);
+    kick_receiver(segment, segment.slot(target), from);
+  }
   return 0;
 }
 
-void deliver_notice(Segment& segment, uint32_t source, int32_t endpoint, int32_t target) {
+int notify_kernel(Segment& segment, int32_t destination, uint32_t value) {
+  if (!segment.running()) return -EDVSDCNOTRUN;
+  uint32_t target;
+  const int error = check_endpoint(segment, destination, &target);
+  return error != 0 ? error : notify_kernel_at(segment, target, destination, value);
+}
+
+void deliver_notice(Segment& segment, uint32_t source, int32_t endpoint, int32_t target,
+                    uint32_t value) {
   const uint32_t index = static_cast<uint32_t>(segment.slot_of(target));
   ProcessSlot* slot = segment.slot(index);
-  const auto rendezvous = atomic(slot->rendezvous);
-  uint32_t word = rendezvous.load();
-  if (accepts_notice(word, source)) {
-    uint32_t claim = with_state(word, State::kFilling, source);
-    if (rendezvous.compare_exchange_strong(word, claim)) {
-      if (load(slot->endpoint) != target) {
-        unclaim(segment, slot, claim, word);
-        return;
-      }
-      copy_in(inbox_of(slot, sequence_of(word)), notice(endpoint));
-      if (rendezvous.compare_exchange_strong(claim, with_state(word, State::kFullNotify, source))) {
-        wake(segment, slot);
-        return;
-      }
-    }
-  }
-  segment.notices(index).add(source);
-  // The slot's next owner is not meant.
-  if (atomic(slot->endpoint).load() != target) segment.notices(index).remove(source);
-  word = rendezvous.load();
-  if (concerns_notice(word, source)) kick(segment, slot, word);
+  if (value == 0 && hand_over_notice(segment, source, endpoint, target, slot)) return;
+  keep_notice(segment, source, target, index, value);
+  kick_receiver(segment, slot, source);
 }
 
 }  // namespace dvk

@@ -6,9 +6,11 @@
 
 #include <algorithm>
 
+#include "bindings.h"
 #include "copy_job.h"
 #include "link.h"
 #include "lock.h"
+#include "notify.h"
 #include "rendezvous.h"
 #include "senda.h"
 #include "wait.h"
@@ -101,6 +103,9 @@ void occupy(Segment& segment, uint32_t index, int32_t endpoint, uint32_t node, P
   store(slot->cpu, 0u);
   store(slot->node, node);
   store(slot->level, static_cast<uint32_t>(level));
+  // What a process of another node may do is asked there.
+  const bool local = node == segment.node_id();
+  store_privileges(segment, index, default_privileges(local ? level : ProcessLevel::kKernel));
   set_name(slot->name, name);
   for (uint64_t* counter : {&slot->sent, &slot->received, &slot->sent_remote, &slot->notified,
                             &slot->copied_bytes, &slot->waits, &slot->lent_bytes}) {
@@ -110,10 +115,7 @@ void occupy(Segment& segment, uint32_t index, int32_t endpoint, uint32_t node, P
     segment.senders(index).remove(i);
     return false;
   });
-  segment.notices(index).each([&](uint32_t i) {
-    segment.notices(index).remove(i);
-    return false;
-  });
+  clear_notices(segment, index);
   drop_asyncs(segment, index);
   atomic(slot->endpoint).store(endpoint);
 }
@@ -152,6 +154,7 @@ void release_slot(Segment& segment, uint32_t index) {
   }
   drop_asyncs(segment, index);
   store(slot->command_state, static_cast<uint32_t>(CommandState::kNone));
+  segment.bind_waiters().remove(index);
   store(slot->pid, 0);
   if (endpoint != kEndpointNone && !remote) {
     store(slot->generation, generation_of(make_endpoint(index, generation_of(endpoint) + 1)));
@@ -181,6 +184,7 @@ int Process::bind(Segment& segment, const BindOptions& options, Process** proces
   (*process)->sequence = sequence_of(atomic(slot->rendezvous).load());
   set_life(slot, ProcessLife::kLocal);
   announce(segment, index);
+  tell_bind_waiters(segment);
   wake_fifo(segment.directory(), load(segment.header()->monitor_wake));
   return 0;
 }
@@ -220,6 +224,7 @@ int bind_remote(Segment& segment, int32_t endpoint, uint32_t node, ProcessLevel 
   store(slot->pid, 0);
   store(slot->wake_id, uint64_t{0});
   set_life(slot, ProcessLife::kRemote);
+  tell_bind_waiters(segment);
   return 0;
 }
 
@@ -255,6 +260,27 @@ int check_endpoint(const Segment& segment, int32_t endpoint, uint32_t* slot) {
   return 0;
 }
 
+int32_t find_pid(const Segment& segment, int pid, uint32_t first) {
+  for (uint32_t index = first; index < segment.processes(); index++) {
+    ProcessSlot* slot = segment.slot(index);
+    if (!is(life_of(segment, index), ProcessLife::kLocal) || load(slot->pid) != pid) continue;
+    const int32_t endpoint = lookup(segment, index);
+    if (endpoint >= 0) return endpoint;
+  }
+  return -EDVSNOTBOUND;
+}
+
+namespace {
+
+uint32_t shown_state(ProcessSlot* slot, uint32_t word) {
+  if (state_of(word) != State::kRemote || peer_of(word) != kTablePeer) {
+    return static_cast<uint32_t>(state_of(word));
+  }
+  return load(slot->want_source) == kEndpointNone ? kStateAwaitsBind : kStateAwaitsUnbind;
+}
+
+}  // namespace
+
 int process_info(const Segment& segment, uint32_t index, ProcessInfo* info) {
   if (index >= segment.processes()) return -EDVSBADPROC;
   ProcessSlot* slot = segment.slot(index);
@@ -266,8 +292,11 @@ int process_info(const Segment& segment, uint32_t index, ProcessInfo* info) {
   info->node = load(slot->node);
   info->life = life;
   info->level = load(slot->level);
-  info->state = static_cast<uint32_t>(state_of(word));
+  info->state = shown_state(slot, word);
   info->pid = load(slot->pid);
+  info->cpu = load(slot->cpu);
+  info->wakeup = load(slot->wakeup);
+  info->start_time = load(slot->start_time);
   info->peer = is_waiting(word) ? load(slot->want_source) : kEndpointNone;
   get_name(info->name, slot->name);
   info->sent = load(slot->sent);

@@ -23,11 +23,11 @@ struct BindOptions {
 
 // What a process wants its present call to do; private to the process.
 struct Operation {
-  enum class Stage : uint8_t { kNone, kSending, kReplying, kReceiving, kRemote, kDone };
-  enum class Kind : uint8_t { kSend, kCall, kReceive, kRequest, kCopy, kReply };
+  enum class Stage : uint8_t { kNone, kSending, kReplying, kReceiving, kRemote, kDone, kBinding };
+  enum class Kind : uint8_t { kSend, kCall, kReceive, kRequest, kCopy, kReply, kBind, kUnbind };
   Stage stage = Stage::kNone;
   Kind kind = Kind::kSend;
-  int32_t peer = kEndpointNone;  // destination, or source wanted
+  int32_t peer = kEndpointNone;  // destination, or source wanted; of kBind the slot
   int result = 0;
   Message message{};
 };
@@ -90,10 +90,17 @@ class Process {
       : segment(s), index(i), endpoint(e), pid(p), slot(s.slot(i)), level(l) {}
 };
 
+// States of ProcessInfo beyond those of the rendezvous word: what a REMOTE one means that waits for
+// no node.
+inline constexpr uint32_t kStateAwaitsBind = 16, kStateAwaitsUnbind = 17;
+
 struct ProcessInfo {
   int32_t endpoint;
   uint32_t slot, node, life, level, state;
   int32_t pid, peer;
+  uint32_t cpu;         // it last ran on, plus one; 0 unknown
+  uint32_t wakeup;      // 1: a wakeup is pending
+  uint64_t start_time;  // in clock ticks since boot
   char name[kNameBytes];
   uint64_t sent, received, sent_remote, notified, copied_bytes, waits, lent_bytes;
 };
@@ -110,6 +117,9 @@ int32_t lookup(const Segment& segment, uint32_t slot);
 // 0 when `endpoint` is bound (here or elsewhere), -EDEADSRCDST when it is not, -ERANGE when it is
 // out of range.
 int check_endpoint(const Segment& segment, int32_t endpoint, uint32_t* slot);
+// The endpoint of the process `pid` of this host in the lowest slot from `first` on: a program may
+// have several. -EDVSNOTBOUND when there is none.
+int32_t find_pid(const Segment& segment, int pid, uint32_t first);
 // Fills `info` for a slot. Returns 0, or -EDVSNOTBOUND for a free one.
 int process_info(const Segment& segment, uint32_t slot, ProcessInfo* info);
 

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "link.h"
+#include "notify.h"
 #include "senda.h"
 #include "wait.h"
 
@@ -274,7 +275,7 @@ void fail_waiters(Segment& segment, uint32_t slot, int32_t endpoint) {
     const uint32_t life = load(segment.slot(index)->life);
     if (life == static_cast<uint32_t>(ProcessLife::kFree)) continue;
     fail_waiter(segment, index, slot, endpoint);
-    segment.notices(index).remove(slot);
+    clear_notice(segment, index, slot);
     segment.senders(index).remove(slot);
     fail_asyncs(segment, index, slot, endpoint);
   }

@@ -31,7 +31,7 @@ enum class State : uint32_t {
   kFilling = 5,     // `peer` writes into the inbox
   kFull = 6,        // the inbox holds a message of send or reply
   kFullCall = 7,    // ... of sendrec
-  kFullNotify = 8,  // ... a notification
+  kFullNotify = 8,  // ... a notification; or, for who awaits a reply, a relay
   kSending = 9,     // the outbox waits for `peer`
   kCalling = 10,    // ... and a reply is awaited after that
   kTaking = 11,     // `peer` copies the outbox
@@ -164,8 +164,6 @@ bool take_queued(Segment& segment, uint32_t receiver, int32_t source, bool reque
                  const Filter* filter, Message* message, Taken* taken);
 bool has_queued(Segment& segment, uint32_t receiver, int32_t source, bool request,
                 const Filter* filter);
-// Leaves a notification from `source` (slot and endpoint) with a process of this node.
-void deliver_notice(Segment& segment, uint32_t source, int32_t endpoint, int32_t target);
 // Ends a remote descriptor's command or queue state with an ack; see link.h.
 void acknowledge(Segment& segment, uint32_t descriptor, uint32_t kind, int32_t party, int result);
 

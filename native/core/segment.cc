@@ -21,7 +21,7 @@ constexpr uint64_t kArenaBytesMax = uint64_t{1} << 40;
 // Where each table begins; a function of the limits alone, so that no offset is read from the file.
 struct Geometry {
   uint64_t slots, grants, senders, notices, asyncs, async_senders, links, link_queues,
-      announcements, extents, orders, arena, stages, bytes, set_bytes;
+      announcements, extents, orders, privileges, notice_values, arena, stages, bytes, set_bytes;
 };
 
 uint64_t page_up(uint64_t bytes) {
@@ -48,6 +48,8 @@ Geometry geometry(uint64_t processes, uint64_t nodes, uint64_t arena_bytes) {
   g.announcements = place(nodes * g.set_bytes);
   g.extents = place(kExtents * sizeof(Extent));
   g.orders = place(processes * sizeof(CopyOrder));
+  g.privileges = place(processes * sizeof(PrivilegeSlot));
+  g.notice_values = place(processes * kNoticeSources * sizeof(uint64_t));
   g.arena = place(arena_bytes);
   g.stages = place(processes * kStageBytes);
   g.bytes = at;
@@ -213,6 +215,8 @@ int Segment::open(const char* path, Segment** segment, std::string* reason) {
   s->announcements_ = s->base_ + g.announcements;
   s->extents_ = reinterpret_cast<Extent*>(s->base_ + g.extents);
   s->orders_ = reinterpret_cast<CopyOrder*>(s->base_ + g.orders);
+  s->privileges_ = reinterpret_cast<PrivilegeSlot*>(s->base_ + g.privileges);
+  s->notice_values_ = reinterpret_cast<uint64_t*>(s->base_ + g.notice_values);
   s->arena_ = s->base_ + g.arena;
   s->stages_ = s->base_ + g.stages;
   s->owner_only_ = (status.st_mode & (S_IWGRP | S_IWOTH)) == 0;

@@ -2,7 +2,8 @@
 // node.
 //
 //   | header | process slots | grants | senders | notices | asyncs | async senders | links |
-//   link queues | announcements | extents | copy orders | arena | stages |
+//   link queues | announcements | extents | copy orders | privileges | notice values | arena |
+//   stages |
 //
 // The file may be scribbled on by any member. The geometry is read once, checked against the file's
 // size and kept in private memory; every index read later is checked against it, so a bad segment
@@ -17,6 +18,11 @@
 #include "abi.gen.h"
 
 namespace dvk {
+
+// Whose notifications have a value: processes in fixed slots, and KERNEL. A row is whole cache
+// lines.
+inline constexpr uint32_t kKernelSource = static_cast<uint32_t>(kSystemProcesses);
+inline constexpr uint32_t kNoticeSources = kKernelSource + 8;
 
 struct SegmentOptions {
   uint32_t dc_id = 0;
@@ -151,6 +157,19 @@ class Segment {
   bool owner_only() const {
     return owner_only_;
   }
+  PrivilegeSlot* privilege(uint32_t index) const {
+    return privileges_ + index;
+  }
+  // Processes of this node that wait for a bind: the row of announcements that this node's own
+  // number has, since a node announces nothing to itself.
+  SlotSet bind_waiters() const {
+    return announcements(node_id_);
+  }
+  // The value of the notification that `source`, a fixed slot or kKernelSource, left with
+  // `receiver`; see notify.h.
+  uint64_t& notice_value(uint32_t receiver, uint32_t source) const {
+    return notice_values_[receiver * kNoticeSources + source];
+  }
   uint8_t* arena() const {
     return arena_;
   }
@@ -183,6 +202,8 @@ class Segment {
   LinkSlot* links_ = nullptr;
   Extent* extents_ = nullptr;
   CopyOrder* orders_ = nullptr;
+  PrivilegeSlot* privileges_ = nullptr;
+  uint64_t* notice_values_ = nullptr;
   uint8_t *arena_ = nullptr, *stages_ = nullptr;
   bool owner_only_ = false;
   std::string directory_;

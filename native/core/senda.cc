@@ -4,6 +4,8 @@
 
 #include "call.h"
 #include "link.h"
+#include "notify.h"
+#include "privilege.h"
 #include "wait.h"
 
 namespace dvk {
@@ -73,10 +75,8 @@ uint32_t flag(AsyncFlag which) {
 void remind(Segment& segment, uint32_t index) {
   ProcessSlot* slot = segment.slot(index);
   const int32_t endpoint = load(slot->endpoint);
-  segment.notices(index).add(index);
-  if (endpoint == kEndpointNone || atomic(slot->endpoint).load() != endpoint) {
-    segment.notices(index).remove(index);  // Not for the slot's next owner.
-  }
+  if (endpoint == kEndpointNone) return;
+  keep_notice(segment, index, endpoint, index, 0);
   const uint32_t word = atomic(slot->rendezvous).load();
   if (concerns_notice(word, index)) kick(segment, slot, word);
 }
@@ -234,7 +234,8 @@ int32_t senda(Process& process, int32_t destination, const Message& message, uin
   const bool forget = (flags & flag(AsyncFlag::kForget)) != 0;
   if (flags > kAllFlags || (forget && (flags & notify) != 0)) return -EINVAL;
   uint32_t target;
-  const int error = check_call(process, destination, &target, true);
+  int error = check_caller(process, CallRight::kSend);
+  if (error == 0) error = check_peer(process, destination, -EDVSBADDEST, process.index, &target);
   if (error != 0) return error;
   const bool remote = is_remote(segment, target);
   const uint32_t node = load(segment.slot(target)->node);
@@ -407,6 +408,8 @@ int put_async(Segment& segment, uint32_t descriptor, const Command& command) {
   const int error = check_endpoint(segment, command.destination, &target);
   if (error != 0 || is_remote(segment, target)) {
     end_async(segment, descriptor, entry, word, EDEADSRCDST);
+  } else if (!takes_from(segment, target, descriptor)) {
+    end_async(segment, descriptor, entry, word, ECALLDENIED);
   } else {
     offer(segment, descriptor, entry, word, command.destination);
   }

@@ -27,11 +27,12 @@ namespace dvk {
 // the entry when the message is done, for a caller that asks for no status, and goes with no other.
 //
 // Returns an id (0 or more), -ENOSPC when kAsyncs messages are on their way or done and not asked
-// for, -EINVAL (flags), and the errors of `send` but for waiting. May be called during another call
-// of the process.
+// for, -EINVAL (flags), and the errors of `send`, whose right it needs, but for waiting. May be
+// called during another call of the process.
 int32_t senda(Process& process, int32_t destination, const Message& message, uint32_t flags);
 // What became of a message: kPending (1) while it is on its way. Otherwise, and the id is given up:
-// 0 received, -EDEADSRCDST or -EDSTDIED, -ENOTCONN (other node), -ECANCELED. -EINVAL: no such id.
+// 0 received, -EDEADSRCDST or -EDSTDIED, -ENOTCONN or -ECALLDENIED (other node), -ECANCELED.
+// -EINVAL: no such id.
 int senda_status(Process& process, int32_t id);
 // Takes a message back. Returns 0, and the status is -ECANCELED; -EALREADY when it is done, -EBUSY
 // when it is on its way to another node, -EINVAL.

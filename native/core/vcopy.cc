@@ -9,7 +9,7 @@
 
 #include "copy_job.h"
 #include "link.h"
-#include "rendezvous.h"
+#include "privilege.h"
 
 namespace dvk {
 namespace {
@@ -190,6 +190,11 @@ int64_t copy_remote(Process& process, const CopyParty& source, const CopyParty& 
   process.operation.kind = Operation::Kind::kCopy;
   process.operation.peer = load(slot->command_endpoint);
   int result = start_remote(process, target);
+  if (result == kPending && kind == kCommandCopyrmtRqst) {
+    // The answer comes from the destination's node.
+    const int error = check_link(process.segment, nodes.destination);
+    if (error != 0) result = cancel(process, error);
+  }
   if (result == kPending) result = wait_for(process, timeout_ms);
   if (result != 0) return result;
   const int64_t copied = load(slot->command_result);
@@ -201,8 +206,8 @@ int64_t copy_remote(Process& process, const CopyParty& source, const CopyParty& 
 int64_t vcopy(Process& process, const CopyParty& source, const CopyParty& destination,
               uint64_t bytes, int64_t timeout_ms) {
   Segment& segment = process.segment;
-  if (!segment.running()) return -EDVSDCNOTRUN;
-  if (load(process.slot->endpoint) != process.endpoint) return -EDVSNOTBOUND;
+  int error = check_caller(process, CallRight::kVcopy);
+  if (error != 0) return error;
   if (process.operation.stage != Operation::Stage::kNone) return -EBUSY;
   if (bytes > kCopyBytesMax) return -ERANGE;
   CopyParty from = own_party(process, source, bytes);
@@ -211,7 +216,7 @@ int64_t vcopy(Process& process, const CopyParty& source, const CopyParty& destin
   const bool third_party = from.endpoint != process.endpoint && to.endpoint != process.endpoint;
   if (third_party && process.level == ProcessLevel::kUser) return -EPERM;
   uint32_t from_slot, to_slot;
-  int error = check_endpoint(segment, from.endpoint, &from_slot);
+  error = check_endpoint(segment, from.endpoint, &from_slot);
   if (error == 0) error = check_endpoint(segment, to.endpoint, &to_slot);
   if (error != 0) return error;
   const Nodes nodes{load(segment.slot(from_slot)->node), load(segment.slot(to_slot)->node)};

@@ -19,14 +19,16 @@
  * Death: when a program ends in whatever way, its slots, grants and arena memory are freed, and
  * those who wait for it get -DVK_ESRCDIED or -DVK_EDSTDIED. Who ends on purpose calls dvk_unbind().
  *
- * Errors of every call of a process: -DVK_EDVSDCNOTRUN when the DC has ended, -DVK_EDVSNOTBOUND
- * when the process is no longer bound. Errors of calls with a destination or source ("a peer's
- * errors" below): -ERANGE (no endpoint of this DC), -DVK_EDEADSRCDST (nobody is bound there, or the
- * endpoint is one of a former owner of the slot), -DVK_EDVSBADDEST (the caller itself; dvk_receive
- * says -DVK_EDVSENDPOINT), -DVK_EDSTDIED or -DVK_ESRCDIED (the peer died during the call),
- * -DVK_ELOCKED (waiting would close a cycle of processes of this node that wait for one another);
- * for a peer on another node -DVK_EDVSNOPROXY and -ENOTCONN. Errors of calls that wait ("waiting
- * errors"): -ETIMEDOUT, or -EAGAIN for a time-out of 0; -EINTR after dvk_interrupt().
+ * Errors of every call of a process, looked for in this order: -DVK_EDVSNOTBOUND when the process
+ * is no longer bound, -DVK_ETRAPDENIED when it may not use the call, -DVK_EDVSDCNOTRUN when the DC
+ * has ended. Errors of calls with a destination or source ("a peer's errors" below):
+ * -DVK_EDVSBADDEST (DVK_KERNEL; for dvk_send and dvk_senda the caller itself), -ERANGE (no endpoint
+ * of this DC), -DVK_EDVSENDPOINT (the caller itself), -DVK_ECALLDENIED (not to that peer, or not
+ * from this caller), -DVK_EDEADSRCDST (nobody is bound there, or the endpoint is one of a former
+ * owner of the slot), -DVK_EDSTDIED or -DVK_ESRCDIED (the peer died during the call), -DVK_ELOCKED
+ * (waiting would close a cycle of processes of this node that wait for one another); for a peer on
+ * another node -DVK_EDVSNOPROXY and -ENOTCONN. Errors of calls that wait ("waiting errors"):
+ * -ETIMEDOUT, or -EAGAIN for a time-out of 0; -EINTR after dvk_interrupt().
  */
 #ifndef DVK_H
 #define DVK_H
@@ -63,7 +65,7 @@ static_assert(sizeof(dvk_message) == DVK_MESSAGE_BYTES, "a message is one cache 
 enum {
   DVK_KIND_SEND = 0,   /* by send, or as the reply to a sendrec */
   DVK_KIND_CALL = 1,   /* by sendrec: its sender waits for a reply */
-  DVK_KIND_NOTIFY = 2, /* by notify: the type is DVK_NOTIFY_TYPE, the payload zero */
+  DVK_KIND_NOTIFY = 2, /* by notify: the type is DVK_NOTIFY_TYPE; see dvk_notify_value() */
   DVK_KIND_ASYNC = 3,  /* by senda */
 };
 
@@ -85,6 +87,55 @@ typedef struct dvk_party {
   int32_t grant;    /* a grant of that process, or -1: `at` is an address */
   uint64_t at;      /* offset in the grant, or address in that process */
 } dvk_party;
+
+/*
+ * What a process may do. A process is bound with the calls of its level and every peer. A peer is
+ * named by its slot: bit n of a mask is the fixed slot n; DVK_CALL_TO_DYNAMIC and
+ * DVK_CALL_FROM_DYNAMIC stand for all dynamic slots.
+ */
+typedef struct dvk_privileges {
+  uint32_t rights;   /* DVK_CALL_... bits */
+  uint32_t reserved; /* zero */
+  uint64_t ipc_to;   /* to whom it may send, notify and relay */
+  uint64_t ipc_from; /* who may send to it */
+} dvk_privileges;
+
+/* A DC on this node; see dvk_dc_info_get(). Names end with a NUL. */
+typedef struct dvk_dc_info {
+  int32_t dc_id, node_id;
+  int32_t slots; /* process slots */
+  int32_t nodes; /* node slots */
+  int32_t running, reserved;
+  uint64_t arena_bytes, arena_used;
+  uint64_t incarnation; /* random, new at each creation */
+  char dc_name[DVK_NAME_BYTES], dvs_name[DVK_NAME_BYTES];
+} dvk_dc_info;
+
+/* What this node knows of a node of the DC; see dvk_node_info_get(). */
+typedef struct dvk_node_info {
+  int32_t node, state; /* DVK_LINK_... */
+  int32_t proxy_pid;   /* 0: none is attached */
+  uint32_t session;    /* raised at each connection */
+  char name[DVK_NAME_BYTES];
+  uint64_t sent, received;             /* commands */
+  uint64_t sent_bytes, received_bytes; /* of copied data */
+  uint64_t dropped;                    /* malformed or refused commands */
+} dvk_node_info;
+
+/* What this node knows of a process; see dvk_process_info_get(). */
+typedef struct dvk_process_info {
+  int32_t endpoint, slot, node;
+  int32_t life, level; /* DVK_LIFE_..., DVK_LEVEL_... */
+  int32_t state;       /* see dvk_state_name() */
+  int32_t pid;         /* 0 for one of another node */
+  int32_t peer;        /* whom it waits for, or DVK_NONE */
+  int32_t cpu;         /* it last ran on, or -1 */
+  int32_t wakeup_pending;
+  uint64_t start_time; /* in clock ticks since boot */
+  char name[DVK_NAME_BYTES];
+  uint64_t sent, received, sent_remote, notified, copied_bytes;
+  uint64_t waits; /* times it slept */
+} dvk_process_info;
 
 /* ---- Versions and errors. All of these may be called at any time, by any thread. ---- */
 
@@ -137,6 +188,46 @@ DVK_API int dvk_check_endpoint(const dvk_segment* segment, int32_t endpoint);
 DVK_API int dvk_wakeup(dvk_segment* segment, int32_t endpoint);
 
 /*
+ * Notifies `destination`, a process of this node, as DVK_KERNEL: what a device has to tell, from a
+ * program that need not be bound. `value` merges, by OR, with those not yet received. Returns 0,
+ * -DVK_EDEADSRCDST, -ERANGE, -DVK_EDVSRMTPROC, -DVK_EDVSDCNOTRUN.
+ */
+DVK_API int dvk_notify_kernel(dvk_segment* segment, int32_t destination, uint32_t value);
+
+/* Fills `*info`. Returns 0. */
+DVK_API int dvk_dc_info_get(const dvk_segment* segment, dvk_dc_info* info);
+
+/* Fills `*info`. Returns 0, -DVK_EDVSBADNODEID, -DVK_EDVSNODCNODE (not a member of the DC). */
+DVK_API int dvk_node_info_get(const dvk_segment* segment, int node, dvk_node_info* info);
+
+/* Fills `*info` for a slot. Returns 0, -DVK_EDVSNOTBOUND for a free one, -DVK_EDVSBADPROC. */
+DVK_API int dvk_process_info_get(const dvk_segment* segment, int slot, dvk_process_info* info);
+
+/* What a process with that state is doing, such as "awaiting reply". Never null, never freed. */
+DVK_API const char* dvk_state_name(int state);
+
+/*
+ * The endpoint that the program `pid` of this host has in the lowest slot from `first_slot` on;
+ * -DVK_EDVSNOTBOUND when there is none.
+ */
+DVK_API int32_t dvk_find_pid(const dvk_segment* segment, int pid, int first_slot);
+
+/*
+ * What `endpoint`, a process of this node, may do. Returns 0, -DVK_EDEADSRCDST, -ERANGE,
+ * -DVK_EDVSRMTPROC.
+ */
+DVK_API int dvk_get_privileges(const dvk_segment* segment, int32_t endpoint,
+                               dvk_privileges* privileges);
+
+/*
+ * Sets what `endpoint` may do from its next call on. For administration: whoever may open the
+ * segment may set any. Returns 0, -DVK_EDEADSRCDST, -ERANGE, -DVK_EDVSRMTPROC, -EINVAL (unknown
+ * bits), -ETIMEDOUT (locked for 5 s).
+ */
+DVK_API int dvk_administer_privileges(dvk_segment* segment, int32_t endpoint,
+                                      const dvk_privileges* privileges);
+
+/*
  * Where [offset, offset + bytes) of the arena is mapped here; null when that range is not in it.
  * The offset is the same in all processes of the node, the pointer is not.
  */
@@ -146,8 +237,10 @@ DVK_API void* dvk_arena_at(const dvk_segment* segment, uint64_t offset, uint64_t
 
 /*
  * Binds the caller to a slot: a fixed one, 0 to DVK_SYSTEM_PROCESSES - 1, or with -1 a free one of
- * those that belong to this node. `level` is DVK_LEVEL_USER or DVK_LEVEL_SERVER; servers may use
- * rcvrqst and reply, and copy between others. `name` has at most DVK_NAME_BYTES - 1 bytes.
+ * those that belong to this node. `level` is DVK_LEVEL_USER, DVK_LEVEL_SERVER (may also use
+ * rcvrqst, reply and relay, notify as others, and copy between others) or DVK_LEVEL_KERNEL (may
+ * also notify as DVK_KERNEL, and set every process's privileges). `name` has at most DVK_NAME_BYTES
+ * - 1 bytes.
  *
  * Returns 0 and sets `*process`. -EINVAL (level, name), -DVK_EDVSBADPROC (no fixed slot),
  * -DVK_EDVSSLOTUSED, -DVK_EDVSNOSLOT (all are taken), -DVK_EDVSDCNOTRUN, -ETIMEDOUT (the table of
@@ -175,6 +268,14 @@ DVK_API int dvk_last_kind(const dvk_process* process);
  */
 DVK_API uint32_t dvk_last_call(const dvk_process* process);
 
+/*
+ * Sets what `endpoint`, or DVK_SELF, may do from its next call on. A process of DVK_LEVEL_KERNEL
+ * may set any; another one may set those of DVK_LEVEL_USER and itself, and gives nothing that it
+ * has not itself. Returns what dvk_administer_privileges() does, -EPERM, -DVK_ETRAPDENIED.
+ */
+DVK_API int dvk_set_privileges(dvk_process* process, int32_t endpoint,
+                               const dvk_privileges* privileges);
+
 /* ---- Calls. A message is written only by a call that returns 0. ---- */
 
 /*
@@ -186,7 +287,8 @@ DVK_API int dvk_send(dvk_process* process, int32_t destination, const dvk_messag
 
 /*
  * Waits for a message or notification of `source`, an endpoint or DVK_ANY; notifications come
- * first. Returns 0, a peer's errors, waiting errors, -DVK_EDVSWOKENUP after dvk_wakeup().
+ * first, and among them those of DVK_KERNEL, which may be the source too. Returns 0, a peer's
+ * errors, waiting errors, -DVK_EDVSWOKENUP after dvk_wakeup().
  */
 DVK_API int dvk_receive(dvk_process* process, int32_t source, dvk_message* message,
                         int64_t timeout_ms);
@@ -220,6 +322,17 @@ DVK_API int dvk_reply_to(dvk_process* process, int32_t destination, uint32_t cal
                          const dvk_message* message);
 
 /*
+ * In place of dvk_reply(): hands the request of `client` on to `destination`, as `*message` has it.
+ * That server sees the client as the source, and its reply ends the client's sendrec, which keeps
+ * its time-out. Never blocks. Returns 0; errors of dvk_reply() for the client; of dvk_send() for
+ * the destination, which must take messages of the client; -DVK_EDVSENDPOINT when it is the client
+ * or the caller. A client gets -DVK_EDEADSRCDST when its own node knows no such destination by
+ * then.
+ */
+DVK_API int dvk_relay(dvk_process* process, int32_t client, int32_t destination,
+                      const dvk_message* message);
+
+/*
  * dvk_reply() with `*message`, then dvk_rcvrqst() into it: a server's loop in one call. A client
  * that is gone is no error. Returns what dvk_rcvrqst() does.
  */
@@ -247,8 +360,8 @@ DVK_API int32_t dvk_senda(dvk_process* process, int32_t destination, const dvk_m
 
 /*
  * What became of a message of dvk_senda(): DVK_PENDING while it is on its way. Otherwise the id is
- * no longer good: 0, it was received; -DVK_EDSTDIED or -DVK_EDEADSRCDST; -ENOTCONN; -ECANCELED.
- * -EINVAL: no such id.
+ * no longer good: 0, it was received; -DVK_EDSTDIED or -DVK_EDEADSRCDST; -ENOTCONN or
+ * -DVK_ECALLDENIED (other node); -ECANCELED. -EINVAL: no such id.
  */
 DVK_API int dvk_senda_status(dvk_process* process, int32_t id);
 
@@ -269,6 +382,32 @@ DVK_API int dvk_set_filter(dvk_process* process, int allow, const dvk_filter_rul
 
 /* Ends the filter of dvk_set_filter(). Returns 0. */
 DVK_API int dvk_clear_filter(dvk_process* process);
+
+/*
+ * Notifies `destination` as `source`: DVK_SELF; another process of this node, which needs
+ * DVK_CALL_NOTIFY_SOURCE; or DVK_KERNEL, which needs DVK_CALL_NOTIFY_KERNEL. `value` merges, by OR,
+ * with those of that source not yet received; only sources in fixed slots and DVK_KERNEL have one
+ * other than 0, else -DVK_EDVSENDPOINT. Returns what dvk_notify() does; -DVK_EDVSRMTPROC
+ * (DVK_KERNEL speaks on its own node only; source and destination are both of other nodes).
+ */
+DVK_API int dvk_notify_from(dvk_process* process, int32_t destination, int32_t source,
+                            uint32_t value);
+
+/* The value that a notification was received with; 0 for none. */
+DVK_API uint32_t dvk_notify_value(const dvk_message* message);
+
+/*
+ * Waits until `slot` is bound, here or on another node, and returns its endpoint, 0 or more;
+ * waiting errors; -DVK_EDVSBADPROC (no slot).
+ */
+DVK_API int32_t dvk_wait_bind(dvk_process* process, int slot, int64_t timeout_ms);
+
+/*
+ * Waits until `endpoint` is bound no more; at once when it is not. Returns 0, waiting errors,
+ * -ERANGE, -DVK_EDVSENDPOINT (the caller itself), -ENOTCONN (it is of another node, and the link is
+ * down).
+ */
+DVK_API int dvk_wait_unbind(dvk_process* process, int32_t endpoint, int64_t timeout_ms);
 
 /*
  * Ends the blocking calls of all processes of this program, present and later ones, with -EINTR,

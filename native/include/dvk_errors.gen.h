@@ -39,10 +39,45 @@ enum {
   DVK_ASYNC_FORGET = 4,
 };
 
+/* What a slot is used for. */
+enum {
+  DVK_LIFE_FREE = 0,
+  DVK_LIFE_BINDING = 1,
+  DVK_LIFE_LOCAL = 2,
+  DVK_LIFE_REMOTE = 3,
+  DVK_LIFE_DYING = 4,
+};
+
+/* State of the link to a node. */
+enum {
+  DVK_LINK_ABSENT = 0,
+  DVK_LINK_DOWN = 1,
+  DVK_LINK_UP = 2,
+  DVK_LINK_LOCAL = 3,
+};
+
 /* Rights of a grant. */
 enum {
   DVK_RIGHT_READ = 1,
   DVK_RIGHT_WRITE = 2,
+};
+
+/* Rights of a process; see dvk_privileges. */
+enum {
+  DVK_CALL_SEND = 1,
+  DVK_CALL_RECEIVE = 2,
+  DVK_CALL_SENDREC = 4,
+  DVK_CALL_NOTIFY = 8,
+  DVK_CALL_RCVRQST = 16,
+  DVK_CALL_REPLY = 32,
+  DVK_CALL_RELAY = 64,
+  DVK_CALL_VCOPY = 128,
+  DVK_CALL_WAIT_BIND = 256,
+  DVK_CALL_NOTIFY_SOURCE = 512,
+  DVK_CALL_NOTIFY_KERNEL = 1024,
+  DVK_CALL_PRIVILEGES = 2048,
+  DVK_CALL_TO_DYNAMIC = 536870912,
+  DVK_CALL_FROM_DYNAMIC = 1073741824,
 };
 
 /* Errors beyond those of errno.h. Calls return them negative. */
@@ -69,7 +104,7 @@ enum {
   DVK_EDVSPROCSTS = 324, /* the process is not in a state that allows this */
   DVK_EDVSSLOTUSED = 337, /* the process slot is taken */
   DVK_EDVSWOKENUP = 348, /* the call was ended by wakeup */
-  DVK_EDVSBADDEST = 353, /* a process cannot send to itself */
+  DVK_EDVSBADDEST = 353, /* nobody can send there: it is the caller itself, or KERNEL */
   DVK_EDVSGRANT = 354, /* no grant covers that access */
   DVK_EDVSNOSLOT = 355, /* no process slot is free */
   DVK_EDVSBADSEGMENT = 356, /* the file is no segment of this version, or is damaged */
@@ -100,7 +135,7 @@ enum {
   X(EDVSPROCSTS, 324, "the process is not in a state that allows this") \
   X(EDVSSLOTUSED, 337, "the process slot is taken") \
   X(EDVSWOKENUP, 348, "the call was ended by wakeup") \
-  X(EDVSBADDEST, 353, "a process cannot send to itself") \
+  X(EDVSBADDEST, 353, "nobody can send there: it is the caller itself, or KERNEL") \
   X(EDVSGRANT, 354, "no grant covers that access") \
   X(EDVSNOSLOT, 355, "no process slot is free") \
   X(EDVSBADSEGMENT, 356, "the file is no segment of this version, or is damaged") \

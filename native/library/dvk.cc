@@ -8,30 +8,20 @@
 #include <errno.h>
 #include <string.h>
 
-#include <atomic>
-#include <memory>
 #include <new>
 #include <string>
 
+#include "../core/bindings.h"
+#include "../core/notify.h"
 #include "../core/senda.h"
 #include "../core/vcopy.h"
+#include "handles.h"
 
 #ifdef __GLIBC_PREREQ
 #if __GLIBC_PREREQ(2, 32)
 #define HAS_STRERRORNAME
 #endif
 #endif
-
-// What the opaque handles are.
-struct dvk_segment {
-  std::unique_ptr<dvk::Segment> core;
-  std::atomic<int> bound{0};  // processes that refer to it
-};
-
-struct dvk_process {
-  dvk_segment* owner;
-  std::unique_ptr<dvk::Process> core;
-};
 
 namespace {
 
@@ -215,7 +205,7 @@ void* dvk_arena_at(const dvk_segment* segment, uint64_t offset, uint64_t bytes) 
 
 int dvk_bind(dvk_segment* segment, int slot, int level, const char* name, dvk_process** process) {
   if (segment == nullptr || name == nullptr || process == nullptr || !is_name(name)) return -EINVAL;
-  if (level != DVK_LEVEL_USER && level != DVK_LEVEL_SERVER) return -EINVAL;
+  if (level < DVK_LEVEL_USER || level > DVK_LEVEL_KERNEL) return -EINVAL;
   if (slot < -1) return -dvk::EDVSBADPROC;
   std::unique_ptr<dvk_process> handle(new (std::nothrow) dvk_process{segment, nullptr});
   if (handle == nullptr) return -ENOMEM;
@@ -330,6 +320,37 @@ int dvk_set_filter(dvk_process* process, int allow, const dvk_filter_rule* rules
 
 int dvk_clear_filter(dvk_process* process) {
   return process == nullptr ? -EINVAL : dvk::clear_filter(*process->core);
+}
+
+int dvk_notify_from(dvk_process* process, int32_t destination, int32_t source, uint32_t value) {
+  return process == nullptr ? -EINVAL
+                            : dvk::notify_from(*process->core, destination, source, value);
+}
+
+int dvk_notify_kernel(dvk_segment* segment, int32_t destination, uint32_t value) {
+  return segment == nullptr ? -EINVAL : dvk::notify_kernel(*segment->core, destination, value);
+}
+
+uint32_t dvk_notify_value(const dvk_message* message) {
+  uint32_t value = 0;
+  if (message != nullptr) memcpy(&value, message->payload, sizeof value);
+  return value;
+}
+
+int dvk_relay(dvk_process* process, int32_t client, int32_t destination,
+              const dvk_message* message) {
+  if (process == nullptr || message == nullptr) return -EINVAL;
+  return dvk::relay(*process->core, client, destination, read_message(message));
+}
+
+int32_t dvk_wait_bind(dvk_process* process, int slot, int64_t timeout_ms) {
+  if (process == nullptr) return -EINVAL;
+  if (slot < 0) return -dvk::EDVSBADPROC;
+  return dvk::wait_bind(*process->core, static_cast<uint32_t>(slot), timeout_ms);
+}
+
+int dvk_wait_unbind(dvk_process* process, int32_t endpoint, int64_t timeout_ms) {
+  return process == nullptr ? -EINVAL : dvk::wait_unbind(*process->core, endpoint, timeout_ms);
 }
 
 void dvk_interrupt(void) {

@@ -7,6 +7,7 @@
 
 #include <thread>
 
+#include "../core/notify.h"
 #include "support.h"
 
 namespace dvk::test {
@@ -100,14 +101,16 @@ TEST("a claim that turns out to be for the slot's previous owner delivers nothin
   // The callers have checked the endpoint while it was good.
   CHECK(hand_over(t.segment, t.one.index, t.one.sequence, stale, false, message(1, 1)) ==
         HandOver::kDead);
-  deliver_notice(t.segment, t.one.index, t.one.endpoint, stale);
+  deliver_notice(t.segment, t.one.index, t.one.endpoint, stale, 0);
+  deliver_notice(t.segment, t.one.index, t.one.endpoint, stale, 5);
   CHECK_EQUAL(step(next), kPending);
   CHECK(state_in(next) == State::kAny);
   CHECK(state_in(t.one) == State::kIdle);
   CHECK_EQUAL(cancel(next, -EINTR), -EINTR);
   CHECK(hand_over(t.segment, t.one.index, t.one.sequence, stale, true, message(1, 1)) ==
         HandOver::kDead);
-  deliver_notice(t.segment, t.one.index, t.one.endpoint, stale);
+  deliver_notice(t.segment, t.one.index, t.one.endpoint, stale, 0);
+  deliver_notice(t.segment, t.one.index, t.one.endpoint, stale, 5);
   Message received;
   CHECK_EQUAL(receive(next, kEndpointAny, &received, 0), -EAGAIN);
 }

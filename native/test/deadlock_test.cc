@@ -10,6 +10,7 @@
 #include <thread>
 #include <vector>
 
+#include "../core/bindings.h"
 #include "network.h"
 
 namespace dvk::test {
@@ -76,6 +77,37 @@ TEST("a server that has a client's request may send to it, and may not receive f
   CHECK_EQUAL(settle(server, start(server, Call::kReceive, client)), -ELOCKED);
   CHECK_EQUAL(send(server, client.endpoint, message(2, 1), kForever), 0);
   CHECK_EQUAL(step(client), 0);
+}
+
+TEST("a relayed call waits for the second server, and fails when that closes a cycle") {
+  Ring ring(3);
+  Process &front = ring.at(0), &back = ring.at(1), &client = ring.at(2);
+  CHECK_EQUAL(settle(client, start(client, Call::kSendrec, front)), kPending);
+  Message request;
+  CHECK_EQUAL(rcvrqst(front, &request, 0), 0);
+  CHECK_EQUAL(settle(client, step(client)), kPending);
+  CHECK_EQUAL(settle(back, start(back, Call::kSendrec, client)), kPending);
+  CHECK_EQUAL(relay(front, client.endpoint, back.endpoint, request), 0);
+  CHECK_EQUAL(settle(front, start(front, Call::kSendrec, client)), kPending);
+  CHECK_EQUAL(settle(client, step(client)), -ELOCKED);
+  CHECK_EQUAL(settle(back, step(back)), kPending);
+}
+
+TEST("who waits for a bind or an unbind is in no cycle") {
+  Ring ring(2);
+  Process &watcher = ring.at(0), &other = ring.at(1);
+  for (const Call call : kCalls) {
+    CHECK_EQUAL(settle(watcher, start_wait_unbind(watcher, other.endpoint)), kPending);
+    CHECK_EQUAL(settle(other, start(other, call, watcher)), kPending);
+    CHECK_EQUAL(settle(watcher, step(watcher)), kPending);
+    CHECK_EQUAL(cancel(watcher, -EINTR), -EINTR);
+    CHECK_EQUAL(settle(watcher, start_wait_bind(watcher, 60)), kPending);
+    CHECK_EQUAL(settle(other, step(other)), kPending);
+    CHECK_EQUAL(cancel(watcher, -EINTR), -EINTR);
+    CHECK_EQUAL(cancel(other, -EINTR), -EINTR);
+  }
+  CHECK_EQUAL(settle(watcher, start_receive(watcher, kEndpointKernel)), kPending);
+  CHECK_EQUAL(settle(other, start(other, Call::kReceive, watcher)), kPending);
 }
 
 TEST("a cycle of any length and of any mix fails for the last caller, and the others go on") {

@@ -5,6 +5,7 @@
 
 #include <thread>
 
+#include "../core/notify.h"
 #include "network.h"
 
 namespace dvk::test {
@@ -90,6 +91,37 @@ TEST("a filter holds for notifications and for messages of senda") {
   CHECK_EQUAL(m.source, t.one.endpoint);
   CHECK(t.server.last_kind == MessageKind::kNotify);
   CHECK_EQUAL(receive(t.server, kEndpointAny, &m, 0), -EAGAIN);
+}
+
+TEST("a filter holds for values, for KERNEL, and for requests that were handed on") {
+  Three t;
+  const int32_t notice = static_cast<int32_t>(kNotifyType);
+  filter(t.server, false, {{kType, 0, notice}});
+  CHECK_EQUAL(start_receive(t.server, kEndpointAny), kPending);
+  CHECK_EQUAL(notify_kernel(t.segment, t.server.endpoint, 3), 0);
+  CHECK_EQUAL(step(t.server), kPending);
+  CHECK_EQUAL(cancel(t.server, -EINTR), -EINTR);
+  // One that passes lets a receiver look that waits with a filter.
+  filter(t.server, true, {{kSource, kEndpointKernel, 0}, {kType, 0, 7}});
+  Message m;
+  CHECK_EQUAL(receive(t.server, kEndpointAny, &m, 0), 0);
+  CHECK_EQUAL(m.source, kEndpointKernel);
+  CHECK_EQUAL(start_receive(t.server, kEndpointAny), kPending);
+  CHECK_EQUAL(notify_kernel(t.segment, t.server.endpoint, 4), 0);
+  CHECK_EQUAL(step(t.server), 0);
+  CHECK_EQUAL(t.server.operation.message.payload[0], 4);
+
+  Process& front = bind_server(t.segment, 2);
+  for (const int32_t type : {6, 7}) {
+    Process& client = type == 6 ? t.one : t.two;
+    CHECK_EQUAL(start_sendrec(client, front.endpoint, message(1, 1)), kPending);
+    CHECK_EQUAL(rcvrqst(front, &m, 0), 0);
+    if (type == 6) CHECK_EQUAL(start_rcvrqst(t.server), kPending);
+    CHECK_EQUAL(relay(front, client.endpoint, t.server.endpoint, message(type, 2)), 0);
+    CHECK_EQUAL(step(client), kPending);
+    CHECK_EQUAL(step(t.server), type == 6 ? kPending : 0);
+  }
+  CHECK_EQUAL(t.server.operation.message.source, t.two.endpoint);
 }
 
 TEST("a receive from one source and a reply pass every filter") {

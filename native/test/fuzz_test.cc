@@ -13,6 +13,8 @@
 #include <thread>
 #include <vector>
 
+#include "../core/bindings.h"
+#include "../core/notify.h"
 #include "support.h"
 
 namespace dvk::test {
@@ -135,6 +137,9 @@ class Target {
         return offset(segment().link(kNode)) / 8 + below(random_, 16);
       case 5:
         return offset(segment().slot(20)) / 8 + below(random_, sizeof(ProcessSlot) / 8);
+      case 6:
+        return offset(&segment().notice_value(victim.index, 0)) / 8 +
+               below(random_, kNoticeSources);
       default:
         return offset(victim.slot) / 8 + below(random_, sizeof(ProcessSlot) / 8);
     }
@@ -155,9 +160,10 @@ class Caller {
   void call() {
     Process& process = *target_.processes[first_ + below(random_, last_ - first_)];
     const int64_t start = now_ns();
-    const uint64_t kind = below(random_, 12);
+    const uint64_t kind = below(random_, 18);
     const int64_t result = kind < 8    ? message_call(process, kind)
                            : kind < 11 ? memory_call(process, kind)
+                           : kind < 17 ? other_call(process, kind)
                                        : async_call(process);
     CHECK(result <= kPending || kind >= 8);
     // Some calls are left under way, for the next to find.
@@ -225,6 +231,31 @@ class Caller {
       default:
         return senda(process, endpoint(), message(1, random_()),
                      static_cast<uint32_t>(below(random_, 9)));
+    }
+  }
+
+  int64_t other_call(Process& process, uint64_t kind) {
+    Privileges privileges = default_privileges(ProcessLevel::kKernel);
+    const uint32_t value = static_cast<uint32_t>(random_());
+    switch (kind) {
+      case 11:
+        return relay(process, endpoint(), endpoint(), message(1, random_()));
+      case 12: {
+        const int32_t source = below(random_, 3) == 0 ? kEndpointKernel : endpoint();
+        return notify_from(process, endpoint(), source, value);
+      }
+      case 13:
+        return notify_kernel(segment_, endpoint(), value);
+      case 14:
+        return below(random_, 2) == 0
+                   ? start_wait_bind(process, static_cast<uint32_t>(below(random_, 200)))
+                   : start_wait_unbind(process, endpoint());
+      case 15:
+        return wait_bind(process, static_cast<uint32_t>(below(random_, 200)), 0);
+      default:
+        if (below(random_, 4) == 0) privileges.ipc_from = strange(random_);
+        return below(random_, 2) == 0 ? set_privileges(process, endpoint(), privileges)
+                                      : get_privileges(segment_, endpoint(), &privileges);
     }
   }
 

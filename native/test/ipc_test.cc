@@ -292,7 +292,7 @@ TEST("a client that gave up its sendrec does not take the late reply, nor does i
 TEST("destinations that are none are refused with the code of their kind") {
   Pair p;
   Message m = message(1, 1);
-  for (const int32_t bad : {kEndpointAny, kEndpointNone, -1, -36, 192, 1 << 15}) {
+  for (const int32_t bad : {kEndpointAny, kEndpointNone, -2, -36, 192, 1 << 15}) {
     CHECK_EQUAL(send(p.server, bad, m, 0), -ERANGE);
     CHECK_EQUAL(sendrec(p.server, bad, &m, 0), -ERANGE);
     CHECK_EQUAL(notify(p.server, bad), -ERANGE);
@@ -301,11 +301,15 @@ TEST("destinations that are none are refused with the code of their kind") {
   }
   for (const int32_t self : {p.server.endpoint, kEndpointSelf}) {
     CHECK_EQUAL(send(p.server, self, m, 0), -EDVSBADDEST);
-    CHECK_EQUAL(sendrec(p.server, self, &m, 0), -EDVSBADDEST);
-    CHECK_EQUAL(notify(p.server, self), -EDVSBADDEST);
-    CHECK_EQUAL(reply(p.server, self, m), -EDVSBADDEST);
+    CHECK_EQUAL(sendrec(p.server, self, &m, 0), -EDVSENDPOINT);
+    CHECK_EQUAL(notify(p.server, self), -EDVSENDPOINT);
+    CHECK_EQUAL(reply(p.server, self, m), -EDVSENDPOINT);
     CHECK_EQUAL(start_receive(p.server, self), -EDVSENDPOINT);
   }
+  CHECK_EQUAL(send(p.server, kEndpointKernel, m, 0), -EDVSBADDEST);
+  CHECK_EQUAL(sendrec(p.server, kEndpointKernel, &m, 0), -EDVSBADDEST);
+  CHECK_EQUAL(notify(p.server, kEndpointKernel), -EDVSBADDEST);
+  CHECK_EQUAL(reply(p.server, kEndpointKernel, m), -EDVSBADDEST);
   CHECK_EQUAL(send(p.server, 2, m, 0), -EDEADSRCDST);
   CHECK_EQUAL(wakeup(p.segment, 2), -EDEADSRCDST);
 }

@@ -163,6 +163,122 @@ TEST("a late reply to a client of another node is refused, before and after its 
   }
 }
 
+TEST("a late relay is refused while the client's next call lies in the server's inbox, and after") {
+  for (const bool received : {false, true}) {
+    Pair p;
+    Process& back = bind_server(p.segment, 2);
+    Message m;
+    CHECK_EQUAL(start_sendrec(p.client, p.server.endpoint, message(1, 1)), kPending);
+    CHECK_EQUAL(rcvrqst(p.server, &m, 0), 0);
+    CHECK_EQUAL(cancel(p.client, -ETIMEDOUT), -ETIMEDOUT);
+    CHECK_EQUAL(start_rcvrqst(p.server), kPending);
+    CHECK_EQUAL(start_sendrec(p.client, p.server.endpoint, message(1, 2)), kPending);
+    if (received) CHECK_EQUAL(step(p.server), 0);
+    CHECK_EQUAL(relay(p.server, p.client.endpoint, back.endpoint, message(1, 1)), -EDVSPROCSTS);
+    CHECK_EQUAL(step(p.client), kPending);
+    CHECK_EQUAL(rcvrqst(back, &m, 0), -EAGAIN);
+    if (!received) {
+      CHECK_EQUAL(step(p.server), 0);
+      CHECK_EQUAL(relay(p.server, p.client.endpoint, back.endpoint, message(1, 2)), 0);
+      CHECK_EQUAL(step(p.client), kPending);
+      CHECK_EQUAL(rcvrqst(back, &m, 0), 0);
+      CHECK_EQUAL(value_of(m), 2);
+      // The relayed call has a number of its own: the first server's is used up.
+      CHECK(back.last_call != p.server.last_call);
+      CHECK_EQUAL(reply_to(p.server, m.source, p.server.last_call, message(2, 1)), -EDVSPROCSTS);
+      CHECK_EQUAL(reply(back, m.source, message(2, 2)), 0);
+    } else {
+      CHECK_EQUAL(reply_to(p.server, p.client.endpoint, p.server.last_call, message(2, 2)), 0);
+    }
+    CHECK_EQUAL(step(p.client), 0);
+    CHECK_EQUAL(value_of(p.client.operation.message), 2);
+  }
+}
+
+TEST("a late reply of the server that a request was handed on to is refused too") {
+  Pair p;
+  Process& back = bind_server(p.segment, 2);
+  Message m;
+  for (uint64_t i = 1; i <= 2; i++) {
+    CHECK_EQUAL(start_sendrec(p.client, p.server.endpoint, message(1, i)), kPending);
+    CHECK_EQUAL(rcvrqst(p.server, &m, 0), 0);
+    CHECK_EQUAL(relay(p.server, m.source, back.endpoint, m), 0);
+    CHECK_EQUAL(step(p.client), kPending);
+    if (i == 2) break;
+    CHECK_EQUAL(rcvrqst(back, &m, 0), 0);
+    CHECK_EQUAL(cancel(p.client, -ETIMEDOUT), -ETIMEDOUT);
+    CHECK_EQUAL(start_rcvrqst(back), kPending);
+  }
+  CHECK_EQUAL(reply(back, p.client.endpoint, message(2, 1)), -EDVSPROCSTS);
+  CHECK_EQUAL(step(back), 0);
+  CHECK_EQUAL(reply(back, p.client.endpoint, message(2, 2)), 0);
+  CHECK_EQUAL(step(p.client), 0);
+  CHECK_EQUAL(value_of(p.client.operation.message), 2);
+}
+
+// A client of node 1 that calls a server of node 0 and gives up; `back` is the second server.
+struct FarPair {
+  Network network{3};
+  Process& server = bind_server(network[0], 1);
+  Process& client = bind_client(network[1]);
+  Process& back;
+  explicit FarPair(uint32_t of_back) : back(bind_server(network[of_back], 2)) {
+    network.pump();
+    call(1);
+    Message m;
+    CHECK_EQUAL(rcvrqst(server, &m, 0), 0);
+  }
+  void call(uint64_t value) {
+    CHECK_EQUAL(start_sendrec(client, server.endpoint, message(1, value)), kPending);
+    network.pump();
+  }
+  int relay_on(uint64_t value) {
+    return relay(server, client.endpoint, back.endpoint, message(1, value));
+  }
+  void check_relayed(uint64_t value) {
+    CHECK_EQUAL(relay_on(value), 0);
+    network.pump();
+    CHECK_EQUAL(step(client), kPending);
+    network.pump();
+    Message m;
+    CHECK_EQUAL(rcvrqst(back, &m, 0), 0);
+    CHECK_EQUAL(value_of(m), value);
+    CHECK_EQUAL(reply(back, m.source, message(2, value)), 0);
+    network.pump();
+    CHECK_EQUAL(step(client), 0);
+    CHECK_EQUAL(value_of(client.operation.message), value);
+  }
+};
+
+TEST("a late relay of a request of another node is refused") {
+  for (uint32_t of_back = 0; of_back < 3; of_back++) {
+    FarPair p(of_back);
+    CHECK_EQUAL(cancel(p.client, -ETIMEDOUT), -ETIMEDOUT);
+    CHECK_EQUAL(start_rcvrqst(p.server), kPending);
+    p.call(2);
+    CHECK_EQUAL(p.relay_on(1), -EDVSPROCSTS);
+    p.network.pump();
+    CHECK_EQUAL(step(p.client), kPending);
+    CHECK_EQUAL(step(p.server), 0);
+    p.check_relayed(2);
+  }
+}
+
+TEST("a relay that crosses the client's next call on the link is dropped") {
+  for (uint32_t of_back = 0; of_back < 3; of_back++) {
+    FarPair p(of_back);
+    CHECK_EQUAL(p.relay_on(1), 0);
+    CHECK_EQUAL(cancel(p.client, -ETIMEDOUT), -ETIMEDOUT);
+    p.call(2);
+    CHECK_EQUAL(step(p.client), kPending);
+    Message m;
+    CHECK_EQUAL(rcvrqst(p.back, &m, 0), -EAGAIN);
+    CHECK_EQUAL(rcvrqst(p.server, &m, 0), 0);
+    CHECK_EQUAL(value_of(m), 2);
+    p.check_relayed(2);
+  }
+}
+
 // A server that keeps requests for a while and answers them in any order.
 struct Kept {
   Message request;

@@ -107,6 +107,11 @@ export class Cluster {
     }
   }
 
+  /** Whether links are encrypted. */
+  get sealed(): boolean {
+    return this.#state.security.mode === 'sealed';
+  }
+
   close(): void {
     for (const { client } of this.#members.values()) client.close();
     this.#members.clear();

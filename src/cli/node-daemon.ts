@@ -10,14 +10,17 @@ import { existsSync, mkdirSync, rmSync } from 'node:fs';
 import type { Server } from 'node:net';
 
 import { systemClock } from '../dvk/clock.ts';
+import type { ControlSecurity } from '../proxies/control.ts';
 import type { Address } from '../vos/spec.ts';
 import { serve, type Handler } from './channel.ts';
+import { ClusterDirectory } from './cluster-directory.ts';
 import { NodeContainers } from './node-containers.ts';
 import { NodeProxy, type Peer } from './node-proxy.ts';
 import { NodeServices } from './node-services.ts';
 import { CliError, logEvent } from './output.ts';
 import { identify, isAlive, type ProcessId } from './process-table.ts';
 import type { DaemonMessage, NodeReport } from './report.ts';
+import { INSECURE_WARNING } from './security.ts';
 import {
   DVS_VARIABLE,
   DvsPaths,
@@ -61,6 +64,7 @@ export class NodeDaemon {
       node,
       log: this.#paths.log('proxy'),
       environment,
+      security: this.#security(),
       segments: () => this.#containers.segments(),
       onChange,
       onDeath: () => {
@@ -71,15 +75,24 @@ export class NodeDaemon {
     this.#record();
   }
 
+  #security(): ControlSecurity {
+    const { security } = this.#state;
+    if (security.mode === 'insecure') return { mode: 'insecure' };
+    return { mode: 'sealed', files: new ClusterDirectory(security.directory).files(this.#node) };
+  }
+
   async listen(): Promise<void> {
     rmSync(this.#paths.socket, { force: true });
     this.#server = await serve(this.#paths.socket, this.#handlers());
     logEvent('node.started', { dvs: this.#state.spec.dvs, node: this.#node, pid: process.pid });
+    if (this.#state.security.mode === 'insecure') {
+      logEvent('node.insecure', { warning: INSECURE_WARNING });
+    }
   }
 
   #handlers(): Record<string, Handler> {
     return {
-      status: () => this.#report(),
+      status: async () => this.#report(),
       processes: () => this.#containers.processes(),
       startProxy: async ({ listen, peers }) =>
         this.#proxy.start(listen as Address, peers as readonly Peer[]),
@@ -87,20 +100,21 @@ export class NodeDaemon {
       setPeers: ({ peers }) => {
         this.#proxy.setPeers(peers as readonly Peer[]);
       },
+      renewCredentials: async () => this.#proxy.renewCredentials(),
       startService: async ({ name }) => this.#services.start(String(name)),
       stopService: async ({ name }) => this.#services.stop(String(name)),
       stop: async () => this.stop(),
     };
   }
 
-  #report(): NodeReport {
+  async #report(): Promise<NodeReport> {
     return {
       dvs: this.#state.spec.dvs,
       node: this.#node,
       pid: process.pid,
       since: this.#since,
       containers: this.#containers.report(),
-      proxy: this.#proxy.report(),
+      proxy: await this.#proxy.report(),
       services: this.#services.report(),
     };
   }

@@ -1,9 +1,11 @@
 /** `dvk proxy`: the proxies of a DVS's nodes, and their links. */
 import type { Command } from 'commander';
 
+import type { ProxyStatus, SecurityStatus } from './inspect.ts';
 import { change, findNode, findOne, inspectSelected } from './options.ts';
 import { withDvs, withSelection, type Selection } from './options.ts';
 import { output } from './output.ts';
+import { INSECURE_WARNING } from './security.ts';
 import { sinceCell, stateCell } from './status.ts';
 import { startProxies } from './up.ts';
 
@@ -44,7 +46,7 @@ async function list(selection: Selection): Promise<void> {
 }
 
 async function info(wanted: string, selection: Selection): Promise<void> {
-  const { proxies, nodes } = await inspectSelected(selection);
+  const { proxies, nodes, security } = await inspectSelected(selection);
   const node = nodes.find(({ id, name }) => String(id) === wanted || name === wanted);
   const proxy = findOne(proxies, (one) => one.node === node?.id, {
     what: `proxy of node ${wanted}`,
@@ -59,16 +61,35 @@ async function info(wanted: string, selection: Selection): Promise<void> {
   );
   if (proxy.reason !== null) output.line(`reason   ${proxy.reason}`);
   output.line(`address  ${proxy.address ?? '-'}`);
+  showSecurity(security, proxy);
   output.line();
+  const proven = new Map<number, string | undefined>(
+    proxy.stats?.peers.map((peer) => [peer.node, peer.certificate?.serial]),
+  );
   output.table(
-    ['PEER', 'STATE', 'SINCE', 'REASON'],
+    ['PEER', 'STATE', 'SINCE', 'CERTIFICATE', 'REASON'],
     proxy.links.map(({ peer, state, since, reason }) => [
       peer,
       stateCell(state),
       sinceCell(since),
+      proven.get(peer) ?? '',
       reason ?? '',
     ]),
   );
+}
+
+function showSecurity({ mode, certificates }: SecurityStatus, { node, stats }: ProxyStatus): void {
+  const own = certificates.find((one) => one.node === node);
+  if (mode === 'insecure') output.line(`links    ${INSECURE_WARNING}`);
+  if (own !== undefined) {
+    const until = new Date(own.until).toISOString();
+    output.line(`links    sealed; own certificate ${own.serial}, ${own.state}, until ${until}`);
+  }
+  if (stats === null || stats.refused === 0) return;
+  const { refused, lastRefused } = stats;
+  const last =
+    lastRefused === null ? '' : `, the last one: ${lastRefused.code}: ${lastRefused.detail}`;
+  output.line(`refused  ${String(refused)} connections${last}`);
 }
 
 async function start(wanted: string, selection: Selection): Promise<void> {

@@ -47,6 +47,14 @@ export {
 export { addressOf, type Access, type CopyElement, type Party } from './memory.ts';
 export { Message, PAYLOAD_BYTES, PAYLOAD_OFFSET } from './message.ts';
 export {
+  ALL_PEERS,
+  CALL_NAMES,
+  peersIn,
+  type CallName,
+  type Peers,
+  type Privileges,
+} from './privileges.ts';
+export {
   FOREVER,
   Process,
   type AsyncId,
@@ -57,6 +65,7 @@ export {
   type Filter,
   type FilterRule,
   type MessageKind,
+  type NotifyOptions,
 } from './process.ts';
 export { Segment, type BindOptions, type CreateOptions } from './segment.ts';
 export {

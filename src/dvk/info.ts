@@ -11,7 +11,7 @@ export type Level = 'user' | 'server' | 'kernel';
 export type Life = 'free' | 'binding' | 'local' | 'remote' | 'dying';
 export type LinkStateName = 'absent' | 'down' | 'up' | 'local';
 
-/** What a process is doing; by the number of its rendezvous state. */
+/** What a process is doing; by the number of its rendezvous state, and two more. */
 export const STATE_NAMES = [
   'running',
   'receiving any',
@@ -29,6 +29,8 @@ export const STATE_NAMES = [
   'remote',
   'error',
   'kicked',
+  'awaiting bind',
+  'awaiting unbind',
 ] as const;
 export type StateName = (typeof STATE_NAMES)[number] | 'unknown';
 
@@ -64,6 +66,12 @@ export interface ProcessInfo {
   pid: number;
   /** Whom it waits for, or NONE. */
   peer: Endpoint;
+  /** The CPU it last ran on, -1 unknown. */
+  cpu: number;
+  /** Whether a wakeup waits for its next receive. */
+  wakeupPending: boolean;
+  /** In clock ticks since boot; pid and start time together name a process of this host. */
+  startTime: number;
   name: string;
   /** Messages to processes of this node. */
   sent: number;

@@ -46,6 +46,9 @@ export interface RawProcessInfo {
   state: number;
   pid: number;
   peer: number;
+  cpu: number;
+  wakeupPending: boolean;
+  startTime: number;
   name: string;
   sent: number;
   received: number;
@@ -72,6 +75,12 @@ export interface RawLinkInfo {
 /** Source endpoint, grant and place, the same of the destination, and bytes. */
 export type RawCopyElement = [number, number, RawPlace, number, number, RawPlace, number];
 
+export interface RawPrivileges {
+  rights: number;
+  ipcTo: bigint;
+  ipcFrom: bigint;
+}
+
 /** One end of a vcopy: own memory, a place in a grant, or an address. */
 export type RawPlace = Uint8Array | number | bigint;
 
@@ -93,7 +102,14 @@ export interface ProcessBinding {
   reply(process: number, destination: number): number;
   replyTo(process: number, destination: number, call: number): number;
   replyReceive(process: number, destination: number, timeoutMs: number): number;
+  relay(process: number, client: number, destination: number): number;
   notify(process: number, destination: number): number;
+  notifyFrom(process: number, destination: number, source: number, value: number): number;
+  /** The endpoint, or -errno. */
+  waitBind(process: number, slot: number, timeoutMs: number): number;
+  waitUnbind(process: number, endpoint: number, timeoutMs: number): number;
+  /** Whom the last wait for a bind that returned 0 found. */
+  boundEndpoint(process: number): number;
 
   /** Ids of messages are 0 or more; a status of 1 is one under way. */
   senda(process: number, destination: number, flags: number): number;
@@ -108,6 +124,8 @@ export interface ProcessBinding {
   beginReceive(process: number, source: number): number;
   beginSendrec(process: number, destination: number): number;
   beginRcvrqst(process: number): number;
+  beginWaitBind(process: number, slot: number): number;
+  beginWaitUnbind(process: number, endpoint: number): number;
   /** Ends a pending call with `error` (positive); 0 when it was complete already, else -errno. */
   cancel(process: number, error: number): number;
 
@@ -148,6 +166,7 @@ export interface SegmentBinding {
   segmentInfo(segment: number): RawSegmentInfo | number;
   segmentArena(segment: number): ArrayBuffer | number;
   segmentProcesses(segment: number): RawProcessInfo[] | number;
+  segmentProcess(segment: number, slot: number): RawProcessInfo | number;
   segmentLinks(segment: number): RawLinkInfo[] | number;
   segmentEnd(segment: number): number;
   arenaUsed(segment: number): number;
@@ -157,6 +176,24 @@ export interface SegmentBinding {
   checkEndpoint(segment: number, endpoint: number): number;
   reap(segment: number, slot: number, endpoint: number): number;
   wakeup(segment: number, endpoint: number): number;
+  notifyKernel(segment: number, endpoint: number, value: number): number;
+  /** The endpoint of `pid` in the lowest slot from `first` on, or -errno. */
+  findPid(segment: number, pid: number, first: number): number;
+  privileges(segment: number, endpoint: number): RawPrivileges | number;
+  setPrivileges(
+    segment: number,
+    endpoint: number,
+    rights: number,
+    ipcTo: bigint,
+    ipcFrom: bigint,
+  ): number;
+  processSetPrivileges(
+    process: number,
+    endpoint: number,
+    rights: number,
+    ipcTo: bigint,
+    ipcFrom: bigint,
+  ): number;
   addNode(segment: number, node: number, name: string): number;
   removeNode(segment: number, node: number): number;
 }

@@ -5,14 +5,16 @@
  * whole thread: they are for server loops in a process or Worker of their own. The awaited ones
  * leave the event loop free. `...Raw` twins return the result (0 or more, or -errno) instead of
  * throwing, for loops that expect errors. A process has one call under way at a time; another one
- * fails with EBUSY. Only `replySync`, `notify` and `senda` may be called during an awaited call: a
- * server may answer one client late, while it waits for the next.
+ * fails with EBUSY. Only `replySync`, `relaySync`, `notify` and `senda` may be called during an
+ * awaited call: a server may answer one client late, while it waits for the next.
  *
- * Errors common to all calls: EDVSDCNOTRUN, EDVSNOTBOUND after unbind, EBUSY. Errors of calls with
- * a destination or source: ERANGE, EDVSBADDEST (itself), EDEADSRCDST (nobody there, or a stale
- * endpoint), EDSTDIED or ESRCDIED (died during the call), ELOCKED (would close a cycle of waiting
- * processes of this node; awaited calls look also for a time-out of 0), EDVSNOPROXY and ENOTCONN
- * (process of another node). Errors of calls that wait:
+ * Errors common to all calls, in the order in which they are looked for: EDVSNOTBOUND after unbind,
+ * ETRAPDENIED (not a call of this process, see `Privileges`), EDVSDCNOTRUN, EBUSY. Errors of calls
+ * with a destination or source: EDVSBADDEST (KERNEL; `send`, `senda`: itself), ERANGE, EDVSENDPOINT
+ * (the other calls: itself), ECALLDENIED (it may not send there, or that one takes none of it),
+ * EDEADSRCDST (nobody there, or a stale endpoint), EDSTDIED or ESRCDIED (died during the call),
+ * ELOCKED (would close a cycle of waiting processes of this node; awaited calls look also for a
+ * time-out of 0), EDVSNOPROXY and ENOTCONN (process of another node). Errors of calls that wait:
  * ETIMEDOUT (EAGAIN for a time-out of 0), EDVSWOKENUP, EINTR (blocking calls, see `interruptOn`),
  * ECANCELED (awaited calls).
  */
@@ -20,11 +22,12 @@ import { constants } from 'node:os';
 
 import { AsyncFlag, ErrorNumber } from './abi/abi.gen.ts';
 import { systemClock, type Clock } from './clock.ts';
-import { slotOf, type Endpoint, type GrantId } from './endpoint.ts';
+import { SELF, slotOf, type Endpoint, type GrantId } from './endpoint.ts';
 import { check, DvkError, fail } from './errors.ts';
 import { Memory, type Access, type CopyElement, type Party } from './memory.ts';
-import { Message } from './message.ts';
+import { Message, PAYLOAD_OFFSET } from './message.ts';
 import { native, type Binding } from './native.ts';
+import { rawPrivileges, type Privileges } from './privileges.ts';
 import type { Waker } from './waker.ts';
 
 /**
@@ -62,6 +65,17 @@ export interface CallOptions {
   timeoutMs?: number;
   /** Ends the call with ECANCELED, the signal's reason being the cause. */
   signal?: AbortSignal;
+}
+
+/** What a notification says besides that it came. */
+export interface NotifyOptions {
+  /**
+   * Whom it shows as its source, in place of the caller: servers may name any process of this node,
+   * processes of level `kernel` also KERNEL.
+   */
+  source?: Endpoint;
+  /** 32 bits, for sources in fixed slots and KERNEL. Values not yet received merge by OR. */
+  value?: number;
 }
 
 /** What a process needs of the segment that it is bound in. */
@@ -199,12 +213,96 @@ export class Process {
   }
 
   /**
-   * Tells `destination` that something happened. Never blocks; notifications not yet received merge
-   * into one.
+   * Tells `destination` that something happened. Never blocks; notifications of one source that
+   * were not yet received merge into one. EDVSENDPOINT: the source has no fixed slot, so no value.
    */
-  notify(destination: Endpoint): void {
-    const result = this.#native.notify(this.#handle, destination);
+  notify(destination: Endpoint, options?: NotifyOptions): void {
+    const result =
+      options === undefined
+        ? this.#native.notify(this.#handle, destination)
+        : this.#notifyFrom(destination, options);
     if (result < 0) fail(result, 'notify', { endpoint: destination });
+  }
+
+  /** The value of the notification received last; 0 for one without. */
+  get notifyValue(): number {
+    return this.message.view.getUint32(PAYLOAD_OFFSET, true);
+  }
+
+  /**
+   * In place of a reply: hands the request of `client` on to `destination`, as `message` has it.
+   * That server sees the client as the source, and its reply ends the client's sendrec. Never
+   * blocks. Servers only; EDVSPROCSTS when the client does not wait for this server, EDVSENDPOINT
+   * when the destination is the client or the caller. When the destination dies the client is told.
+   */
+  relaySync(client: Endpoint, destination: Endpoint): void {
+    const result = this.#native.relay(this.#handle, client, destination);
+    if (result < 0) fail(result, 'relay', { endpoint: destination });
+  }
+
+  relayRaw(client: Endpoint, destination: Endpoint): number {
+    return this.#native.relay(this.#handle, client, destination);
+  }
+
+  /** Waits until `slot` is bound, here or on another node. Returns its endpoint. EDVSBADPROC. */
+  waitForBindSync(slot: number, timeoutMs: number = FOREVER): Endpoint {
+    return check(this.#native.waitBind(this.#handle, slot, timeoutMs), 'waitForBind') as Endpoint;
+  }
+
+  /**
+   * Waits until `endpoint` is bound no more; returns at once when it is not. ENOTCONN when it is of
+   * another node and the link to that is down.
+   */
+  waitForUnbindSync(endpoint: Endpoint, timeoutMs: number = FOREVER): void {
+    const result = this.#native.waitUnbind(this.#handle, endpoint, timeoutMs);
+    if (result < 0) fail(result, 'waitForUnbind', { endpoint });
+  }
+
+  /** Awaited `waitForBindSync`. */
+  async waitForBind(slot: number, options: CallOptions = {}): Promise<Endpoint> {
+    this.#prepare('waitForBind', options);
+    // Read at once: the next call may begin before the promise is looked at.
+    const found = (result: number): number =>
+      result === 0 ? this.#native.boundEndpoint(this.#handle) : result;
+    const begun = this.#native.beginWaitBind(this.#handle, slot);
+    let result = found(begun);
+    if (begun === PENDING) {
+      result = await new Promise((settle) => {
+        this.#expect((ended) => {
+          settle(found(ended));
+        }, options);
+      });
+    }
+    if (result < 0) this.#fail(result, 'waitForBind');
+    return result as Endpoint;
+  }
+
+  /** Awaited `waitForUnbindSync`. */
+  async waitForUnbind(endpoint: Endpoint, options: CallOptions = {}): Promise<void> {
+    this.#prepare('waitForUnbind', options);
+    let result = this.#native.beginWaitUnbind(this.#handle, endpoint);
+    if (result === PENDING) {
+      result = await new Promise((settle) => {
+        this.#expect(settle, options);
+      });
+    }
+    if (result < 0) this.#fail(result, 'waitForUnbind', endpoint);
+  }
+
+  /**
+   * Sets what `endpoint` (or SELF) may do from its next call on. A process of level `kernel` may
+   * set any; a server may set users and itself, and give nothing that it has not itself: EPERM.
+   */
+  setPrivileges(endpoint: Endpoint, privileges: Privileges): void {
+    const { rights, ipcTo, ipcFrom } = rawPrivileges(privileges);
+    const result = this.#native.processSetPrivileges(
+      this.#handle,
+      endpoint,
+      rights,
+      ipcTo,
+      ipcFrom,
+    );
+    check(result, 'setPrivileges', { endpoint });
   }
 
   /**
@@ -225,7 +323,8 @@ export class Process {
 
   /**
    * What became of a message of `senda`; when it is done, its id is no longer good. The errors are
-   * EDSTDIED, EDEADSRCDST, ENOTCONN, and ECANCELED after `sendaCancel`. EINVAL: no such id.
+   * EDSTDIED, EDEADSRCDST, ENOTCONN, ECALLDENIED (other node), and ECANCELED after `sendaCancel`.
+   * EINVAL: no such id.
    */
   sendaStatus(id: AsyncId): AsyncStatus {
     const result = this.#native.sendaStatus(this.#handle, id);
@@ -403,6 +502,10 @@ export class Process {
     const waker = this.#host.waker();
     check(waker.adopt(this.#handle), 'bind', { endpoint: this.endpoint });
     this.#waker = waker;
+  }
+
+  #notifyFrom(destination: Endpoint, { source = SELF, value = 0 }: NotifyOptions): number {
+    return this.#native.notifyFrom(this.#handle, destination, source, value);
   }
 
   #prepare(syscall: string, options: CallOptions): void {

@@ -9,9 +9,9 @@
 import { mkdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 
-import { ErrorNumber, Limit, ProcessLevel } from './abi/abi.gen.ts';
+import { ErrorNumber, Limit } from './abi/abi.gen.ts';
 import type { Clock } from './clock.ts';
-import type { DcId, Endpoint, NodeId } from './endpoint.ts';
+import { slotOf, type DcId, type Endpoint, type NodeId } from './endpoint.ts';
 import { check, DvkError, fail } from './errors.ts';
 import {
   linkInfo,
@@ -24,6 +24,7 @@ import {
   type SegmentInfo,
 } from './info.ts';
 import { native, type Binding } from './native.ts';
+import { privilegesOf, rawPrivileges, type Privileges } from './privileges.ts';
 import { Process } from './process.ts';
 import { Waker } from './waker.ts';
 
@@ -51,8 +52,11 @@ export interface CreateOptions {
 export interface BindOptions {
   /** A fixed slot, 0 to SYSTEM_PROCESSES - 1; left out, any dynamic slot of this node. */
   slot?: number;
-  /** Servers may receive requests, reply, and copy between others. */
-  level?: 'user' | 'server';
+  /**
+   * Servers may receive requests, reply, relay, and copy between others; a process of level
+   * `kernel` may also notify as KERNEL and set every process's privileges.
+   */
+  level?: Level;
   name: string;
   /** Whether the FIFO for awaited calls is made now; left out, the first awaited call makes it. */
   awaitable?: boolean;
@@ -152,7 +156,7 @@ export class Segment {
 
   /** Makes the caller a process of the DC. EDVSSLOTUSED, EDVSNOSLOT, EDVSBADPROC, EDVSDCNOTRUN. */
   bind(options: BindOptions): Process {
-    const level = options.level === 'server' ? ProcessLevel.SERVER : ProcessLevel.USER;
+    const level = levelNumber(options.level ?? 'user');
     const slot = options.slot ?? ANY_SLOT;
     const handle = this.#native.bind(this.#handle, slot, level, options.name, 0);
     check(handle, 'bind', { reason: options.name });
@@ -198,6 +202,50 @@ export class Segment {
     const raw = this.#native.segmentProcesses(this.#handle);
     if (typeof raw === 'number') fail(raw, 'processes');
     return raw.map(processInfo);
+  }
+
+  /** What is known of the process in `slot`, undefined for a free one. EDVSBADPROC. */
+  process(slot: number): ProcessInfo | undefined {
+    const raw = this.#native.segmentProcess(this.#handle, slot);
+    if (raw === EDVSNOTBOUND) return undefined;
+    if (typeof raw === 'number') fail(raw, 'process');
+    return processInfo(raw);
+  }
+
+  /** The endpoints that the process `pid` of this host has bound, by rising slot. */
+  endpointsOf(pid: number): Endpoint[] {
+    const found: Endpoint[] = [];
+    const next = (first: number): number => this.#native.findPid(this.#handle, pid, first);
+    for (let at = next(0); at >= 0; at = next(slotOf(at as Endpoint) + 1)) {
+      found.push(at as Endpoint);
+    }
+    return found;
+  }
+
+  /** What `endpoint`, a process of this node, may do. EDEADSRCDST, ERANGE, EDVSRMTPROC. */
+  privileges(endpoint: Endpoint): Privileges {
+    const raw = this.#native.privileges(this.#handle, endpoint);
+    if (typeof raw === 'number') fail(raw, 'privileges', { endpoint });
+    return privilegesOf(raw);
+  }
+
+  /**
+   * Sets what `endpoint`, a process of this node, may do from its next call on. For administration:
+   * whoever may open the segment may set any. EDEADSRCDST, ERANGE, EDVSRMTPROC, EINVAL.
+   */
+  setPrivileges(endpoint: Endpoint, privileges: Privileges): void {
+    const { rights, ipcTo, ipcFrom } = rawPrivileges(privileges);
+    const result = this.#native.setPrivileges(this.#handle, endpoint, rights, ipcTo, ipcFrom);
+    check(result, 'setPrivileges', { endpoint });
+  }
+
+  /**
+   * Notifies `endpoint`, a process of this node, as KERNEL: what a device has to tell. `value` is
+   * 32 bits, merged with those not yet received. EDEADSRCDST, ERANGE, EDVSRMTPROC.
+   */
+  notifyKernel(endpoint: Endpoint, value = 0): void {
+    const result = this.#native.notifyKernel(this.#handle, endpoint, value);
+    check(result, 'notifyKernel', { endpoint });
   }
 
   /**

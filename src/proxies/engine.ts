@@ -12,11 +12,14 @@ import type { NodeId } from '../dvk/endpoint.ts';
 import { Backoff } from './backoff.ts';
 import type { Checksum, Frame } from './frame.ts';
 import type { Hello } from './hello.ts';
+import type { PeerCertificate } from './identity.ts';
 import { Link, type LinkOwner } from './link.ts';
 import { SlabPool } from './outbox.ts';
-import { Peer, type PeerAddress, type PeerCounters, type ProxySegment } from './peer.ts';
+import { Peer, type PeerAddress, type PeerCounters } from './peer.ts';
+import type { ProxySegment, Surroundings } from './peer.ts';
 import { DEFAULT_TIMES, type Down, type SessionSelf, type SessionTimes } from './session.ts';
 import type { Address, Listener, Transport } from './transport.ts';
+import { newVoucherKey, Vouchers } from './voucher.ts';
 
 // Strangers that have not said HELLO yet; the oldest one goes when another comes.
 const OPENING_LINKS_MAX = 64;
@@ -41,6 +44,10 @@ export interface EngineOptions {
   defer?: (callback: () => void) => void;
   /** A link came up or is lost. */
   onLink?: (peer: PeerAddress, state: 'up' | 'down', why?: Down) => void;
+  /** An attempt to open a link that is down failed, for another reason than the one before. */
+  onFailure?: (peer: PeerAddress, why: Down) => void;
+  /** Why a peer's certificate is no longer good; its link is closed then. */
+  outdated?: (certificate: PeerCertificate) => string | undefined;
 }
 
 export interface PeerStatistics extends PeerCounters {
@@ -49,6 +56,8 @@ export interface PeerStatistics extends PeerCounters {
   state: 'up' | 'down';
   /** Address at the other end, while the link is up. */
   remote: string | null;
+  /** Who the peer has proven to be, while a sealed link is up. */
+  certificate: PeerCertificate | null;
   session: number;
   /** DCs that are up with this peer. */
   containers: number[];
@@ -63,6 +72,8 @@ export interface PeerStatistics extends PeerCounters {
 export interface EngineStatistics {
   node: NodeId;
   transport: string;
+  /** Whether links are encrypted and every peer has proven who it is. */
+  sealed: boolean;
   peers: PeerStatistics[];
   /** Connections that were closed before a HELLO was accepted. */
   refused: number;
@@ -82,7 +93,7 @@ interface PeerEntry {
 export class Engine implements LinkOwner {
   readonly #options: EngineOptions;
   readonly #times: SessionTimes;
-  readonly #defer: (callback: () => void) => void;
+  readonly #surroundings: Surroundings;
   readonly #pool = new SlabPool();
   readonly #self: SessionSelf;
   readonly #peers = new Map<number, PeerEntry>();
@@ -100,20 +111,26 @@ export class Engine implements LinkOwner {
   constructor(options: EngineOptions) {
     this.#options = options;
     this.#times = options.times ?? DEFAULT_TIMES;
-    this.#defer = options.defer ?? ((callback): void => void setImmediate(callback));
+    this.#surroundings = {
+      self: options.node,
+      defer: options.defer ?? ((callback): void => void setImmediate(callback)),
+      vouchers: new Vouchers(options.node),
+    };
     this.#self = {
       dvs: options.dvs,
       node: options.node,
       incarnation: options.incarnation,
       lastSession: (node) => this.#peers.get(node)?.peer.lastSession ?? 0,
       containersFor: (node) => this.#peers.get(node)?.peer.containers() ?? [],
-      knows: (node) => this.#peers.has(node),
+      nameOf: (node) => this.#peers.get(node)?.peer.address.name,
+      newKey: newVoucherKey,
     };
   }
 
   /** Starts to listen and to dial. Returns the port that was bound. */
   async start(listen: Address): Promise<number> {
-    this.#listener = await this.#options.transport.listen(listen, () => this.#accept());
+    const { transport } = this.#options;
+    this.#listener = await transport.listen(listen, (callOff) => this.#accept(callOff));
     this.#running = true;
     this.#scheduleTick();
     for (const entry of this.#peers.values()) this.#dial(entry);
@@ -172,6 +189,7 @@ export class Engine implements LinkOwner {
         name: peer.address.name,
         state: peer.link ? ('up' as const) : ('down' as const),
         remote: peer.link?.remote ?? null,
+        certificate: peer.link?.certificate ?? null,
         session: peer.link?.session.number ?? 0,
         containers: peer.containersUp(),
         rttMs: peer.link?.session.counters.rttMs ?? null,
@@ -182,6 +200,7 @@ export class Engine implements LinkOwner {
     return {
       node: this.#options.node,
       transport: this.#options.transport.name,
+      sealed: this.#options.transport.sealed,
       peers,
       refused: this.#refused,
       lastRefused: this.#lastRefused,
@@ -223,7 +242,7 @@ export class Engine implements LinkOwner {
     this.#opening.delete(link);
     const entry = this.#peerOf(link);
     if (!entry) {
-      this.#noteRefused(why);
+      this.#noteRefused(link, why);
     } else if (entry.peer.link === link) {
       const upMs = this.#options.clock.nowMs() - entry.upSinceMs;
       if (upMs >= STABLE_MS) entry.backoff.reset();
@@ -233,10 +252,10 @@ export class Engine implements LinkOwner {
       this.#redial(entry);
     } else if (entry.dialling === link) {
       entry.dialling = undefined;
-      entry.lastDown = why;
+      this.#noteFailure(entry, why);
       this.#redial(entry);
     } else {
-      this.#noteRefused(why);
+      this.#noteRefused(link, why);
     }
   }
 
@@ -252,15 +271,26 @@ export class Engine implements LinkOwner {
     return node === undefined ? undefined : this.#peers.get(node);
   }
 
-  #noteRefused(why: Down): void {
+  #noteRefused(link: Link, why: Down): void {
     this.#refused++;
     this.#lastRefused = why;
+    // Whom a refused certificate names is worth telling when that node has no link.
+    const node = link.refusedNode ?? link.certificate?.node;
+    const entry = node === undefined ? undefined : this.#peers.get(node);
+    if (entry && !entry.peer.link) this.#noteFailure(entry, why);
+  }
+
+  #noteFailure(entry: PeerEntry, why: Down): void {
+    const before = entry.lastDown;
+    entry.lastDown = why;
+    if (before?.code === why.code && before.detail === why.detail) return;
+    this.#options.onFailure?.(entry.peer.address, why);
   }
 
   #addPeer(address: PeerAddress): void {
     const redial = this.#options.redial ?? { firstMs: 100, longestMs: 5000 };
     const entry: PeerEntry = {
-      peer: new Peer(this.#options.node, address, this.#defer),
+      peer: new Peer(address, this.#surroundings),
       backoff: new Backoff({ ...redial, random: this.#options.random ?? Math.random }),
       dialling: undefined,
       cancelTimer: undefined,
@@ -286,7 +316,7 @@ export class Engine implements LinkOwner {
     return link;
   }
 
-  #accept(): Link | undefined {
+  #accept(callOff: () => void): Link | undefined {
     if (!this.#running) return undefined;
     if (this.#opening.size >= OPENING_LINKS_MAX) {
       const [oldest] = this.#opening;
@@ -294,6 +324,7 @@ export class Engine implements LinkOwner {
       oldest?.abandon();
     }
     const link = this.#newLink(undefined);
+    link.begun(callOff);
     this.#opening.add(link);
     return link;
   }
@@ -303,7 +334,7 @@ export class Engine implements LinkOwner {
     if (peer.node < this.#options.node || peer.link || entry.dialling || !this.#running) return;
     const link = this.#newLink(peer.node);
     entry.dialling = link;
-    link.dialled(this.#options.transport.connect(peer.address, link));
+    link.begun(this.#options.transport.connect(peer.address, link));
   }
 
   #redial(entry: PeerEntry): void {
@@ -326,9 +357,19 @@ export class Engine implements LinkOwner {
   #scheduleTick(): void {
     const everyMs = this.#times.keepaliveMs / TICKS_PER_KEEPALIVE;
     this.#stopTicks = this.#options.clock.after(everyMs, () => {
-      for (const link of [...this.#links]) link.tick();
+      for (const link of [...this.#links]) {
+        this.#checkCertificate(link);
+        link.tick();
+      }
       this.#scheduleTick();
     });
+  }
+
+  // A certificate may expire, or be denied, while its link is up.
+  #checkCertificate(link: Link): void {
+    const { certificate } = link;
+    const detail = certificate && this.#options.outdated?.(certificate);
+    if (detail !== undefined) link.session.close({ code: 'certificate', detail });
   }
 
   async #allClosed(): Promise<void> {

@@ -10,10 +10,12 @@ import { crc32c } from '../dvk/crc32c.ts';
 import { dcId, nodeId } from '../dvk/endpoint.ts';
 import { Segment } from '../dvk/segment.ts';
 import type { ControlPeer, ControlSegment, FromProxy, StartMessage, ToProxy } from './control.ts';
-import { Engine } from './engine.ts';
+import { readCredentials, type Credentials } from './credentials.ts';
+import { Engine, type EngineOptions } from './engine.ts';
 import type { PeerAddress } from './peer.ts';
 import { DEFAULT_TIMES } from './session.ts';
 import { tcpTransport } from './tcp.ts';
+import { tlsTransport } from './tls.ts';
 
 function tell(message: FromProxy): void {
   if (process.connected) process.send?.(message);
@@ -27,9 +29,21 @@ function peerAddresses(peers: readonly ControlPeer[]): PeerAddress[] {
   return peers.map((peer) => ({ ...peer, node: nodeId(peer.node) }));
 }
 
+/** The certificate of this node. Throws when it is that of another one. */
+function ownCredentials({ dvs, node, security }: StartMessage): Credentials | undefined {
+  if (security.mode === 'insecure') return undefined;
+  const credentials = readCredentials(security.files, Date.now());
+  const { self } = credentials;
+  if (self.dvs === dvs && self.node === node) return credentials;
+  const found = `for node ${self.node} of DVS ${self.dvs}`;
+  throw new Error(`${security.files.certificate} is ${found}, not for node ${node} of ${dvs}`);
+}
+
 class ProxyProgram {
   readonly #segments = new Map<string, Segment>();
   #engine: Engine | undefined;
+  #started: StartMessage | undefined;
+  #credentials: Credentials | undefined;
   #stopping = false;
 
   handle(message: ToProxy): void {
@@ -42,6 +56,9 @@ class ProxyProgram {
         break;
       case 'segments':
         this.#serve(message.segments);
+        break;
+      case 'credentials':
+        this.#renew();
         break;
       case 'stats':
         if (this.#engine) tell({ type: 'stats', stats: this.#engine.statistics() });
@@ -63,17 +80,22 @@ class ProxyProgram {
   async #start(message: StartMessage): Promise<void> {
     if (this.#engine) return;
     try {
+      this.#started = message;
+      this.#credentials = ownCredentials(message);
       const engine = new Engine({
         dvs: message.dvs,
         node: nodeId(message.node),
         incarnation: BigInt.asUintN(64, BigInt(message.incarnation)),
-        transport: tcpTransport(systemClock),
+        ...this.#links(this.#credentials),
         clock: systemClock,
         checksum: crc32c,
         times: { ...DEFAULT_TIMES, ...message.times },
         onLink: (peer, state, why) => {
           const reason = why && `${why.code}: ${why.detail}`;
           tell({ type: 'link', peer: peer.node, state, ...(reason !== undefined && { reason }) });
+        },
+        onFailure: (peer, { code, detail }) => {
+          tell({ type: 'link-failed', peer: peer.node, reason: `${code}: ${detail}` });
         },
       });
       this.#engine = engine;
@@ -84,6 +106,26 @@ class ProxyProgram {
     } catch (error) {
       tell({ type: 'failed', reason: textOf(error) });
       await this.stop(1);
+    }
+  }
+
+  #links(credentials: Credentials | undefined): Pick<EngineOptions, 'transport' | 'outdated'> {
+    if (!credentials) return { transport: tcpTransport(systemClock) };
+    const current = (): Credentials => this.#credentials ?? credentials;
+    return {
+      transport: tlsTransport(systemClock, current),
+      outdated: (certificate) => current().expired(certificate, Date.now()),
+    };
+  }
+
+  // Files that cannot be used leave the links as they are.
+  #renew(): void {
+    if (!this.#started || !this.#credentials) return;
+    try {
+      this.#credentials = ownCredentials(this.#started);
+      tell({ type: 'credentials' });
+    } catch (error) {
+      tell({ type: 'credentials', reason: textOf(error) });
     }
   }
 

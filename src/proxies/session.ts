@@ -9,10 +9,11 @@
  *
  * The node with the lower id dials and speaks first; the accepter checks, decides the session
  * number (higher than every one before it between the two) and answers. Both sides must be of one
- * DVS, of one ABI version, and be who the other expects; what is wrong is named to the other side
- * in a SHUTDOWN. Frames of another session, and frames that came already, are counted and dropped,
- * so within a session a command arrives at most once; a gap in the sequence closes the link, since
- * a transport promises order and no loss.
+ * DVS, of one ABI version, and be who the other expects, and who they have proven to be when the
+ * connection is sealed; what is wrong is named to the other side in a SHUTDOWN. Frames of another
+ * session, and frames that came already, are counted and dropped, so within a session a command
+ * arrives at most once; a gap in the sequence closes the link, since a transport promises order and
+ * no loss.
  *
  * A side that has been quiet for `keepaliveMs` sends NONE, which the other answers with NONE and
  * ACK; a peer from which no byte came for `deadMs` is taken for dead, by both sides alike when only
@@ -21,9 +22,12 @@
 import { CommandKind, CommandLayout } from '../dvk/abi/abi.gen.ts';
 import { viewOf, WIRE_VERSION, type Frame, type FrameFault } from './frame.ts';
 import { decodeHello, encodeHello, HELLO_CONSTANTS, type Hello } from './hello.ts';
+import { impersonation, type NodeIdentity } from './identity.ts';
+import type { Refusal } from './transport.ts';
 
 /** Why a link ended. */
 export type DownCode =
+  | Refusal['code']
   | 'shutdown'
   | 'refused'
   | 'time-out'
@@ -32,8 +36,8 @@ export type DownCode =
   | 'abi'
   | 'dvs'
   | 'node'
+  | 'identity'
   | 'replaced'
-  | 'malformed'
   | 'sequence'
   | 'connection'
   | 'stopped';
@@ -65,8 +69,10 @@ export interface SessionSelf {
   lastSession(peer: number): number;
   /** DCs to name to `peer` in HELLO. */
   containersFor(peer: number): readonly number[];
-  /** Whether `peer` is a node of the DVS. */
-  knows(peer: number): boolean;
+  /** What `peer` is called; undefined when it is no node of the DVS. */
+  nameOf(peer: number): string | undefined;
+  /** A new random key of 32 bytes, for HELLO. */
+  newKey(): Uint8Array;
 }
 
 /** What a session makes happen. */
@@ -95,10 +101,14 @@ export interface SessionCounters {
 
 export class Session {
   readonly counters: SessionCounters = { staleFrames: 0, duplicateFrames: 0, rttMs: undefined };
+  /** What the peer signs vouchers with; this side's part of HELLO. */
+  readonly voucherKey: Uint8Array;
   readonly #self: SessionSelf;
   readonly #times: SessionTimes;
   readonly #output: SessionOutput;
   readonly #dials: boolean;
+  // Who the peer has proven to be, on a sealed connection.
+  #proven: NodeIdentity | undefined;
   #state: 'opening' | 'up' | 'closed' = 'opening';
   #peer: number | undefined;
   #hello: Hello | undefined;
@@ -121,6 +131,7 @@ export class Session {
     options: { peer?: number | undefined; times?: SessionTimes } = {},
   ) {
     this.#self = self;
+    this.voucherKey = self.newKey();
     this.#output = output;
     this.#times = options.times ?? DEFAULT_TIMES;
     this.#peer = options.peer;
@@ -142,9 +153,18 @@ export class Session {
     return this.#number;
   }
 
-  /** Speaks first, when this side dials. */
-  start(): void {
+  /**
+   * The connection is made; `proven` is who the peer is, when that is known. Speaks first, when
+   * this side dials.
+   */
+  start(proven?: NodeIdentity): void {
+    this.#proven = proven;
     if (this.#peer === undefined || !this.#dials) return;
+    const wrong = this.#examineSpeaker(this.#peer);
+    if (wrong !== undefined) {
+      this.close(wrong);
+      return;
+    }
     this.#proposed = nextSession(this.#self.lastSession(this.#peer));
     this.#sendHello(this.#peer, this.#proposed);
   }
@@ -189,7 +209,10 @@ export class Session {
   /** The stream is unusable: the frame decoder found a fault. */
   fault(fault: FrameFault): void {
     const found = String(fault.found);
-    if (fault.code === 'version') {
+    if (fault.code === 'magic' && isTls(fault.found)) {
+      const detail = 'the peer speaks TLS, and this node was started with --insecure';
+      this.close({ code: 'security', detail });
+    } else if (fault.code === 'version') {
       this.close({
         code: 'version',
         detail: `the peer speaks version ${found}, not ${WIRE_VERSION}`,
@@ -236,8 +259,8 @@ export class Session {
   }
 
   /** The connection is gone; there is nobody to tell. */
-  lost(detail: string): void {
-    this.#end({ code: 'connection', detail });
+  lost(detail: string, code: DownCode = 'connection'): void {
+    this.#end({ code, detail });
   }
 
   #end(why: Down): void {
@@ -290,9 +313,11 @@ export class Session {
       return { code: 'node', detail: `this is node ${self.node}, not ${wanted}` };
     }
     const node = String(hello.node);
-    if (this.#dials ? hello.node !== this.#peer : !self.knows(hello.node)) {
+    if (this.#dials ? hello.node !== this.#peer : self.nameOf(hello.node) === undefined) {
       return { code: 'node', detail: `node ${node} is not expected here` };
     }
+    const foreign = this.#examineSpeaker(hello.node);
+    if (foreign !== undefined) return foreign;
     if (!this.#dials && hello.node >= self.node) {
       return { code: 'node', detail: `node ${node} does not dial node ${self.node}` };
     }
@@ -300,6 +325,13 @@ export class Session {
       return { code: 'malformed', detail: 'HELLO with impossible numbers' };
     }
     return undefined;
+  }
+
+  // Whether the peer may speak for `node`.
+  #examineSpeaker(node: number): Down | undefined {
+    if (this.#proven === undefined) return undefined;
+    const detail = impersonation(this.#proven, { node, name: this.#self.nameOf(node) });
+    return detail === undefined ? undefined : { code: 'identity', detail };
   }
 
   #receiveUp(frame: Frame, nowMs: number): void {
@@ -345,6 +377,7 @@ export class Session {
       session,
       keepaliveMs: this.#times.keepaliveMs,
       dvs: this.#self.dvs,
+      voucherKey: this.voucherKey,
       containers: this.#self.containersFor(peer),
     });
     this.#sendControl(CommandKind.HELLO, { peer, payload });
@@ -369,6 +402,11 @@ export class Session {
 const NO_PAYLOAD = new Uint8Array(0);
 const MINUTE_MS = 60_000;
 const SHUTDOWN_TEXT_MAX = 200;
+
+// What a TLS record begins with: its type (an alert or a handshake), then version 3.
+function isTls(magic: number): boolean {
+  return [0x0315, 0x0316].includes(magic & 0xffff);
+}
 
 function nextSession(last: number): number {
   return last >= 0xffff_ffff ? 1 : last + 1;

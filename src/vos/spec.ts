@@ -24,7 +24,6 @@ import { resolve } from 'node:path';
 import { LIMITS } from '../dvk/abi/schema.ts';
 import {
   formatAddress,
-  isLoopback,
   SpecReader,
   type Address,
   type Fields,
@@ -93,8 +92,6 @@ export interface SpecSource {
   readonly directory: string;
   /** Takes the place of the spec's own `dvs`. */
   readonly name?: string;
-  /** Allows links beyond loopback although they are not encrypted. */
-  readonly insecure?: boolean;
 }
 
 const DVS_KEYS: KeyTable = {
@@ -227,13 +224,7 @@ class DvsReader {
   }
 
   #listen(at: Place | undefined): Address {
-    const address = this.#reader.address(at);
-    if (at === undefined || address === undefined) return DEFAULT_LISTEN;
-    if (!isLoopback(address.host) && this.#source.insecure !== true) {
-      const what = 'links are not encrypted yet, so one beyond loopback is refused';
-      this.#reader.report(at, what, 'listen on 127.0.0.1, or allow plain text with --insecure');
-    }
-    return address;
+    return this.#reader.address(at) ?? DEFAULT_LISTEN;
   }
 
   #container(at: Place, index: number): ContainerSpec {

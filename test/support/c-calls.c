@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "dvk.h"
 
@@ -53,12 +54,25 @@ static void refuses_null(void) {
   CHECK(dvk_reply(NULL, 1, &message), -EINVAL);
   CHECK(dvk_reply_to(NULL, 1, 1, &message), -EINVAL);
   CHECK(dvk_reply_receive(NULL, 1, &message, 0), -EINVAL);
+  CHECK(dvk_relay(NULL, 1, 2, &message), -EINVAL);
   CHECK(dvk_notify(NULL, 1), -EINVAL);
   CHECK(dvk_senda(NULL, 1, &message, 0), -EINVAL);
   CHECK(dvk_senda_status(NULL, 0), -EINVAL);
   CHECK(dvk_senda_cancel(NULL, 0), -EINVAL);
   CHECK(dvk_set_filter(NULL, 1, NULL, 0), -EINVAL);
   CHECK(dvk_clear_filter(NULL), -EINVAL);
+  CHECK(dvk_notify_from(NULL, 1, DVK_SELF, 0), -EINVAL);
+  CHECK(dvk_notify_kernel(NULL, 1, 0), -EINVAL);
+  CHECK(dvk_notify_value(NULL), 0);
+  CHECK(dvk_wait_bind(NULL, 1, 0), -EINVAL);
+  CHECK(dvk_wait_unbind(NULL, 1, 0), -EINVAL);
+  CHECK(dvk_dc_info_get(NULL, NULL), -EINVAL);
+  CHECK(dvk_node_info_get(NULL, 0, NULL), -EINVAL);
+  CHECK(dvk_process_info_get(NULL, 0, NULL), -EINVAL);
+  CHECK(dvk_find_pid(NULL, 1, 0), -EINVAL);
+  CHECK(dvk_get_privileges(NULL, 1, NULL), -EINVAL);
+  CHECK(dvk_set_privileges(NULL, 1, NULL), -EINVAL);
+  CHECK(dvk_administer_privileges(NULL, 1, NULL), -EINVAL);
   CHECK(dvk_arena_allocate(NULL, 1, &address), -EINVAL);
   CHECK(dvk_arena_free(NULL, 0), -EINVAL);
   CHECK(dvk_grant(NULL, &message, 1, DVK_RIGHT_READ, DVK_ANY), -EINVAL);
@@ -70,7 +84,7 @@ static void binds(void) {
   dvk_process* other = NULL;
   CHECK(dvk_bind(segment, -1, DVK_LEVEL_USER, NULL, &other), -EINVAL);
   CHECK(dvk_bind(segment, -1, DVK_LEVEL_USER, "0123456789abcdef", &other), -EINVAL);
-  CHECK(dvk_bind(segment, -1, DVK_LEVEL_KERNEL, "x", &other), -EINVAL);
+  CHECK(dvk_bind(segment, -1, DVK_LEVEL_KERNEL + 1, "x", &other), -EINVAL);
   CHECK(dvk_bind(segment, -1, -1, "x", &other), -EINVAL);
   CHECK(dvk_bind(segment, -1, DVK_LEVEL_USER, "x", NULL), -EINVAL);
   CHECK(dvk_bind(segment, -2, DVK_LEVEL_USER, "x", &other), -DVK_EDVSBADPROC);
@@ -95,6 +109,13 @@ static void* ask(void* unused) {
   CHECK(dvk_sendrec(user, dvk_endpoint(server), &message, 5000), 0);
   CHECK(message.type, 42);
   CHECK(message.source, dvk_endpoint(server));
+  return NULL;
+}
+
+static void* ask_back(void* back) {
+  dvk_message message = {.type = 41};
+  CHECK(dvk_sendrec(user, dvk_endpoint(server), &message, 5000), 0);
+  CHECK(message.source, dvk_endpoint(back));
   return NULL;
 }
 
@@ -145,6 +166,89 @@ static void calls(void) {
   message.type++;
   CHECK(dvk_reply_receive(server, message.source, &message, 0), -EAGAIN);
   pthread_join(thread, NULL);
+}
+
+static void notifies(void) {
+  const int32_t to_user = dvk_endpoint(user), to_server = dvk_endpoint(server);
+  dvk_message message;
+  CHECK(dvk_notify_from(user, to_server, DVK_SELF, 1), -DVK_EDVSENDPOINT);
+  CHECK(dvk_notify_from(user, to_server, DVK_KERNEL, 1), -DVK_ETRAPDENIED);
+  CHECK(dvk_notify_from(server, to_user, DVK_SELF, 1), 0);
+  CHECK(dvk_notify_from(server, to_user, DVK_SELF, 4), 0);
+  CHECK(dvk_notify_kernel(segment, to_user, 2), 0);
+  CHECK(dvk_receive(user, DVK_ANY, &message, 0), 0);
+  CHECK(message.source, DVK_KERNEL);
+  CHECK(dvk_notify_value(&message), 2);
+  CHECK(dvk_receive(user, to_server, &message, 0), 0);
+  CHECK(dvk_notify_value(&message), 5);
+}
+
+static void relays(void) {
+  dvk_message message = {.type = 40};
+  dvk_process* back = NULL;
+  CHECK(dvk_bind(segment, 6, DVK_LEVEL_SERVER, "back", &back), 0);
+  pthread_t thread;
+  CHECK(dvk_relay(server, dvk_endpoint(user), dvk_endpoint(back), &message), -DVK_EDVSPROCSTS);
+  CHECK(pthread_create(&thread, NULL, ask_back, back), 0);
+  CHECK(dvk_rcvrqst(server, &message, 5000), 0);
+  CHECK(dvk_relay(server, message.source, dvk_endpoint(back), &message), 0);
+  CHECK(dvk_rcvrqst(back, &message, 5000), 0);
+  CHECK(message.source, dvk_endpoint(user));
+  CHECK(dvk_reply(back, message.source, &message), 0);
+  pthread_join(thread, NULL);
+  CHECK(dvk_wait_bind(user, 6, 0), dvk_endpoint(back));
+  CHECK(dvk_wait_bind(user, 7, 1), -ETIMEDOUT);
+  CHECK(dvk_wait_bind(user, -1, 0), -DVK_EDVSBADPROC);
+  CHECK(dvk_wait_unbind(user, dvk_endpoint(back), 0), -EAGAIN);
+  const int32_t gone = dvk_endpoint(back);
+  CHECK(dvk_unbind(back), 0);
+  CHECK(dvk_wait_unbind(user, gone, -1), 0);
+}
+
+static void tells(void) {
+  dvk_dc_info dc;
+  CHECK(dvk_dc_info_get(segment, &dc), 0);
+  CHECK(dc.running, 1);
+  CHECK(dc.slots, dvk_slots(segment));
+  CHECK(dc.node_id, dvk_node_id(segment));
+  dvk_node_info node;
+  CHECK(dvk_node_info_get(segment, dc.node_id, &node), 0);
+  CHECK(node.state, DVK_LINK_LOCAL);
+  CHECK(dvk_node_info_get(segment, dc.nodes, &node), -DVK_EDVSBADNODEID);
+  CHECK(dvk_node_info_get(segment, dc.nodes - 1, &node), -DVK_EDVSNODCNODE);
+  dvk_process_info info;
+  CHECK(dvk_process_info_get(segment, 5, &info), 0);
+  CHECK(info.endpoint, dvk_endpoint(server));
+  CHECK(info.pid, getpid());
+  CHECK(info.life, DVK_LIFE_LOCAL);
+  CHECK(info.level, DVK_LEVEL_SERVER);
+  CHECK(strcmp(dvk_state_name(info.state), "running"), 0);
+  CHECK(strcmp(dvk_state_name(-1), "unknown"), 0);
+  CHECK(strcmp(info.name, "0123456789abcde"), 0);
+  CHECK(dvk_process_info_get(segment, 6, &info), -DVK_EDVSNOTBOUND);
+  CHECK(dvk_process_info_get(segment, -1, &info), -DVK_EDVSBADPROC);
+  CHECK(dvk_find_pid(segment, getpid(), 0), dvk_endpoint(server));
+  CHECK(dvk_find_pid(segment, getpid(), 6), dvk_endpoint(user));
+  CHECK(dvk_find_pid(segment, 1, 0), -DVK_EDVSNOTBOUND);
+}
+
+static void privileges(void) {
+  const int32_t to_user = dvk_endpoint(user), to_server = dvk_endpoint(server);
+  dvk_message message = {.type = 1};
+  dvk_privileges before, after;
+  CHECK(dvk_get_privileges(segment, to_user, &before), 0);
+  after = before;
+  after.ipc_to = 0;
+  CHECK(dvk_set_privileges(user, to_user, &after), -DVK_ETRAPDENIED);
+  CHECK(dvk_set_privileges(server, to_user, &after), 0);
+  CHECK(dvk_send(user, to_server, &message, 0), -DVK_ECALLDENIED);
+  after.rights = DVK_CALL_NOTIFY_KERNEL;
+  CHECK(dvk_set_privileges(server, to_user, &after), -EPERM);
+  after.reserved = 1;
+  CHECK(dvk_administer_privileges(segment, to_user, &after), -EINVAL);
+  CHECK(dvk_administer_privileges(segment, to_user, &before), 0);
+  CHECK(dvk_administer_privileges(segment, 6, &before), -DVK_EDEADSRCDST);
+  CHECK(dvk_send(user, to_server, &message, 0), -EAGAIN);
 }
 
 static void on_alarm(int number) {
@@ -231,6 +335,10 @@ int main(int argc, char** argv) {
   CHECK(dvk_open_reason()[0], 0);
   binds();
   calls();
+  notifies();
+  relays();
+  tells();
+  privileges();
   is_interrupted();
   copies();
   CHECK(dvk_unbind(server), 0);

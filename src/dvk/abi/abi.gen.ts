@@ -34,6 +34,8 @@ export const Limit = {
   COPY_BYTES_MAX: 1073741824,
   /** type of the message that a notification is received as */
   NOTIFY_TYPE: 4096,
+  /** value of a notification at most: 32 bits, merged by OR */
+  NOTIFY_VALUE_MAX: 4294967295,
   /** generations run from 0 to this and wrap; 32767 marks special endpoints */
   GENERATION_MAX: 32766,
 } as const;
@@ -96,7 +98,7 @@ export const ErrorNumber = {
   EDVSSLOTUSED: 337,
   /** the call was ended by wakeup */
   EDVSWOKENUP: 348,
-  /** a process cannot send to itself */
+  /** nobody can send there: it is the caller itself, or KERNEL */
   EDVSBADDEST: 353,
   /** no grant covers that access */
   EDVSGRANT: 354,
@@ -114,7 +116,7 @@ export const CommandKind = {
   NONE: 0,
   /** a message from send; SEND_ACK follows when it was received */
   SEND_MSG: 1,
-  /** a notification; no answer */
+  /** a notification; its value begins the payload of the message; no answer */
   NTFY_MSG: 2,
   /** a message from sendrec; the answer is REPLY_MSG, or SNDREC_ACK with an error */
   SNDREC_MSG: 3,
@@ -138,6 +140,8 @@ export const CommandKind = {
   PROCBIND: 13,
   /** a process of the sending node is gone */
   PROCUNBIND: 14,
+  /** in place of REPLY_MSG: the caller goes on with this request to the server in its source */
+  RELAY_MSG: 15,
   /** a message from senda; ASYNC_ACK follows when it was received, or cannot be */
   ASYNC_MSG: 16,
   /** bit of an acknowledgement */
@@ -199,6 +203,26 @@ export const AsyncFlag = {
 } as const;
 
 export type AsyncFlag = (typeof AsyncFlag)[keyof typeof AsyncFlag];
+
+/** Values of CallRight. */
+export const CallRight = {
+  SEND: 1,
+  RECEIVE: 2,
+  SENDREC: 4,
+  NOTIFY: 8,
+  RCVRQST: 16,
+  REPLY: 32,
+  RELAY: 64,
+  VCOPY: 128,
+  WAIT_BIND: 256,
+  NOTIFY_SOURCE: 512,
+  NOTIFY_KERNEL: 1024,
+  PRIVILEGES: 2048,
+  TO_DYNAMIC: 536870912,
+  FROM_DYNAMIC: 1073741824,
+} as const;
+
+export type CallRight = (typeof CallRight)[keyof typeof CallRight];
 
 /** First bytes of a DC segment. Size in bytes, and the offset of each field. */
 export const SegmentHeaderLayout = {
@@ -277,6 +301,16 @@ export const ProcessSlotLayout = {
   waits: 488,
   lentBytes: 496,
   waitTicket: 504,
+} as const;
+
+/** What a process may do; one for each slot. Size in bytes, and the offset of each field. */
+export const PrivilegeSlotLayout = {
+  BYTES: 32,
+  rights: 0,
+  reserved0: 4,
+  ipcTo: 8,
+  ipcFrom: 16,
+  reserved1: 24,
 } as const;
 
 /** Permission on a range of memory. Size in bytes, and the offset of each field. */

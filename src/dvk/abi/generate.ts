@@ -181,7 +181,10 @@ function cConstants(): string {
     ),
     ...cEnum('Levels of a process.', valuesOf('LEVEL_', CONSTANTS.ProcessLevel)),
     ...cEnum('Flags of dvk_senda.', valuesOf('ASYNC_', CONSTANTS.AsyncFlag)),
+    ...cEnum('What a slot is used for.', valuesOf('LIFE_', CONSTANTS.ProcessLife)),
+    ...cEnum('State of the link to a node.', valuesOf('LINK_', CONSTANTS.LinkState)),
     ...cEnum('Rights of a grant.', valuesOf('RIGHT_', CONSTANTS.GrantRight)),
+    ...cEnum('Rights of a process; see dvk_privileges.', valuesOf('CALL_', CONSTANTS.CallRight)),
     ...cEnum(
       'Errors beyond those of errno.h. Calls return them negative.',
       errors.map(([name, [value, doc]]) => [name, value, doc] as const),

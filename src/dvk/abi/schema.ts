@@ -33,6 +33,7 @@ export const LIMITS = {
   COPY_CHUNK_BYTES: [1048576, 'most bytes of one copy command between nodes; bounds a frame'],
   COPY_BYTES_MAX: [1073741824, 'most bytes of one vcopy'],
   NOTIFY_TYPE: [0x1000, 'type of the message that a notification is received as'],
+  NOTIFY_VALUE_MAX: [0xffffffff, 'value of a notification at most: 32 bits, merged by OR'],
   GENERATION_MAX: [32766, 'generations run from 0 to this and wrap; 32767 marks special endpoints'],
 } as const;
 
@@ -74,7 +75,7 @@ export const ERRORS = {
   EDVSPROCSTS: [324, 'the process is not in a state that allows this'],
   EDVSSLOTUSED: [337, 'the process slot is taken'],
   EDVSWOKENUP: [348, 'the call was ended by wakeup'],
-  EDVSBADDEST: [353, 'a process cannot send to itself'],
+  EDVSBADDEST: [353, 'nobody can send there: it is the caller itself, or KERNEL'],
   EDVSGRANT: [354, 'no grant covers that access'],
   EDVSNOSLOT: [355, 'no process slot is free'],
   EDVSBADSEGMENT: [356, 'the file is no segment of this version, or is damaged'],
@@ -85,7 +86,7 @@ export const ERRORS = {
 export const COMMANDS = {
   NONE: [0, 'keeps the link checked'],
   SEND_MSG: [1, 'a message from send; SEND_ACK follows when it was received'],
-  NTFY_MSG: [2, 'a notification; no answer'],
+  NTFY_MSG: [2, 'a notification; its value begins the payload of the message; no answer'],
   SNDREC_MSG: [3, 'a message from sendrec; the answer is REPLY_MSG, or SNDREC_ACK with an error'],
   REPLY_MSG: [4, 'the reply to a sendrec; REPLY_ACK follows only when nobody waited for it'],
   COPYIN_DATA: [5, 'data for a process of the receiving node; COPYIN_ACK follows'],
@@ -103,6 +104,10 @@ export const COMMANDS = {
   SHUTDOWN: [11, 'the sender leaves on purpose'],
   PROCBIND: [13, 'a process is bound on the sending node'],
   PROCUNBIND: [14, 'a process of the sending node is gone'],
+  RELAY_MSG: [
+    15,
+    'in place of REPLY_MSG: the caller goes on with this request to the server in its source',
+  ],
   ASYNC_MSG: [16, 'a message from senda; ASYNC_ACK follows when it was received, or cannot be'],
   ACK: [0x2000, 'bit of an acknowledgement'],
 } as const;
@@ -235,6 +240,14 @@ const copyOrder: StructSchema = [
   ['reserved2', 'u8[56]', 'zero'],
 ];
 
+const privilegeSlot: StructSchema = [
+  ['rights', 'u32', 'CallRight bits: calls it may use, and whether dynamic slots may be peers'],
+  ['reserved0', 'u32', 'zero'],
+  ['ipc_to', 'u64', 'fixed slots to whose processes it may send, a bit each'],
+  ['ipc_from', 'u64', 'fixed slots whose processes may send to it, a bit each'],
+  ['reserved1', 'u8[8]', 'zero'],
+];
+
 const linkSlot: StructSchema = [
   ['state', 'u32', 'LinkState'],
   ['sleeping', 'u32', '2 while the proxy waits for commands'],
@@ -282,7 +295,7 @@ const command: StructSchema = [
   ['name', 'name', 'PROCBIND: name of the process'],
   ['copy_destination_node', 'u32', 'COPYRMT_RQST: node of the destination'],
   ['reserved0', 'u32', 'zero'],
-  ['message', 'message', ''],
+  ['message', 'message', 'COPYRMT_RQST, COPYIN_RQST: a voucher of the proxies'],
 ];
 
 /** Name and exact size of every struct; the generators assert size and offsets on both sides. */
@@ -293,6 +306,7 @@ export const STRUCTS = {
     processSlot,
     'One process of a DC. Its slot is its index in the table, and the table never moves.',
   ],
+  PrivilegeSlot: [32, privilegeSlot, 'What a process may do; one for each slot.'],
   GrantSlot: [32, grantSlot, 'Permission on a range of memory.'],
   AsyncSlot: [128, asyncSlot, 'A message of senda: on its way, or done.'],
   CopyOrder: [128, copyOrder, 'What the owner of a slot is asked to move while it waits.'],
@@ -312,4 +326,20 @@ export const CONSTANTS = {
   CommandState: { NONE: 0, QUEUED: 1, TAKEN: 2 },
   GrantRight: { READ: 1, WRITE: 2 },
   AsyncFlag: { NOTIFY: 1, NOTIFY_ERROR: 2, FORGET: 4 },
+  CallRight: {
+    SEND: 1,
+    RECEIVE: 2,
+    SENDREC: 4,
+    NOTIFY: 8,
+    RCVRQST: 16,
+    REPLY: 32,
+    RELAY: 64,
+    VCOPY: 128,
+    WAIT_BIND: 256,
+    NOTIFY_SOURCE: 512,
+    NOTIFY_KERNEL: 1024,
+    PRIVILEGES: 2048,
+    TO_DYNAMIC: 0x20000000,
+    FROM_DYNAMIC: 0x40000000,
+  },
 } as const;

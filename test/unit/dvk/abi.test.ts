@@ -8,6 +8,7 @@ import {
   ExtentLayout,
   GrantSlotLayout,
   LinkSlotLayout,
+  PrivilegeSlotLayout,
   ProcessSlotLayout,
   SegmentHeaderLayout,
 } from '../../../src/dvk/abi/abi.gen.ts';
@@ -16,6 +17,7 @@ import { native } from '../../../src/dvk/native.ts';
 const layouts: Record<string, Record<string, number>> = {
   SegmentHeader: SegmentHeaderLayout,
   ProcessSlot: ProcessSlotLayout,
+  PrivilegeSlot: PrivilegeSlotLayout,
   GrantSlot: GrantSlotLayout,
   CopyOrder: CopyOrderLayout,
   LinkSlot: LinkSlotLayout,

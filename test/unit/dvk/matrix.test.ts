@@ -36,7 +36,21 @@ const calls: Record<string, (stage: Stage) => unknown> = {
   rcvrqstSync: ({ subject }) => subject.rcvrqstRaw(0),
   replySync: ({ subject, peer }) => subject.replyRaw(peer.endpoint),
   replyReceiveSync: ({ subject, peer }) => subject.replyReceiveRaw(peer.endpoint, 0),
+  relaySync: ({ subject, peer, test }) => {
+    const next = test.segment.bind({ slot: 6, level: 'server', name: 'next' });
+    return subject.relayRaw(peer.endpoint, next.endpoint);
+  },
   notify: ({ subject, peer }) => subject.notifyRaw(peer.endpoint),
+  notifyValue: ({ subject, peer }) => {
+    subject.notify(peer.endpoint, { value: 1 });
+  },
+  waitForBind: async ({ subject }) => subject.waitForBind(9, { timeoutMs: 0 }),
+  waitForBindSync: ({ subject }) => subject.waitForBindSync(9, 0),
+  waitForUnbind: async ({ subject, peer }) =>
+    subject.waitForUnbind(peer.endpoint, { timeoutMs: 0 }),
+  waitForUnbindSync: ({ subject, peer }) => {
+    subject.waitForUnbindSync(peer.endpoint, 0);
+  },
   vcopySync: ({ subject, peer }) => {
     const grant = peer.grant(new Uint8Array(4), 'read', ANY);
     return subject.vcopySync({ endpoint: peer.endpoint, grant, at: 0 }, new Uint8Array(4), 4, 0);
@@ -57,17 +71,17 @@ const states: Record<
   receiving: {
     enter: async ({ subject }) => subject.receive(ANY),
     expected: 'EBUSY',
-    but: [...always, 'replySync', 'notify', 'wakeup'],
+    but: [...always, 'replySync', 'relaySync', 'notify', 'notifyValue', 'wakeup'],
   },
   calling: {
     enter: async ({ subject, peer }) => subject.sendrec(peer.endpoint),
     expected: 'EBUSY',
-    but: [...always, 'replySync', 'notify', 'wakeup'],
+    but: [...always, 'replySync', 'relaySync', 'notify', 'notifyValue', 'wakeup'],
   },
   sending: {
     enter: async ({ subject, peer }) => subject.send(peer.endpoint),
     expected: 'EBUSY',
-    but: [...always, 'replySync', 'notify', 'wakeup'],
+    but: [...always, 'replySync', 'relaySync', 'notify', 'notifyValue', 'wakeup'],
   },
   unbound: {
     enter: ({ subject }) => {

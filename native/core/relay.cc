@@ -1,0 +1,34 @@
+// relay: a server hands a request that it has not answered on to another server, whose reply goes
+// to the first client.
+//
+// The client itself carries the request on. The relaying server puts the request, with the next
+// server in place of the source, where its reply would be, and marks it as a relay; the client's
+// next step sends it there, within the same sendrec and its time-out. So there is no third party
+// whose death could leave the request between two servers, no slot that anyone but its owner
+// queues, and nothing that depends on which of the three are on one node: a relay to another node's
+// client travels as a reply does (RELAY_MSG).
+
+#include "call.h"
+#include "privilege.h"
+
+namespace dvk {
+
+int relay(Process& process, int32_t client, int32_t destination, const Message& message) {
+  int error = check_caller(process, CallRight::kRelay);
+  if (error != 0) return error;
+  error = check_client(process, client);
+  if (error != 0) return error;
+  if (destination == client) return -EDVSENDPOINT;
+  uint32_t target;
+  error = check_peer(process, destination, -EDVSENDPOINT,
+                     static_cast<uint32_t>(process.segment.slot_of(client)), &target);
+  if (error != 0) return error;
+  uint32_t call_id;
+  error = find_request(process, client, &call_id);
+  if (error != 0) return error;
+  Message out = message;
+  out.source = destination;
+  return answer(process, client, call_id, out, true);
+}
+
+}  // namespace dvk
