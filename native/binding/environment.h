@@ -78,12 +78,13 @@ class Table {
   std::vector<uint32_t> free_;
 };
 
-// The memory that JavaScript and the addon share for one process: its message, and how the last one
-// came.
+// The memory that JavaScript and the addon share for one process: its message, how the last one
+// came, and the number of the last call.
 struct Window {
   Message message{};
   uint32_t kind = 0;
-  uint32_t reserved[15]{};
+  uint32_t call = 0;
+  uint32_t reserved[14]{};
 };
 static_assert(sizeof(Window) == 2 * kMessageBytes);
 

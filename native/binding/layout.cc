@@ -61,6 +61,9 @@ Napi::Object describe_process_slot(Napi::Env env) {
   DVK_FIELD(wakeup);
   DVK_FIELD(lends);
   DVK_FIELD(copy_job);
+  DVK_FIELD(inbox_call0);
+  DVK_FIELD(inbox_call1);
+  DVK_FIELD(async_busy);
   DVK_FIELD(inbox0);
   DVK_FIELD(inbox1);
   DVK_FIELD(outbox0);
@@ -84,6 +87,7 @@ Napi::Object describe_process_slot(Napi::Env env) {
   DVK_FIELD(copied_bytes);
   DVK_FIELD(waits);
   DVK_FIELD(lent_bytes);
+  DVK_FIELD(wait_ticket);
   return object;
 }
 
@@ -106,6 +110,19 @@ Napi::Object describe_grant_slot(Napi::Env env) {
   DVK_FIELD(address);
   DVK_FIELD(bytes);
   DVK_FIELD(place);
+  return object;
+}
+
+Napi::Object describe_async_slot(Napi::Env env) {
+  using Struct = AsyncSlot;
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("BYTES", sizeof(Struct));
+  DVK_FIELD(word);
+  DVK_FIELD(destination);
+  DVK_FIELD(flags);
+  DVK_FIELD(ticket);
+  DVK_FIELD(call_id);
+  DVK_FIELD(message);
   return object;
 }
 
@@ -186,6 +203,7 @@ Napi::Value js_abi_layout(Environment& environment) {
   object.Set("ProcessSlot", describe_process_slot(env));
   object.Set("PrivilegeSlot", describe_privilege_slot(env));
   object.Set("GrantSlot", describe_grant_slot(env));
+  object.Set("AsyncSlot", describe_async_slot(env));
   object.Set("CopyOrder", describe_copy_order(env));
   object.Set("LinkSlot", describe_link_slot(env));
   object.Set("Extent", describe_extent(env));

@@ -16,6 +16,7 @@ inline constexpr uint64_t kSystemProcesses = 64;  // slots 0 to 63 are fixed slo
 inline constexpr uint64_t kNodesDefault = 32;  // nodes of a DC
 inline constexpr uint64_t kNodesMax = 1024;  // nodes of a DC at most
 inline constexpr uint64_t kGrants = 32;  // grants a process can hold at a time
+inline constexpr uint64_t kAsyncs = 32;  // messages of senda that a process can have under way at a time
 inline constexpr uint64_t kStageBytes = 262144;  // stage of a process, through which it moves its own memory in a copy
 inline constexpr uint64_t kExtents = 4096;  // arena allocations of a DC at a time
 inline constexpr uint64_t kArenaBytesDefault = 268435456;  // arena of a DC; the file is sparse, so unused bytes cost nothing
@@ -76,6 +77,7 @@ enum CommandKind : uint32_t {
   kCommandProcbind = 13,  // a process is bound on the sending node
   kCommandProcunbind = 14,  // a process of the sending node is gone
   kCommandRelayMsg = 15,  // in place of REPLY_MSG: the caller goes on with this request to the server in its source
+  kCommandAsyncMsg = 16,  // a message from senda; ASYNC_ACK follows when it was received, or cannot be
   kCommandAck = 8192,  // bit of an acknowledgement
 };
 
@@ -109,6 +111,12 @@ enum class CommandState : uint32_t {
 enum class GrantRight : uint32_t {
   kRead = 1,
   kWrite = 2,
+};
+
+enum class AsyncFlag : uint32_t {
+  kNotify = 1,
+  kNotifyError = 2,
+  kForget = 4,
 };
 
 enum class CallRight : uint32_t {
@@ -195,14 +203,17 @@ struct ProcessSlot {
   uint32_t rendezvous;  // futex word: state, sequence and peer; see native/core/rendezvous.h
   uint32_t sleeping;  // 0 awake, 1 on the futex, 2 in an event loop; only the owner writes it
   int32_t want_source;  // whom the owner receives from
-  uint32_t call_id;  // number of the present call to another node; acks must match
+  uint32_t call_id;  // number of the present call; replies and acks must match
   uint64_t ticket;  // place in the queue of the destination
   uint32_t command_state;  // CommandState of `command`
   uint32_t remote_call;  // of a remote process: the command that its present call came with
   uint32_t wakeup;  // 1: a wakeup is pending
   uint32_t lends;  // 1: the owner takes part in copies of its memory while it waits
   uint64_t copy_job;  // state of such a copy; see native/core/copy_job.h
-  uint8_t reserved2[16];  // zero
+  uint32_t inbox_call0;  // call_id of the sendrec whose message is in inbox0
+  uint32_t inbox_call1;  // ... in inbox1
+  uint32_t async_busy;  // bit i: AsyncSlot i is in use; only the owner, and for a remote process the proxy, writes it
+  uint8_t reserved2[4];  // zero
   Message inbox0;  // a message handed over to the owner
   Message inbox1;  // the other buffer, used after one was given up to a stopped sender
   Message outbox0;  // a message of the owner, waiting to be taken
@@ -227,7 +238,7 @@ struct ProcessSlot {
   uint64_t copied_bytes;  // moved by vcopies that the process asked for
   uint64_t waits;  // times it slept
   uint64_t lent_bytes;  // moved by the owner itself for copies that others asked for
-  uint8_t reserved4[8];  // zero
+  uint64_t wait_ticket;  // tells the present wait from others, and which began last; 0: none yet
 };
 static_assert(sizeof(ProcessSlot) == 512);
 static_assert(offsetof(ProcessSlot, life) == 0);
@@ -251,7 +262,10 @@ static_assert(offsetof(ProcessSlot, remote_call) == 92);
 static_assert(offsetof(ProcessSlot, wakeup) == 96);
 static_assert(offsetof(ProcessSlot, lends) == 100);
 static_assert(offsetof(ProcessSlot, copy_job) == 104);
-static_assert(offsetof(ProcessSlot, reserved2) == 112);
+static_assert(offsetof(ProcessSlot, inbox_call0) == 112);
+static_assert(offsetof(ProcessSlot, inbox_call1) == 116);
+static_assert(offsetof(ProcessSlot, async_busy) == 120);
+static_assert(offsetof(ProcessSlot, reserved2) == 124);
 static_assert(offsetof(ProcessSlot, inbox0) == 128);
 static_assert(offsetof(ProcessSlot, inbox1) == 192);
 static_assert(offsetof(ProcessSlot, outbox0) == 256);
@@ -276,7 +290,7 @@ static_assert(offsetof(ProcessSlot, notified) == 472);
 static_assert(offsetof(ProcessSlot, copied_bytes) == 480);
 static_assert(offsetof(ProcessSlot, waits) == 488);
 static_assert(offsetof(ProcessSlot, lent_bytes) == 496);
-static_assert(offsetof(ProcessSlot, reserved4) == 504);
+static_assert(offsetof(ProcessSlot, wait_ticket) == 504);
 
 // What a process may do; one for each slot.
 struct PrivilegeSlot {
@@ -309,6 +323,25 @@ static_assert(offsetof(GrantSlot, address) == 8);
 static_assert(offsetof(GrantSlot, bytes) == 16);
 static_assert(offsetof(GrantSlot, place) == 24);
 static_assert(offsetof(GrantSlot, reserved0) == 28);
+
+// A message of senda: on its way, or done.
+struct AsyncSlot {
+  uint64_t word;  // sequence, claimant or error, and state; see native/core/senda.h
+  int32_t destination;  // endpoint
+  uint32_t flags;  // AsyncFlag
+  uint64_t ticket;  // order among the messages of senda
+  uint32_t call_id;  // of a remote process: what the ack repeats
+  uint8_t reserved0[36];  // zero
+  Message message;
+};
+static_assert(sizeof(AsyncSlot) == 128);
+static_assert(offsetof(AsyncSlot, word) == 0);
+static_assert(offsetof(AsyncSlot, destination) == 8);
+static_assert(offsetof(AsyncSlot, flags) == 12);
+static_assert(offsetof(AsyncSlot, ticket) == 16);
+static_assert(offsetof(AsyncSlot, call_id) == 24);
+static_assert(offsetof(AsyncSlot, reserved0) == 28);
+static_assert(offsetof(AsyncSlot, message) == 64);
 
 // What the owner of a slot is asked to move while it waits.
 struct CopyOrder {

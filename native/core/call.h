@@ -21,6 +21,21 @@ inline int finish(Process& process, int result) {
   return result;
 }
 
+inline bool is_remote(const Segment& segment, uint32_t slot) {
+  return load(segment.slot(slot)->life) == static_cast<uint32_t>(ProcessLife::kRemote);
+}
+
+// A message of the slot `peer` is in process.operation.
+void note_received(Process& process, MessageKind kind, uint32_t peer, uint32_t call_id);
+
+// The filter of the present call, or null: a receive from one source and a reply are not filtered.
+inline const Filter* active_filter(const Process& process) {
+  const Operation& operation = process.operation;
+  const bool open = operation.kind == Operation::Kind::kRequest ||
+                    (operation.kind == Operation::Kind::kReceive && operation.peer == kEndpointAny);
+  return open && !process.filter.empty() ? &process.filter : nullptr;
+}
+
 // The checks of a client whose request is answered. No masks: it asked for the reply.
 inline int check_client(const Process& process, int32_t client) {
   if (client == kEndpointKernel) return -EDVSBADDEST;
@@ -32,9 +47,13 @@ inline int check_client(const Process& process, int32_t client) {
 // Goes on with a wait for a bind or an unbind; see bindings.cc.
 int step_binding(Process& process);
 
-// Puts `message` into the inbox of `client`, which awaits a reply of this process: as the reply, or
-// as the order to go on with it at the server in the message's source. Returns 0, -EDVSPROCSTS,
-// -EDEADSRCDST, -ENOTCONN.
-int answer(Process& process, int32_t client, const Message& message, bool relays);
+// The number of the request of `client` that is to be answered. Returns 0, or -EDVSPROCSTS when
+// there is none, or more than one.
+int find_request(const Process& process, int32_t client, uint32_t* call_id);
+// Puts `message` into the inbox of `client`, which awaits the reply of this process to its call
+// `call_id`: as the reply, or as the order to go on with it at the server in the message's source.
+// Whatever comes of it, the request is not owed an answer any more. Returns 0, -EDVSPROCSTS (the
+// client does not wait for that answer), -EDEADSRCDST, -ENOTCONN.
+int answer(Process& process, int32_t client, uint32_t call_id, const Message& message, bool relays);
 
 }  // namespace dvk

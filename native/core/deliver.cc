@@ -7,6 +7,8 @@
 
 #include "link.h"
 #include "notify.h"
+#include "rendezvous.h"
+#include "senda.h"
 #include "wait.h"
 
 namespace dvk {
@@ -366,6 +368,13 @@ int dispatch(Segment& segment, uint32_t node, const Command& command, const uint
       return put_reply(segment, node, command);
     case kCommandNtfyMsg:
       return put_notice(segment, node, command);
+    case kCommandAsyncMsg: {
+      const int descriptor = adopt(segment, node, command.source);
+      return descriptor < 0 ? descriptor
+                            : put_async(segment, static_cast<uint32_t>(descriptor), command);
+    }
+    case kCommandAsyncMsg | kCommandAck:
+      return put_async_ack(segment, node, command);
     case kCommandCopyinData:
     case kCommandCopyinRqst:
     case kCommandCopyoutRqst:

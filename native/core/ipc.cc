@@ -6,14 +6,29 @@
 
 #include "call.h"
 #include "copy_job.h"
+#include "deadlock.h"
 #include "link.h"
 #include "notify.h"
+#include "privilege.h"
+#include "rendezvous.h"
+#include "senda.h"
 #include "wait.h"
 
 namespace dvk {
 
 std::atomic<bool> interrupted{false};
 thread_local bool (*abandoned)() = nullptr;
+
+void note_received(Process& process, MessageKind kind, uint32_t peer, uint32_t call_id) {
+  process.last_kind = kind;
+  process.last_peer = peer;
+  count(process.slot->received);
+  if (kind != MessageKind::kCall) return;
+  process.last_call = call_id;
+  const int32_t client = process.operation.message.source;
+  const int slot = process.segment.slot_of(client);
+  if (slot >= 0) process.owed.add(static_cast<uint32_t>(slot), client, call_id);
+}
 
 namespace {
 
@@ -34,13 +49,14 @@ int take_inbox(Process& process, uint32_t word) {
   copy_out(&message, inbox_of(process.slot, sequence_of(word)));
   const uint32_t peer = peer_of(word);
   const State state = state_of(word);
+  const uint32_t call_id = load(inbox_call_of(process.slot, sequence_of(word)));
   atomic(process.slot->rendezvous).store(idle_word(process), std::memory_order_release);
   settle_source(process.segment, peer, &message);
-  process.last_peer = peer;
-  process.last_kind = state == State::kFullCall     ? MessageKind::kCall
-                      : state == State::kFullNotify ? MessageKind::kNotify
-                                                    : MessageKind::kSend;
-  count(process.slot->received);
+  note_received(process,
+                state == State::kFullCall     ? MessageKind::kCall
+                : state == State::kFullNotify ? MessageKind::kNotify
+                                              : MessageKind::kSend,
+                peer, call_id);
   return finish(process, 0);
 }
 
@@ -51,22 +67,22 @@ int take_waiting(Process& process) {
   if (load(process.slot->wakeup) != 0 && atomic(process.slot->wakeup).exchange(0) != 0) {
     return -EDVSWOKENUP;
   }
-  if (!request && take_notice(process)) return 0;
+  if (!request && (take_notice(process) || take_async(process))) return 0;
   Taken taken;
-  if (!take_queued(process.segment, process.index, operation.peer, request, &operation.message,
-                   &taken)) {
+  if (!take_queued(process.segment, process.index, operation.peer, request, active_filter(process),
+                   &operation.message, &taken)) {
     return kPending;
   }
-  process.last_kind = taken.call ? MessageKind::kCall : MessageKind::kSend;
-  process.last_peer = taken.sender;
-  count(process.slot->received);
+  note_received(process, taken.call ? MessageKind::kCall : MessageKind::kSend, taken.sender,
+                taken.call_id);
   return 0;
 }
 
 uint32_t open_word(const Process& process) {
   const Operation& operation = process.operation;
-  if (operation.kind == Kind::kRequest) return pack(State::kRequest, process.sequence, 0);
-  if (operation.peer == kEndpointAny) return pack(State::kAny, process.sequence, 0);
+  const uint32_t filtered = active_filter(process) != nullptr ? kFiltered : 0;
+  if (operation.kind == Kind::kRequest) return pack(State::kRequest, process.sequence, filtered);
+  if (operation.peer == kEndpointAny) return pack(State::kAny, process.sequence, filtered);
   // KERNEL has no slot; its notifications know it by this.
   const int peer = operation.peer == kEndpointKernel ? static_cast<int>(kProxyPeer)
                                                      : process.segment.slot_of(operation.peer);
@@ -84,8 +100,10 @@ bool source_dead(const Process& process) {
 bool has_candidate(Process& process) {
   const Operation& operation = process.operation;
   const bool request = operation.kind == Kind::kRequest;
-  return atomic(process.slot->wakeup).load() != 0 || (!request && has_notice(process)) ||
-         has_queued(process.segment, process.index, operation.peer, request);
+  return atomic(process.slot->wakeup).load() != 0 ||
+         (!request && (has_notice(process) || has_async(process))) ||
+         has_queued(process.segment, process.index, operation.peer, request,
+                    active_filter(process));
 }
 
 int take_error(Process& process, uint32_t word) {
@@ -110,6 +128,7 @@ int scan(Process& process) {
     const int taken = take_waiting(process);
     if (taken != kPending) return finish(process, taken);
     const uint32_t open = open_word(process);
+    begin_wait(process.slot);
     rendezvous.exchange(open);
     operation.stage = Stage::kReceiving;
     const bool dead = source_dead(process);
@@ -163,10 +182,6 @@ int check_idle_caller(const Process& process, CallRight right) {
   return error == 0 && process.operation.stage != Stage::kNone ? -EBUSY : error;
 }
 
-bool is_remote(const Segment& segment, uint32_t slot) {
-  return load(segment.slot(slot)->life) == static_cast<uint32_t>(ProcessLife::kRemote);
-}
-
 int start_remote_message(Process& process, uint32_t target, uint32_t kind) {
   ProcessSlot* slot = process.slot;
   void_command(slot);
@@ -187,6 +202,10 @@ int launch(Process& process, uint32_t target) {
   if (is_remote(process.segment, target)) {
     return start_remote_message(process, target, call ? kCommandSndrecMsg : kCommandSendMsg);
   }
+  if (load(process.slot->async_busy) != 0) tidy_asyncs(process);
+  begin_wait(process.slot);
+  // Before the word: who answers this call finds its number. A relay makes it another call.
+  if (call) store(process.slot->call_id, load(process.slot->call_id) + 1);
   switch (hand_over(process.segment, process.index, process.sequence, operation.peer, call,
                     operation.message)) {
     case HandOver::kDead:
@@ -427,6 +446,7 @@ int wait_for(Process& process, int64_t timeout_ms) {
     const int64_t now = now_ns();
     if (timeout_ms > 0 && now >= deadline) return cancel(process, -ETIMEDOUT);
     if (looked == 0) looked = now;
+    if (break_cycle(process)) continue;
     sleep_on(process, timeout_ms < 0 ? -1 : deadline - now);
     publish_cpu(process);
     if (now_ns() - looked >= kNetMs * 1'000'000) {
@@ -463,19 +483,30 @@ int rcvrqst(Process& process, Message* message, int64_t timeout_ms) {
   return result;
 }
 
-int answer(Process& process, int32_t client, const Message& message, bool relays) {
+int find_request(const Process& process, int32_t client, uint32_t* call_id) {
+  const uint32_t slot = static_cast<uint32_t>(process.segment.slot_of(client));
+  return process.owed.find(slot, client, call_id) ? 0 : -EDVSPROCSTS;
+}
+
+int answer(Process& process, int32_t client, uint32_t call_id, const Message& message,
+           bool relays) {
   const uint32_t target = static_cast<uint32_t>(process.segment.slot_of(client));
+  process.owed.settle(target, client);
   ProcessSlot* slot = process.segment.slot(target);
   uint32_t word = atomic(slot->rendezvous).load(std::memory_order_acquire);
   if (state_of(word) != State::kReply || peer_of(word) != process.index) return -EDVSPROCSTS;
   if (is_remote(process.segment, target)) {
-    return answer_remote(process, client, word, message, relays);
+    return answer_remote(process, client, word, call_id, message, relays);
   }
   uint32_t claim = with_state(word, State::kFilling, process.index);
   if (!atomic(slot->rendezvous).compare_exchange_strong(word, claim)) return -EDVSPROCSTS;
-  if (load(slot->endpoint) != client) {
+  // The word does not tell one call from the next, but while it is claimed no other one begins.
+  const int error = load(slot->endpoint) != client   ? -EDEADSRCDST
+                    : load(slot->call_id) != call_id ? -EDVSPROCSTS
+                                                     : 0;
+  if (error != 0) {
     unclaim(process.segment, slot, claim, word);
-    return -EDEADSRCDST;
+    return error;
   }
   copy_in(inbox_of(slot, sequence_of(word)), message);
   const uint32_t full = with_state(word, relays ? State::kFullNotify : State::kFull, process.index);
@@ -485,15 +516,32 @@ int answer(Process& process, int32_t client, const Message& message, bool relays
   return 0;
 }
 
+namespace {
+
 // A reply may be given during another call of the process: it is done at once.
-int reply(Process& process, int32_t destination, const Message& message) {
+int check_reply(const Process& process, int32_t client) {
   const int error = check_caller(process, CallRight::kReply);
-  if (error != 0) return error;
-  const int alive = check_client(process, destination);
-  if (alive != 0) return alive;
+  return error != 0 ? error : check_client(process, client);
+}
+
+int give_reply(Process& process, int32_t client, uint32_t call_id, const Message& message) {
   Message out = message;
   out.source = process.endpoint;
-  return answer(process, destination, out, false);
+  return answer(process, client, call_id, out, false);
+}
+
+}  // namespace
+
+int reply_to(Process& process, int32_t destination, uint32_t call_id, const Message& message) {
+  const int error = check_reply(process, destination);
+  return error != 0 ? error : give_reply(process, destination, call_id, message);
+}
+
+int reply(Process& process, int32_t destination, const Message& message) {
+  int error = check_reply(process, destination);
+  uint32_t call_id;
+  if (error == 0) error = find_request(process, destination, &call_id);
+  return error != 0 ? error : give_reply(process, destination, call_id, message);
 }
 
 int reply_receive(Process& process, int32_t destination, Message* message, int64_t timeout_ms) {
@@ -522,7 +570,7 @@ int wakeup(Segment& segment, int32_t target) {
 
 bool arm(Process& process) {
   atomic(process.slot->sleeping).store(kOnFifo);
-  return !is_waiting(atomic(process.slot->rendezvous).load());
+  return !is_waiting(atomic(process.slot->rendezvous).load()) || break_cycle(process);
 }
 
 void disarm(Process& process) {

@@ -18,7 +18,8 @@ inline constexpr int kPending = 1;       // the call goes on; step again after a
 // KERNEL; send: to itself), -ERANGE, -EDVSENDPOINT (sendrec, notify, reply, receive: itself),
 // -ECALLDENIED (the caller may not send there), -EDEADSRCDST (free or stale endpoint), -ECALLDENIED
 // (the destination takes none of the caller), -EDVSNOPROXY, -ENOTCONN (other node). Later -EDSTDIED
-// or -ESRCDIED (died during the call), -EDVSPROCSTS (reply: nobody waits for it).
+// or -ESRCDIED (died during the call), -ELOCKED
+// (when it would sleep: see deadlock.h), -EDVSPROCSTS (reply: nobody waits for it).
 int start_send(Process& process, int32_t destination, const Message& message);
 int start_sendrec(Process& process, int32_t destination, const Message& message);
 int start_receive(Process& process, int32_t source);  // ANY, KERNEL (notifications), an endpoint
@@ -34,12 +35,22 @@ int send(Process& process, int32_t destination, const Message& message, int64_t 
 int receive(Process& process, int32_t source, Message* message, int64_t timeout_ms);
 int sendrec(Process& process, int32_t destination, Message* message, int64_t timeout_ms);
 int rcvrqst(Process& process, Message* message, int64_t timeout_ms);
-// Answers a sendrec; never blocks, also when the client is on another node.
+// From now on rcvrqst, and receive from ANY, take only messages and notifications that the filter
+// lets pass; the others wait. A receive from one source, and the reply of a sendrec, are not
+// filtered. Return 0, -EINVAL (more than kFilterRules, or a rule that compares nothing), -EBUSY.
+int set_filter(Process& process, bool allow, const FilterRule* rules, size_t count);
+int clear_filter(Process& process);
+// Answers a sendrec; never blocks, also when the client is on another node. -EDVSPROCSTS when the
+// client waits no more for this answer: it gave up, and may have called again. A server that takes
+// a client's next request before it answered the one before says which one it answers: `call_id` is
+// the process.last_call of then. `reply` itself is refused in that case, with -EDVSPROCSTS too.
 int reply(Process& process, int32_t destination, const Message& message);
+int reply_to(Process& process, int32_t destination, uint32_t call_id, const Message& message);
 // In place of a reply: hands the request of `client`, as `message`, on to `destination`, which sees
 // the client as its source and replies to it. The client's sendrec goes on with that, and with its
 // time-out; should the destination be gone for the client it ends with -EDEADSRCDST, and from then
-// on as if it had been sent there. Never blocks. Errors of reply for the client; of send for the
+// on as if it had been sent there. Never blocks. Errors of reply for the client, whose
+// request must be the only one of that client not yet answered; of send for the
 // destination, which must take messages of the client; -EDVSENDPOINT when it is the client or the
 // caller.
 int relay(Process& process, int32_t client, int32_t destination, const Message& message);

@@ -11,6 +11,8 @@
 
 #include "lock.h"
 #include "notify.h"
+#include "rendezvous.h"
+#include "senda.h"
 #include "wait.h"
 
 namespace dvk {
@@ -152,6 +154,7 @@ void idle_descriptor(Segment& segment, uint32_t index) {
     if (atomic(slot->rendezvous).compare_exchange_strong(word, idle)) break;
   }
   store(slot->command_state, static_cast<uint32_t>(CommandState::kNone));
+  drop_asyncs(segment, index);
 }
 
 }  // namespace
@@ -177,6 +180,7 @@ int link_down(Segment& segment, uint32_t node) {
     ProcessSlot* slot = segment.slot(i);
     if (life_is(slot, ProcessLife::kLocal)) {
       disconnect(segment, i, node);
+      disconnect_asyncs(segment, i, node);
     } else if (life_is(slot, ProcessLife::kRemote) && load(slot->node) == node) {
       idle_descriptor(segment, i);
     }
@@ -190,6 +194,13 @@ void queue_command(Segment& segment, uint32_t index, uint32_t node) {
   store(slot->ticket, segment.next_ticket());
   atomic(slot->command_state).store(static_cast<uint32_t>(CommandState::kQueued));
   segment.link_queue(node).add(index);
+  wake_proxy(segment, segment.link(node));
+}
+
+void announce_for(Segment& segment, uint32_t descriptor) {
+  const uint32_t node = load(segment.slot(descriptor)->node);
+  if (node >= segment.nodes()) return;
+  segment.announcements(node).add(descriptor);
   wake_proxy(segment, segment.link(node));
 }
 
@@ -232,21 +243,26 @@ void withdraw_command(Segment& segment, uint32_t index, uint32_t node) {
   if (node < segment.nodes()) segment.link_queue(node).remove(index);
 }
 
-int answer_remote(Process& process, int32_t client, uint32_t word, const Message& message,
-                  bool relays) {
+int answer_remote(Process& process, int32_t client, uint32_t word, uint32_t call_id,
+                  const Message& message, bool relays) {
   Segment& segment = process.segment;
   const uint32_t target = static_cast<uint32_t>(segment.slot_of(client));
   ProcessSlot* slot = segment.slot(target);
   const uint32_t node = load(slot->node);
   uint32_t claim = with_state(word, State::kFilling, process.index);
   if (!atomic(slot->rendezvous).compare_exchange_strong(word, claim)) return -EDVSPROCSTS;
+  if (load(slot->call_id) != call_id) {
+    // The client's next call, which goes on.
+    unclaim(segment, slot, claim, word);
+    return -EDVSPROCSTS;
+  }
   const int error = load(slot->endpoint) == client ? check_link(segment, node) : -EDEADSRCDST;
   if (error == 0) {
     copy_in(inbox_of(slot, sequence_of(word)), message);
     store(slot->command_kind, static_cast<uint32_t>(relays ? kCommandRelayMsg : kCommandReplyMsg));
     store(slot->command_endpoint, process.endpoint);
     store(slot->command_result, 0);
-    store(slot->command_call_id, load(slot->call_id));
+    store(slot->command_call_id, call_id);
     // Queued while the descriptor is claimed, so that a new call of its process cannot come between
     // and have its answer overwritten.
     queue_command(segment, target, node);
@@ -264,8 +280,7 @@ int notify_remote(Segment& segment, uint32_t source, int32_t target, uint32_t va
   const int error = check_link(segment, node);
   if (error != 0) return error;
   keep_notice(segment, source, target, index, value);
-  segment.announcements(node).add(index);
-  wake_proxy(segment, segment.link(node));
+  announce_for(segment, index);
   return 0;
 }
 
@@ -312,7 +327,10 @@ bool take_announcement(Segment& segment, uint32_t node, Command* command) {
     announcements.remove(index);
     ProcessSlot* slot = segment.slot(index);
     if (life_is(slot, ProcessLife::kRemote)) {
-      return load(slot->node) == node && take_remote_notice(segment, node, index, command);
+      if (load(slot->node) != node) return false;
+      if (take_remote_notice(segment, node, index, command)) return true;
+      address_command(segment, node, command);
+      return take_remote_async(segment, index, command);
     }
     address_command(segment, node, command);
     const uint32_t level = load(slot->level);
@@ -446,15 +464,20 @@ int get2rmt(Segment& segment, uint32_t node, Command* command, uint8_t* payload)
   LinkSlot* link = segment.link(node);
   if (load(link->sleeping) != kAwake) atomic(link->sleeping).store(kAwake);
   if (!link_is(link, LinkState::kUp)) return 0;
-  if (take_announcement(segment, node, command)) {
-    add(link->sent, 1);
-    return 1;
-  }
-  for (;;) {
+  for (bool again = false;;) {
+    if (take_announcement(segment, node, command)) {
+      add(link->sent, 1);
+      return 1;
+    }
     const int found = oldest_command(segment, node);
     if (found < 0) return 0;
     const uint32_t index = static_cast<uint32_t>(found);
     ProcessSlot* slot = segment.slot(index);
+    // It may have sent by senda after that was looked for, and queued its command after that.
+    if (!again && async_waits(segment, index, load(slot->command_endpoint))) {
+      again = true;
+      continue;
+    }
     segment.link_queue(node).remove(index);
     uint32_t queued = static_cast<uint32_t>(CommandState::kQueued);
     if (!atomic(slot->command_state)

@@ -46,8 +46,8 @@ int start_remote(Process& process, uint32_t node);
 void void_command(ProcessSlot* slot);
 void withdraw_command(Segment& segment, uint32_t slot, uint32_t node);
 // See `answer`; `word` is the rendezvous word of the client's descriptor.
-int answer_remote(Process& process, int32_t client, uint32_t word, const Message& message,
-                  bool relays);
+int answer_remote(Process& process, int32_t client, uint32_t word, uint32_t call_id,
+                  const Message& message, bool relays);
 int notify_remote(Segment& segment, uint32_t source, int32_t target, uint32_t value);
 
 // Ends a call to another node with `result`, unless its caller gave up on `call_id`.
@@ -57,6 +57,9 @@ void release_descriptors(Segment& segment, uint32_t node);
 
 // For the calls: queues `process`'s command_* fields, or a descriptor's, for the proxy of `node`.
 void queue_command(Segment& segment, uint32_t slot, uint32_t node);
+// Tells the proxy that there is something for the remote process in `descriptor` beside a command:
+// a notification, messages of senda or their acks.
+void announce_for(Segment& segment, uint32_t descriptor);
 // For bind, unbind and reap: tells every connected node.
 void announce(Segment& segment, uint32_t slot);
 

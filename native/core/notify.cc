@@ -22,10 +22,6 @@ Message notice(int32_t source, uint32_t value) {
   return message;
 }
 
-bool is_remote(const Segment& segment, uint32_t slot) {
-  return load(segment.slot(slot)->life) == static_cast<uint32_t>(ProcessLife::kRemote);
-}
-
 // Adds `value` for the process `target` in `slot`, unless the slot has another owner now.
 void merge_value(ProcessSlot* slot, uint64_t& field, int32_t target, uint32_t value) {
   const auto word = atomic(field);
@@ -56,25 +52,22 @@ bool kernel_pending(const Process& process) {
   return word >> 32 == tag_of(process.endpoint);
 }
 
+// Whether the present call takes notifications from `source`.
 bool wants(const Process& process, int32_t source) {
-  return process.operation.peer == kEndpointAny || process.operation.peer == source;
+  if (process.operation.peer != kEndpointAny && process.operation.peer != source) return false;
+  const Filter* filter = active_filter(process);
+  return filter == nullptr || filter->passes(source, static_cast<int32_t>(kNotifyType));
 }
 
 void receive_notice(Process& process, uint32_t slot, int32_t source, uint32_t value) {
   process.operation.message = notice(source, value);
-  process.last_kind = MessageKind::kNotify;
-  process.last_peer = slot;
-  count(process.slot->received);
+  note_received(process, MessageKind::kNotify, slot, 0);
 }
 
-// Lets a receiver that waits for `source` look again.
+// Lets a receiver that waits for `source` look again; also one with a filter.
 void kick_receiver(Segment& segment, ProcessSlot* slot, uint32_t source) {
-  uint32_t word = atomic(slot->rendezvous).load();
-  if (accepts_notice(word, source) &&
-      atomic(slot->rendezvous)
-          .compare_exchange_strong(word, pack(State::kKick, sequence_of(word), 0))) {
-    wake(segment, slot);
-  }
+  const uint32_t word = atomic(slot->rendezvous).load();
+  if (concerns_notice(word, source)) kick(segment, slot, word);
 }
 
 int check_source(const Process& process, int32_t* source, uint32_t* slot) {

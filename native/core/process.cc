@@ -11,6 +11,8 @@
 #include "link.h"
 #include "lock.h"
 #include "notify.h"
+#include "rendezvous.h"
+#include "senda.h"
 #include "wait.h"
 
 namespace dvk {
@@ -114,6 +116,7 @@ void occupy(Segment& segment, uint32_t index, int32_t endpoint, uint32_t node, P
     return false;
   });
   clear_notices(segment, index);
+  drop_asyncs(segment, index);
   atomic(slot->endpoint).store(endpoint);
 }
 
@@ -149,6 +152,7 @@ void release_slot(Segment& segment, uint32_t index) {
     GrantSlot* grant = segment.grant(index, i);
     store(grant->state, load(grant->state) & ~0xffu);  // The sequence goes on: old ids stay dead.
   }
+  drop_asyncs(segment, index);
   store(slot->command_state, static_cast<uint32_t>(CommandState::kNone));
   segment.bind_waiters().remove(index);
   store(slot->pid, 0);

@@ -6,7 +6,9 @@
 
 #include <optional>
 
+#include "filter.h"
 #include "lock.h"
+#include "owed.h"
 
 namespace dvk {
 
@@ -31,7 +33,7 @@ struct Operation {
 };
 
 // How a message came: what the receiver may do with it.
-enum class MessageKind : uint32_t { kSend = 0, kCall = 1, kNotify = 2 };
+enum class MessageKind : uint32_t { kSend = 0, kCall = 1, kNotify = 2, kAsync = 3 };
 
 // Memory that the process has granted, as it knows itself: the table in the segment may be
 // scribbled on.
@@ -64,6 +66,9 @@ class Process {
 
   Operation operation;
   MessageKind last_kind = MessageKind::kSend;
+  uint32_t last_call = 0;  // number of the call whose request was received last
+  OwedReplies owed;
+  Filter filter;
   // Process-private state of the rendezvous: sequence and message buffers in use, and how spinning
   // has paid.
   uint32_t sequence = 0;

@@ -23,9 +23,12 @@ int relay(Process& process, int32_t client, int32_t destination, const Message& 
   error = check_peer(process, destination, -EDVSENDPOINT,
                      static_cast<uint32_t>(process.segment.slot_of(client)), &target);
   if (error != 0) return error;
+  uint32_t call_id;
+  error = find_request(process, client, &call_id);
+  if (error != 0) return error;
   Message out = message;
   out.source = destination;
-  return answer(process, client, out, true);
+  return answer(process, client, call_id, out, true);
 }
 
 }  // namespace dvk

@@ -6,6 +6,7 @@
 
 #include "link.h"
 #include "notify.h"
+#include "senda.h"
 #include "wait.h"
 
 namespace dvk {
@@ -17,14 +18,6 @@ constexpr size_t kWords = sizeof(Message) / 8;
 bool queued_for(uint32_t word, uint32_t receiver) {
   const State state = state_of(word);
   return (state == State::kSending || state == State::kCalling) && peer_of(word) == receiver;
-}
-
-// Lets a receiver look again at its queues. Returns false when its word has changed.
-bool kick(Segment& segment, ProcessSlot* receiver, uint32_t word) {
-  const uint32_t next = pack(State::kKick, sequence_of(word), 0);
-  if (!atomic(receiver->rendezvous).compare_exchange_strong(word, next)) return false;
-  wake(segment, receiver);
-  return true;
 }
 
 // The error that the death of `slot` means for a process whose word is `word`, or 0.
@@ -99,6 +92,17 @@ void copy_out(Message* message, Message* shared) {
   memcpy(message, words, sizeof words);
 }
 
+int32_t type_of(Message* shared) {
+  return static_cast<int32_t>(load(*reinterpret_cast<uint64_t*>(shared)) >> 32);
+}
+
+bool kick(Segment& segment, ProcessSlot* receiver, uint32_t word) {
+  const uint32_t next = pack(State::kKick, sequence_of(word), 0);
+  if (!atomic(receiver->rendezvous).compare_exchange_strong(word, next)) return false;
+  wake(segment, receiver);
+  return true;
+}
+
 bool unclaim(Segment& segment, ProcessSlot* slot, uint32_t claim, uint32_t word) {
   // Others that came during the claim queued and did not kick, so a receiver looks again. A caller
   // that awaits its reply has no queue to look at.
@@ -112,12 +116,14 @@ HandOver hand_over(Segment& segment, uint32_t sender, uint32_t sequence, int32_t
   const uint32_t index = static_cast<uint32_t>(segment.slot_of(target));
   ProcessSlot* to = segment.slot(index);
   const auto own = atomic(from->rendezvous);
+  // What the sender sent by senda before comes first.
+  const bool behind = async_waits(segment, sender, target);
   const uint32_t idle = pack(State::kIdle, sequence, 0);
   const uint32_t awaiting = pack(State::kReply, sequence, index);
   uint32_t mine = idle;
   for (;;) {
     uint32_t word = atomic(to->rendezvous).load(std::memory_order_acquire);
-    if (!accepts(word, sender, call)) break;
+    if (!accepts(word, sender, call) || (behind && concerns_notice(word, sender))) break;
     uint32_t claim = with_state(word, State::kFilling, sender);
     if (!atomic(to->rendezvous).compare_exchange_strong(word, claim)) continue;
     if (load(to->endpoint) != target) {
@@ -129,6 +135,7 @@ HandOver hand_over(Segment& segment, uint32_t sender, uint32_t sequence, int32_t
     // The reply may come before this function returns, so the caller is open for it first.
     if (call && mine != awaiting) own.store(mine = awaiting, std::memory_order_release);
     copy_in(inbox_of(to, sequence_of(word)), message);
+    if (call) store(inbox_call_of(to, sequence_of(word)), load(from->call_id));
     const uint32_t full = with_state(word, call ? State::kFullCall : State::kFull, sender);
     if (atomic(to->rendezvous).compare_exchange_strong(claim, full)) {
       wake(segment, to);
@@ -144,7 +151,7 @@ HandOver hand_over(Segment& segment, uint32_t sender, uint32_t sequence, int32_t
   segment.senders(index).add(sender);
   const uint32_t word = atomic(to->rendezvous).load();
   // Who awaits a reply has no queue to look at: it took this message already, and calls back.
-  if (accepts(word, sender, call) && state_of(word) != State::kReply) kick(segment, to, word);
+  if (concerns(word, sender, call) && state_of(word) != State::kReply) kick(segment, to, word);
   // Looked at after queueing: a repair that ran before saw no waiter.
   if (atomic(to->endpoint).load() != target && own.compare_exchange_strong(waiting, idle)) {
     segment.senders(index).remove(sender);
@@ -164,7 +171,8 @@ bool unqueue(SlotSet queue, ProcessSlot* sender, uint32_t index, uint32_t receiv
 }
 
 // The sender with the lowest ticket whose message `receiver` may take now, or -1.
-int oldest_sender(Segment& segment, uint32_t receiver, int32_t source, bool request) {
+int oldest_sender(Segment& segment, uint32_t receiver, int32_t source, bool request,
+                  const Filter* filter) {
   SlotSet queue = segment.senders(receiver);
   const int32_t endpoint = load(segment.slot(receiver)->endpoint);
   int found = -1;
@@ -179,8 +187,14 @@ int oldest_sender(Segment& segment, uint32_t receiver, int32_t source, bool requ
     }
     if (request && state_of(word) != State::kCalling) return false;
     if (source != kEndpointAny && load(sender->endpoint) != source) return false;
+    if (filter != nullptr &&
+        !filter->passes(load(sender->endpoint), type_of(outbox_of(sender, sequence_of(word))))) {
+      return false;
+    }
     // A message to this slot's previous owner; its sender is about to find that out.
     if (load(sender->want_source) != endpoint) return false;
+    // It may have sent by senda after the receiver looked there, and queued after that.
+    if (!request && async_waits(segment, index, endpoint, filter)) return false;
     const uint64_t ticket = load(sender->ticket);
     if (ticket < lowest || found < 0) {
       lowest = ticket;
@@ -204,14 +218,15 @@ State taken_state(Segment& segment, uint32_t sender, uint32_t receiver, bool cal
 
 }  // namespace
 
-bool has_queued(Segment& segment, uint32_t receiver, int32_t source, bool request) {
-  return oldest_sender(segment, receiver, source, request) >= 0;
+bool has_queued(Segment& segment, uint32_t receiver, int32_t source, bool request,
+                const Filter* filter) {
+  return oldest_sender(segment, receiver, source, request, filter) >= 0;
 }
 
 bool take_queued(Segment& segment, uint32_t receiver, int32_t source, bool request,
-                 Message* message, Taken* taken) {
+                 const Filter* filter, Message* message, Taken* taken) {
   for (;;) {
-    const int index = oldest_sender(segment, receiver, source, request);
+    const int index = oldest_sender(segment, receiver, source, request, filter);
     if (index < 0) return false;
     const uint32_t slot = static_cast<uint32_t>(index);
     ProcessSlot* sender = segment.slot(slot);
@@ -222,14 +237,20 @@ bool take_queued(Segment& segment, uint32_t receiver, int32_t source, bool reque
     uint32_t claim = with_state(word, State::kTaking, receiver);
     if (!atomic(sender->rendezvous).compare_exchange_strong(word, claim)) continue;
     copy_out(message, outbox_of(sender, sequence_of(word)));
+    const uint32_t call_id = load(sender->call_id);
     settle_source(segment, slot, message);
+    if (filter != nullptr && !filter->passes(message->source, message->type)) {
+      // Its sender gave up on the message that was looked at, and sent another.
+      atomic(sender->rendezvous).compare_exchange_strong(claim, word);
+      continue;
+    }
     unqueue(segment.senders(receiver), sender, slot, receiver);
     const State next = taken_state(segment, slot, receiver, call);
     if (!atomic(sender->rendezvous)
              .compare_exchange_strong(claim, with_state(word, next, receiver))) {
       continue;  // It gave up on us, so it keeps its message.
     }
-    *taken = {slot, call};
+    *taken = {slot, call, call_id};
     if (next == State::kTaken) wake(segment, sender);
     return true;
   }
@@ -256,6 +277,7 @@ void fail_waiters(Segment& segment, uint32_t slot, int32_t endpoint) {
     fail_waiter(segment, index, slot, endpoint);
     clear_notice(segment, index, slot);
     segment.senders(index).remove(slot);
+    fail_asyncs(segment, index, slot, endpoint);
   }
 }
 

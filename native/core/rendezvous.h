@@ -17,6 +17,7 @@
 // writes goes where nobody looks, and its last compare-and-swap fails.
 #pragma once
 
+#include "filter.h"
 #include "segment.h"
 
 namespace dvk {
@@ -59,8 +60,18 @@ inline uint32_t with_state(uint32_t word, State state, uint32_t peer) {
   return pack(state, sequence_of(word), peer);
 }
 
-// Whether the owner of `word` takes a message of the process in `sender` now.
-inline bool accepts(uint32_t word, uint32_t sender, bool call) {
+// The peer of a word that is open to anyone when its owner has a filter: senders cannot know what
+// passes it, so they queue, and let the owner look.
+inline constexpr uint32_t kFiltered = 1;
+
+inline bool is_filtered(uint32_t word) {
+  const State state = state_of(word);
+  return (state == State::kAny || state == State::kRequest) && peer_of(word) == kFiltered;
+}
+
+// Whether a message of the process in `sender` is one that the owner of `word` receives, but for
+// its filter.
+inline bool concerns(uint32_t word, uint32_t sender, bool call) {
   switch (state_of(word)) {
     case State::kAny:
       return true;
@@ -73,9 +84,17 @@ inline bool accepts(uint32_t word, uint32_t sender, bool call) {
       return false;
   }
 }
-inline bool accepts_notice(uint32_t word, uint32_t sender) {
+// Whether the owner of `word` takes a message of the process in `sender` now.
+inline bool accepts(uint32_t word, uint32_t sender, bool call) {
+  return concerns(word, sender, call) && !is_filtered(word);
+}
+// The same for what is neither an answer nor a request: notifications and messages of senda.
+inline bool concerns_notice(uint32_t word, uint32_t sender) {
   const State state = state_of(word);
   return state == State::kAny || (state == State::kFrom && peer_of(word) == sender);
+}
+inline bool accepts_notice(uint32_t word, uint32_t sender) {
+  return concerns_notice(word, sender) && !is_filtered(word);
 }
 // Whether the owner has nothing to do but wait.
 inline bool is_waiting(uint32_t word) {
@@ -102,10 +121,16 @@ inline Message* outbox_of(ProcessSlot* slot, uint32_t sequence) {
   return sequence & 1 ? &slot->outbox1 : &slot->outbox0;
 }
 
+// The number of the call whose message is in that inbox, beside which it lies.
+inline uint32_t& inbox_call_of(ProcessSlot* slot, uint32_t sequence) {
+  return sequence & 1 ? slot->inbox_call1 : slot->inbox_call0;
+}
+
 // Messages in shared memory are copied word by word, since a stopped claimant may still write the
 // buffer given up to it.
 void copy_in(Message* shared, const Message& message);
 void copy_out(Message* message, Message* shared);
+int32_t type_of(Message* shared);
 
 template <typename T>
 inline T load(T& field) {
@@ -121,6 +146,8 @@ inline void store(T& field, T value) {
 enum class HandOver { kDone, kQueued, kDead };
 HandOver hand_over(Segment& segment, uint32_t sender, uint32_t sequence, int32_t target, bool call,
                    const Message& message);
+// Lets a receiver look again at its queues. Returns false when its word has changed.
+bool kick(Segment& segment, ProcessSlot* receiver, uint32_t word);
 // Gives back the claim on `slot`, whose word was `word` before. Returns false when the owner ended
 // it.
 bool unclaim(Segment& segment, ProcessSlot* slot, uint32_t claim, uint32_t word);
@@ -131,10 +158,12 @@ void settle_source(Segment& segment, uint32_t peer, Message* message);
 struct Taken {
   uint32_t sender;
   bool call;
+  uint32_t call_id;  // of a call
 };
 bool take_queued(Segment& segment, uint32_t receiver, int32_t source, bool request,
-                 Message* message, Taken* taken);
-bool has_queued(Segment& segment, uint32_t receiver, int32_t source, bool request);
+                 const Filter* filter, Message* message, Taken* taken);
+bool has_queued(Segment& segment, uint32_t receiver, int32_t source, bool request,
+                const Filter* filter);
 // Ends a remote descriptor's command or queue state with an ack; see link.h.
 void acknowledge(Segment& segment, uint32_t descriptor, uint32_t kind, int32_t party, int result);
 

@@ -20,8 +20,8 @@ constexpr uint64_t kArenaBytesMax = uint64_t{1} << 40;
 
 // Where each table begins; a function of the limits alone, so that no offset is read from the file.
 struct Geometry {
-  uint64_t slots, grants, senders, notices, links, link_queues, announcements, extents, orders,
-      privileges, notice_values, arena, stages, bytes, set_bytes;
+  uint64_t slots, grants, senders, notices, asyncs, async_senders, links, link_queues,
+      announcements, extents, orders, privileges, notice_values, arena, stages, bytes, set_bytes;
 };
 
 uint64_t page_up(uint64_t bytes) {
@@ -41,6 +41,8 @@ Geometry geometry(uint64_t processes, uint64_t nodes, uint64_t arena_bytes) {
   g.grants = place(processes * kGrants * sizeof(GrantSlot));
   g.senders = place(processes * g.set_bytes);
   g.notices = place(processes * g.set_bytes);
+  g.asyncs = place(processes * kAsyncs * sizeof(AsyncSlot));
+  g.async_senders = place(processes * g.set_bytes);
   g.links = place(nodes * sizeof(LinkSlot));
   g.link_queues = place(nodes * g.set_bytes);
   g.announcements = place(nodes * g.set_bytes);
@@ -206,6 +208,8 @@ int Segment::open(const char* path, Segment** segment, std::string* reason) {
   s->grants_ = reinterpret_cast<GrantSlot*>(s->base_ + g.grants);
   s->senders_ = s->base_ + g.senders;
   s->notices_ = s->base_ + g.notices;
+  s->asyncs_ = reinterpret_cast<AsyncSlot*>(s->base_ + g.asyncs);
+  s->async_senders_ = s->base_ + g.async_senders;
   s->links_ = reinterpret_cast<LinkSlot*>(s->base_ + g.links);
   s->link_queues_ = s->base_ + g.link_queues;
   s->announcements_ = s->base_ + g.announcements;

@@ -1,8 +1,9 @@
 // A DC's segment: one memory-backed file per (node, DC), mapped by every process of the DC on that
 // node.
 //
-//   | header | process slots | grants | senders | notices | links | link queues | announcements |
-//   extents | copy orders | privileges | notice values | arena | stages |
+//   | header | process slots | grants | senders | notices | asyncs | async senders | links |
+//   link queues | announcements | extents | copy orders | privileges | notice values | arena |
+//   stages |
 //
 // The file may be scribbled on by any member. The geometry is read once, checked against the file's
 // size and kept in private memory; every index read later is checked against it, so a bad segment
@@ -126,6 +127,13 @@ class Segment {
   SlotSet notices(uint32_t index) const {
     return set(notices_, index);
   }
+  // The messages of senda of a process, and the set of slots that have some for it.
+  AsyncSlot* async(uint32_t slot_index, uint32_t index) const {
+    return asyncs_ + slot_index * kAsyncs + index;
+  }
+  SlotSet async_senders(uint32_t index) const {
+    return set(async_senders_, index);
+  }
   LinkSlot* link(uint32_t node) const {
     return links_ + node;
   }
@@ -189,7 +197,8 @@ class Segment {
   ProcessSlot* slots_ = nullptr;
   GrantSlot* grants_ = nullptr;
   uint8_t *senders_ = nullptr, *notices_ = nullptr, *link_queues_ = nullptr,
-          *announcements_ = nullptr;
+          *announcements_ = nullptr, *async_senders_ = nullptr;
+  AsyncSlot* asyncs_ = nullptr;
   LinkSlot* links_ = nullptr;
   Extent* extents_ = nullptr;
   CopyOrder* orders_ = nullptr;

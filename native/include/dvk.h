@@ -22,13 +22,13 @@
  * Errors of every call of a process, looked for in this order: -DVK_EDVSNOTBOUND when the process
  * is no longer bound, -DVK_ETRAPDENIED when it may not use the call, -DVK_EDVSDCNOTRUN when the DC
  * has ended. Errors of calls with a destination or source ("a peer's errors" below):
- * -DVK_EDVSBADDEST (DVK_KERNEL; for dvk_send the caller itself), -ERANGE (no endpoint of this DC),
- * -DVK_EDVSENDPOINT (the caller itself), -DVK_ECALLDENIED (not to that peer, or not from this
- * caller), -DVK_EDEADSRCDST (nobody is bound there, or the endpoint is one of a former owner of the
- * slot), -DVK_EDSTDIED or -DVK_ESRCDIED (the peer died during the call), -DVK_ELOCKED (waiting
- * would close a cycle); for a peer on another node -DVK_EDVSNOPROXY and -ENOTCONN. Errors of calls
- * that wait ("waiting errors"): -ETIMEDOUT, or -EAGAIN for a time-out of 0; -EINTR after
- * dvk_interrupt().
+ * -DVK_EDVSBADDEST (DVK_KERNEL; for dvk_send and dvk_senda the caller itself), -ERANGE (no endpoint
+ * of this DC), -DVK_EDVSENDPOINT (the caller itself), -DVK_ECALLDENIED (not to that peer, or not
+ * from this caller), -DVK_EDEADSRCDST (nobody is bound there, or the endpoint is one of a former
+ * owner of the slot), -DVK_EDSTDIED or -DVK_ESRCDIED (the peer died during the call), -DVK_ELOCKED
+ * (waiting would close a cycle of processes of this node that wait for one another); for a peer on
+ * another node -DVK_EDVSNOPROXY and -ENOTCONN. Errors of calls that wait ("waiting errors"):
+ * -ETIMEDOUT, or -EAGAIN for a time-out of 0; -EINTR after dvk_interrupt().
  */
 #ifndef DVK_H
 #define DVK_H
@@ -66,7 +66,20 @@ enum {
   DVK_KIND_SEND = 0,   /* by send, or as the reply to a sendrec */
   DVK_KIND_CALL = 1,   /* by sendrec: its sender waits for a reply */
   DVK_KIND_NOTIFY = 2, /* by notify: the type is DVK_NOTIFY_TYPE; see dvk_notify_value() */
+  DVK_KIND_ASYNC = 3,  /* by senda */
 };
+
+/* What dvk_senda_status() says of a message that is on its way. */
+enum { DVK_PENDING = 1 };
+
+/* What a filter compares; see dvk_set_filter(). */
+enum { DVK_MATCH_SOURCE = 1, DVK_MATCH_TYPE = 2, DVK_FILTER_RULES = 8 };
+
+typedef struct dvk_filter_rule {
+  uint32_t match; /* DVK_MATCH_..., one or both */
+  int32_t source; /* an endpoint */
+  int32_t type;   /* a notification has DVK_NOTIFY_TYPE */
+} dvk_filter_rule;
 
 /* One side of a copy; see dvk_vcopy(). */
 typedef struct dvk_party {
@@ -250,6 +263,12 @@ DVK_API int32_t dvk_endpoint(const dvk_process* process);
 DVK_API int dvk_last_kind(const dvk_process* process);
 
 /*
+ * The number of the call whose request was received last, for dvk_reply_to(). Each sendrec of a
+ * client has another number; they wrap after 2^32.
+ */
+DVK_API uint32_t dvk_last_call(const dvk_process* process);
+
+/*
  * Sets what `endpoint`, or DVK_SELF, may do from its next call on. A process of DVK_LEVEL_KERNEL
  * may set any; another one may set those of DVK_LEVEL_USER and itself, and gives nothing that it
  * has not itself. Returns what dvk_administer_privileges() does, -EPERM, -DVK_ETRAPDENIED.
@@ -289,9 +308,18 @@ DVK_API int dvk_rcvrqst(dvk_process* process, dvk_message* message, int64_t time
 
 /*
  * Answers the sendrec of `destination`; never blocks. Returns 0, a peer's errors,
- * -DVK_EDVSPROCSTS when `destination` waits for no reply of this process, -DVK_ETRAPDENIED.
+ * -DVK_EDVSPROCSTS when `destination` waits no more for this answer: it gave up, and may have
+ * called again; -DVK_ETRAPDENIED.
  */
 DVK_API int dvk_reply(dvk_process* process, int32_t destination, const dvk_message* message);
+
+/*
+ * dvk_reply() to the call with the number `call`, the dvk_last_call() of when its request was
+ * received. For servers that take a client's next request before they have answered the one before;
+ * dvk_reply() is refused there with -DVK_EDVSPROCSTS, since it does not say which one it answers.
+ */
+DVK_API int dvk_reply_to(dvk_process* process, int32_t destination, uint32_t call,
+                         const dvk_message* message);
 
 /*
  * In place of dvk_reply(): hands the request of `client` on to `destination`, as `*message` has it.
@@ -316,6 +344,44 @@ DVK_API int dvk_reply_receive(dvk_process* process, int32_t destination, dvk_mes
  * merge. Returns 0 or a peer's errors.
  */
 DVK_API int dvk_notify(dvk_process* process, int32_t destination);
+
+/*
+ * Sends `*message` without waiting. `destination` receives it in a dvk_receive() from DVK_ANY or
+ * from this process: after notifications, and before the messages of those who wait; not as a
+ * request or a reply. Messages for one destination keep their order, also with those of dvk_send()
+ * that follow. `flags`: DVK_ASYNC_NOTIFY notifies the caller, by itself, when the message is done,
+ * DVK_ASYNC_NOTIFY_ERROR when it failed; DVK_ASYNC_FORGET, alone, when nobody asks for its status.
+ *
+ * Returns an id, 0 or more; -EINVAL (flags); -ENOSPC when DVK_ASYNCS messages are on their way, or
+ * done and not asked for; a peer's errors.
+ */
+DVK_API int32_t dvk_senda(dvk_process* process, int32_t destination, const dvk_message* message,
+                          unsigned flags);
+
+/*
+ * What became of a message of dvk_senda(): DVK_PENDING while it is on its way. Otherwise the id is
+ * no longer good: 0, it was received; -DVK_EDSTDIED or -DVK_EDEADSRCDST; -ENOTCONN or
+ * -DVK_ECALLDENIED (other node); -ECANCELED. -EINVAL: no such id.
+ */
+DVK_API int dvk_senda_status(dvk_process* process, int32_t id);
+
+/*
+ * Takes a message of dvk_senda() back; its status is -ECANCELED then. Returns 0; -EALREADY when it
+ * is done; -EBUSY when it is on its way to another node; -EINVAL: no such id.
+ */
+DVK_API int dvk_senda_cancel(dvk_process* process, int32_t id);
+
+/*
+ * From now on dvk_rcvrqst(), and dvk_receive() from DVK_ANY, take only those messages and
+ * notifications that match one of the rules (`allow` not 0), or none of them (`allow` 0); the rest
+ * waits. A receive from one source and the reply of a sendrec are not filtered. Returns 0; -EINVAL
+ * (more than DVK_FILTER_RULES, or one that compares nothing).
+ */
+DVK_API int dvk_set_filter(dvk_process* process, int allow, const dvk_filter_rule* rules,
+                           uint32_t count);
+
+/* Ends the filter of dvk_set_filter(). Returns 0. */
+DVK_API int dvk_clear_filter(dvk_process* process);
 
 /*
  * Notifies `destination` as `source`: DVK_SELF; another process of this node, which needs

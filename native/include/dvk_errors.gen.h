@@ -11,6 +11,7 @@ enum {
   DVK_SYSTEM_PROCESSES = 64, /* slots 0 to 63 are fixed slots for servers; the others are shared out among nodes */
   DVK_NODES_MAX = 1024, /* nodes of a DC at most */
   DVK_GRANTS = 32, /* grants a process can hold at a time */
+  DVK_ASYNCS = 32, /* messages of senda that a process can have under way at a time */
   DVK_COPY_BYTES_MAX = 1073741824, /* most bytes of one vcopy */
   DVK_NOTIFY_TYPE = 4096, /* type of the message that a notification is received as */
   DVK_GENERATION_MAX = 32766, /* generations run from 0 to this and wrap; 32767 marks special endpoints */
@@ -29,6 +30,13 @@ enum {
   DVK_LEVEL_USER = 0,
   DVK_LEVEL_SERVER = 1,
   DVK_LEVEL_KERNEL = 2,
+};
+
+/* Flags of dvk_senda. */
+enum {
+  DVK_ASYNC_NOTIFY = 1,
+  DVK_ASYNC_NOTIFY_ERROR = 2,
+  DVK_ASYNC_FORGET = 4,
 };
 
 /* What a slot is used for. */

@@ -13,6 +13,7 @@
 
 #include "../core/bindings.h"
 #include "../core/notify.h"
+#include "../core/senda.h"
 #include "../core/vcopy.h"
 #include "handles.h"
 
@@ -30,6 +31,11 @@ static_assert(sizeof(dvk_message) == sizeof(Message));
 static_assert(DVK_KIND_SEND == static_cast<int>(dvk::MessageKind::kSend));
 static_assert(DVK_KIND_CALL == static_cast<int>(dvk::MessageKind::kCall));
 static_assert(DVK_KIND_NOTIFY == static_cast<int>(dvk::MessageKind::kNotify));
+static_assert(DVK_KIND_ASYNC == static_cast<int>(dvk::MessageKind::kAsync));
+static_assert(DVK_PENDING == dvk::kPending);
+static_assert(DVK_FILTER_RULES == dvk::kFilterRules);
+static_assert(DVK_MATCH_SOURCE == dvk::FilterRule::kSource);
+static_assert(DVK_MATCH_TYPE == dvk::FilterRule::kType);
 static_assert(std::atomic<bool>::is_always_lock_free, "a signal handler sets one");
 
 // Grants below this name memory in ways that are the core's own.
@@ -267,6 +273,16 @@ int dvk_reply(dvk_process* process, int32_t destination, const dvk_message* mess
   return dvk::reply(*process->core, destination, read_message(message));
 }
 
+uint32_t dvk_last_call(const dvk_process* process) {
+  return process == nullptr ? 0 : process->core->last_call;
+}
+
+int dvk_reply_to(dvk_process* process, int32_t destination, uint32_t call,
+                 const dvk_message* message) {
+  if (process == nullptr || message == nullptr) return -EINVAL;
+  return dvk::reply_to(*process->core, destination, call, read_message(message));
+}
+
 int dvk_reply_receive(dvk_process* process, int32_t destination, dvk_message* message,
                       int64_t timeout_ms) {
   if (process == nullptr || message == nullptr) return -EINVAL;
@@ -277,6 +293,33 @@ int dvk_reply_receive(dvk_process* process, int32_t destination, dvk_message* me
 
 int dvk_notify(dvk_process* process, int32_t destination) {
   return process == nullptr ? -EINVAL : dvk::notify(*process->core, destination);
+}
+
+int32_t dvk_senda(dvk_process* process, int32_t destination, const dvk_message* message,
+                  unsigned flags) {
+  if (process == nullptr || message == nullptr) return -EINVAL;
+  return dvk::senda(*process->core, destination, read_message(message), flags);
+}
+
+int dvk_senda_status(dvk_process* process, int32_t id) {
+  return process == nullptr ? -EINVAL : dvk::senda_status(*process->core, id);
+}
+
+int dvk_senda_cancel(dvk_process* process, int32_t id) {
+  return process == nullptr ? -EINVAL : dvk::senda_cancel(*process->core, id);
+}
+
+int dvk_set_filter(dvk_process* process, int allow, const dvk_filter_rule* rules, uint32_t count) {
+  if (process == nullptr || count > DVK_FILTER_RULES || (count > 0 && rules == nullptr)) {
+    return -EINVAL;
+  }
+  dvk::FilterRule core[DVK_FILTER_RULES];
+  for (uint32_t i = 0; i < count; i++) core[i] = {rules[i].match, rules[i].source, rules[i].type};
+  return dvk::set_filter(*process->core, allow != 0, core, count);
+}
+
+int dvk_clear_filter(dvk_process* process) {
+  return process == nullptr ? -EINVAL : dvk::clear_filter(*process->core);
 }
 
 int dvk_notify_from(dvk_process* process, int32_t destination, int32_t source, uint32_t value) {

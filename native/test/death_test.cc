@@ -243,13 +243,21 @@ struct Worker {
   void work() {
     const int32_t target = server();
     if (target < 0) return;
-    switch (below(random, 8)) {
+    switch (below(random, 10)) {
       case 0:
         expect(send(*own, target, message(1, ++sent), some_timeout()));
         break;
       case 1:
         expect(notify(*own, target));
         break;
+      case 8:
+      case 9: {
+        // Some more than there is room for, since servers are slow and die.
+        const uint32_t forget = static_cast<uint32_t>(AsyncFlag::kForget);
+        const int result = senda(*own, target, message(1, ++sent), forget);
+        CHECK(result >= 0 || is_death(result) || result == -ENOSPC);
+        break;
+      }
       case 2: {
         const int64_t offset = arena_allocate(*own, 1 + below(random, 20'000));
         if (offset >= 0 && below(random, 2) == 0) {

@@ -122,6 +122,9 @@ class Target {
     switch (below(random_, 11)) {
       case 0:
         return below(random_, table_words());
+      case 10:
+        return offset(segment().async(victim.index, static_cast<uint32_t>(below(random_, 4)))) / 8 +
+               below(random_, sizeof(AsyncSlot) / 8);
       case 1:
         return below(random_, sizeof(SegmentHeader) / 8);
       case 2:
@@ -157,10 +160,11 @@ class Caller {
   void call() {
     Process& process = *target_.processes[first_ + below(random_, last_ - first_)];
     const int64_t start = now_ns();
-    const uint64_t kind = below(random_, 17);
+    const uint64_t kind = below(random_, 18);
     const int64_t result = kind < 8    ? message_call(process, kind)
                            : kind < 11 ? memory_call(process, kind)
-                                       : other_call(process, kind);
+                           : kind < 17 ? other_call(process, kind)
+                                       : async_call(process);
     CHECK(result <= kPending || kind >= 8);
     // Some calls are left under way, for the next to find.
     if (process.operation.stage != Operation::Stage::kNone && below(random_, 4) != 0) {
@@ -197,13 +201,36 @@ class Caller {
       case 3:
         return rcvrqst(process, &m, timeout);
       case 4:
-        return reply(process, endpoint(), m);
+        return below(random_, 2) == 0
+                   ? reply(process, endpoint(), m)
+                   : reply_to(process, endpoint(), static_cast<uint32_t>(below(random_, 4)), m);
       case 5:
         return notify(process, endpoint());
       case 6:
         return start_sendrec(process, endpoint(), m);
       default:
         return below(random_, 2) == 0 ? start_receive(process, endpoint()) : start_rcvrqst(process);
+    }
+  }
+
+  int64_t async_call(Process& process) {
+    const int32_t id = static_cast<int32_t>(
+        below(random_, 4) == 0 ? strange(random_) : below(random_, uint64_t{kAsyncs} * 4));
+    const FilterRule rules[] = {{FilterRule::kSource, endpoint(), 0},
+                                {FilterRule::kType, 0, static_cast<int32_t>(below(random_, 2))}};
+    switch (below(random_, 5)) {
+      case 0:
+        return senda_status(process, id);
+      case 1:
+        return senda_cancel(process, id);
+      case 2:
+        if (process.operation.stage != Operation::Stage::kNone) return 0;
+        if (below(random_, 3) == 0) process.filter.set(below(random_, 2) == 0, rules, 2);
+        if (below(random_, 2) == 0) process.filter.clear();
+        return 0;
+      default:
+        return senda(process, endpoint(), message(1, random_()),
+                     static_cast<uint32_t>(below(random_, 9)));
     }
   }
 
@@ -310,7 +337,7 @@ Command any_command(Target& target, Random& random, Caller& caller) {
   if (below(random, 8) == 0) {
     for (size_t i = 0; i < sizeof command; i++) bytes[i] = static_cast<uint8_t>(random());
   }
-  command.kind = static_cast<uint32_t>(below(random, 17));
+  command.kind = static_cast<uint32_t>(below(random, 18));
   if (below(random, 3) == 0) command.kind |= kCommandAck;
   command.dc_id = 7;
   command.source_node = kNode;

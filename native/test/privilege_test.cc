@@ -5,6 +5,7 @@
 
 #include "../core/bindings.h"
 #include "../core/notify.h"
+#include "../core/senda.h"
 #include "network.h"
 
 namespace dvk::test {
@@ -55,6 +56,7 @@ struct Call {
 
 constexpr Call kCalls[] = {
     {CallRight::kSend, [](Process& p, int32_t peer) { return send(p, peer, message(1, 1), 0); }},
+    {CallRight::kSend, [](Process& p, int32_t peer) { return senda(p, peer, message(1, 1), 0); }},
     {CallRight::kReceive,
      [](Process& p, int32_t peer) {
        Message m;
@@ -123,6 +125,7 @@ TEST("ipc_to: a process sends only to slots of its mask, whoever is bound there"
   const uint32_t rights = privileges_of(b.client).rights & ~right(CallRight::kToDynamic);
   change(b.client, rights, uint64_t{1} << 2, ~uint64_t{0});
   CHECK_EQUAL(send(b.client, b.server.endpoint, m, 0), -ECALLDENIED);
+  CHECK_EQUAL(senda(b.client, b.server.endpoint, m, 0), -ECALLDENIED);
   CHECK_EQUAL(sendrec(b.client, b.server.endpoint, &m, 0), -ECALLDENIED);
   CHECK_EQUAL(notify(b.client, b.server.endpoint), -ECALLDENIED);
   CHECK_EQUAL(send(b.client, b.other.endpoint, m, 0), -EAGAIN);
@@ -141,6 +144,7 @@ TEST("ipc_from: a process takes messages only of slots of its mask, and replies 
   const uint32_t rights = privileges_of(b.other).rights & ~right(CallRight::kFromDynamic);
   change(b.other, rights, ~uint64_t{0}, uint64_t{1} << 1);
   CHECK_EQUAL(send(b.client, b.other.endpoint, m, 0), -ECALLDENIED);
+  CHECK_EQUAL(senda(b.client, b.other.endpoint, m, 0), -ECALLDENIED);
   CHECK_EQUAL(sendrec(b.client, b.other.endpoint, &m, 0), -ECALLDENIED);
   CHECK_EQUAL(notify(b.client, b.other.endpoint), -ECALLDENIED);
   CHECK_EQUAL(send(b.kernel, b.other.endpoint, m, 0), -ECALLDENIED);
@@ -245,6 +249,10 @@ TEST("masks hold between nodes: the sender's there, the receiver's here") {
   CHECK_EQUAL(n.during([&] { return send(client, server.endpoint, m, kForever); }), -ECALLDENIED);
   CHECK_EQUAL(n.during([&] { return sendrec(client, server.endpoint, &m, kForever); }),
               -ECALLDENIED);
+  const int32_t refused = senda(client, server.endpoint, m, 0);
+  CHECK(refused >= 0);
+  n.pump();
+  CHECK_EQUAL(senda_status(client, refused), -ECALLDENIED);
   CHECK_EQUAL(notify(client, server.endpoint), 0);
   CHECK_EQUAL(notify(far, server.endpoint), 0);
   n.pump();
@@ -255,7 +263,15 @@ TEST("masks hold between nodes: the sender's there, the receiver's here") {
   n.pump();
   CHECK_EQUAL(receive(server, kEndpointAny, &m, 0), 0);
 
+  const int32_t taken = senda(far, server.endpoint, message(1, 1), 0);
+  n.pump();
+  CHECK_EQUAL(receive(server, kEndpointAny, &m, 0), 0);
+  CHECK(server.last_kind == MessageKind::kAsync);
+  n.pump();
+  CHECK_EQUAL(senda_status(far, taken), 0);
+
   change(client, privileges_of(client).rights, 0, 0);
+  CHECK_EQUAL(senda(client, server.endpoint, m, 0), -ECALLDENIED);
   CHECK_EQUAL(send(client, server.endpoint, m, 0), -ECALLDENIED);
 }
 

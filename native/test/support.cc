@@ -198,6 +198,7 @@ std::string damage(Segment& segment) {
       if (endpoint != kEndpointNone) return describe("an endpoint", i);
       if (state_in(segment, i) != State::kIdle) return describe("a word that is not idle", i);
       if (load(slot->command_state) != 0) return describe("a command", i);
+      if (load(slot->async_busy) != 0) return describe("a message of senda", i);
       for (uint32_t g = 0; g < kGrants; g++) {
         if ((load(segment.grant(i, g)->state) & 0xff) != 0) return describe("a grant", i);
       }

@@ -11,6 +11,7 @@
 #include "../core/ipc.h"
 #include "../core/link.h"
 #include "../core/rendezvous.h"
+#include "../core/senda.h"
 #include "../core/vcopy.h"
 #include "../core/wait.h"
 #include "test.h"

@@ -27,6 +27,7 @@ const POSIX_SENTENCES: Readonly<Record<string, string>> = {
   EIO: 'input or output failed',
   EBADF: 'no such descriptor, or it is closed',
   EAGAIN: 'nothing is ready now',
+  EALREADY: 'it is done already',
   ENOMEM: 'no memory is free',
   EACCES: 'permission denied',
   EFAULT: 'the address is not in the memory of that process',

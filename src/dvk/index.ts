@@ -57,7 +57,13 @@ export {
 export {
   FOREVER,
   Process,
+  type AsyncId,
+  type AsyncOptions,
+  type AsyncStatus,
+  type CallNumber,
   type CallOptions,
+  type Filter,
+  type FilterRule,
   type MessageKind,
   type NotifyOptions,
 } from './process.ts';

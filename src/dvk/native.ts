@@ -92,7 +92,7 @@ export interface ProcessBinding {
   bind(segment: number, slot: number, level: number, name: string, pid: number): number;
   unbind(process: number): number;
   processEndpoint(process: number): number;
-  /** The message window (64 bytes), then an int: the kind of the last message. */
+  /** The message window (64 bytes), then two ints: kind of the last message, last call's number. */
   processWindow(process: number): ArrayBuffer;
 
   send(process: number, destination: number, timeoutMs: number): number;
@@ -100,6 +100,7 @@ export interface ProcessBinding {
   sendrec(process: number, destination: number, timeoutMs: number): number;
   rcvrqst(process: number, timeoutMs: number): number;
   reply(process: number, destination: number): number;
+  replyTo(process: number, destination: number, call: number): number;
   replyReceive(process: number, destination: number, timeoutMs: number): number;
   relay(process: number, client: number, destination: number): number;
   notify(process: number, destination: number): number;
@@ -109,6 +110,14 @@ export interface ProcessBinding {
   waitUnbind(process: number, endpoint: number, timeoutMs: number): number;
   /** Whom the last wait for a bind that returned 0 found. */
   boundEndpoint(process: number): number;
+
+  /** Ids of messages are 0 or more; a status of 1 is one under way. */
+  senda(process: number, destination: number, flags: number): number;
+  sendaStatus(process: number, id: number): number;
+  sendaCancel(process: number, id: number): number;
+  /** Three ints for each rule: what is compared (1 source, 2 type), source, type. */
+  setFilter(process: number, allow: boolean, rules: Int32Array): number;
+  clearFilter(process: number): number;
 
   /** Start an awaited call: 0 done, 1 armed and pending, or -errno. */
   beginSend(process: number, destination: number): number;

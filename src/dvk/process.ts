@@ -5,22 +5,22 @@
  * whole thread: they are for server loops in a process or Worker of their own. The awaited ones
  * leave the event loop free. `...Raw` twins return the result (0 or more, or -errno) instead of
  * throwing, for loops that expect errors. A process has one call under way at a time; another one
- * fails with EBUSY. Only `replySync`, `relaySync` and `notify` may be called during an awaited
- * call: a server may answer one client late, while it waits for the next.
+ * fails with EBUSY. Only `replySync`, `relaySync`, `notify` and `senda` may be called during an
+ * awaited call: a server may answer one client late, while it waits for the next.
  *
  * Errors common to all calls, in the order in which they are looked for: EDVSNOTBOUND after unbind,
  * ETRAPDENIED (not a call of this process, see `Privileges`), EDVSDCNOTRUN, EBUSY. Errors of calls
- * with a destination or source: EDVSBADDEST (KERNEL; `send`: itself), ERANGE, EDVSENDPOINT (the
- * other calls: itself), ECALLDENIED (it may not send there, or that one takes none of it),
+ * with a destination or source: EDVSBADDEST (KERNEL; `send`, `senda`: itself), ERANGE, EDVSENDPOINT
+ * (the other calls: itself), ECALLDENIED (it may not send there, or that one takes none of it),
  * EDEADSRCDST (nobody there, or a stale endpoint), EDSTDIED or ESRCDIED (died during the call),
- * ELOCKED (would close a cycle of waiting processes), EDVSNOPROXY and ENOTCONN (process of another
- * node). Errors of calls that wait:
+ * ELOCKED (would close a cycle of waiting processes of this node; awaited calls look also for a
+ * time-out of 0), EDVSNOPROXY and ENOTCONN (process of another node). Errors of calls that wait:
  * ETIMEDOUT (EAGAIN for a time-out of 0), EDVSWOKENUP, EINTR (blocking calls, see `interruptOn`),
  * ECANCELED (awaited calls).
  */
 import { constants } from 'node:os';
 
-import { ErrorNumber } from './abi/abi.gen.ts';
+import { AsyncFlag, ErrorNumber } from './abi/abi.gen.ts';
 import { systemClock, type Clock } from './clock.ts';
 import { SELF, slotOf, type Endpoint, type GrantId } from './endpoint.ts';
 import { check, DvkError, fail } from './errors.ts';
@@ -30,8 +30,34 @@ import { native, type Binding } from './native.ts';
 import { rawPrivileges, type Privileges } from './privileges.ts';
 import type { Waker } from './waker.ts';
 
-/** How a message came: by `send`, by `sendrec` (its sender waits for a reply), or by `notify`. */
-export type MessageKind = 'send' | 'call' | 'notify';
+/**
+ * How a message came: by `send` (or as the reply to a `sendrec`), by `sendrec` (its sender waits
+ * for a reply), by `notify`, or by `senda`.
+ */
+export type MessageKind = 'send' | 'call' | 'notify' | 'async';
+
+/** Tells the calls of one client apart: each of its `sendrec` has another number. */
+export type CallNumber = number & { readonly brand: 'CallNumber' };
+
+/** Names a message of `senda` until its status is known. */
+export type AsyncId = number & { readonly brand: 'AsyncId' };
+
+/** What is to happen when a message of `senda` is done; left out, it is kept for `sendaStatus`. */
+export interface AsyncOptions {
+  /** Notifies the process, by itself, when the message is done, or only when it failed. */
+  notify?: 'done' | 'failed';
+  /** Nobody will ask for the status. Not together with `notify`. */
+  forget?: boolean;
+}
+
+/** What became of a message: without an error it was received. */
+export type AsyncStatus = { done: false } | { done: true; error: DvkError | undefined };
+
+/** Matches messages of `source`, with `type`, or both; a notification has NOTIFY_TYPE. */
+export type FilterRule = { source: Endpoint; type?: number } | { source?: Endpoint; type: number };
+
+/** Lets those messages pass that match one of the rules, or those that match none. At most 8. */
+export type Filter = { allow: readonly FilterRule[] } | { deny: readonly FilterRule[] };
 
 /** Limits of an awaited call. */
 export interface CallOptions {
@@ -63,9 +89,11 @@ export interface ProcessHost {
 export const FOREVER = -1;
 
 const PENDING = 1;
-const KINDS: readonly MessageKind[] = ['send', 'call', 'notify'];
-const KIND_OFFSET = 64;
-const { EAGAIN, ETIMEDOUT, ECANCELED } = constants.errno;
+const KINDS: readonly MessageKind[] = ['send', 'call', 'notify', 'async'];
+const STATUS_OFFSET = 64;
+const MATCH_SOURCE = 1;
+const MATCH_TYPE = 2;
+const { EAGAIN, EINVAL, ETIMEDOUT, ECANCELED } = constants.errno;
 const EDVSNOTBOUND = -ErrorNumber.EDVSNOTBOUND;
 
 export class Process {
@@ -77,7 +105,8 @@ export class Process {
   readonly #handle: number;
   readonly #host: ProcessHost;
   readonly #clock: Clock;
-  readonly #kind: Int32Array;
+  /** Kind and call number of what was received last. */
+  readonly #status: Uint32Array;
   readonly #memory: Memory;
   #waker: Waker | undefined;
   /** Ends the awaited call under way with a result. */
@@ -94,13 +123,18 @@ export class Process {
     this.slot = slotOf(this.endpoint);
     const window = this.#native.processWindow(handle);
     this.message = new Message(window);
-    this.#kind = new Int32Array(window, KIND_OFFSET, 1);
+    this.#status = new Uint32Array(window, STATUS_OFFSET, 2);
     this.#memory = new Memory(handle, this.endpoint, () => host.arena);
   }
 
   /** How the message last received came. */
   get lastKind(): MessageKind {
-    return KINDS[this.#kind[0] ?? 0] ?? 'send';
+    return KINDS[this.#status[0] ?? 0] ?? 'send';
+  }
+
+  /** The number of the call whose request was received last, for a late `replySync`. */
+  get lastCall(): CallNumber {
+    return (this.#status[1] ?? 0) as CallNumber;
   }
 
   /** Sends `message` and waits until `destination` has received it. */
@@ -128,11 +162,15 @@ export class Process {
   }
 
   /**
-   * Answers the sendrec of `destination`. Never blocks. Servers only; EDVSPROCSTS when it does not
-   * wait for one.
+   * Answers the sendrec of `destination`. Never blocks. Servers only; EDVSPROCSTS when it waits no
+   * more for this answer: it gave up, and may have called again.
+   *
+   * A server that takes a client's next request before it has answered the one before names the
+   * one that it answers by `call`, the `lastCall` of then; without it such a reply is refused with
+   * EDVSPROCSTS.
    */
-  replySync(destination: Endpoint): void {
-    const result = this.#native.reply(this.#handle, destination);
+  replySync(destination: Endpoint, call?: CallNumber): void {
+    const result = this.replyRaw(destination, call);
     if (result < 0) fail(result, 'reply', { endpoint: destination });
   }
 
@@ -160,8 +198,10 @@ export class Process {
     return this.#native.rcvrqst(this.#handle, timeoutMs);
   }
 
-  replyRaw(destination: Endpoint): number {
-    return this.#native.reply(this.#handle, destination);
+  replyRaw(destination: Endpoint, call?: CallNumber): number {
+    return call === undefined
+      ? this.#native.reply(this.#handle, destination)
+      : this.#native.replyTo(this.#handle, destination, call);
   }
 
   replyReceiveRaw(destination: Endpoint, timeoutMs: number = FOREVER): number {
@@ -263,6 +303,62 @@ export class Process {
       ipcFrom,
     );
     check(result, 'setPrivileges', { endpoint });
+  }
+
+  /**
+   * Sends `message` without waiting: `destination` receives it in a receive from ANY or from this
+   * process, before the messages of those who wait, and not as a request or a reply. Messages for
+   * one destination keep their order. ENOSPC when ASYNCS of them are on their way, or done and not
+   * asked for.
+   */
+  senda(destination: Endpoint, options: AsyncOptions = {}): AsyncId {
+    const { notify, forget = false } = options;
+    const flags =
+      (notify === 'done' ? AsyncFlag.NOTIFY : 0) |
+      (notify === 'failed' ? AsyncFlag.NOTIFY_ERROR : 0) |
+      (forget ? AsyncFlag.FORGET : 0);
+    const result = this.#native.senda(this.#handle, destination, flags);
+    return check(result, 'senda', { endpoint: destination }) as AsyncId;
+  }
+
+  /**
+   * What became of a message of `senda`; when it is done, its id is no longer good. The errors are
+   * EDSTDIED, EDEADSRCDST, ENOTCONN, ECALLDENIED (other node), and ECANCELED after `sendaCancel`.
+   * EINVAL: no such id.
+   */
+  sendaStatus(id: AsyncId): AsyncStatus {
+    const result = this.#native.sendaStatus(this.#handle, id);
+    if (result === PENDING) return { done: false };
+    if (result === -EINVAL || result === EDVSNOTBOUND) fail(result, 'sendaStatus');
+    return { done: true, error: result < 0 ? new DvkError(result, 'senda') : undefined };
+  }
+
+  /**
+   * Takes a message of `senda` back. EALREADY when it is done, EBUSY when it is on its way to
+   * another node, EINVAL: no such id.
+   */
+  sendaCancel(id: AsyncId): void {
+    check(this.#native.sendaCancel(this.#handle, id), 'sendaCancel');
+  }
+
+  /**
+   * Lets `rcvrqst`, and `receive` from ANY, take only what passes `filter`; the rest waits. Without
+   * a filter everything passes. A receive from one source and the reply of a `sendrec` are not
+   * filtered. EBUSY during a call; EINVAL for more than 8 rules.
+   */
+  setFilter(filter?: Filter): void {
+    if (filter === undefined) {
+      check(this.#native.clearFilter(this.#handle), 'setFilter');
+      return;
+    }
+    const rules = 'allow' in filter ? filter.allow : filter.deny;
+    const words = rules.flatMap(({ source, type }) => [
+      (source === undefined ? 0 : MATCH_SOURCE) | (type === undefined ? 0 : MATCH_TYPE),
+      source ?? 0,
+      type ?? 0,
+    ]);
+    const result = this.#native.setFilter(this.#handle, 'allow' in filter, Int32Array.from(words));
+    check(result, 'setFilter');
   }
 
   /**

@@ -50,10 +50,17 @@ static void refuses_null(void) {
   CHECK(dvk_receive(NULL, DVK_ANY, &message, 0), -EINVAL);
   CHECK(dvk_sendrec(NULL, 1, &message, 0), -EINVAL);
   CHECK(dvk_rcvrqst(NULL, &message, 0), -EINVAL);
+  CHECK(dvk_last_call(NULL), 0);
   CHECK(dvk_reply(NULL, 1, &message), -EINVAL);
+  CHECK(dvk_reply_to(NULL, 1, 1, &message), -EINVAL);
   CHECK(dvk_reply_receive(NULL, 1, &message, 0), -EINVAL);
   CHECK(dvk_relay(NULL, 1, 2, &message), -EINVAL);
   CHECK(dvk_notify(NULL, 1), -EINVAL);
+  CHECK(dvk_senda(NULL, 1, &message, 0), -EINVAL);
+  CHECK(dvk_senda_status(NULL, 0), -EINVAL);
+  CHECK(dvk_senda_cancel(NULL, 0), -EINVAL);
+  CHECK(dvk_set_filter(NULL, 1, NULL, 0), -EINVAL);
+  CHECK(dvk_clear_filter(NULL), -EINVAL);
   CHECK(dvk_notify_from(NULL, 1, DVK_SELF, 0), -EINVAL);
   CHECK(dvk_notify_kernel(NULL, 1, 0), -EINVAL);
   CHECK(dvk_notify_value(NULL), 0);
@@ -123,6 +130,8 @@ static void calls(void) {
   CHECK(dvk_rcvrqst(user, &message, 0), -DVK_ETRAPDENIED);
   CHECK(dvk_reply(user, to_server, &message), -DVK_ETRAPDENIED);
   CHECK(dvk_reply(server, to_user, &message), -DVK_EDVSPROCSTS);
+  CHECK(dvk_reply_to(user, to_server, 1, &message), -DVK_ETRAPDENIED);
+  CHECK(dvk_reply_to(server, to_user, 1, &message), -DVK_EDVSPROCSTS);
   CHECK(message.type, 1);
 
   CHECK(dvk_notify(user, to_server), 0);
@@ -131,6 +140,24 @@ static void calls(void) {
   CHECK(dvk_last_kind(server), DVK_KIND_NOTIFY);
   CHECK(dvk_wakeup(segment, to_server), 0);
   CHECK(dvk_receive(server, DVK_ANY, &message, -1), -DVK_EDVSWOKENUP);
+
+  const int32_t id = dvk_senda(user, to_server, &(dvk_message){.type = 7}, 0);
+  CHECK(dvk_senda_status(user, id), DVK_PENDING);
+  const dvk_filter_rule rule = {.match = DVK_MATCH_TYPE, .type = 7};
+  CHECK(dvk_set_filter(server, 0, &rule, 1), 0);
+  CHECK(dvk_receive(server, DVK_ANY, &message, 0), -EAGAIN);
+  CHECK(dvk_set_filter(server, 1, &rule, 1), 0);
+  CHECK(dvk_receive(server, DVK_ANY, &message, 0), 0);
+  CHECK(message.type, 7);
+  CHECK(dvk_last_kind(server), DVK_KIND_ASYNC);
+  CHECK(dvk_clear_filter(server), 0);
+  CHECK(dvk_set_filter(server, 1, &rule, DVK_FILTER_RULES + 1), -EINVAL);
+  CHECK(dvk_set_filter(server, 1, NULL, 1), -EINVAL);
+  CHECK(dvk_senda_cancel(user, id), -EALREADY);
+  CHECK(dvk_senda_status(user, id), 0);
+  CHECK(dvk_senda_status(user, id), -EINVAL);
+  CHECK(dvk_senda(user, to_server, &message, 64), -EINVAL);
+  CHECK(dvk_senda(user, to_server, NULL, 0), -EINVAL);
 
   pthread_t thread;
   CHECK(pthread_create(&thread, NULL, ask, NULL), 0);

@@ -115,24 +115,15 @@ export class IpcModel {
     const error = this.#refusal(from, to, 'EDVSENDPOINT', true);
     if (error !== undefined) return { code: error };
     const client = this.#at(to);
-    if (client.word.state !== 'awaiting reply' || client.word.peer !== from) {
-      return { code: 'EDVSPROCSTS' };
-    }
-    self.owed = self.owed.filter((request) => request.client !== to);
+    const [request, ...others] = self.owed.filter((owed) => owed.client === to);
+    // Of two requests of a client the reply does not say which one it answers.
+    if (request === undefined || others.length > 0) return { code: 'EDVSPROCSTS' };
+    self.owed = self.owed.filter((owed) => owed !== request);
+    const waits = client.word.state === 'awaiting reply' && client.word.peer === from;
+    if (!waits || client.call?.id !== request.id) return { code: 'EDVSPROCSTS' };
     const message = { from, kind: 'send' as const, id };
     client.word = { state: 'full', outcome: { code: 'ok', message } };
     return { code: 'ok' };
-  }
-
-  /**
-   * Whether the reply is one that the core and this model must agree on: the server has received
-   * just one request of that client, the one that the client waits for.
-   */
-  knowsReply(from: number, to: number): boolean {
-    const { word, call } = this.#at(to);
-    if (word.state !== 'awaiting reply' || word.peer !== from) return true;
-    const owed = this.#at(from).owed.filter((request) => request.client === to);
-    return owed.length === 1 && owed[0]?.id === call?.id;
   }
 
   notify(from: number, to: number): Outcome {
@@ -206,19 +197,21 @@ export class IpcModel {
     return outcomes;
   }
 
-  /** Whether a wait of `slot` for `peer` would close a cycle of waiting processes. */
-  closesCycle(slot: number, peer: number): boolean {
-    const seen = new Set<number>();
-    for (let at: number | undefined = peer; at !== undefined; at = this.#at(at).call?.peer) {
-      if (at === slot) return true;
-      if (seen.has(at)) return false;
-      seen.add(at);
+  /** A call that waits is about to sleep: the one that closes a cycle of waits ends instead. */
+  sleep(slot: number): Outcome | undefined {
+    const states: string[] = [];
+    for (let at = slot; states.length <= this.parties.length;) {
+      const { word } = this.#at(at);
+      if (!('peer' in word)) return undefined;
+      states.push(word.state);
+      at = word.peer;
+      if (at === slot) break;
     }
-    return false;
-  }
-
-  wouldAccept(to: number, from: number, call: boolean): boolean {
-    return this.#accepts(to, from, call);
+    if (states.length > this.parties.length) return undefined;
+    // Of two, one that sends meets one that receives.
+    const sending = states.filter((state) => state === 'sending' || state === 'calling').length;
+    if (states.length === 2 && sending === 1) return undefined;
+    return this.#finish(slot, { code: 'ELOCKED' });
   }
 
   #at(slot: number): Party {

@@ -174,9 +174,6 @@ export class IpcWorld {
     const member = this.#members[step.who];
     const call = step.do === 'sendrec';
     if (member === undefined) return false;
-    // Who would close a cycle is refused, or waits: that is not this model's business.
-    const meets = this.#model.wouldAccept(step.to, step.who, call);
-    if (!meets && this.#model.closesCycle(step.who, step.to)) return false;
     const { process } = member;
     const destination = this.#endpoint(step.to);
     const id = ++this.#messages;
@@ -189,6 +186,7 @@ export class IpcWorld {
       deepStrictEqual(this.#outcome(member, result, call), outcome, `result of ${step.do}`);
       return true;
     }
+    outcome ??= this.#model.sleep(step.who);
     const ended = call ? process.sendrec(destination, options) : process.send(destination, options);
     this.#expect(step.who, member, ended, call);
     if (outcome !== undefined) expected.set(step.who, outcome);
@@ -203,7 +201,6 @@ export class IpcWorld {
     const { who, from, now } = step;
     const member = this.#members[who];
     if (member === undefined) return false;
-    if (from !== undefined && from !== who && this.#model.closesCycle(who, from)) return false;
     const { process } = member;
     const source = from === undefined ? ANY : this.#endpoint(from);
     const options = this.#options(who, member);
@@ -214,6 +211,7 @@ export class IpcWorld {
       deepStrictEqual(this.#outcome(member, result, true), outcome, 'result of the receive');
       return true;
     }
+    outcome ??= this.#model.sleep(who);
     const ended = request ? process.rcvrqst(options) : process.receive(source, options);
     this.#expect(who, member, ended, true);
     if (outcome !== undefined) expected.set(who, outcome);
@@ -222,7 +220,7 @@ export class IpcWorld {
 
   #reply(who: number, to: number): boolean {
     const member = this.#members[who];
-    if (member === undefined || (who !== to && !this.#model.knowsReply(who, to))) return false;
+    if (member === undefined) return false;
     const id = ++this.#messages;
     member.process.message.type = id;
     const code = this.#code(member.process.replyRaw(this.#endpoint(to)));

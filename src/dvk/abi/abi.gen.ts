@@ -20,6 +20,8 @@ export const Limit = {
   NODES_MAX: 1024,
   /** grants a process can hold at a time */
   GRANTS: 32,
+  /** messages of senda that a process can have under way at a time */
+  ASYNCS: 32,
   /** stage of a process, through which it moves its own memory in a copy */
   STAGE_BYTES: 262144,
   /** arena allocations of a DC at a time */
@@ -140,6 +142,8 @@ export const CommandKind = {
   PROCUNBIND: 14,
   /** in place of REPLY_MSG: the caller goes on with this request to the server in its source */
   RELAY_MSG: 15,
+  /** a message from senda; ASYNC_ACK follows when it was received, or cannot be */
+  ASYNC_MSG: 16,
   /** bit of an acknowledgement */
   ACK: 8192,
 } as const;
@@ -190,6 +194,15 @@ export const GrantRight = {
 } as const;
 
 export type GrantRight = (typeof GrantRight)[keyof typeof GrantRight];
+
+/** Values of AsyncFlag. */
+export const AsyncFlag = {
+  NOTIFY: 1,
+  NOTIFY_ERROR: 2,
+  FORGET: 4,
+} as const;
+
+export type AsyncFlag = (typeof AsyncFlag)[keyof typeof AsyncFlag];
 
 /** Values of CallRight. */
 export const CallRight = {
@@ -259,7 +272,10 @@ export const ProcessSlotLayout = {
   wakeup: 96,
   lends: 100,
   copyJob: 104,
-  reserved2: 112,
+  inboxCall0: 112,
+  inboxCall1: 116,
+  asyncBusy: 120,
+  reserved2: 124,
   inbox0: 128,
   inbox1: 192,
   outbox0: 256,
@@ -284,7 +300,7 @@ export const ProcessSlotLayout = {
   copiedBytes: 480,
   waits: 488,
   lentBytes: 496,
-  reserved4: 504,
+  waitTicket: 504,
 } as const;
 
 /** What a process may do; one for each slot. Size in bytes, and the offset of each field. */
@@ -306,6 +322,18 @@ export const GrantSlotLayout = {
   bytes: 16,
   place: 24,
   reserved0: 28,
+} as const;
+
+/** A message of senda: on its way, or done. Size in bytes, and the offset of each field. */
+export const AsyncSlotLayout = {
+  BYTES: 128,
+  word: 0,
+  destination: 8,
+  flags: 12,
+  ticket: 16,
+  callId: 24,
+  reserved0: 28,
+  message: 64,
 } as const;
 
 /** What the owner of a slot is asked to move while it waits. Size in bytes, and the offset of each field. */

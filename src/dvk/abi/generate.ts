@@ -148,7 +148,7 @@ function cppHeader(): string {
 /** Limits that matter to a program in C; the others are the core's own affair. */
 const C_LIMITS = [
   ...(['MESSAGE_BYTES', 'NAME_BYTES', 'PROCESSES_MAX', 'SYSTEM_PROCESSES', 'NODES_MAX'] as const),
-  ...(['GRANTS', 'COPY_BYTES_MAX', 'NOTIFY_TYPE', 'GENERATION_MAX'] as const),
+  ...(['GRANTS', 'ASYNCS', 'COPY_BYTES_MAX', 'NOTIFY_TYPE', 'GENERATION_MAX'] as const),
 ];
 
 function cEnum(doc: string, rows: (readonly [string, number, string])[]): string[] {
@@ -180,6 +180,7 @@ function cConstants(): string {
       Object.entries(ENDPOINTS).map(([name, [value, doc]]) => [name, value, doc] as const),
     ),
     ...cEnum('Levels of a process.', valuesOf('LEVEL_', CONSTANTS.ProcessLevel)),
+    ...cEnum('Flags of dvk_senda.', valuesOf('ASYNC_', CONSTANTS.AsyncFlag)),
     ...cEnum('What a slot is used for.', valuesOf('LIFE_', CONSTANTS.ProcessLife)),
     ...cEnum('State of the link to a node.', valuesOf('LINK_', CONSTANTS.LinkState)),
     ...cEnum('Rights of a grant.', valuesOf('RIGHT_', CONSTANTS.GrantRight)),

@@ -23,6 +23,7 @@ export const LIMITS = {
   NODES_DEFAULT: [32, 'nodes of a DC'],
   NODES_MAX: [1024, 'nodes of a DC at most'],
   GRANTS: [32, 'grants a process can hold at a time'],
+  ASYNCS: [32, 'messages of senda that a process can have under way at a time'],
   STAGE_BYTES: [262144, 'stage of a process, through which it moves its own memory in a copy'],
   EXTENTS: [4096, 'arena allocations of a DC at a time'],
   ARENA_BYTES_DEFAULT: [
@@ -107,6 +108,7 @@ export const COMMANDS = {
     15,
     'in place of REPLY_MSG: the caller goes on with this request to the server in its source',
   ],
+  ASYNC_MSG: [16, 'a message from senda; ASYNC_ACK follows when it was received, or cannot be'],
   ACK: [0x2000, 'bit of an acknowledgement'],
 } as const;
 
@@ -159,14 +161,21 @@ const processSlot: StructSchema = [
   ['rendezvous', 'u32', 'futex word: state, sequence and peer; see native/core/rendezvous.h'],
   ['sleeping', 'u32', '0 awake, 1 on the futex, 2 in an event loop; only the owner writes it'],
   ['want_source', 'i32', 'whom the owner receives from'],
-  ['call_id', 'u32', 'number of the present call to another node; acks must match'],
+  ['call_id', 'u32', 'number of the present call; replies and acks must match'],
   ['ticket', 'u64', 'place in the queue of the destination'],
   ['command_state', 'u32', 'CommandState of `command`'],
   ['remote_call', 'u32', 'of a remote process: the command that its present call came with'],
   ['wakeup', 'u32', '1: a wakeup is pending'],
   ['lends', 'u32', '1: the owner takes part in copies of its memory while it waits'],
   ['copy_job', 'u64', 'state of such a copy; see native/core/copy_job.h'],
-  ['reserved2', 'u8[16]', 'zero'],
+  ['inbox_call0', 'u32', 'call_id of the sendrec whose message is in inbox0'],
+  ['inbox_call1', 'u32', '... in inbox1'],
+  [
+    'async_busy',
+    'u32',
+    'bit i: AsyncSlot i is in use; only the owner, and for a remote process the proxy, writes it',
+  ],
+  ['reserved2', 'u8[4]', 'zero'],
 
   ['inbox0', 'message', 'a message handed over to the owner'],
   ['inbox1', 'message', 'the other buffer, used after one was given up to a stopped sender'],
@@ -194,7 +203,7 @@ const processSlot: StructSchema = [
   ['copied_bytes', 'u64', 'moved by vcopies that the process asked for'],
   ['waits', 'u64', 'times it slept'],
   ['lent_bytes', 'u64', 'moved by the owner itself for copies that others asked for'],
-  ['reserved4', 'u8[8]', 'zero'],
+  ['wait_ticket', 'u64', 'tells the present wait from others, and which began last; 0: none yet'],
 ];
 
 const grantSlot: StructSchema = [
@@ -208,6 +217,16 @@ const grantSlot: StructSchema = [
   ['bytes', 'u64', ''],
   ['place', 'u32', '0 private memory, 1 arena'],
   ['reserved0', 'u32', 'zero'],
+];
+
+const asyncSlot: StructSchema = [
+  ['word', 'u64', 'sequence, claimant or error, and state; see native/core/senda.h'],
+  ['destination', 'i32', 'endpoint'],
+  ['flags', 'u32', 'AsyncFlag'],
+  ['ticket', 'u64', 'order among the messages of senda'],
+  ['call_id', 'u32', 'of a remote process: what the ack repeats'],
+  ['reserved0', 'u8[36]', 'zero'],
+  ['message', 'message', ''],
 ];
 
 const copyOrder: StructSchema = [
@@ -289,6 +308,7 @@ export const STRUCTS = {
   ],
   PrivilegeSlot: [32, privilegeSlot, 'What a process may do; one for each slot.'],
   GrantSlot: [32, grantSlot, 'Permission on a range of memory.'],
+  AsyncSlot: [128, asyncSlot, 'A message of senda: on its way, or done.'],
   CopyOrder: [128, copyOrder, 'What the owner of a slot is asked to move while it waits.'],
   LinkSlot: [
     128,
@@ -305,6 +325,7 @@ export const CONSTANTS = {
   LinkState: { ABSENT: 0, DOWN: 1, UP: 2, LOCAL: 3 },
   CommandState: { NONE: 0, QUEUED: 1, TAKEN: 2 },
   GrantRight: { READ: 1, WRITE: 2 },
+  AsyncFlag: { NOTIFY: 1, NOTIFY_ERROR: 2, FORGET: 4 },
   CallRight: {
     SEND: 1,
     RECEIVE: 2,

@@ -2,6 +2,7 @@
 // as its compiler sees them; they are compared with the generated constants, field by field.
 import { describe, expect, it } from 'vitest';
 import {
+  AsyncSlotLayout,
   CommandLayout,
   CopyOrderLayout,
   ExtentLayout,
@@ -20,6 +21,7 @@ const layouts: Record<string, Record<string, number>> = {
   GrantSlot: GrantSlotLayout,
   CopyOrder: CopyOrderLayout,
   LinkSlot: LinkSlotLayout,
+  AsyncSlot: AsyncSlotLayout,
   Extent: ExtentLayout,
   Command: CommandLayout,
 };

@@ -39,7 +39,9 @@ describe('a killed process', () => {
     const receiver = segment.bind({ name: 'receiver' });
     const sender = segment.bind({ name: 'sender' });
     const caller = segment.bind({ name: 'caller' });
-    const peer = new ChildPeer(test.path, 'receiveFrom', receiver.endpoint);
+    // Not of one that waits for the victim: that would be a deadlock.
+    const other = segment.bind({ name: 'other' });
+    const peer = new ChildPeer(test.path, 'receiveFrom', other.endpoint);
     const victim = await peer.ready();
     const waits = [
       codeOf(() => receiver.receive(victim)),
@@ -54,7 +56,7 @@ describe('a killed process', () => {
     expect(await Promise.all(waits)).toEqual(['ESRCDIED', 'EDSTDIED', 'EDSTDIED']);
     expect(segment.reap(slot, victim)).toBe(false);
     expect(await codeOf(() => sender.send(victim))).toBe('EDEADSRCDST');
-    expect(names()).toEqual(['receiver', 'sender', 'caller']);
+    expect(names()).toEqual(['receiver', 'sender', 'caller', 'other']);
   });
 
   it('ends the blocking call of its peer without a daemon', async () => {

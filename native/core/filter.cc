@@ -1,0 +1,20 @@
+#include "filter.h"
+
+#include <errno.h>
+
+#include "ipc.h"
+
+namespace dvk {
+
+int set_filter(Process& process, bool allow, const FilterRule* rules, size_t count) {
+  if (process.operation.stage != Operation::Stage::kNone) return -EBUSY;
+  return process.filter.set(allow, rules, count) ? 0 : -EINVAL;
+}
+
+int clear_filter(Process& process) {
+  if (process.operation.stage != Operation::Stage::kNone) return -EBUSY;
+  process.filter.clear();
+  return 0;
+}
+
+}  // namespace dvk
