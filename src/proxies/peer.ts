@@ -46,8 +46,8 @@ class SharedContainer implements CommandSource {
     this.#peer = peer;
   }
 
-  get2rmt(command: Uint8Array, payload: Uint8Array): boolean {
-    return this.segment.get2rmt(this.#peer, command, payload);
+  get2rmt(command: Uint8Array, payload: Uint8Array, shortOnly: boolean): boolean {
+    return this.segment.get2rmt(this.#peer, command, payload, shortOnly);
   }
 
   /** Forwards up to a burst. Whether more may wait, and the link takes it. */
@@ -55,7 +55,7 @@ class SharedContainer implements CommandSource {
     for (let count = 0; count < BURST; count++) {
       const outcome = link.forward(this);
       if (outcome === 'congested') return false;
-      if (outcome === 'empty' && !this.segment.armProxy(this.#peer)) return false;
+      if (outcome === 'empty' && !this.segment.armProxy(this.#peer, link.shortOnly)) return false;
     }
     return true;
   }

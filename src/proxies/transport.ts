@@ -88,6 +88,8 @@ export interface Listener {
 export interface Transport {
   /** The name of the protocol, as `tcp`. */
   readonly name: string;
+  /** What came and reached no connection, by reason; only of transports over datagrams. */
+  readonly counters?: Readonly<Record<string, number>>;
   /** Takes connections; `accept` gives the events of each, or undefined to refuse it. */
   listen(address: Address, accept: () => ConnectionEvents | undefined): Promise<Listener>;
   /**

@@ -7,6 +7,7 @@ import { systemClock } from '../../src/dvk/clock.ts';
 import { LoopbackNetwork } from '../../src/proxies/loopback.ts';
 import { tcpTransport } from '../../src/proxies/tcp.ts';
 import type { Address, Listener, Transport } from '../../src/proxies/transport.ts';
+import { udpTransport } from '../../src/proxies/udp.ts';
 import { TransportEnd } from '../support/transport-end.ts';
 
 const MIB = 1024 * 1024;
@@ -223,6 +224,8 @@ describeTransport('tcp (accepted sockets by events)', () => ({
   transport: tcpTransport(systemClock, { copyAccepted: true }),
   host: '127.0.0.1',
 }));
+describeTransport('udp', () => ({ transport: udpTransport(systemClock), host: '127.0.0.1' }));
+describeTransport('udp (IPv6)', () => ({ transport: udpTransport(systemClock), host: '::1' }));
 describeTransport('loopback', () => ({
   transport: new LoopbackNetwork().transport(),
   host: 'here',

@@ -189,7 +189,7 @@ function simulate(seed: number): Run {
     const rttMs = end?.connection?.quality?.rttMs ?? -1;
     check(rttMs >= 1.9 && rttMs < 60, `the RTT of 2 ms was taken for ${rttMs} ms`);
     check(end?.connection?.bufferedBytes === 0, 'bytes that arrived are held');
-    check(end.done === end.writes, 'a buffer was not given back');
+    check(end?.done === end?.writes, 'a buffer was not given back');
   }
 
   run.dialer.connection?.end();

@@ -19,7 +19,13 @@ import type { Connection, ConnectionEvents, LinkQuality } from '../transport.ts'
 import { BYTES_HEAD, CloseCode, FIRST_WINDOW_BYTES, FrameWriter } from './frames.ts';
 import { readFrames, WINDOW_BYTES, type FrameSink } from './frames.ts';
 import { NewReno } from './new-reno.ts';
-import { ANSWERED_BYTES_MIN, DATAGRAM_BYTES_MAX, PacketKind, PacketLayout, writeHead } from './packet.ts';
+import {
+  ANSWERED_BYTES_MIN,
+  DATAGRAM_BYTES_MAX,
+  PacketKind,
+  PacketLayout,
+  writeHead,
+} from './packet.ts';
 import type { PacketSeal } from './packet.ts';
 import { viewOf } from '../frame.ts';
 import { PathMtu } from './path-mtu.ts';
@@ -351,7 +357,10 @@ export class DatagramConnection implements Connection {
     if (stalledMs <= 0) return;
     this.#recovery.distrust(this.#nowMs);
     this.#heardMs = Math.min(this.#nowMs, this.#heardMs + stalledMs);
-    this.#recovery.waitingSinceMs = Math.min(this.#nowMs, this.#recovery.waitingSinceMs + stalledMs);
+    this.#recovery.waitingSinceMs = Math.min(
+      this.#nowMs,
+      this.#recovery.waitingSinceMs + stalledMs,
+    );
   }
 
   #checkTimes(): void {
@@ -467,9 +476,7 @@ export class DatagramConnection implements Connection {
   get #mayFly(): boolean {
     const { bytesInFlight, packetsInFlight } = this.#recovery;
     if (this.#probesDue > 0) return true;
-    return (
-      bytesInFlight < this.#congestion.windowBytes && packetsInFlight < PACKETS_IN_FLIGHT_MAX
-    );
+    return bytesInFlight < this.#congestion.windowBytes && packetsInFlight < PACKETS_IN_FLIGHT_MAX;
   }
 
   // Sends one packet, if there is anything to send. Returns whether it did.
@@ -533,7 +540,8 @@ export class DatagramConnection implements Connection {
   #writeBytes(): SentBytes[] {
     const data: SentBytes[] = [];
     const bulkFirst = this.#urgentInRow >= URGENT_IN_ROW_MAX;
-    for (const lane of bulkFirst ? [Lane.BULK, Lane.URGENT] : [Lane.URGENT, Lane.BULK]) this.#writeLane(lane, data);
+    for (const lane of bulkFirst ? [Lane.BULK, Lane.URGENT] : [Lane.URGENT, Lane.BULK])
+      this.#writeLane(lane, data);
     const isUrgent = data.length > 0 && data.every(({ lane }) => lane === Lane.URGENT);
     this.#urgentInRow = isUrgent ? this.#urgentInRow + 1 : 0;
     return data;

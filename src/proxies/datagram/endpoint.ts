@@ -33,6 +33,8 @@ export interface EndpointOptions {
   /** A number from 0 to below 1, not to be guessed. */
   random: () => number;
   settings?: Partial<DatagramSettings>;
+  /** Counted in, together with other endpoints of the transport. */
+  counters?: EndpointCounters;
 }
 
 /** Datagrams that reached no connection, by reason. */
@@ -41,8 +43,8 @@ export type EndpointCounters = Record<
   number
 >;
 
-export class DatagramEndpoint {
-  readonly counters: EndpointCounters = {
+export function newCounters(): EndpointCounters {
+  return {
     short: 0,
     magic: 0,
     version: 0,
@@ -54,6 +56,10 @@ export class DatagramEndpoint {
     cookie: 0,
     refused: 0,
   };
+}
+
+export class DatagramEndpoint {
+  readonly counters: EndpointCounters;
   readonly #options: EndpointOptions;
   readonly #settings: DatagramSettings;
   readonly #connections = new Map<number, DatagramConnection>();
@@ -70,6 +76,7 @@ export class DatagramEndpoint {
   constructor(options: EndpointOptions, nowMs: number) {
     this.#options = options;
     this.#settings = { ...DEFAULT_SETTINGS, ...options.settings };
+    this.counters = options.counters ?? newCounters();
     this.#clockMs = nowMs;
   }
 

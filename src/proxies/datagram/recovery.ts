@@ -113,7 +113,8 @@ export class Recovery {
     this.waitingSinceMs = this.#sent.size > 0 ? nowMs : Infinity;
     if (highest > this.#largestAcked) this.#largestAcked = highest;
     const latest = acked.find((packet) => packet.number === highest);
-    if (latest && latest.sentMs >= this.#trustedMs) this.rtt.update(nowMs - latest.sentMs, Math.min(delayMs, ACK_DELAY_MS));
+    if (latest && latest.sentMs >= this.#trustedMs)
+      this.rtt.update(nowMs - latest.sentMs, Math.min(delayMs, ACK_DELAY_MS));
     return acked;
   }
 
