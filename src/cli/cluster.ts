@@ -3,10 +3,11 @@ import { fork } from 'node:child_process';
 import { closeSync, mkdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
+import { transportBetween, transportsOf } from '../vos/spec.ts';
 import type { NodeSpec, ServiceSpec } from '../vos/spec.ts';
 import { DaemonClient } from './channel.ts';
 import { openLog } from './child.ts';
-import type { Peer } from './node-proxy.ts';
+import type { Peer, ProxyStart } from './node-proxy.ts';
 import { CliError } from './output.ts';
 import { identify, isAlive } from './process-table.ts';
 import type { DaemonMessage, NodeReport } from './report.ts';
@@ -145,7 +146,9 @@ export class Cluster {
     const start = async (wanted: number): Promise<number> => {
       const listen = { host, port: wanted };
       const peers = this.#peersOf(node);
-      return Number(await this.call(node, 'startProxy', { listen, peers }, SERVICE_TIMEOUT_MS));
+      const transports = transportsOf(this.#state.spec, node);
+      const parameters: ProxyStart = { listen, peers, transports };
+      return Number(await this.call(node, 'startProxy', parameters, SERVICE_TIMEOUT_MS));
     };
     let actual: number;
     try {
@@ -173,7 +176,9 @@ export class Cluster {
   #peersOf(node: number): Peer[] {
     return this.#state.spec.nodes.flatMap(({ id, name, listen }) => {
       const port = this.#state.ports[String(id)];
-      return id === node || port === undefined ? [] : [{ node: id, name, host: listen.host, port }];
+      if (id === node || port === undefined) return [];
+      const transport = transportBetween(this.#state.spec, node, id);
+      return [{ node: id, name, host: listen.host, port, transport }];
     });
   }
 

@@ -60,15 +60,57 @@ async function info(wanted: string, selection: Selection): Promise<void> {
   if (proxy.reason !== null) output.line(`reason   ${proxy.reason}`);
   output.line(`address  ${proxy.address ?? '-'}`);
   output.line();
+  const stats = proxy.stats as Partial<ProxyStatistics>;
   output.table(
-    ['PEER', 'STATE', 'SINCE', 'REASON'],
-    proxy.links.map(({ peer, state, since, reason }) => [
-      peer,
-      stateCell(state),
-      sinceCell(since),
-      reason ?? '',
-    ]),
+    ['PEER', 'STATE', 'SINCE', 'OVER', 'RTT', 'LOST', 'DATAGRAM', 'REASON'],
+    proxy.links.map(({ peer, state, since, reason }) => {
+      const told = stats.peers?.find((one) => one.node === peer);
+      return [
+        peer,
+        stateCell(state),
+        sinceCell(since),
+        told?.transport ?? '',
+        ...qualityCells(told),
+        reason ?? '',
+      ];
+    }),
   );
+  const datagrams = Object.entries(stats.datagrams ?? {}).filter(([, count]) => count > 0);
+  if (datagrams.length === 0) return;
+  output.line();
+  output.line('datagrams of no connection');
+  output.table(
+    ['WHY', 'COUNT'],
+    datagrams.map(([why, count]) => [why, count]),
+  );
+}
+
+/** What is shown of the counters that a proxy tells; see EngineStatistics. */
+interface ProxyStatistics {
+  readonly peers: readonly {
+    readonly node: number;
+    readonly transport: string;
+    readonly rttMs: number | null;
+    readonly quality: LinkQuality | null;
+  }[];
+  readonly datagrams: Readonly<Record<string, number>>;
+}
+
+interface LinkQuality {
+  readonly rttMs: number | null;
+  readonly datagramBytes: number;
+  readonly packetsSent: number;
+  readonly packetsLost: number;
+}
+
+// Round trip, share of lost packets, longest datagram; the last two are known of datagrams only.
+function qualityCells(told: ProxyStatistics['peers'][number] | undefined): string[] {
+  const quality = told?.quality ?? null;
+  const rttMs = quality?.rttMs ?? told?.rttMs ?? null;
+  const rtt = rttMs === null ? '' : `${rttMs.toFixed(2)} ms`;
+  if (quality === null) return [rtt, '', ''];
+  const lost = (100 * quality.packetsLost) / Math.max(1, quality.packetsSent);
+  return [rtt, `${lost.toFixed(1)} %`, `${String(quality.datagramBytes)} B`];
 }
 
 async function start(wanted: string, selection: Selection): Promise<void> {

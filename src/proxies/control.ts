@@ -21,6 +21,8 @@ export interface ControlPeer {
   name: string;
   host: string;
   port: number;
+  /** What carries the link to it; by default the first of `transports`. */
+  transport?: string;
 }
 
 export interface ControlSegment {
@@ -38,6 +40,8 @@ export interface StartMessage {
   listen: { host: string; port: number };
   segments: ControlSegment[];
   peers: ControlPeer[];
+  /** What to listen on, the first being that of most links: `tcp` (the default) or `udp`. */
+  transports?: string[];
   times?: Partial<SessionTimes>;
 }
 

@@ -16,7 +16,7 @@ import { Link, type LinkOwner } from './link.ts';
 import { SlabPool } from './outbox.ts';
 import { Peer, type PeerAddress, type PeerCounters, type ProxySegment } from './peer.ts';
 import { DEFAULT_TIMES, type Down, type SessionSelf, type SessionTimes } from './session.ts';
-import type { Address, Listener, Transport } from './transport.ts';
+import type { Address, LinkQuality, Listener, Transport } from './transport.ts';
 
 // Strangers that have not said HELLO yet; the oldest one goes when another comes.
 const OPENING_LINKS_MAX = 64;
@@ -30,6 +30,8 @@ export interface EngineOptions {
   /** Random, new at each start. 64 bits. */
   incarnation: bigint;
   transport: Transport;
+  /** Others that single links use; each is listened on, at the port of the first. */
+  alternatives?: readonly Transport[];
   clock: Clock;
   checksum: Checksum;
   times?: SessionTimes;
@@ -47,6 +49,10 @@ export interface PeerStatistics extends PeerCounters {
   node: NodeId;
   name: string;
   state: 'up' | 'down';
+  /** What carries the link. */
+  transport: string;
+  /** How well it goes, while the link is up; null where the kernel takes care of that. */
+  quality: LinkQuality | null;
   /** Address at the other end, while the link is up. */
   remote: string | null;
   session: number;
@@ -67,6 +73,8 @@ export interface EngineStatistics {
   /** Connections that were closed before a HELLO was accepted. */
   refused: number;
   lastRefused: Down | null;
+  /** Datagrams that reached no connection, by reason. */
+  datagrams: Readonly<Record<string, number>>;
 }
 
 interface PeerEntry {
@@ -91,7 +99,7 @@ export class Engine implements LinkOwner {
   readonly #opening = new Set<Link>();
   readonly #waiters = new Set<() => void>();
   #segments: readonly ProxySegment[] = [];
-  #listener: Listener | undefined;
+  #listeners: Listener[] = [];
   #stopTicks: () => void = () => undefined;
   #running = false;
   #refused = 0;
@@ -113,11 +121,20 @@ export class Engine implements LinkOwner {
 
   /** Starts to listen and to dial. Returns the port that was bound. */
   async start(listen: Address): Promise<number> {
-    this.#listener = await this.#options.transport.listen(listen, () => this.#accept());
+    const first = await this.#listenOn(this.#options.transport, listen);
+    for (const other of this.#options.alternatives ?? []) {
+      await this.#listenOn(other, { ...listen, port: first.port });
+    }
     this.#running = true;
     this.#scheduleTick();
     for (const entry of this.#peers.values()) this.#dial(entry);
-    return this.#listener.port;
+    return first.port;
+  }
+
+  async #listenOn(transport: Transport, address: Address): Promise<Listener> {
+    const listener = await transport.listen(address, () => this.#accept(transport));
+    this.#listeners.push(listener);
+    return listener;
   }
 
   /**
@@ -127,7 +144,7 @@ export class Engine implements LinkOwner {
   async stop(): Promise<void> {
     this.#running = false;
     this.#stopTicks();
-    this.#listener?.close();
+    for (const listener of this.#listeners) listener.close();
     for (const entry of this.#peers.values()) this.#release(entry);
     for (const link of [...this.#links]) link.session.close({ code: 'stopped', detail: '' });
     for (const entry of this.#peers.values()) entry.peer.remove();
@@ -171,6 +188,8 @@ export class Engine implements LinkOwner {
         node: peer.node,
         name: peer.address.name,
         state: peer.link ? ('up' as const) : ('down' as const),
+        transport: this.#transportTo(peer.address).name,
+        quality: peer.link?.quality ?? null,
         remote: peer.link?.remote ?? null,
         session: peer.link?.session.number ?? 0,
         containers: peer.containersUp(),
@@ -185,6 +204,7 @@ export class Engine implements LinkOwner {
       peers,
       refused: this.#refused,
       lastRefused: this.#lastRefused,
+      datagrams: this.#datagrams(),
     };
   }
 
@@ -195,6 +215,12 @@ export class Engine implements LinkOwner {
     const entry = this.#peers.get(hello.node);
     if (!entry || !this.#running) {
       link.session.close({ code: 'node', detail: 'not a peer any more' });
+      return;
+    }
+    const { name } = this.#transportTo(entry.peer.address);
+    if (link.transport !== name) {
+      const detail = `the link is over ${link.transport}, not ${name}`;
+      link.session.close({ code: 'transport', detail });
       return;
     }
     entry.peer.link?.session.close({ code: 'replaced', detail: 'the peer connected anew' });
@@ -272,10 +298,22 @@ export class Engine implements LinkOwner {
     if (this.#running) this.#dial(entry);
   }
 
-  #newLink(peer: number | undefined): Link {
+  #transportTo(address: PeerAddress): Transport {
+    const { transport, alternatives = [] } = this.#options;
+    return alternatives.find(({ name }) => name === address.transport) ?? transport;
+  }
+
+  #datagrams(): Record<string, number> {
+    const { transport, alternatives = [] } = this.#options;
+    const every = [transport, ...alternatives].map(({ counters }) => counters ?? {});
+    return Object.assign({}, ...every) as Record<string, number>;
+  }
+
+  #newLink(transport: Transport, peer: number | undefined): Link {
     const link = new Link({
       self: this.#self,
       owner: this,
+      transport: transport.name,
       checksum: this.#options.checksum,
       pool: this.#pool,
       nowMs: () => this.#options.clock.nowMs(),
@@ -286,14 +324,14 @@ export class Engine implements LinkOwner {
     return link;
   }
 
-  #accept(): Link | undefined {
+  #accept(transport: Transport): Link | undefined {
     if (!this.#running) return undefined;
     if (this.#opening.size >= OPENING_LINKS_MAX) {
       const [oldest] = this.#opening;
       oldest?.session.close({ code: 'handshake-time-out', detail: 'too many were waiting' });
       oldest?.abandon();
     }
-    const link = this.#newLink(undefined);
+    const link = this.#newLink(transport, undefined);
     this.#opening.add(link);
     return link;
   }
@@ -301,9 +339,10 @@ export class Engine implements LinkOwner {
   #dial(entry: PeerEntry): void {
     const { peer } = entry;
     if (peer.node < this.#options.node || peer.link || entry.dialling || !this.#running) return;
-    const link = this.#newLink(peer.node);
+    const transport = this.#transportTo(peer.address);
+    const link = this.#newLink(transport, peer.node);
     entry.dialling = link;
-    link.dialled(this.#options.transport.connect(peer.address, link));
+    link.dialled(transport.connect(peer.address, link));
   }
 
   #redial(entry: PeerEntry): void {

@@ -39,6 +39,8 @@ export interface LinkOwner {
 export interface LinkOptions {
   self: SessionSelf;
   owner: LinkOwner;
+  /** Name of what carries it. */
+  transport: string;
   checksum: Checksum;
   pool: SlabPool;
   nowMs: () => number;
@@ -89,6 +91,11 @@ export class Link implements ConnectionEvents, SessionOutput {
       peer: options.peer,
       times: options.times,
     });
+  }
+
+  /** Name of what carries it. */
+  get transport(): string {
+    return this.#options.transport;
   }
 
   /** The address at the other end. */

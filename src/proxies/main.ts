@@ -5,7 +5,7 @@
  * caller that waits for another node go with ENOTCONN, and exits with 0 within two seconds. SIGINT
  * is left to the daemon, since a terminal sends it to both.
  */
-import { systemClock } from '../dvk/clock.ts';
+import { systemClock, type Clock } from '../dvk/clock.ts';
 import { crc32c } from '../dvk/crc32c.ts';
 import { dcId, nodeId } from '../dvk/endpoint.ts';
 import { Segment } from '../dvk/segment.ts';
@@ -14,6 +14,8 @@ import { Engine } from './engine.ts';
 import type { PeerAddress } from './peer.ts';
 import { DEFAULT_TIMES } from './session.ts';
 import { tcpTransport } from './tcp.ts';
+import type { Transport } from './transport.ts';
+import { udpTransport } from './udp.ts';
 
 function tell(message: FromProxy): void {
   if (process.connected) process.send?.(message);
@@ -21,6 +23,22 @@ function tell(message: FromProxy): void {
 
 function textOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
+}
+
+const TRANSPORTS: Readonly<Record<string, (clock: Clock) => Transport>> = {
+  tcp: tcpTransport,
+  udp: udpTransport,
+};
+
+/** The transports of these names; the first is the default. */
+function transportsFor(names: readonly string[]): [Transport, ...Transport[]] {
+  const [first, ...more] = names.map((name) => {
+    const make = TRANSPORTS[name];
+    if (make === undefined) throw new Error(`no transport is called ${name}`);
+    return make(systemClock);
+  });
+  if (first === undefined) throw new Error('there is no transport to listen on');
+  return [first, ...more];
 }
 
 function peerAddresses(peers: readonly ControlPeer[]): PeerAddress[] {
@@ -63,11 +81,13 @@ class ProxyProgram {
   async #start(message: StartMessage): Promise<void> {
     if (this.#engine) return;
     try {
+      const [transport, ...alternatives] = transportsFor(message.transports ?? ['tcp']);
       const engine = new Engine({
         dvs: message.dvs,
         node: nodeId(message.node),
         incarnation: BigInt.asUintN(64, BigInt(message.incarnation)),
-        transport: tcpTransport(systemClock),
+        transport,
+        alternatives,
         clock: systemClock,
         checksum: crc32c,
         times: { ...DEFAULT_TIMES, ...message.times },

@@ -30,6 +30,8 @@ export type ProxySegment = Pick<
 export interface PeerAddress extends Address {
   node: NodeId;
   name: string;
+  /** What carries the link to it; by default the engine's own transport. */
+  transport?: string;
 }
 
 // Commands taken from one container before the others have their turn.

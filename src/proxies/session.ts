@@ -35,6 +35,7 @@ export type DownCode =
   | 'dvs'
   | 'node'
   | 'replaced'
+  | 'transport'
   | 'malformed'
   | 'sequence'
   | 'connection'

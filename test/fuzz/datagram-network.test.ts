@@ -166,7 +166,10 @@ function simulate(seed: number): Run {
     check(run.held <= 4 * WINDOW_BYTES_MAX, `${run.held} bytes are held`);
   }
   run.heal();
-  check(network.run(20_000, () => run.isDelivered || run.isOver), 'no progress on a good network');
+  check(
+    network.run(20_000, () => run.isDelivered || run.isOver),
+    'no progress on a good network',
+  );
 
   if (run.isOver) {
     run.dial();
@@ -183,7 +186,10 @@ function simulate(seed: number): Run {
     run.accepter?.write(1, 1000);
     network.run(20);
   }
-  check(network.run(10_000, () => run.isDelivered), 'not everything was delivered');
+  check(
+    network.run(10_000, () => run.isDelivered),
+    'not everything was delivered',
+  );
   network.run(1000);
   for (const end of [run.dialer, run.accepter]) {
     const rttMs = end?.connection?.quality?.rttMs ?? -1;
@@ -193,7 +199,10 @@ function simulate(seed: number): Run {
   }
 
   run.dialer.connection?.end();
-  check(network.run(5000, () => run.isOver), 'an orderly end did not reach both sides');
+  check(
+    network.run(5000, () => run.isOver),
+    'an orderly end did not reach both sides',
+  );
   network.run(10_000);
   check(run.a.endpoint.size + run.b.endpoint.size === 0, 'a connection is left over');
   check(run.b.endpoint.waitMs(run.b.nowMs) === Infinity, 'a timer is left over');

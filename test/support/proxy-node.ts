@@ -1,18 +1,27 @@
 /**
  * A node as tests of the proxy program need it: a segment of DC 5, a proxy process, and members.
  */
-import { fork, type ChildProcess } from 'node:child_process';
+import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { dcId, nodeId } from '../../src/dvk/index.ts';
 import type { ControlPeer, FromProxy, ToProxy } from '../../src/proxies/control.ts';
 import type { EngineStatistics } from '../../src/proxies/engine.ts';
 import { DcMember } from './dc-members.ts';
+import { inNamespace } from './network-namespaces.ts';
 import { TestSegment } from './segments.ts';
 
 const PROGRAM = join(import.meta.dirname, '../../dist/src/proxies/main.js');
 const DC = 5;
 const HOST = '127.0.0.1';
+
+export interface ProxyNodeOptions {
+  /** Address that the proxy listens on. */
+  host?: string;
+  /** Network namespace that the proxy runs in. */
+  namespace?: string;
+  transports?: string[];
+}
 
 type Told<Type extends FromProxy['type']> = Extract<FromProxy, { type: Type }>;
 
@@ -20,13 +29,15 @@ export class ProxyNode {
   readonly node: number;
   readonly segment: TestSegment;
   readonly #members: DcMember[] = [];
+  readonly #options: ProxyNodeOptions;
   #proxy: ChildProcess | undefined;
   #told: FromProxy[] = [];
   #wake: () => void = () => undefined;
   port = 0;
 
-  constructor(node: number, others: number[]) {
+  constructor(node: number, others: number[], options: ProxyNodeOptions = {}) {
     this.node = node;
+    this.#options = options;
     this.segment = new TestSegment({ nodeId: nodeId(node), dcId: dcId(DC) });
     for (const other of others) this.segment.segment.addNode(nodeId(other), `n${other}`);
   }
@@ -42,12 +53,18 @@ export class ProxyNode {
 
   /** How other nodes reach this one. */
   get address(): ControlPeer {
-    return { node: this.node, name: `n${this.node}`, host: HOST, port: this.port };
+    const { host = HOST } = this.#options;
+    return { node: this.node, name: `n${this.node}`, host, port: this.port };
   }
 
   /** Starts the proxy on its port of before, or on any. */
   async start(peers: ControlPeer[], dvs = 'lab'): Promise<void> {
-    const proxy = fork(PROGRAM, { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
+    const { namespace, host = HOST, transports } = this.#options;
+    const [program, ...before] =
+      namespace === undefined ? [process.execPath] : [...inNamespace(namespace), process.execPath];
+    const proxy = spawn(program!, [...before, PROGRAM], {
+      stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+    });
     this.#proxy = proxy;
     this.#told = [];
     proxy.on('message', (message: FromProxy) => {
@@ -59,9 +76,10 @@ export class ProxyNode {
       dvs,
       node: this.node,
       incarnation: proxy.pid ?? 0,
-      listen: { host: HOST, port: this.port },
+      listen: { host, port: this.port },
       segments: [{ dcId: DC, path: this.segment.path }],
       peers,
+      ...(transports && { transports }),
     });
     this.port = (await this.told('ready')).port;
   }
@@ -132,13 +150,17 @@ export class ProxyNode {
 }
 
 /** Nodes 0 to `count` - 1, all linked. */
-export async function startNodes(count: number): Promise<ProxyNode[]> {
+export async function startNodes(
+  count: number,
+  optionsOf: (node: number) => ProxyNodeOptions = () => ({}),
+): Promise<ProxyNode[]> {
   const numbers = Array.from({ length: count }, (_, node) => node);
   const nodes = numbers.map(
     (node) =>
       new ProxyNode(
         node,
         numbers.filter((other) => other !== node),
+        optionsOf(node),
       ),
   );
   for (const node of nodes) await node.start([]);
