@@ -58,12 +58,19 @@ export async function up(file: string | undefined, options: UpOptions): Promise<
     refuseIfRunning(paths);
     checkImages(spec);
     output.note(`DVS ${spec.dvs} in ${paths.root}`, 'bold');
+    warnOfPlainText(spec);
     await start(paths, { spec, text }, interrupt);
     announce(paths, spec, options);
     if (options.detach !== true) await stay(paths, interrupt);
   } finally {
     interrupt.close();
   }
+}
+
+function warnOfPlainText(spec: DvsSpec): void {
+  const links = spec.links.map(({ transport }) => transport);
+  if (![spec.transport, ...links].includes('udp')) return;
+  output.note('warning: links over UDP are in plain text, and anyone on the path can forge them');
 }
 
 async function load(
