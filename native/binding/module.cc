@@ -12,8 +12,7 @@ Napi::Object start(Napi::Env env, Napi::Object exports) {
   if (environment == nullptr) return exports;
   for (const auto add : {register_segments, register_processes, register_process_calls,
                          register_wakers, register_memory, register_links, register_system,
-                         register_layout, register_poll, register_fuse_device,
-                         register_datagram}) {
+                         register_layout, register_poll, register_fuse_device, register_datagram}) {
     add(exports, environment);
   }
   return exports;

@@ -442,8 +442,7 @@ bool fill_from_descriptor(Segment& segment, uint32_t index, Command* command, ui
 
 }  // namespace
 
-int get2rmt(Segment& segment, uint32_t node, Command* command, uint8_t* payload,
-            bool short_only) {
+int get2rmt(Segment& segment, uint32_t node, Command* command, uint8_t* payload, bool short_only) {
   if (node >= segment.nodes()) return -EDVSBADNODEID;
   LinkSlot* link = segment.link(node);
   if (load(link->sleeping) != kAwake) atomic(link->sleeping).store(kAwake);

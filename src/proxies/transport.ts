@@ -68,8 +68,8 @@ export interface ConnectionEvents {
   /** The connection is made. Called once; only `space` may be called before. */
   opened(connection: Connection): void;
   /**
-   * Where to put what comes in a lane, URGENT by default; never empty for that one. An empty one for
-   * BULK holds that lane back until something urgent has come. Valid until `received`.
+   * Where to put what comes in a lane, URGENT by default; never empty for that one. An empty one
+   * for BULK holds that lane back until something urgent has come. Valid until `received`.
    */
   space(lane?: Lane): Uint8Array;
   /** `bytes` bytes were put at the start of the last `space()`. */

@@ -134,7 +134,7 @@ class Driver {
     });
   }
 
-  /** After all that this turn of the event loop brings, so that acknowledgements go out together. */
+  // After all that this turn of the event loop brings, so that acknowledgements go out together.
   #schedule(): void {
     if (this.#isScheduled || this.#isClosed) return;
     this.#isScheduled = true;

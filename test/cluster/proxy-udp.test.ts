@@ -5,7 +5,8 @@
 import { createSocket } from 'node:dgram';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { NamespacePair, whyNoNamespaces } from '../support/network-namespaces.ts';
-import { ProxyNode, startNodes } from '../support/proxy-node.ts';
+import type { ProxyNode } from '../support/proxy-node.ts';
+import { startNodes } from '../support/proxy-node.ts';
 
 const MIB = 1024 * 1024;
 const SERVER = { slot: 10 };
@@ -172,7 +173,7 @@ describe('two nodes over a bad network', () => {
     return nodes as [ProxyNode, ProxyNode];
   }
 
-  it('answer every call once and copy without a wrong byte, with 5 % of packets lost', async (ctx) => {
+  it('answer every call once and copy rightly, with 5 % of packets lost', async (ctx) => {
     if (skipped !== undefined) ctx.skip(skipped);
     const [a, b] = await start();
     network.lose(5);
@@ -194,7 +195,7 @@ describe('two nodes over a bad network', () => {
     expect(peer?.quality?.datagramBytes).toBe(1472);
   });
 
-  it('answer a call once or end it with an error while the cable is pulled and plugged', async (ctx) => {
+  it('answer a call once or end it, while the cable is pulled and plugged', async (ctx) => {
     if (skipped !== undefined) ctx.skip(skipped);
     const [a, b] = await start();
     network.lose(5);
@@ -211,7 +212,7 @@ describe('two nodes over a bad network', () => {
         .order({ do: 'calls', server: server.endpoint, count: 1_000_000, start: begin })
         .then(() => 'answered', messageOf);
       await pause(150);
-      // A short cut is a delay; a long one ends the link on both sides, and it comes back by itself.
+      // A short cut is a delay; a long one ends the link on both sides, and it comes back alone.
       network.plug('down');
       await pause(300);
       network.plug('up');

@@ -108,7 +108,8 @@ export class SimulatedHost {
 function keyedHash(key: string, bytes: Uint8Array): Uint8Array {
   const out = new Uint8Array(16);
   const view = new DataView(out.buffer);
-  for (let i = 0; i < 4; i++) view.setUint32(4 * i, crc32c(bytes, crc32c(Buffer.from(key + i))));
+  for (let i = 0; i < 4; i++)
+    view.setUint32(4 * i, crc32c(bytes, crc32c(Buffer.from(`${key} ${i}`))));
   return out;
 }
 

@@ -62,7 +62,7 @@ export class ProxyNode {
     const { namespace, host = HOST, transports } = this.#options;
     const [program, ...before] =
       namespace === undefined ? [process.execPath] : [...inNamespace(namespace), process.execPath];
-    const proxy = spawn(program!, [...before, PROGRAM], {
+    const proxy = spawn(program, [...before, PROGRAM], {
       stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
     });
     this.#proxy = proxy;

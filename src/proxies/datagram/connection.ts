@@ -259,15 +259,16 @@ export class DatagramConnection implements Connection {
     }
     this.#packetsReceived++;
     this.#heardMs = nowMs;
-    this.#asks = this.#isFull = false;
     const isWhole = readFrames(body, this.#sink);
+    const [asks, isFull] = [this.#asks, this.#isFull];
+    this.#asks = this.#isFull = false;
     if (this.#isOver()) return;
-    if (!isWhole && !this.#isFull) {
+    if (!isWhole && !isFull) {
       this.#close(CloseCode.MALFORMED, 'EPROTO');
       return;
     }
     // What does not fit counts as lost: the peer sends it again.
-    if (isWhole) this.#received.add(number, this.#asks, nowMs);
+    if (isWhole) this.#received.add(number, asks, nowMs);
     for (const lane of this.#in) lane.flow();
   }
 

@@ -2,10 +2,10 @@
  * The frames in the body of a DATA packet.
  *
  *   0 PADDING   the rest of the body means nothing
- *   1 ACK       count of further ranges (8 bits), delay (16 bits, in units of 16 us), highest packet
- *               number (48 bits), packets below it that came too (32 bits); then for each further
- *               range, going down: packets missing (32 bits, at least 1), packets that came
- *               (32 bits, at least 1)
+ *   1 ACK       count of further ranges (8 bits), delay (16 bits, in units of 16 us), highest
+ *               packet number (48 bits), packets below it that came too (32 bits); then for each
+ *               further range, going down: packets missing (32 bits, at least 1), packets that
+ *               came (32 bits, at least 1)
  *   2 BYTES     lane (8 bits), count (16 bits, at least 1), offset (48 bits), the bytes
  *   3 WINDOW    lane (8 bits), offset up to which bytes are taken (48 bits)
  *   4 PING      asks for an ACK

@@ -41,7 +41,7 @@ class World {
     for (const [node, segment] of [this.b, this.a].map((one) => [one.node, one] as const)) {
       const engine = new Engine({
         dvs: 'lab',
-        node: node as NodeId,
+        node: node,
         incarnation: 1n,
         transport: transportOf(this.network.host(`n${node}`)),
         clock: this.clock,
