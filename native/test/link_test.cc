@@ -353,7 +353,7 @@ TEST("short commands can be taken while those with data are left where they are"
   r.settle();
   Process& second = bind_client(r.network[1]);
   CHECK_EQUAL(start_send(r.client, r.server.endpoint, message(1, 1)), kPending);
-  store(r.network[1].slot(r.client.index)->command_kind, kCommandCopyinData);
+  store(r.network[1].slot(r.client.index)->command_kind, static_cast<uint32_t>(kCommandCopyinData));
   Command command{};
   std::vector<uint8_t> payload(kCopyChunkBytes);
   CHECK_EQUAL(get2rmt(r.network[1], 0, &command, payload.data(), true), 0);

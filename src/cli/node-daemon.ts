@@ -10,7 +10,6 @@ import { existsSync, mkdirSync, rmSync } from 'node:fs';
 import type { Server } from 'node:net';
 
 import { systemClock } from '../dvk/clock.ts';
-import type { Address } from '../vos/spec.ts';
 import { serve, type Handler } from './channel.ts';
 import { NodeContainers } from './node-containers.ts';
 import { NodeProxy, type Peer, type ProxyStart } from './node-proxy.ts';

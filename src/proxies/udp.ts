@@ -97,6 +97,8 @@ class Driver {
   #isScheduled = false;
   #isClosed = false;
   #stopTimer: () => void = () => undefined;
+  // When the timer is due; Infinity without one.
+  #timerMs = Infinity;
   /** Whether the socket stays open without connections. */
   isListening = false;
 
@@ -145,15 +147,23 @@ class Driver {
   }
 
   #run(): void {
-    this.#stopTimer();
     this.endpoint.run(this.#clock.nowMs());
     if (this.endpoint.size === 0 && !this.isListening) {
       this.#close();
       return;
     }
-    const waitMs = this.endpoint.waitMs(this.#clock.nowMs());
-    if (waitMs === Infinity) return;
+    this.#arm();
+  }
+
+  // A timer that is set for an earlier time stays: most are put off before they are due.
+  #arm(): void {
+    const nowMs = this.#clock.nowMs();
+    const waitMs = this.endpoint.waitMs(nowMs);
+    if (nowMs + waitMs >= this.#timerMs) return;
+    this.#stopTimer();
+    this.#timerMs = nowMs + waitMs;
     this.#stopTimer = this.#clock.after(waitMs, () => {
+      this.#timerMs = Infinity;
       this.#schedule();
     });
   }
@@ -161,6 +171,7 @@ class Driver {
   #close(): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
+    this.#stopTimer();
     void this.#bound.close();
   }
 

@@ -483,19 +483,18 @@ export class DatagramConnection implements Connection {
   // Sends one packet, if there is anything to send. Returns whether it did.
   #sendOne(): boolean {
     const mayFly = this.#mayFly && this.#state === 'up';
+    // A probe goes before what waits, since long packets are what makes that go quickly; the first
+    // packet of a dialer is one that is sure to arrive.
+    const probe = mayFly && this.#nextNumber > 0 ? this.#mtu.wanted(this.#nowMs) : undefined;
     const wanted = this.#pingDue || this.#hasWindows || this.#out.some((lane) => lane.hasBytes);
-    if (!(mayFly && wanted)) {
-      if (this.#received.dueMs <= this.#nowMs) {
-        this.#begin();
-        this.#received.write(this.#writer, this.#nowMs);
-        this.#finishPacket();
-        return true;
-      }
-      const probe = mayFly ? this.#mtu.wanted(this.#nowMs) : undefined;
-      if (probe === undefined) return false;
-      this.#sendProbe(probe);
-      return true;
-    }
+    if (probe !== undefined) this.#sendProbe(probe);
+    else if (mayFly && wanted) this.#sendFrames();
+    else if (this.#received.dueMs <= this.#nowMs) this.#sendAck();
+    else return false;
+    return true;
+  }
+
+  #sendFrames(): void {
     this.#begin();
     const acks = this.#received.write(this.#writer, this.#nowMs);
     const windows = this.#writeWindows();
@@ -505,7 +504,12 @@ export class DatagramConnection implements Connection {
     this.#writer.pad(ANSWERED_BYTES_MIN - this.#options.seal.tagBytes);
     if (this.#probesDue > 0) this.#probesDue--;
     this.#track({ probe: false, data, windows, acks });
-    return true;
+  }
+
+  #sendAck(): void {
+    this.#begin();
+    this.#received.write(this.#writer, this.#nowMs);
+    this.#finishPacket();
   }
 
   #sendProbe(bytes: number): void {

@@ -205,7 +205,7 @@ export class DatagramEndpoint {
   // A stranger's version is answered by ours, in a packet whose form does not change.
   #refuseVersion(datagram: Uint8Array, from: string): void {
     if (datagram[PacketLayout.kind] !== PacketKind.INIT || !this.#accept) return;
-    if (datagram.length < PacketLayout.BYTES + 6) return;
+    if (datagram.length < ANSWERED_BYTES_MIN) return;
     const detail = RefuseCode.VERSION * 256 + PACKET_VERSION;
     const to = readUint48(viewOf(datagram), PacketLayout.BYTES);
     this.#say(from, { kind: PacketKind.REFUSE, to, value: 0, detail });
