@@ -88,6 +88,8 @@ export interface ConnectionOptions {
   remote: string;
   seal: PacketSeal;
   settings: DatagramSettings;
+  /** DATAGRAM_BYTES_MAX in which packets are built; connections share it. */
+  scratch: Uint8Array;
   /** Sends a packet, which is good during the call. */
   send: (packet: Uint8Array) => void;
   /** The connection wants `run` to be called soon. */
@@ -107,9 +109,7 @@ export class DatagramConnection implements Connection {
   readonly #congestion: NewReno;
   readonly #out: readonly SendLane[];
   readonly #in: readonly ReceiveLane[];
-  readonly #packet = new Uint8Array(DATAGRAM_BYTES_MAX);
-  readonly #view: DataView = viewOf(this.#packet);
-  readonly #writer = new FrameWriter(this.#packet);
+  readonly #writer: FrameWriter;
   readonly #sink: FrameSink;
   #events: ConnectionEvents | undefined;
   #state: 'opening' | 'up' | 'over' = 'opening';
@@ -144,6 +144,7 @@ export class DatagramConnection implements Connection {
     this.remoteId = options.remoteId;
     this.#nowMs = this.#ranMs = this.#heardMs = this.#askedMs = nowMs;
     const { windowBytesMax, datagramBytesMax } = options.settings;
+    this.#writer = new FrameWriter(options.scratch);
     this.#mtu = new PathMtu(Math.min(datagramBytesMax, DATAGRAM_BYTES_MAX));
     this.#congestion = new NewReno(this.#mtu.bytes);
     const numbers = Array.from({ length: LANES }, (_, lane) => lane as Lane);
@@ -466,8 +467,8 @@ export class DatagramConnection implements Connection {
   #finishPacket(): { number: number; bytes: number } {
     const number = this.#nextNumber++;
     const bytes = this.#writer.at + this.#options.seal.tagBytes;
-    writeHead(this.#view, { kind: PacketKind.DATA, id: this.remoteId, number });
-    const packet = this.#packet.subarray(0, bytes);
+    const packet = this.#options.scratch.subarray(0, bytes);
+    writeHead(viewOf(packet), { kind: PacketKind.DATA, id: this.remoteId, number });
     this.#options.seal.seal(packet, number);
     this.#packetsSent++;
     this.#options.send(packet);

@@ -14,7 +14,7 @@ import { DatagramConnection, DEFAULT_SETTINGS, type DatagramSettings } from './c
 import { Dialling } from './dialling.ts';
 import { ANSWERED_BYTES_MIN, COOKIE_BYTES, PacketKind, PACKET_VERSION } from './packet.ts';
 import { decodeHandshake, encodeHandshake, PacketLayout, readHead } from './packet.ts';
-import { readUint48, RefuseCode } from './packet.ts';
+import { DATAGRAM_BYTES_MAX, readUint48, RefuseCode } from './packet.ts';
 import type { Handshake, HeadFault, PacketHead, PacketSeal } from './packet.ts';
 
 const OPENING_MAX = 256;
@@ -68,6 +68,7 @@ export class DatagramEndpoint {
   /** Accepted and not confirmed yet, oldest first, by address and id of the dialer. */
   readonly #opening = new Map<string, { connection: DatagramConnection; sinceMs: number }>();
   readonly #due = new Set<DatagramConnection>();
+  readonly #scratch = new Uint8Array(DATAGRAM_BYTES_MAX);
   #accept: (() => ConnectionEvents | undefined) | undefined;
   // The time that the machines see never goes back, whatever the clock does.
   #nowMs = 0;
@@ -299,6 +300,7 @@ export class DatagramEndpoint {
         remote,
         seal,
         settings: this.#settings,
+        scratch: this.#scratch,
         send: (packet) => {
           send(remote, packet);
         },

@@ -48,7 +48,7 @@ const REORDER_STEPS_MAX = 8;
 // RFC 9002 lets the time-out double without end; a link that comes back is to be used soon.
 const TIMEOUT_MS_MAX = 400;
 // Losses remembered in case they arrived after all.
-const REMEMBERED_MAX = 256;
+const REMEMBERED_MAX = 64;
 
 export class Recovery {
   readonly rtt: RttEstimator = new RttEstimator();
