@@ -22,6 +22,7 @@ import { NewReno } from './new-reno.ts';
 import {
   ANSWERED_BYTES_MIN,
   DATAGRAM_BYTES_MAX,
+  DATAGRAM_BYTES_MIN,
   PacketKind,
   PacketLayout,
   writeHead,
@@ -325,7 +326,7 @@ export class DatagramConnection implements Connection {
       if (packet.acks >= 0) this.#received.known(packet.acks);
       const isLimit = before >= this.#congestion.windowBytes / 2;
       if (!packet.probe) this.#congestion.acked(packet.bytes, packet.sentMs, isLimit);
-      if (this.#mtu.arrived(packet.bytes, packet.probe, this.#nowMs)) this.#useMtu();
+      if (this.#mtu.arrived(packet, this.#nowMs)) this.#useMtu();
     }
     this.#detectLoss();
     return true;
@@ -389,16 +390,13 @@ export class DatagramConnection implements Connection {
     for (const packet of this.#recovery.lost(this.#nowMs)) {
       this.#sendAgain(packet);
       if (!packet.probe) this.#congestion.lost(packet.sentMs, this.#nowMs);
-      if (this.#mtu.lost(packet.bytes, packet.probe, this.#nowMs)) this.#useMtu();
+      if (this.#mtu.lost(packet, this.#nowMs)) this.#useMtu();
     }
   }
 
   #onTimeout(): void {
     this.#recovery.timedOut(this.#nowMs);
-    if (this.#recovery.timeoutsInRow >= TIMEOUTS_TO_COLLAPSE) {
-      this.#congestion.collapse();
-      if (this.#mtu.fall(this.#nowMs)) this.#useMtu();
-    }
+    if (this.#recovery.timeoutsInRow >= TIMEOUTS_TO_COLLAPSE) this.#congestion.collapse();
     this.#probesDue = 2;
     this.#pingDue = true;
     let count = 0;
@@ -459,7 +457,7 @@ export class DatagramConnection implements Connection {
 
   // Packets
 
-  #begin(bytes: number = this.#mtu.bytes): void {
+  #begin(bytes: number = DATAGRAM_BYTES_MIN): void {
     this.#writer.begin(PacketLayout.BYTES, bytes - this.#options.seal.tagBytes);
   }
 
@@ -496,7 +494,8 @@ export class DatagramConnection implements Connection {
   }
 
   #sendFrames(): void {
-    this.#begin();
+    // After a time-out the shortest goes, which passes where longer ones do not any more.
+    this.#begin(this.#probesDue > 0 ? DATAGRAM_BYTES_MIN : this.#mtu.bytes);
     const acks = this.#received.write(this.#writer, this.#nowMs);
     const windows = this.#writeWindows();
     if (this.#pingDue) this.#writer.ping();
@@ -523,7 +522,9 @@ export class DatagramConnection implements Connection {
 
   #track(what: Pick<SentPacket, 'probe' | 'data' | 'windows' | 'acks'>): void {
     this.#askedMs = this.#nowMs;
-    this.#recovery.sent({ ...this.#finishPacket(), ...what, sentMs: this.#nowMs });
+    const { number, bytes } = this.#finishPacket();
+    const { probe, data, windows, acks } = what;
+    this.#recovery.sent({ number, bytes, sentMs: this.#nowMs, probe, data, windows, acks });
   }
 
   get #hasWindows(): boolean {
@@ -559,7 +560,7 @@ export class DatagramConnection implements Connection {
       const part = out.take(this.#writer.room - BYTES_HEAD);
       if (part === undefined) return;
       out.copy(part.offset, this.#writer.bytes(lane, part.offset, part.count));
-      data.push({ lane, ...part });
+      data.push({ lane, offset: part.offset, count: part.count });
     }
   }
 }

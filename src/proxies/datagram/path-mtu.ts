@@ -5,7 +5,8 @@
  * of the longest size of a table that was confirmed, and whether there is more to try. A probe is a
  * packet of that size that carries no data; its loss says nothing of congestion. When long packets
  * stop arriving while short ones do (a black hole, section 4.3), the size falls back to the
- * shortest, which the handshake has shown to pass, and the search begins anew after a while.
+ * shortest, which the handshake has shown to pass, and the search begins anew after a while. What
+ * is sent after a time-out is short, so there are always some to compare with.
  *
  * Sizes are those of UDP payloads: 1472 is Ethernet with IPv4, 1452 with IPv6, 1372 leaves room for
  * usual tunnels, 8952 and 8972 are jumbo frames, 16332 suits a loopback device.
@@ -19,8 +20,16 @@ const PROBES_MAX = 3;
 // hole.
 const RAISE_MS = 600_000;
 const RAISE_AFTER_FALL_MS = 5000;
-// Long packets lost in a row, with none that arrived, that make a black hole.
-const LOSSES_IN_ROW_MAX = 10;
+// Long packets lost, sent after the last one that arrived, that make a black hole. A queue that
+// overflows loses many in a row, and lets later ones pass.
+const LOSSES_IN_ROW_MAX = 5;
+
+/** What is looked at of a packet. */
+interface Sent {
+  number: number;
+  bytes: number;
+  probe: boolean;
+}
 
 export class PathMtu {
   readonly #sizes: readonly number[];
@@ -30,6 +39,7 @@ export class PathMtu {
   #probes = 0;
   #probing = false;
   #lossesInRow = 0;
+  #longArrived = -1;
   #raiseMs = Infinity;
 
   /** `limitBytes` is the longest datagram to try. */
@@ -63,10 +73,13 @@ export class PathMtu {
     this.#probes++;
   }
 
-  /** A packet of `bytes` arrived. Returns whether the size to use has changed. */
-  arrived(bytes: number, isProbe: boolean, nowMs: number): boolean {
-    if (bytes > DATAGRAM_BYTES_MIN) this.#lossesInRow = 0;
-    if (!isProbe) return false;
+  /** A packet arrived. Returns whether the size to use has changed. */
+  arrived({ number, bytes, probe }: Sent, nowMs: number): boolean {
+    if (bytes > DATAGRAM_BYTES_MIN && number > this.#longArrived) {
+      this.#longArrived = number;
+      this.#lossesInRow = 0;
+    }
+    if (!probe) return false;
     this.#probing = false;
     this.#probes = 0;
     const size = this.#sizes.indexOf(bytes);
@@ -76,28 +89,28 @@ export class PathMtu {
     return true;
   }
 
-  /** A packet of `bytes` was lost. Returns whether the size to use has changed. */
-  lost(bytes: number, isProbe: boolean, nowMs: number): boolean {
-    if (isProbe) {
+  /** A packet was lost. Returns whether the size to use has changed. */
+  lost({ number, bytes, probe }: Sent, nowMs: number): boolean {
+    if (probe) {
       this.#probing = false;
       if (this.#probes < PROBES_MAX) return false;
       this.#refuse(this.#confirmed + 1, nowMs);
       return false;
     }
-    if (bytes <= DATAGRAM_BYTES_MIN || ++this.#lossesInRow < LOSSES_IN_ROW_MAX) return false;
-    return this.fall(nowMs);
+    if (bytes <= DATAGRAM_BYTES_MIN || number < this.#longArrived) return false;
+    return ++this.#lossesInRow >= LOSSES_IN_ROW_MAX && this.#fall(nowMs);
   }
 
   /** The host itself refused to send a packet of `bytes`. Returns whether the size has changed. */
   tooLong(bytes: number, nowMs: number): boolean {
     this.#probing = false;
-    if (bytes <= this.bytes) return this.fall(nowMs);
+    if (bytes <= this.bytes) return this.#fall(nowMs);
     this.#refuse(this.#confirmed + 1, nowMs);
     return false;
   }
 
-  /** Back to the shortest. Returns whether that is a change. */
-  fall(nowMs: number): boolean {
+  // Back to the shortest. Returns whether that is a change.
+  #fall(nowMs: number): boolean {
     if (this.#confirmed === 0) return false;
     this.#lossesInRow = 0;
     this.#confirmed = 0;

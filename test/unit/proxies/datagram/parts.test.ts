@@ -118,14 +118,17 @@ describe('NewReno', () => {
 });
 
 describe('the search for the path MTU', () => {
+  const LONG = { number: 0, bytes: 1472, probe: false };
+
   /** Probes until nothing is wanted, on a path that carries `mtu`. Returns the probes. */
   function search(path: PathMtu, mtu: number, nowMs = 0): number[] {
     const probes: number[] = [];
     for (let size = path.wanted(nowMs); size !== undefined; size = path.wanted(nowMs)) {
       probes.push(size);
       path.probeSent();
-      if (size <= mtu) path.arrived(size, true, nowMs);
-      else path.lost(size, true, nowMs);
+      const packet = { number: probes.length, bytes: size, probe: true };
+      if (size <= mtu) path.arrived(packet, nowMs);
+      else path.lost(packet, nowMs);
     }
     return probes;
   }
@@ -155,21 +158,24 @@ describe('the search for the path MTU', () => {
   it('falls back when long packets stop arriving, and is tried again soon', () => {
     const path = new PathMtu(16_384);
     search(path, 1500);
-    for (let i = 0; i < 9; i++) expect(path.lost(1472, false, 1000)).toBe(false);
+    const packet = (number: number): typeof LONG => ({ ...LONG, number });
+    for (let i = 0; i < 4; i++) expect(path.lost(packet(100 + i), 1000)).toBe(false);
 
-    expect(path.lost(1472, false, 1000)).toBe(true);
+    expect(path.lost(packet(104), 1000)).toBe(true);
 
     expect(path.bytes).toBe(1200);
     expect(path.wanted(1001)).toBeUndefined();
     expect(path.wanted(6000)).toBe(1372);
   });
 
-  it('takes no losses for a black hole between which a long packet arrives', () => {
+  it('takes no losses for a black hole after which a long packet arrives', () => {
     const path = new PathMtu(16_384);
     search(path, 1500);
-    for (let i = 0; i < 100; i++) {
-      if (i % 5 === 0) path.arrived(1400, false, 0);
-      expect(path.lost(1472, false, 0)).toBe(false);
+    for (let round = 1; round < 10; round++) {
+      path.arrived({ ...LONG, number: round * 100 }, 0);
+      for (let i = 1; i < 50; i++) {
+        expect(path.lost({ ...LONG, number: round * 100 - i }, 0)).toBe(false);
+      }
     }
     expect(path.bytes).toBe(1472);
   });
