@@ -129,6 +129,7 @@ export const BARS: Readonly<Record<string, readonly Bar[]>> = {
   fs: [
     { case: 'dvk-local', placement: 'free', baseline: 'passthrough', atLeast: 0.4 },
     { case: 'dvk-remote', placement: 'free', baseline: 'passthrough', atLeast: 0.15 },
+    { case: 'dvk-remote', placement: 'free', baseline: 'dvk-remote-plain', atLeast: 0.5 },
   ],
 };
 

@@ -3,7 +3,8 @@
  *
  * Cases: `host`, the file itself; `passthrough`, the same file through libfuse's C example;
  * `dvk-local` and `dvk-remote`, a copy of the file in an ext4 image, served by FS to a mount on its
- * own node and to one on another node. The host's file and the image stay in memory, so that all
+ * own node and to one on another node, over a sealed link; `dvk-remote-plain`, the last with a link
+ * in plain text. The host's file and the image stay in memory, so that all
  * cases spend CPU time and no disk time. The pages that the mounts filled are dropped before each
  * read, and the reader fails unless they are all gone.
  *
@@ -53,7 +54,7 @@ function scratch(bytes: number, cleanup: Cleanup): string {
   cleanup.defer(() => {
     const left = mountsBelow(directory);
     if (left.length > 0) throw new Error(`still mounted, so left in place: ${left.join(', ')}`);
-    for (const name of ['passthrough-mnt', 'local-mnt', 'remote-mnt']) {
+    for (const name of ['passthrough-mnt', 'local-mnt', 'remote-mnt', 'plain-mnt']) {
       try {
         rmdirSync(join(directory, name));
       } catch (error) {
@@ -103,6 +104,7 @@ export async function fsCases(options: FsOptions, cleanup: Cleanup): Promise<Cas
       : [{ name: 'passthrough', path: join(mirror, subject.path), drop: true }]),
     { name: 'dvk-local', path: join(mounts.local, FILE_NAME), drop: true },
     { name: 'dvk-remote', path: join(mounts.remote, FILE_NAME), drop: true },
+    { name: 'dvk-remote-plain', path: join(mounts.plain, FILE_NAME), drop: true },
   ];
   return places.flatMap((place) =>
     options.placements.map((placement) => caseOf(place, subject, placement)),

@@ -1,6 +1,8 @@
 /**
- * A DVS of two nodes for the fs bench, through the `dvk` command: a file system server on node 0, a
- * mount on the same node, and one on node 1, whose requests cross the proxies over TCP loopback.
+ * The DVSs of two nodes for the fs bench, through the `dvk` command: a file system server on node
+ * 0, a mount on the same node, and one on node 1, whose requests cross the proxies over TCP
+ * loopback. In one DVS the links are sealed; in the other, which has no local mount, they are in
+ * plain text.
  */
 import { spawn } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
@@ -10,22 +12,28 @@ import type { Cleanup } from '../cleanup.ts';
 import { projectRoot } from '../machine.ts';
 import { mountsBelow, unmount } from './mounts.ts';
 
-const NAME = 'bench-fs';
+const NAMES = { sealed: 'bench-fs', plain: 'bench-plain' } as const;
 const COMMAND = 'dist/src/cli/main.js';
 const TIMEOUT_MS = 120_000;
 
 export interface Mounts {
   readonly local: string;
   readonly remote: string;
+  /** As `remote`, over links in plain text. */
+  readonly plain: string;
 }
 
-function specOf(image: string, mounts: Mounts): string {
+interface Mount {
+  readonly name: string;
+  readonly node: number;
+  readonly path: string;
+}
+
+function specOf(name: string, image: string, mounts: readonly Mount[]): string {
   // JSON is YAML, so quoting is right for any path.
   const at = JSON.stringify(image);
-  const local = JSON.stringify(mounts.local);
-  const remote = JSON.stringify(mounts.remote);
   return [
-    `dvs: ${NAME}`,
+    `dvs: ${name}`,
     'nodes:',
     '  - { id: 0, name: node0, listen: 127.0.0.1:0 }',
     '  - { id: 1, name: node1, listen: 127.0.0.1:0 }',
@@ -35,8 +43,10 @@ function specOf(image: string, mounts: Mounts): string {
     '    nodes: [0, 1]',
     '    services:',
     `      - { name: fs, kind: fs, node: 0, slot: 1, image: ${at} }`,
-    `      - { name: local, kind: fuse, node: 0, server: fs, mount: ${local} }`,
-    `      - { name: remote, kind: fuse, node: 1, server: fs, mount: ${remote} }`,
+    ...mounts.map(({ name: service, node, path }) => {
+      const where = `node: ${node}, server: fs, mount: ${JSON.stringify(path)}`;
+      return `      - { name: ${service}, kind: fuse, ${where} }`;
+    }),
     '',
   ].join('\n');
 }
@@ -65,24 +75,35 @@ async function dvk(...args: string[]): Promise<string> {
   return output;
 }
 
-/** Brings the DVS up; it is brought down, and its mounts are ended, by `cleanup`. */
+/** Brings the DVSs up; they are brought down, and their mounts are ended, by `cleanup`. */
 export async function startDvs(
   directory: string,
   image: string,
   cleanup: Cleanup,
 ): Promise<Mounts> {
   const runtime = join(directory, 'run');
-  const mounts = { local: join(directory, 'local-mnt'), remote: join(directory, 'remote-mnt') };
-  const spec = join(directory, 'spec.yaml');
+  const at = (name: string): string => join(directory, `${name}-mnt`);
+  const mounts = { local: at('local'), remote: at('remote'), plain: at('plain') };
   mkdirSync(runtime);
-  writeFileSync(spec, specOf(image, mounts));
   cleanup.defer(async () => {
-    try {
-      await dvk('down', '--runtime', runtime, '--name', NAME);
-    } finally {
-      for (const path of mountsBelow(directory)) await unmount(path);
-    }
+    for (const path of mountsBelow(directory)) await unmount(path);
   });
-  await dvk('up', spec, '--detach', '--runtime', runtime);
+  const bring = async (name: string, options: string[], list: readonly Mount[]): Promise<void> => {
+    const spec = join(directory, `${name}.yaml`);
+    writeFileSync(spec, specOf(name, image, list));
+    cleanup.defer(async () => {
+      await dvk('down', '--runtime', runtime, '--name', name);
+    });
+    await dvk('up', spec, '--detach', '--runtime', runtime, ...options);
+  };
+  await bring(
+    NAMES.sealed,
+    [],
+    [
+      { name: 'local', node: 0, path: mounts.local },
+      { name: 'remote', node: 1, path: mounts.remote },
+    ],
+  );
+  await bring(NAMES.plain, ['--insecure'], [{ name: 'remote', node: 1, path: mounts.plain }]);
   return mounts;
 }

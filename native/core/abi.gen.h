@@ -365,7 +365,7 @@ struct Command {
   char name[16];  // PROCBIND: name of the process
   uint32_t copy_destination_node;  // COPYRMT_RQST: node of the destination
   uint32_t reserved0;  // zero
-  Message message;
+  Message message;  // COPYRMT_RQST, COPYIN_RQST: a voucher of the proxies
 };
 static_assert(sizeof(Command) == 176);
 static_assert(offsetof(Command, kind) == 0);

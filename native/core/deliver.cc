@@ -111,13 +111,23 @@ bool awaits_answer(ProcessSlot* slot, uint32_t call_id, uint32_t kind) {
   return load(slot->call_id) == call_id && load(slot->command_kind) == kind;
 }
 
+// Whether `node` is where the data of the copy that `slot` asked for goes.
+bool receives_copy(Segment& segment, ProcessSlot* slot, uint32_t node) {
+  const int destination = segment.slot_of(load(slot->destination_endpoint));
+  return destination >= 0 && load(segment.slot(static_cast<uint32_t>(destination))->node) == node;
+}
+
 // Claims a caller of this node whose command `call_id` to `node` is under way; the answer to a
-// three-party copy comes from a third node. Returns false when it waits for that no more.
-bool claim_caller(ProcessSlot* slot, uint32_t node, uint32_t call_id, uint32_t kind,
-                  uint32_t* claim) {
+// three-party copy comes from the node of its destination. Returns false when it waits for that no
+// more.
+bool claim_caller(Segment& segment, ProcessSlot* slot, uint32_t node, uint32_t call_id,
+                  uint32_t kind, uint32_t* claim) {
   uint32_t word = atomic(slot->rendezvous).load();
   if (state_of(word) != State::kRemote || !awaits_answer(slot, call_id, kind)) return false;
-  if (peer_of(word) != node && kind != kCommandCopyrmtRqst) return false;
+  if (peer_of(word) != node &&
+      (kind != kCommandCopyrmtRqst || !receives_copy(segment, slot, node))) {
+    return false;
+  }
   *claim = with_state(word, State::kFilling, kProxyPeer);
   if (!atomic(slot->rendezvous).compare_exchange_strong(word, *claim)) return false;
   if (awaits_answer(slot, call_id, kind)) return true;
@@ -136,7 +146,7 @@ int put_reply(Segment& segment, uint32_t node, const Command& command) {
   uint32_t claim;
   ProcessSlot* slot = index < 0 ? nullptr : segment.slot(static_cast<uint32_t>(index));
   if (slot == nullptr || load(slot->want_source) != command.source ||
-      !claim_caller(slot, node, command.call_id, kCommandSndrecMsg, &claim)) {
+      !claim_caller(segment, slot, node, command.call_id, kCommandSndrecMsg, &claim)) {
     // The server is told that its answer found nobody, unless its descriptor has other work.
     const int descriptor = adopt(segment, node, command.source);
     if (descriptor < 0) return descriptor;
@@ -166,7 +176,11 @@ int put_ack(Segment& segment, uint32_t node, const Command& command) {
   ProcessSlot* slot = segment.slot(static_cast<uint32_t>(index));
   uint32_t claim;
   const uint32_t kind = command.kind & ~uint32_t{kCommandAck};
-  if (!claim_caller(slot, node, command.call_id, kind, &claim)) return 0;
+  // Only where the data went can tell that it arrived.
+  if (kind == kCommandCopyrmtRqst && command.result >= 0 && !receives_copy(segment, slot, node)) {
+    return -EDVSBADFRAME;
+  }
+  if (!claim_caller(segment, slot, node, command.call_id, kind, &claim)) return 0;
   store(slot->command_result, command.result);
   settle_caller(segment, slot, claim, with_state(claim, State::kTaken, kProxyPeer));
   return 0;
@@ -181,7 +195,7 @@ int put_copyout_data(Segment& segment, uint32_t node, const Command& command,
     return -EDVSBADFRAME;
   }
   uint32_t claim;
-  if (!claim_caller(slot, node, command.call_id, kCommandCopyoutRqst, &claim)) return 0;
+  if (!claim_caller(segment, slot, node, command.call_id, kCommandCopyoutRqst, &claim)) return 0;
   int64_t result = command.result;
   if (result >= 0) {
     // Where the data goes is what the caller asked for, whatever the answer says.
@@ -246,11 +260,16 @@ int put_copy(Segment& segment, uint32_t node, const Command& command, const uint
     return -EDVSBADFRAME;
   }
   if (!relayed && command.requester != command.source) return -EDVSBADFRAME;
+  // Who asked gets the answer, so it must be of a node that this one serves in this DC.
+  if (relayed && requester_node < segment.nodes() &&
+      atomic(segment.link(requester_node)->state).load() != static_cast<uint32_t>(LinkState::kUp)) {
+    return -EDVSNODCNODE;
+  }
   const int adopted = adopt(segment, requester_node, command.requester);
   if (adopted < 0) return adopted;
   const uint32_t descriptor = static_cast<uint32_t>(adopted);
   // A message that the requester gave up on must not be acknowledged over this copy's answer.
-  reset_descriptor(segment.slot(descriptor));
+  const uint32_t sequence = reset_descriptor(segment.slot(descriptor));
   store(segment.slot(descriptor)->call_id, command.call_id);
   switch (command.kind) {
     case kCommandCopyinData:
@@ -278,6 +297,8 @@ int put_copy(Segment& segment, uint32_t node, const Command& command, const uint
     return 0;
   }
   hold_copy(segment, descriptor, command, kCommandCopyinRqst);
+  // What the requester's proxy wrote there is for that of the destination.
+  copy_in(outbox_of(segment.slot(descriptor), sequence), command.message);
   queue_command(segment, descriptor, target);
   return 0;
 }
@@ -364,7 +385,7 @@ void finish_remote(Segment& segment, uint32_t index, uint32_t call_id, int resul
   ProcessSlot* slot = segment.slot(index);
   const uint32_t node = peer_of(atomic(slot->rendezvous).load());
   uint32_t claim;
-  if (!claim_caller(slot, node, call_id, load(slot->command_kind), &claim)) return;
+  if (!claim_caller(segment, slot, node, call_id, load(slot->command_kind), &claim)) return;
   store(slot->command_result, result);
   settle_caller(segment, slot, claim, with_state(claim, State::kTaken, kProxyPeer));
 }

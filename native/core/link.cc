@@ -24,15 +24,6 @@ bool life_is(ProcessSlot* slot, ProcessLife life) {
   return atomic(slot->life).load(std::memory_order_acquire) == static_cast<uint32_t>(life);
 }
 
-// 0 when commands for `node` can be queued.
-int check_link(Segment& segment, uint32_t node) {
-  if (node >= segment.nodes()) return -EDVSBADNODEID;
-  LinkSlot* link = segment.link(node);
-  if (link_is(link, LinkState::kAbsent)) return -EDVSNODCNODE;
-  if (load(link->proxy_pid) == 0) return -EDVSNOPROXY;
-  return link_is(link, LinkState::kUp) ? 0 : -ENOTCONN;
-}
-
 void wake_proxy(Segment& segment, LinkSlot* link) {
   if (atomic(link->sleeping).load() == kOnFifo) {
     wake_fifo(segment.directory(), load(link->wake_id));
@@ -56,6 +47,14 @@ void clear(SlotSet set) {
 }
 
 }  // namespace
+
+int check_link(Segment& segment, uint32_t node) {
+  if (node >= segment.nodes()) return -EDVSBADNODEID;
+  LinkSlot* link = segment.link(node);
+  if (link_is(link, LinkState::kAbsent)) return -EDVSNODCNODE;
+  if (load(link->proxy_pid) == 0) return -EDVSNOPROXY;
+  return link_is(link, LinkState::kUp) ? 0 : -ENOTCONN;
+}
 
 int add_node(Segment& segment, uint32_t node, const char* name) {
   if (node >= segment.nodes() || node == segment.node_id()) return -EDVSBADNODEID;
@@ -429,6 +428,8 @@ bool fill_from_descriptor(Segment& segment, uint32_t index, Command* command, ui
     command->requester = load(slot->endpoint);
     command->requester_node = load(slot->node);
     command->destination = command->copy_destination;
+    const uint32_t word = atomic(slot->rendezvous).load();
+    copy_out(&command->message, outbox_of(slot, sequence_of(word)));
     const int64_t bytes = read_payload(segment, command->requester, *command, payload);
     if (bytes < 0) {
       acknowledge(segment, index, kCommandCopyrmtRqst, command->copy_destination,

@@ -34,8 +34,13 @@ bool arm_proxy(Segment& segment, uint32_t node, bool short_only = false);
 // Acts on a command from `node`. `command` and `payload` are untrusted. Returns 0, or a negative
 // error when it was dropped
 // (-EDVSBADFRAME, -EDVSNODCNODE, ...); errors of the call itself go back to its caller as an ack.
+// That a COPYIN_RQST was asked for by its requester_node is for the proxy to make sure of.
 int put2lcl(Segment& segment, uint32_t node, const Command& command, const uint8_t* payload,
             uint64_t payload_bytes);
+
+// 0 when commands for `node` can be queued, else -EDVSBADNODEID, -EDVSNODCNODE, -EDVSNOPROXY,
+// -ENOTCONN.
+int check_link(Segment& segment, uint32_t node);
 
 // For the calls. The process's command_* fields name the command; its rendezvous word says REMOTE
 // until an answer comes.

@@ -190,6 +190,11 @@ int64_t copy_remote(Process& process, const CopyParty& source, const CopyParty& 
   process.operation.kind = Operation::Kind::kCopy;
   process.operation.peer = load(slot->command_endpoint);
   int result = start_remote(process, target);
+  if (result == kPending && kind == kCommandCopyrmtRqst) {
+    // The answer comes from the destination's node.
+    const int error = check_link(process.segment, nodes.destination);
+    if (error != 0) result = cancel(process, error);
+  }
   if (result == kPending) result = wait_for(process, timeout_ms);
   if (result != 0) return result;
   const int64_t copied = load(slot->command_result);

@@ -31,7 +31,7 @@ std::vector<uint64_t> sizes() {
 // A requester on node 0 and two processes with granted memory, on the nodes given.
 struct Copies {
   Copies(uint32_t first, uint32_t second)
-      : network(3),
+      : network(4),
         requester(bind_server(network[0], 1)),
         one(bind_server(network[first], 10)),
         two(bind_server(network[second], 11)) {
@@ -115,6 +115,63 @@ TEST("COPYRMT: from one node to another, for a requester on a third") {
     check_kinds(c.network, bytes,
                 {kCommandCopyrmtRqst, kCommandCopyinRqst, kCommandCopyrmtRqst | kCommandAck});
   }
+}
+
+// What a copy between nodes 1 and 2 that node 0 asks for is told, and by whom.
+int64_t copy_answered(uint32_t by, int32_t result) {
+  Copies c(1, 2);
+  Bytes source = pattern(64, 8), target(64);
+  const int32_t from = c.granted(c.one, source), to = c.granted(c.two, target);
+  int64_t copied = 0;
+  std::thread caller([&] {
+    copied = vcopy(c.requester, {c.one.endpoint, from, 0}, {c.two.endpoint, to, 0}, 64, 200);
+  });
+  until_state(c.requester, State::kRemote);
+  Command request;
+  CHECK(c.network.take(0, 1, &request));
+  Command ack = command_of(c.network, by, 0, kCommandCopyrmtRqst | kCommandAck, c.two.endpoint,
+                           c.requester.endpoint);
+  ack.call_id = request.call_id;
+  ack.result = result;
+  c.network.bring(0, ack);
+  caller.join();
+  return copied;
+}
+
+TEST("COPYRMT_ACK is taken from the node of the destination, errors from that of the source too") {
+  CHECK_EQUAL(copy_answered(2, 64), 64);
+  CHECK_EQUAL(copy_answered(2, -EDVSGRANT), -EDVSGRANT);
+  CHECK_EQUAL(copy_answered(1, -EDVSGRANT), -EDVSGRANT);
+  CHECK_EQUAL(copy_answered(1, 64), -ETIMEDOUT);
+  CHECK_EQUAL(copy_answered(3, 64), -ETIMEDOUT);
+  CHECK_EQUAL(copy_answered(3, -EDVSGRANT), -ETIMEDOUT);
+}
+
+TEST("the second leg of COPYRMT carries what came in the message of the first") {
+  Copies c(1, 2);
+  Bytes source = pattern(64, 8), target(64);
+  const int32_t from = c.granted(c.one, source), to = c.granted(c.two, target);
+  std::thread caller(
+      [&] { vcopy(c.requester, {c.one.endpoint, from, 0}, {c.two.endpoint, to, 0}, 64, 20'000); });
+  until_state(c.requester, State::kRemote);
+  Command request, relayed;
+  CHECK(c.network.take(0, 1, &request));
+  memset(&request.message, 0x5a, sizeof request.message);
+  CHECK_EQUAL(c.network.bring(1, request), 0);
+  CHECK(c.network.take(1, 2, &relayed));
+  CHECK_EQUAL(relayed.kind, kCommandCopyinRqst);
+  CHECK(memcmp(&relayed.message, &request.message, sizeof request.message) == 0);
+  CHECK_EQUAL(link_down(c.network[0], 2), 0);
+  caller.join();
+}
+
+TEST("a copy between two other nodes fails at once when no link leads to the destination") {
+  Copies c(1, 2);
+  Bytes source = pattern(64, 8), target(64);
+  const int32_t from = c.granted(c.one, source), to = c.granted(c.two, target);
+  CHECK_EQUAL(link_down(c.network[0], 2), 0);
+  CHECK_EQUAL(vcopy(c.requester, {c.one.endpoint, from, 0}, {c.two.endpoint, to, 0}, 64, 20'000),
+              -ENOTCONN);
 }
 
 TEST("a server copies with a remote client that awaits it, by address") {

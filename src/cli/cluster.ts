@@ -4,7 +4,7 @@ import { closeSync, mkdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
 import { transportBetween, transportsOf } from '../vos/spec.ts';
-import type { NodeSpec, ServiceSpec } from '../vos/spec.ts';
+import type { NodeSpec, ServiceSpec, TransportName } from '../vos/spec.ts';
 import { DaemonClient } from './channel.ts';
 import { openLog } from './child.ts';
 import type { Peer, ProxyStart } from './node-proxy.ts';
@@ -106,6 +106,17 @@ export class Cluster {
     } catch {
       client.close();
     }
+  }
+
+  /** Whether links are encrypted. */
+  get sealed(): boolean {
+    return this.#state.security.mode === 'sealed';
+  }
+
+  /** What carries its links. */
+  get transports(): TransportName[] {
+    const { spec } = this.#state;
+    return [...new Set(spec.nodes.flatMap(({ id }) => transportsOf(spec, id)))];
   }
 
   close(): void {

@@ -10,7 +10,7 @@ import { formatSize } from '../vos/spec-reader.ts';
 import { withRuntime, type Selection } from './options.ts';
 import { ExitCode, output, type Cell } from './output.ts';
 import { findProgram } from './programs.ts';
-import { findRuntime } from './runtime.ts';
+import { DvsPaths, findRuntime, listDvs, readState } from './runtime.ts';
 
 /** `warn`: something works less well, or not for everybody. */
 type Verdict = 'ok' | 'warn' | 'fail';
@@ -57,6 +57,7 @@ export function examine(runtime: string | undefined): Check[] {
     checkNode(),
     checkAddon(),
     checkRuntime(runtime),
+    checkLinks(runtime),
     checkFuse(),
     checkProgram('fusermount3', 'fuse3', 'an ordinary user cannot mount'),
     checkProgram('mke2fs', 'e2fsprogs', 'the demo cannot make its image'),
@@ -109,6 +110,22 @@ function checkRuntime(option: string | undefined): Check {
     const found = error instanceof Error ? error.message : String(error);
     return check(name, 'fail', found, 'Use a directory on a tmpfs: --runtime /dev/shm/NAME');
   }
+}
+
+function checkLinks(option: string | undefined): Check {
+  const name = 'links';
+  let directory: string;
+  try {
+    ({ directory } = findRuntime(option));
+  } catch {
+    return check(name, 'ok', 'no DVS can run');
+  }
+  const insecure = listDvs(directory).filter(
+    (dvs) => readState(new DvsPaths(directory, dvs))?.security.mode === 'insecure',
+  );
+  if (insecure.length === 0) return check(name, 'ok', 'sealed by TLS 1.3, or none');
+  const found = `INSECURE, in plain text: DVS ${insecure.join(', ')}`;
+  return check(name, 'warn', found, 'Bring it up without --insecure.');
 }
 
 function freeBytes(directory: string): number {

@@ -6,17 +6,20 @@ import type { ProcessInfo } from '../dvk/index.ts';
 import type { ContainerSpec, DvsSpec, FuseServiceSpec, NodeSpec } from '../vos/spec.ts';
 import { formatAddress } from '../vos/spec-reader.ts';
 import { Cluster } from './cluster.ts';
+import { ClusterDirectory, type CertificateReport } from './cluster-directory.ts';
 import { FUSE_TYPE, mountOn, probe } from './mounts.ts';
 import { CliError } from './output.ts';
 import { isAlive } from './process-table.ts';
 import type { ContainerReport, LinkReport, NodeReport, ProcessesReport } from './report.ts';
 import type { ProxyReport, ServiceReport } from './report.ts';
 import { readDaemonRecord, readState, type DvsPaths, type DvsState } from './runtime.ts';
+import { faultOf, INSECURE_WARNING } from './security.ts';
 import { servicesOf } from './start-order.ts';
 
 // Long enough for a gateway whose server is away to give up a call, and short enough for a person
 // to wait.
 const PROBE_TIMEOUT_MS = 3000;
+const TELLING = /^(certificate|identity|security): /;
 
 export interface NodeStatus {
   readonly id: number;
@@ -64,12 +67,23 @@ export interface Trouble {
   readonly remedy: string;
 }
 
+export interface SecurityStatus {
+  readonly mode: 'sealed' | 'insecure';
+  /** Where the certificates are; null when there are none. */
+  readonly directory: string | null;
+  /** Those of the DVS's nodes. */
+  readonly certificates: readonly CertificateReport[];
+  /** Why they cannot be read. */
+  readonly reason: string | null;
+}
+
 export interface DvsStatus {
   readonly dvs: string;
   readonly directory: string;
   readonly state: DvsState['state'];
   readonly since: number;
   readonly ok: boolean;
+  readonly security: SecurityStatus;
   readonly nodes: readonly NodeStatus[];
   readonly proxies: readonly ProxyStatus[];
   readonly links: readonly LinkStatus[];
@@ -77,6 +91,8 @@ export interface DvsStatus {
   readonly services: readonly ServiceStatus[];
   readonly mounts: readonly MountStatus[];
   readonly problems: readonly Trouble[];
+  /** What works, and should be looked after. */
+  readonly warnings: readonly Trouble[];
 }
 
 export interface ProcessStatus extends ProcessInfo {
@@ -109,6 +125,7 @@ export async function inspect(paths: DvsPaths): Promise<DvsStatus> {
     return { ...(found ?? { ...ABSENT, container, spec: service, info: {} }), node: service.node };
   });
   const facts = {
+    security: securityStatus(state),
     nodes,
     proxies: spec.nodes.map((node) => proxyStatus(node, reports.get(node.id))),
     links: linkStatuses(spec, reports),
@@ -119,7 +136,8 @@ export async function inspect(paths: DvsPaths): Promise<DvsStatus> {
   const problems = findProblems(state, facts);
   const { since } = state;
   const head = { dvs: spec.dvs, directory: paths.root, state: state.state, since };
-  return { ...head, ok: problems.length === 0, ...facts, problems };
+  const warnings = findWarnings(state, facts);
+  return { ...head, ok: problems.length === 0, ...facts, problems, warnings };
 }
 
 /** The processes that each node knows of. */
@@ -155,7 +173,27 @@ function nodeStatus(paths: DvsPaths, node: NodeSpec, report: NodeReport | undefi
 function proxyStatus(node: NodeSpec, report: NodeReport | undefined): ProxyStatus {
   const place = { node: node.id, listen: formatAddress(node.listen) };
   if (report !== undefined) return { ...report.proxy, ...place };
-  return { ...ABSENT, address: null, links: [], stats: {}, ...place };
+  return { ...ABSENT, address: null, links: [], stats: null, ...place };
+}
+
+function securityStatus({ security, spec }: DvsState): SecurityStatus {
+  const none = { certificates: [], reason: null };
+  if (security.mode === 'insecure') return { mode: 'insecure', directory: null, ...none };
+  const { directory } = security;
+  try {
+    const found = new ClusterDirectory(directory);
+    const certificates = spec.nodes.map(({ id }) => found.report(id));
+    return { mode: 'sealed', directory, certificates, reason: null };
+  } catch (error) {
+    if (!(error instanceof CliError)) throw error;
+    return { mode: 'sealed', directory, certificates: [], reason: error.message };
+  }
+}
+
+// What an end knows of certificates says more than that the other one closed the connection.
+function tellingFirst(reasons: readonly (string | null | undefined)[]): string | null {
+  const present = reasons.flatMap((reason) => reason ?? []);
+  return present.find((reason) => TELLING.test(reason)) ?? present[0] ?? null;
 }
 
 function linkStatuses(spec: DvsSpec, reports: ReadonlyMap<number, NodeReport>): LinkStatus[] {
@@ -164,10 +202,9 @@ function linkStatuses(spec: DvsSpec, reports: ReadonlyMap<number, NodeReport>): 
   return spec.nodes.flatMap(({ id: a }, index) =>
     spec.nodes.slice(index + 1).map(({ id: b }): LinkStatus => {
       const ends = [seen(a, b), seen(b, a)];
-      const down = ends.find((end) => end?.state !== 'up');
       const state = ends.every((end) => end?.state === 'up') ? 'up' : 'down';
       const since = Math.max(...ends.map((end) => end?.since ?? 0)) || null;
-      const reason = ends.find((end) => end?.reason)?.reason ?? down?.reason ?? null;
+      const reason = tellingFirst(ends.map((end) => end?.reason));
       return { nodes: [a, b], state, since, reason: state === 'up' ? null : reason };
     }),
   );
@@ -200,7 +237,7 @@ async function checkMount({ mount: path, name, node }: FuseServiceSpec): Promise
   };
 }
 
-type Facts = Pick<DvsStatus, 'nodes' | 'proxies' | 'links' | 'services' | 'mounts'>;
+type Facts = Pick<DvsStatus, 'security' | 'nodes' | 'proxies' | 'links' | 'services' | 'mounts'>;
 
 // A thing that is down only because something else is down is not a problem of its own.
 function findProblems(state: DvsState, facts: Facts): Trouble[] {
@@ -231,7 +268,35 @@ function findProblems(state: DvsState, facts: Facts): Trouble[] {
     const what = `nodes ${nodes.join(' and ')} are not linked${because(reason)}`;
     problems.push({ what, remedy: 'the proxies keep trying; see their logs' });
   }
-  return [...problems, ...serviceProblems(facts, name)];
+  return [...problems, ...certificateProblems(facts.security), ...serviceProblems(facts, name)];
+}
+
+function certificateProblems({ certificates, directory, reason }: SecurityStatus): Trouble[] {
+  const where = `--cluster ${directory ?? ''}`;
+  if (reason !== null) {
+    return [
+      { what: `the certificates cannot be used: ${reason}`, remedy: `see ${directory ?? ''}` },
+    ];
+  }
+  return certificates.flatMap((report) => {
+    const fault = faultOf(report);
+    if (fault === undefined) return [];
+    const node = String(report.node);
+    const what = `the certificate of node ${node} (serial ${report.serial}) ${fault}`;
+    return [{ what, remedy: `dvk cert issue ${node} ${where}` }];
+  });
+}
+
+function findWarnings({ spec }: DvsState, { security }: Facts): Trouble[] {
+  if (security.mode === 'insecure') {
+    const remedy = `dvk down --name ${spec.dvs}, then dvk up without --insecure`;
+    return [{ what: INSECURE_WARNING, remedy }];
+  }
+  const ending = security.certificates.filter(({ state }) => state === 'ending');
+  return ending.map(({ node, until }) => ({
+    what: `the certificate of node ${String(node)} ends at ${new Date(until).toISOString()}`,
+    remedy: `dvk init --renew --cluster ${security.directory ?? ''}`,
+  }));
 }
 
 function serviceProblems({ nodes, services, mounts }: Facts, name: string): Trouble[] {

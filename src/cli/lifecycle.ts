@@ -25,7 +25,8 @@ export function register(program: Command): void {
     .option('--runtime <dir>', 'runtime directory (default: $DVK_RUNTIME_DIR)')
     .option('--name <dvs>', 'name of the DVS, instead of the one in the spec', nameOption)
     .option('--demo-big-file <size>', 'size of the large file in the demo', sizeOption)
-    .option('--insecure', 'allow links beyond loopback, although they are not encrypted')
+    .option('--cluster <dir>', 'certificates (default: those of dvk init, or new ones)')
+    .option('--insecure', 'links in plain text, without certificates: for benches only')
     .option('--json', 'print the result as one JSON document')
     .action(async (spec: string | undefined, { demoBigFile, ...flags }: UpFlags) => {
       await up(spec, {

@@ -13,6 +13,7 @@ import { SpecError } from '../vos/spec-reader.ts';
 import { CliError, ExitCode, output } from './output.ts';
 
 import * as bench from './bench.ts';
+import * as cert from './cert.ts';
 import * as dc from './dc.ts';
 import * as doctor from './doctor.ts';
 import * as lifecycle from './lifecycle.ts';
@@ -36,7 +37,7 @@ function makeProgram(): Command {
         output.note(text.trimEnd());
       },
     });
-  for (const noun of [lifecycle, status, doctor, node, dc, proc, proxy, service, bench]) {
+  for (const noun of [lifecycle, status, doctor, node, dc, proc, proxy, service, cert, bench]) {
     noun.register(program);
   }
   return program;

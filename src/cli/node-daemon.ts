@@ -10,13 +10,16 @@ import { existsSync, mkdirSync, rmSync } from 'node:fs';
 import type { Server } from 'node:net';
 
 import { systemClock } from '../dvk/clock.ts';
+import type { ControlSecurity } from '../proxies/control.ts';
 import { serve, type Handler } from './channel.ts';
+import { ClusterDirectory } from './cluster-directory.ts';
 import { NodeContainers } from './node-containers.ts';
 import { NodeProxy, type Peer, type ProxyStart } from './node-proxy.ts';
 import { NodeServices } from './node-services.ts';
 import { CliError, logEvent } from './output.ts';
 import { identify, isAlive, type ProcessId } from './process-table.ts';
 import type { DaemonMessage, NodeReport } from './report.ts';
+import { INSECURE_WARNING } from './security.ts';
 import {
   DVS_VARIABLE,
   DvsPaths,
@@ -60,6 +63,7 @@ export class NodeDaemon {
       node,
       log: this.#paths.log('proxy'),
       environment,
+      security: this.#security(),
       segments: () => this.#containers.segments(),
       onChange,
       onDeath: () => {
@@ -70,35 +74,45 @@ export class NodeDaemon {
     this.#record();
   }
 
+  #security(): ControlSecurity {
+    const { security } = this.#state;
+    if (security.mode === 'insecure') return { mode: 'insecure' };
+    return { mode: 'sealed', files: new ClusterDirectory(security.directory).files(this.#node) };
+  }
+
   async listen(): Promise<void> {
     rmSync(this.#paths.socket, { force: true });
     this.#server = await serve(this.#paths.socket, this.#handlers());
     logEvent('node.started', { dvs: this.#state.spec.dvs, node: this.#node, pid: process.pid });
+    if (this.#state.security.mode === 'insecure') {
+      logEvent('node.insecure', { warning: INSECURE_WARNING });
+    }
   }
 
   #handlers(): Record<string, Handler> {
     return {
-      status: () => this.#report(),
+      status: async () => this.#report(),
       processes: () => this.#containers.processes(),
       startProxy: async (parameters) => this.#proxy.start(parameters as unknown as ProxyStart),
       stopProxy: async () => this.#proxy.stop(),
       setPeers: ({ peers }) => {
         this.#proxy.setPeers(peers as readonly Peer[]);
       },
+      renewCredentials: async () => this.#proxy.renewCredentials(),
       startService: async ({ name }) => this.#services.start(String(name)),
       stopService: async ({ name }) => this.#services.stop(String(name)),
       stop: async () => this.stop(),
     };
   }
 
-  #report(): NodeReport {
+  async #report(): Promise<NodeReport> {
     return {
       dvs: this.#state.spec.dvs,
       node: this.#node,
       pid: process.pid,
       since: this.#since,
       containers: this.#containers.report(),
-      proxy: this.#proxy.report(),
+      proxy: await this.#proxy.report(),
       services: this.#services.report(),
     };
   }

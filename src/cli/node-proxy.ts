@@ -2,12 +2,15 @@
 import { randomInt } from 'node:crypto';
 import { fileURLToPath } from 'node:url';
 
+import { systemClock } from '../dvk/clock.ts';
+import type { ControlSecurity } from '../proxies/control.ts';
 import { formatAddress, type Address } from '../vos/spec-reader.ts';
 import { Child, type Message } from './child.ts';
 import { logEvent } from './output.ts';
 import type { ProcessId } from './process-table.ts';
 import type { LinkReport, ProxyReport } from './report.ts';
 
+const STATISTICS_WAIT_MS = 200;
 const SCRIPT = fileURLToPath(new URL('../proxies/main.js', import.meta.url));
 
 /** Where another node's proxy listens. */
@@ -33,6 +36,7 @@ export interface NodeProxyOptions {
   readonly node: number;
   readonly log: string;
   readonly environment: Readonly<Record<string, string>>;
+  readonly security: ControlSecurity;
   readonly segments: () => readonly { dcId: number; path: string }[];
   readonly onChange: () => void;
   /** The proxy has died: links are down, and nobody else says so to those who wait. */
@@ -44,7 +48,9 @@ export class NodeProxy {
   readonly #child: Child;
   readonly #links = new Map<number, LinkReport>();
   #address: Address | undefined;
-  #stats: Readonly<Record<string, unknown>> = {};
+  #stats: ProxyReport['stats'] = null;
+  readonly #statisticsWaiters: (() => void)[] = [];
+  readonly #renewals: ((reason: string | undefined) => void)[] = [];
 
   constructor(options: NodeProxyOptions) {
     this.#options = options;
@@ -68,7 +74,7 @@ export class NodeProxy {
 
   /** Starts the proxy. Returns the port that it listens on. */
   async start({ listen, peers, transports }: ProxyStart): Promise<number> {
-    const { dvs, node, segments } = this.#options;
+    const { dvs, node, security, segments } = this.#options;
     this.#setPeers(peers);
     const ready = await this.#child.start({
       type: 'start',
@@ -78,6 +84,7 @@ export class NodeProxy {
       // one before.
       incarnation: randomInt(1, 2 ** 32),
       listen,
+      security,
       segments: segments(),
       peers,
       transports,
@@ -92,20 +99,39 @@ export class NodeProxy {
     this.#child.send({ type: 'peers', peers });
   }
 
+  /** Has the proxy read its certificates anew. Throws when it cannot use them. */
+  async renewCredentials(): Promise<void> {
+    if (this.#child.state !== 'up' || this.#options.security.mode === 'insecure') return;
+    const reason = await new Promise<string | undefined>((resolve) => {
+      this.#renewals.push(resolve);
+      this.#child.send({ type: 'credentials' });
+    });
+    logEvent('credentials.renewed', { node: this.#options.node, reason });
+    if (reason !== undefined) throw new Error(reason);
+  }
+
   async stop(): Promise<void> {
     this.#child.send({ type: 'stop' });
     await this.#child.stop();
   }
 
-  /**
-   * Its counters are those that the proxy told after the report before, since asking takes a
-   * moment.
-   */
-  report(): ProxyReport {
-    this.#child.send({ type: 'stats' });
+  /** Its counters are those of now, or the last ones when the proxy does not answer at once. */
+  async report(): Promise<ProxyReport> {
+    if (this.#child.state === 'up') await this.#askStatistics();
     const address = this.#address === undefined ? null : formatAddress(this.#address);
     const links = [...this.#links.values()].sort((a, b) => a.peer - b.peer);
     return { ...this.#child.report(), address, links, stats: this.#stats };
+  }
+
+  async #askStatistics(): Promise<void> {
+    await new Promise<void>((resolve) => {
+      const cancel = systemClock.after(STATISTICS_WAIT_MS, resolve);
+      this.#statisticsWaiters.push(() => {
+        cancel();
+        resolve();
+      });
+      this.#child.send({ type: 'stats' });
+    });
   }
 
   #setPeers(peers: readonly Peer[]): void {
@@ -127,13 +153,22 @@ export class NodeProxy {
       const reason = typeof message['reason'] === 'string' ? message['reason'] : null;
       this.#setLink(peer, state === 'up' ? 'up' : 'down', state === 'up' ? null : reason);
       logEvent('link.changed', { peer, state, reason });
+    } else if (message.type === 'link-failed') {
+      const [peer, reason] = [Number(message['peer']), String(message['reason'])];
+      this.#setLink(peer, 'down', reason);
+      logEvent('link.failed', { peer, reason });
+    } else if (message.type === 'credentials') {
+      const reason = message['reason'];
+      this.#renewals.shift()?.(typeof reason === 'string' ? reason : undefined);
     } else if (message.type === 'stats') {
       this.#stats = message['stats'] as ProxyReport['stats'];
+      for (const tell of this.#statisticsWaiters.splice(0)) tell();
     }
   }
 
   #onChange(): void {
     if (this.#child.id === undefined && this.#child.state !== 'starting') {
+      for (const resolve of this.#renewals.splice(0)) resolve('the proxy went down');
       const wasUp = [...this.#links.values()].some((link) => link.state === 'up');
       for (const peer of this.#links.keys()) {
         this.#setLink(peer, 'down', `the proxy of node ${String(this.#options.node)} is down`);

@@ -1,9 +1,12 @@
 /** `dvk proxy`: the proxies of a DVS's nodes, and their links. */
 import type { Command } from 'commander';
 
+import type { PeerStatistics } from '../proxies/engine.ts';
+import type { ProxyStatus, SecurityStatus } from './inspect.ts';
 import { change, findNode, findOne, inspectSelected } from './options.ts';
 import { withDvs, withSelection, type Selection } from './options.ts';
 import { output } from './output.ts';
+import { INSECURE_WARNING } from './security.ts';
 import { sinceCell, stateCell } from './status.ts';
 import { startProxies } from './up.ts';
 
@@ -44,7 +47,7 @@ async function list(selection: Selection): Promise<void> {
 }
 
 async function info(wanted: string, selection: Selection): Promise<void> {
-  const { proxies, nodes } = await inspectSelected(selection);
+  const { proxies, nodes, security } = await inspectSelected(selection);
   const node = nodes.find(({ id, name }) => String(id) === wanted || name === wanted);
   const proxy = findOne(proxies, (one) => one.node === node?.id, {
     what: `proxy of node ${wanted}`,
@@ -59,23 +62,24 @@ async function info(wanted: string, selection: Selection): Promise<void> {
   );
   if (proxy.reason !== null) output.line(`reason   ${proxy.reason}`);
   output.line(`address  ${proxy.address ?? '-'}`);
+  showSecurity(security, proxy);
   output.line();
-  const stats = proxy.stats as Partial<ProxyStatistics>;
   output.table(
-    ['PEER', 'STATE', 'SINCE', 'OVER', 'RTT', 'LOST', 'DATAGRAM', 'REASON'],
+    ['PEER', 'STATE', 'SINCE', 'OVER', 'RTT', 'LOST', 'DATAGRAM', 'CERTIFICATE', 'REASON'],
     proxy.links.map(({ peer, state, since, reason }) => {
-      const told = stats.peers?.find((one) => one.node === peer);
+      const told = proxy.stats?.peers.find(({ node: other }) => other === peer);
       return [
         peer,
         stateCell(state),
         sinceCell(since),
         told?.transport ?? '',
         ...qualityCells(told),
+        told?.certificate?.serial ?? '',
         reason ?? '',
       ];
     }),
   );
-  const datagrams = Object.entries(stats.datagrams ?? {}).filter(([, count]) => count > 0);
+  const datagrams = Object.entries(proxy.stats?.datagrams ?? {}).filter(([, count]) => count > 0);
   if (datagrams.length === 0) return;
   output.line();
   output.line('datagrams of no connection');
@@ -85,32 +89,28 @@ async function info(wanted: string, selection: Selection): Promise<void> {
   );
 }
 
-/** What is shown of the counters that a proxy tells; see EngineStatistics. */
-interface ProxyStatistics {
-  readonly peers: readonly {
-    readonly node: number;
-    readonly transport: string;
-    readonly rttMs: number | null;
-    readonly quality: LinkQuality | null;
-  }[];
-  readonly datagrams: Readonly<Record<string, number>>;
-}
-
-interface LinkQuality {
-  readonly rttMs: number | null;
-  readonly datagramBytes: number;
-  readonly packetsSent: number;
-  readonly packetsLost: number;
-}
-
 // Round trip, share of lost packets, longest datagram; the last two are known of datagrams only.
-function qualityCells(told: ProxyStatistics['peers'][number] | undefined): string[] {
+function qualityCells(told: PeerStatistics | undefined): string[] {
   const quality = told?.quality ?? null;
   const rttMs = quality?.rttMs ?? told?.rttMs ?? null;
   const rtt = rttMs === null ? '' : `${rttMs.toFixed(2)} ms`;
   if (quality === null) return [rtt, '', ''];
   const lost = (100 * quality.packetsLost) / Math.max(1, quality.packetsSent);
   return [rtt, `${lost.toFixed(1)} %`, `${String(quality.datagramBytes)} B`];
+}
+
+function showSecurity({ mode, certificates }: SecurityStatus, { node, stats }: ProxyStatus): void {
+  const own = certificates.find((one) => one.node === node);
+  if (mode === 'insecure') output.line(`links    ${INSECURE_WARNING}`);
+  if (own !== undefined) {
+    const until = new Date(own.until).toISOString();
+    output.line(`links    sealed; own certificate ${own.serial}, ${own.state}, until ${until}`);
+  }
+  if (stats === null || stats.refused === 0) return;
+  const { refused, lastRefused } = stats;
+  const last =
+    lastRefused === null ? '' : `, the last one: ${lastRefused.code}: ${lastRefused.detail}`;
+  output.line(`refused  ${String(refused)} connections${last}`);
 }
 
 async function start(wanted: string, selection: Selection): Promise<void> {

@@ -1,5 +1,6 @@
 /** What a node's daemon tells about itself; the answers to its `status` and `processes` calls. */
 import type { LinkInfo, ProcessInfo, SegmentInfo } from '../dvk/index.ts';
+import type { EngineStatistics } from '../proxies/engine.ts';
 import type { ServiceSpec } from '../vos/spec.ts';
 
 /** `stopped` was asked for; `down` was not. */
@@ -25,8 +26,8 @@ export interface ProxyReport extends ChildReport {
   /** HOST:PORT that the proxy accepts links on. */
   readonly address: string | null;
   readonly links: readonly LinkReport[];
-  /** The proxy's own counters, as it last told them. */
-  readonly stats: Readonly<Record<string, unknown>>;
+  /** The proxy's own counters, as it last told them; null when it has not told any. */
+  readonly stats: EngineStatistics | null;
 }
 
 export interface ServiceReport extends ChildReport {

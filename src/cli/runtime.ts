@@ -7,6 +7,7 @@
  *       spec.yaml            the spec as it was given
  *       lock                 held (flock) while a command changes the DVS
  *       mnt/                 mount point of the demo
+ *       cluster/             certificates, when the DVS made its own
  *       node<N>/             one node
  *         daemon.sock        JSON lines, mode 0600
  *         daemon.json        who the daemon and its children are
@@ -30,7 +31,7 @@ const RAMFS_MAGIC = 0x858458f6;
 // sockaddr_un has room for 107 bytes and NUL; this is the longest path below a DVS's directory.
 const SOCKET_PATH_BYTES_MAX = 107;
 const LONGEST_SOCKET = '/node1023/daemon.sock';
-const DVS_FORMAT = 1;
+const DVS_FORMAT = 2;
 
 /** Marks every process of a DVS, and of a node, so that each can be found after a crash. */
 export const DVS_VARIABLE = 'DVK_DVS_DIR';
@@ -42,6 +43,10 @@ export interface Runtime {
   readonly note?: string;
 }
 
+/** How links between nodes are protected. */
+export type Security =
+  { readonly mode: 'sealed'; readonly directory: string } | { readonly mode: 'insecure' };
+
 /** A DVS's state file. Written only under the lock. */
 export interface DvsState {
   readonly format: typeof DVS_FORMAT;
@@ -50,6 +55,8 @@ export interface DvsState {
   /** When the DVS was brought up, in ms of the wall clock. */
   readonly since: number;
   readonly spec: DvsSpec;
+  /** Where the certificates are. */
+  readonly security: Security;
   /** Port of each node's proxy, kept so that a restarted proxy is found by its peers. */
   readonly ports: Readonly<Record<string, number>>;
   /** Directories that were made for mounts, and are removed with the DVS. */

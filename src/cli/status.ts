@@ -76,5 +76,6 @@ function show(dvs: DvsStatus): void {
   );
   output.line();
   if (dvs.ok) output.line('Everything is up.');
+  for (const { what, remedy } of dvs.warnings) output.line(`${what}\n  -> ${remedy}`);
   for (const { what, remedy } of dvs.problems) output.line(`${what}\n  -> ${remedy}`);
 }

@@ -21,6 +21,7 @@ import {
   writeState,
   type DvsState,
 } from './runtime.ts';
+import { chooseSecurity } from './security.ts';
 import { inRanks, servicesOf } from './start-order.ts';
 import { sleep } from './wait.ts';
 
@@ -29,13 +30,14 @@ export interface UpOptions {
   readonly name?: string;
   readonly nodes?: number;
   readonly bigFileBytes?: number;
+  readonly cluster?: string;
   readonly insecure?: boolean;
   readonly detach?: boolean;
   readonly json?: boolean;
 }
 
-const DEMO_NAME = 'demo';
-const DEMO_NODES = 3;
+export const DEMO_NAME = 'demo';
+export const DEMO_NODES = 3;
 const PROBE_TIMEOUT_MS = 8000;
 const WATCH_MS = 500;
 
@@ -43,6 +45,10 @@ const WATCH_MS = 500;
 interface Loaded {
   readonly spec: DvsSpec;
   readonly text: string;
+}
+
+interface Wanted extends Loaded {
+  readonly options: UpOptions;
 }
 
 /** Brings a DVS up; without `detach`, stays until it is told to end, and brings it down. */
@@ -58,8 +64,7 @@ export async function up(file: string | undefined, options: UpOptions): Promise<
     refuseIfRunning(paths);
     checkImages(spec);
     output.note(`DVS ${spec.dvs} in ${paths.root}`, 'bold');
-    warnOfPlainText(spec);
-    await start(paths, { spec, text }, interrupt);
+    await start(paths, { spec, text, options }, interrupt);
     announce(paths, spec, options);
     if (options.detach !== true) await stay(paths, interrupt);
   } finally {
@@ -67,19 +72,12 @@ export async function up(file: string | undefined, options: UpOptions): Promise<
   }
 }
 
-function warnOfPlainText(spec: DvsSpec): void {
-  const links = spec.links.map(({ transport }) => transport);
-  if (![spec.transport, ...links].includes('udp')) return;
-  output.note('warning: links over UDP are in plain text, and anyone on the path can forge them');
-}
-
 async function load(
   file: string | undefined,
   options: UpOptions,
   runtime: string,
 ): Promise<Loaded> {
-  const name = options.name;
-  const insecure = options.insecure === true;
+  const { name, insecure = false } = options;
   const common = { insecure, ...(name !== undefined && { name }) };
   if (file !== undefined) {
     if (options.nodes !== undefined) {
@@ -102,7 +100,8 @@ async function load(
   return { spec: parseSpec(text, { file: paths.spec, directory: paths.root, ...common }), text };
 }
 
-function readSpec(file: string): string {
+/** The text of a spec. Throws a CliError when it cannot be read. */
+export function readSpec(file: string): string {
   try {
     return readFileSync(file, 'utf8');
   } catch (error) {
@@ -130,13 +129,13 @@ function checkImages(spec: DvsSpec): void {
   }
 }
 
-async function start(paths: DvsPaths, loaded: Loaded, interrupt: Interrupt): Promise<void> {
+async function start(paths: DvsPaths, wanted: Wanted, interrupt: Interrupt): Promise<void> {
   for (;;) {
     mkdirSync(paths.root, { recursive: true, mode: 0o750 });
     const done = await withLock(paths.lock, async () => {
       await clearLeftovers(paths);
       try {
-        await interrupt.guard(async () => bringUp(paths, loaded));
+        await interrupt.guard(async () => bringUp(paths, wanted));
       } catch (error) {
         output.note('  undoing what was done', 'yellow');
         await endUnderLock(paths);
@@ -178,12 +177,13 @@ async function clearLeftovers(paths: DvsPaths): Promise<void> {
   mkdirSync(paths.root, { recursive: true, mode: 0o750 });
 }
 
-async function bringUp(paths: DvsPaths, { spec, text }: Loaded): Promise<void> {
+async function bringUp(paths: DvsPaths, { spec, text, options }: Wanted): Promise<void> {
   const points = servicesOf(spec).flatMap((one) => (one.kind === 'fuse' ? [one.mount] : []));
   for (const point of points) await checkMountPoint(point);
   const madeDirectories = points.flatMap(missingDirectories);
   const since = Date.now();
-  writeState(paths, { state: 'starting', since, spec, ports: {}, madeDirectories });
+  const security = chooseSecurity(paths, spec, options);
+  writeState(paths, { state: 'starting', since, spec, security, ports: {}, madeDirectories });
   writeFileSync(paths.spec, text, { mode: 0o600 });
   for (const directory of madeDirectories) mkdirSync(directory);
   const nodes = spec.nodes.map(({ id }) => id);
@@ -209,7 +209,9 @@ export async function startProxies(cluster: Cluster, nodes: readonly number[]): 
   await output.step('links', async () => {
     await Promise.all(nodes.map(async (node) => cluster.startProxy(node)));
     await cluster.connectProxies();
-    return `${String(await cluster.waitForLinks())} over TCP`;
+    const count = String(await cluster.waitForLinks());
+    const over = cluster.transports.map((name) => name.toUpperCase()).join(' and ');
+    return `${count} over ${over}, ${cluster.sealed ? 'sealed by TLS 1.3' : 'INSECURE'}`;
   });
 }
 

@@ -6,13 +6,16 @@
  *   start  --------------------------------->   listens, dials
  *          <---------------------------------   ready (port), or failed and exit code 1
  *   peers, segments (whole lists, any time) ->
- *          <---------------------------------   link (each change)
+ *          <---------------------------------   link (each change), link-failed
+ *   credentials  --------------------------->   reads its certificate and the deny list anew
+ *          <---------------------------------   credentials
  *   stats  --------------------------------->
  *          <---------------------------------   stats
  *   stop, or the end of the channel -------->   takes leave of its peers, exit code 0
  *
  * A list replaces the one before. `segments` is to be sent again when a node joined or left a DC.
  */
+import type { CredentialFiles } from './credentials.ts';
 import type { EngineStatistics } from './engine.ts';
 import type { SessionTimes } from './session.ts';
 
@@ -31,6 +34,12 @@ export interface ControlSegment {
   path: string;
 }
 
+/** How links are protected. Both ends of a link must be the same in this. */
+export type ControlSecurity =
+  | { mode: 'sealed'; files: CredentialFiles }
+  /** Plain text, and peers are believed whatever they say. */
+  | { mode: 'insecure' };
+
 export interface StartMessage {
   type: 'start';
   dvs: string;
@@ -38,6 +47,7 @@ export interface StartMessage {
   /** Random, new at each start of the node: decimal digits of up to 64 bits, or a safe integer. */
   incarnation: string | number;
   listen: { host: string; port: number };
+  security: ControlSecurity;
   segments: ControlSegment[];
   peers: ControlPeer[];
   /** What to listen on, the first being that of most links: `tcp` (the default) or `udp`. */
@@ -49,6 +59,7 @@ export type ToProxy =
   | StartMessage
   | { type: 'peers'; peers: ControlPeer[] }
   | { type: 'segments'; segments: ControlSegment[] }
+  | { type: 'credentials' }
   | { type: 'stats' }
   | { type: 'stop' };
 
@@ -56,6 +67,10 @@ export type FromProxy =
   | { type: 'ready'; port: number }
   | { type: 'failed'; reason: string }
   | { type: 'link'; peer: number; state: 'up' | 'down'; reason?: string }
+  /** An attempt to open a link that is down failed, for another reason than the one before. */
+  | { type: 'link-failed'; peer: number; reason: string }
+  /** The files were read anew; `reason` says why those of before are kept. */
+  | { type: 'credentials'; reason?: string }
   /** A segment of the list could not be opened; the others are served. */
   | { type: 'segment-failed'; dcId: number; reason: string }
   | { type: 'stats'; stats: EngineStatistics };

@@ -12,11 +12,14 @@ import type { NodeId } from '../dvk/endpoint.ts';
 import { Backoff } from './backoff.ts';
 import type { Checksum, Frame } from './frame.ts';
 import type { Hello } from './hello.ts';
+import type { PeerCertificate } from './identity.ts';
 import { Link, type LinkOwner } from './link.ts';
 import { SlabPool } from './outbox.ts';
-import { Peer, type PeerAddress, type PeerCounters, type ProxySegment } from './peer.ts';
+import { Peer, type PeerAddress, type PeerCounters } from './peer.ts';
+import type { ProxySegment, Surroundings } from './peer.ts';
 import { DEFAULT_TIMES, type Down, type SessionSelf, type SessionTimes } from './session.ts';
-import type { Address, LinkQuality, Listener, Transport } from './transport.ts';
+import type { Accept, Address, LinkQuality, Listener, Transport } from './transport.ts';
+import { newVoucherKey, Vouchers } from './voucher.ts';
 
 // Strangers that have not said HELLO yet; the oldest one goes when another comes.
 const OPENING_LINKS_MAX = 64;
@@ -43,6 +46,10 @@ export interface EngineOptions {
   defer?: (callback: () => void) => void;
   /** A link came up or is lost. */
   onLink?: (peer: PeerAddress, state: 'up' | 'down', why?: Down) => void;
+  /** An attempt to open a link that is down failed, for another reason than the one before. */
+  onFailure?: (peer: PeerAddress, why: Down) => void;
+  /** Why a peer's certificate is no longer good; its link is closed then. */
+  outdated?: (certificate: PeerCertificate) => string | undefined;
 }
 
 export interface PeerStatistics extends PeerCounters {
@@ -55,6 +62,8 @@ export interface PeerStatistics extends PeerCounters {
   quality: LinkQuality | null;
   /** Address at the other end, while the link is up. */
   remote: string | null;
+  /** Who the peer has proven to be, while a sealed link is up. */
+  certificate: PeerCertificate | null;
   session: number;
   /** DCs that are up with this peer. */
   containers: number[];
@@ -69,6 +78,8 @@ export interface PeerStatistics extends PeerCounters {
 export interface EngineStatistics {
   node: NodeId;
   transport: string;
+  /** Whether links are encrypted and every peer has proven who it is. */
+  sealed: boolean;
   peers: PeerStatistics[];
   /** Connections that were closed before a HELLO was accepted. */
   refused: number;
@@ -90,7 +101,7 @@ interface PeerEntry {
 export class Engine implements LinkOwner {
   readonly #options: EngineOptions;
   readonly #times: SessionTimes;
-  readonly #defer: (callback: () => void) => void;
+  readonly #surroundings: Surroundings;
   readonly #pool = new SlabPool();
   readonly #self: SessionSelf;
   readonly #peers = new Map<number, PeerEntry>();
@@ -108,14 +119,19 @@ export class Engine implements LinkOwner {
   constructor(options: EngineOptions) {
     this.#options = options;
     this.#times = options.times ?? DEFAULT_TIMES;
-    this.#defer = options.defer ?? ((callback): void => void setImmediate(callback));
+    this.#surroundings = {
+      self: options.node,
+      defer: options.defer ?? ((callback): void => void setImmediate(callback)),
+      vouchers: new Vouchers(options.node),
+    };
     this.#self = {
       dvs: options.dvs,
       node: options.node,
       incarnation: options.incarnation,
       lastSession: (node) => this.#peers.get(node)?.peer.lastSession ?? 0,
       containersFor: (node) => this.#peers.get(node)?.peer.containers() ?? [],
-      knows: (node) => this.#peers.has(node),
+      nameOf: (node) => this.#peers.get(node)?.peer.address.name,
+      newKey: newVoucherKey,
     };
   }
 
@@ -132,7 +148,8 @@ export class Engine implements LinkOwner {
   }
 
   async #listenOn(transport: Transport, address: Address): Promise<Listener> {
-    const listener = await transport.listen(address, () => this.#accept(transport));
+    const accept: Accept = (callOff) => this.#accept(transport, callOff);
+    const listener = await transport.listen(address, accept);
     this.#listeners.push(listener);
     return listener;
   }
@@ -191,6 +208,7 @@ export class Engine implements LinkOwner {
         transport: this.#transportTo(peer.address).name,
         quality: peer.link?.quality ?? null,
         remote: peer.link?.remote ?? null,
+        certificate: peer.link?.certificate ?? null,
         session: peer.link?.session.number ?? 0,
         containers: peer.containersUp(),
         rttMs: peer.link?.session.counters.rttMs ?? null,
@@ -201,6 +219,7 @@ export class Engine implements LinkOwner {
     return {
       node: this.#options.node,
       transport: this.#options.transport.name,
+      sealed: this.#transports.every(({ sealed }) => sealed),
       peers,
       refused: this.#refused,
       lastRefused: this.#lastRefused,
@@ -249,7 +268,7 @@ export class Engine implements LinkOwner {
     this.#opening.delete(link);
     const entry = this.#peerOf(link);
     if (!entry) {
-      this.#noteRefused(why);
+      this.#noteRefused(link, why);
     } else if (entry.peer.link === link) {
       const upMs = this.#options.clock.nowMs() - entry.upSinceMs;
       if (upMs >= STABLE_MS) entry.backoff.reset();
@@ -259,10 +278,10 @@ export class Engine implements LinkOwner {
       this.#redial(entry);
     } else if (entry.dialling === link) {
       entry.dialling = undefined;
-      entry.lastDown = why;
+      this.#noteFailure(entry, why);
       this.#redial(entry);
     } else {
-      this.#noteRefused(why);
+      this.#noteRefused(link, why);
     }
   }
 
@@ -278,15 +297,26 @@ export class Engine implements LinkOwner {
     return node === undefined ? undefined : this.#peers.get(node);
   }
 
-  #noteRefused(why: Down): void {
+  #noteRefused(link: Link, why: Down): void {
     this.#refused++;
     this.#lastRefused = why;
+    // Whom a refused certificate names is worth telling when that node has no link.
+    const node = link.refusedNode ?? link.certificate?.node;
+    const entry = node === undefined ? undefined : this.#peers.get(node);
+    if (entry && !entry.peer.link) this.#noteFailure(entry, why);
+  }
+
+  #noteFailure(entry: PeerEntry, why: Down): void {
+    const before = entry.lastDown;
+    entry.lastDown = why;
+    if (before?.code === why.code && before.detail === why.detail) return;
+    this.#options.onFailure?.(entry.peer.address, why);
   }
 
   #addPeer(address: PeerAddress): void {
     const redial = this.#options.redial ?? { firstMs: 100, longestMs: 5000 };
     const entry: PeerEntry = {
-      peer: new Peer(this.#options.node, address, this.#defer),
+      peer: new Peer(address, this.#surroundings),
       backoff: new Backoff({ ...redial, random: this.#options.random ?? Math.random }),
       dialling: undefined,
       cancelTimer: undefined,
@@ -298,14 +328,18 @@ export class Engine implements LinkOwner {
     if (this.#running) this.#dial(entry);
   }
 
-  #transportTo(address: PeerAddress): Transport {
+  get #transports(): Transport[] {
     const { transport, alternatives = [] } = this.#options;
-    return alternatives.find(({ name }) => name === address.transport) ?? transport;
+    return [transport, ...alternatives];
+  }
+
+  #transportTo(address: PeerAddress): Transport {
+    const named = this.#transports.find(({ name }) => name === address.transport);
+    return named ?? this.#options.transport;
   }
 
   #datagrams(): Record<string, number> {
-    const { transport, alternatives = [] } = this.#options;
-    const every = [transport, ...alternatives].map(({ counters }) => counters ?? {});
+    const every = this.#transports.map(({ counters }) => counters ?? {});
     return Object.assign({}, ...every) as Record<string, number>;
   }
 
@@ -324,7 +358,7 @@ export class Engine implements LinkOwner {
     return link;
   }
 
-  #accept(transport: Transport): Link | undefined {
+  #accept(transport: Transport, callOff: () => void): Link | undefined {
     if (!this.#running) return undefined;
     if (this.#opening.size >= OPENING_LINKS_MAX) {
       const [oldest] = this.#opening;
@@ -332,6 +366,7 @@ export class Engine implements LinkOwner {
       oldest?.abandon();
     }
     const link = this.#newLink(transport, undefined);
+    link.begun(callOff);
     this.#opening.add(link);
     return link;
   }
@@ -342,7 +377,7 @@ export class Engine implements LinkOwner {
     const transport = this.#transportTo(peer.address);
     const link = this.#newLink(transport, peer.node);
     entry.dialling = link;
-    link.dialled(transport.connect(peer.address, link));
+    link.begun(transport.connect(peer.address, link));
   }
 
   #redial(entry: PeerEntry): void {
@@ -365,9 +400,19 @@ export class Engine implements LinkOwner {
   #scheduleTick(): void {
     const everyMs = this.#times.keepaliveMs / TICKS_PER_KEEPALIVE;
     this.#stopTicks = this.#options.clock.after(everyMs, () => {
-      for (const link of [...this.#links]) link.tick();
+      for (const link of [...this.#links]) {
+        this.#checkCertificate(link);
+        link.tick();
+      }
       this.#scheduleTick();
     });
+  }
+
+  // A certificate may expire, or be denied, while its link is up.
+  #checkCertificate(link: Link): void {
+    const { certificate } = link;
+    const detail = certificate && this.#options.outdated?.(certificate);
+    if (detail !== undefined) link.session.close({ code: 'certificate', detail });
   }
 
   async #allClosed(): Promise<void> {

@@ -220,7 +220,10 @@ export class FrameDecoder {
     if (this.#fault) return undefined;
     const held = this.#end - this.#start;
     if (this.#frameBytes === 0) {
-      if (held < FrameLayout.BYTES) return undefined;
+      if (held < FrameLayout.BYTES) {
+        this.#fault = this.#checkMagic(held);
+        return undefined;
+      }
       this.#fault = this.#checkHeader(this.#start);
       if (this.#fault) return undefined;
       this.#frameBytes = FRAME_HEAD_BYTES + this.#field(FrameLayout.payloadBytes);
@@ -241,9 +244,16 @@ export class FrameDecoder {
     return this.#view.getUint32(this.#start + offset, true);
   }
 
-  #checkHeader(at: number): FrameFault | undefined {
+  // A stranger's short answer is told by its first bytes.
+  #checkMagic(held: number): FrameFault | undefined {
+    if (held < FrameLayout.version) return undefined;
     const magic = this.#field(FrameLayout.magic);
-    if (magic !== FRAME_MAGIC) return { code: 'magic', found: magic };
+    return magic === FRAME_MAGIC ? undefined : { code: 'magic', found: magic };
+  }
+
+  #checkHeader(at: number): FrameFault | undefined {
+    const foreign = this.#checkMagic(FrameLayout.BYTES);
+    if (foreign) return foreign;
     const version = this.#view.getUint16(at + FrameLayout.version, true);
     if (version !== WIRE_VERSION) return { code: 'version', found: version };
     const headerBytes = this.#view.getUint16(at + FrameLayout.headerBytes, true);

@@ -6,7 +6,7 @@
  *   4   node                         24  most bytes of a payload
  *   8   incarnation, 64 bits         28  number of DCs
  *   16  session                      32  name of the DVS, 16 bytes
- *   48  DC ids, 4 bytes each
+ *   48  key for vouchers, 32 bytes   80  DC ids, 4 bytes each
  *
  * Little-endian. `session` is what the dialer proposes, then what the accepter decides. A HELLO on
  * a link that is up renews the DC ids; the rest stays as it was.
@@ -14,7 +14,7 @@
 import { ABI_VERSION, Limit } from '../dvk/abi/abi.gen.ts';
 import { viewOf } from './frame.ts';
 
-const FIXED_BYTES = 48;
+const FIXED_BYTES = 80;
 /** More containers than this between two nodes are refused at the daemon, not here. */
 export const HELLO_CONTAINERS_MAX = 1024;
 export const HELLO_BYTES_MAX: number = FIXED_BYTES + 4 * HELLO_CONTAINERS_MAX;
@@ -28,6 +28,7 @@ const Offset = {
   chunkBytes: 24,
   containers: 28,
   dvs: 32,
+  voucherKey: 48,
 } as const;
 
 export interface Hello {
@@ -42,6 +43,8 @@ export interface Hello {
   /** Most bytes of payload that the speaker takes in one frame. */
   chunkBytes: number;
   dvs: string;
+  /** What the listener signs requests for copies by third nodes with; see voucher.ts. 32 bytes. */
+  voucherKey: Uint8Array;
   /** DCs that the speaker serves and of which the listener is a member. */
   containers: readonly number[];
 }
@@ -67,6 +70,7 @@ export function encodeHello(hello: Hello): Uint8Array {
   view.setUint32(Offset.chunkBytes, hello.chunkBytes, true);
   view.setUint32(Offset.containers, hello.containers.length, true);
   bytes.set(name, Offset.dvs);
+  bytes.set(hello.voucherKey, Offset.voucherKey);
   hello.containers.forEach((dc, i) => {
     view.setUint32(FIXED_BYTES + 4 * i, dc, true);
   });
@@ -95,6 +99,7 @@ export function decodeHello(payload: Uint8Array): Hello | undefined {
     keepaliveMs: view.getUint32(Offset.keepaliveMs, true),
     chunkBytes: view.getUint32(Offset.chunkBytes, true),
     dvs: new TextDecoder().decode(name.subarray(0, nameBytes)),
+    voucherKey: payload.slice(Offset.voucherKey, FIXED_BYTES),
     containers,
   };
 }

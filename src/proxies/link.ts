@@ -16,7 +16,9 @@ import { HELLO_BYTES_MAX, type Hello } from './hello.ts';
 import { Outbox, type SlabPool } from './outbox.ts';
 import { Session } from './session.ts';
 import type { Down, SessionOutput, SessionSelf, SessionTimes } from './session.ts';
-import { Lane, type Connection, type ConnectionEvents, type LinkQuality } from './transport.ts';
+import type { PeerCertificate } from './identity.ts';
+import { Lane } from './transport.ts';
+import type { Connection, ConnectionEvents, LinkQuality, Refusal } from './transport.ts';
 
 // Commands are left in the core's queue while the transport holds more than this in their lane.
 const HIGH_WATER_BYTES = 2 * 1024 * 1024;
@@ -76,6 +78,7 @@ export class Link implements ConnectionEvents, SessionOutput {
   readonly #outbox: Outbox;
   #connection: Connection | undefined;
   #callOff: (() => void) | undefined;
+  #refusal: Refusal | undefined;
   // Commands were left in the core because of congestion.
   #stalled = false;
   // Of what was built, and what the transport holds in the bulky lane.
@@ -106,6 +109,16 @@ export class Link implements ConnectionEvents, SessionOutput {
   /** How well the connection goes; undefined when it is one of a kind that does not tell. */
   get quality(): LinkQuality | undefined {
     return this.#connection?.quality;
+  }
+
+  /** Who the peer has proven to be; undefined on a connection in plain text, or none yet. */
+  get certificate(): PeerCertificate | undefined {
+    return this.#connection?.peer;
+  }
+
+  /** The node that a connection which was refused has spoken for. */
+  get refusedNode(): number | undefined {
+    return this.#refusal?.node;
   }
 
   /** Whether so much waits to be sent that no more is taken from the core. */
@@ -183,8 +196,8 @@ export class Link implements ConnectionEvents, SessionOutput {
     else this.#callOff?.();
   }
 
-  /** How to stop the dialling that is to open this link. */
-  dialled(callOff: () => void): void {
+  /** How to stop what is to open this link. */
+  begun(callOff: () => void): void {
     this.#callOff = callOff;
   }
 
@@ -193,7 +206,7 @@ export class Link implements ConnectionEvents, SessionOutput {
   opened(connection: Connection): void {
     this.#connection = connection;
     this.session.noteReceived(this.#options.nowMs());
-    this.session.start();
+    this.session.start(connection.peer);
     this.flush();
   }
 
@@ -217,11 +230,21 @@ export class Link implements ConnectionEvents, SessionOutput {
     this.flush();
   }
 
-  closed(reason: string): void {
+  closed(reason: string, refusal?: Refusal): void {
     this.#over = true;
-    this.session.lost(reason);
+    this.#refusal = refusal;
+    this.session.lost(this.#explain(reason), refusal?.code);
     this.#outbox.close();
     this.#options.owner.linkClosed(this);
+  }
+
+  // A peer that refuses this node's certificate says nothing: it takes no stranger for a listener.
+  #explain(reason: string): string {
+    const { peer, state } = this.session;
+    const wasLetIn = this.#connection?.peer === undefined || state !== 'opening';
+    if (wasLetIn || peer === undefined) return reason;
+    const advice = `it may refuse this node's certificate; \`dvk proxy info ${peer}\` tells`;
+    return `${reason} right after the TLS handshake: ${advice}`;
   }
 
   // SessionOutput

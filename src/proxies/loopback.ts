@@ -5,7 +5,8 @@
  * when a cable is cut while TCP goes on trying, and a connection can be broken, as when it gives
  * up.
  */
-import type { Address, Connection, ConnectionEvents, Listener, Transport } from './transport.ts';
+import type { Accept, Address, Connection, ConnectionEvents } from './transport.ts';
+import type { Listener, Transport } from './transport.ts';
 
 export interface LoopbackOptions {
   /** Most bytes handed on at once; small values cut frames into pieces. */
@@ -135,7 +136,7 @@ export interface LoopbackCable {
 /** A set of ports within the process. */
 export class LoopbackNetwork {
   readonly #options: Required<LoopbackOptions>;
-  readonly #listeners = new Map<number, () => ConnectionEvents | undefined>();
+  readonly #listeners = new Map<number, Accept>();
   #nextPort = 1;
   /** Every connection that was made and is not over, oldest first. */
   readonly cables = new Set<LoopbackCable>();
@@ -150,12 +151,13 @@ export class LoopbackNetwork {
   transport(): Transport {
     return {
       name: 'loopback',
+      sealed: false,
       listen: async (address, accept) => Promise.resolve(this.#listen(address, accept)),
       connect: (address, events) => this.#connect(address, events),
     };
   }
 
-  #listen(address: Address, accept: () => ConnectionEvents | undefined): Listener {
+  #listen(address: Address, accept: Accept): Listener {
     const port = address.port === 0 ? this.#nextPort++ : address.port;
     if (this.#listeners.has(port)) throw new Error('EADDRINUSE');
     this.#listeners.set(port, accept);
@@ -166,7 +168,7 @@ export class LoopbackNetwork {
     let stop = (): void => undefined;
     let wanted = true;
     this.#options.defer(() => {
-      const accepter = wanted ? this.#listeners.get(address.port)?.() : undefined;
+      const accepter = wanted ? this.#listeners.get(address.port)?.(() => undefined) : undefined;
       if (accepter === undefined) dialer.closed(wanted ? 'ECONNREFUSED' : 'called off');
       else stop = this.#join(address, dialer, accepter);
     });

@@ -5,15 +5,17 @@
  * caller that waits for another node go with ENOTCONN, and exits with 0 within two seconds. SIGINT
  * is left to the daemon, since a terminal sends it to both.
  */
-import { systemClock, type Clock } from '../dvk/clock.ts';
+import { systemClock } from '../dvk/clock.ts';
 import { crc32c } from '../dvk/crc32c.ts';
 import { dcId, nodeId } from '../dvk/endpoint.ts';
 import { Segment } from '../dvk/segment.ts';
 import type { ControlPeer, ControlSegment, FromProxy, StartMessage, ToProxy } from './control.ts';
-import { Engine } from './engine.ts';
+import { readCredentials, type Credentials } from './credentials.ts';
+import { Engine, type EngineOptions } from './engine.ts';
 import type { PeerAddress } from './peer.ts';
 import { DEFAULT_TIMES } from './session.ts';
 import { tcpTransport } from './tcp.ts';
+import { tlsTransport } from './tls.ts';
 import type { Transport } from './transport.ts';
 import { udpTransport } from './udp.ts';
 
@@ -25,29 +27,45 @@ function textOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
-const TRANSPORTS: Readonly<Record<string, (clock: Clock) => Transport>> = {
-  tcp: tcpTransport,
-  udp: udpTransport,
-};
+const PLAIN: ReadonlyMap<string, () => Transport> = new Map([
+  ['tcp', (): Transport => tcpTransport(systemClock)],
+  ['udp', (): Transport => udpTransport(systemClock)],
+]);
 
-/** The transports of these names; the first is the default. */
-function transportsFor(names: readonly string[]): [Transport, ...Transport[]] {
-  const [first, ...more] = names.map((name) => {
-    const make = TRANSPORTS[name];
-    if (make === undefined) throw new Error(`no transport is called ${name}`);
-    return make(systemClock);
+/** Of these names; the first is that of most links. Throws when one is not in `makers`. */
+function transportsFor(
+  names: readonly string[],
+  makers: ReadonlyMap<string, () => Transport>,
+): Pick<EngineOptions, 'transport' | 'alternatives'> {
+  const [transport, ...alternatives] = names.map((name) => {
+    const make = makers.get(name);
+    if (make !== undefined) return make();
+    const kind = makers === PLAIN ? 'plain' : 'sealed';
+    throw new Error(`no ${kind} transport is called ${name}`);
   });
-  if (first === undefined) throw new Error('there is no transport to listen on');
-  return [first, ...more];
+  if (transport === undefined) throw new Error('there is no transport to listen on');
+  return { transport, alternatives };
 }
 
 function peerAddresses(peers: readonly ControlPeer[]): PeerAddress[] {
   return peers.map((peer) => ({ ...peer, node: nodeId(peer.node) }));
 }
 
+/** The certificate of this node. Throws when it is that of another one. */
+function ownCredentials({ dvs, node, security }: StartMessage): Credentials | undefined {
+  if (security.mode === 'insecure') return undefined;
+  const credentials = readCredentials(security.files, Date.now());
+  const { self } = credentials;
+  if (self.dvs === dvs && self.node === node) return credentials;
+  const found = `for node ${self.node} of DVS ${self.dvs}`;
+  throw new Error(`${security.files.certificate} is ${found}, not for node ${node} of ${dvs}`);
+}
+
 class ProxyProgram {
   readonly #segments = new Map<string, Segment>();
   #engine: Engine | undefined;
+  #started: StartMessage | undefined;
+  #credentials: Credentials | undefined;
   #stopping = false;
 
   handle(message: ToProxy): void {
@@ -60,6 +78,9 @@ class ProxyProgram {
         break;
       case 'segments':
         this.#serve(message.segments);
+        break;
+      case 'credentials':
+        this.#renew();
         break;
       case 'stats':
         if (this.#engine) tell({ type: 'stats', stats: this.#engine.statistics() });
@@ -81,19 +102,22 @@ class ProxyProgram {
   async #start(message: StartMessage): Promise<void> {
     if (this.#engine) return;
     try {
-      const [transport, ...alternatives] = transportsFor(message.transports ?? ['tcp']);
+      this.#started = message;
+      this.#credentials = ownCredentials(message);
       const engine = new Engine({
         dvs: message.dvs,
         node: nodeId(message.node),
         incarnation: BigInt.asUintN(64, BigInt(message.incarnation)),
-        transport,
-        alternatives,
+        ...this.#links(message.transports ?? ['tcp'], this.#credentials),
         clock: systemClock,
         checksum: crc32c,
         times: { ...DEFAULT_TIMES, ...message.times },
         onLink: (peer, state, why) => {
           const reason = why && `${why.code}: ${why.detail}`;
           tell({ type: 'link', peer: peer.node, state, ...(reason !== undefined && { reason }) });
+        },
+        onFailure: (peer, { code, detail }) => {
+          tell({ type: 'link-failed', peer: peer.node, reason: `${code}: ${detail}` });
         },
       });
       this.#engine = engine;
@@ -104,6 +128,30 @@ class ProxyProgram {
     } catch (error) {
       tell({ type: 'failed', reason: textOf(error) });
       await this.stop(1);
+    }
+  }
+
+  #links(
+    names: readonly string[],
+    credentials: Credentials | undefined,
+  ): Pick<EngineOptions, 'transport' | 'alternatives' | 'outdated'> {
+    if (!credentials) return transportsFor(names, PLAIN);
+    const current = (): Credentials => this.#credentials ?? credentials;
+    const sealed = new Map([['tcp', (): Transport => tlsTransport(systemClock, current)]]);
+    return {
+      ...transportsFor(names, sealed),
+      outdated: (certificate) => current().expired(certificate, Date.now()),
+    };
+  }
+
+  // Files that cannot be used leave the links as they are.
+  #renew(): void {
+    if (!this.#started || !this.#credentials) return;
+    try {
+      this.#credentials = ownCredentials(this.#started);
+      tell({ type: 'credentials' });
+    } catch (error) {
+      tell({ type: 'credentials', reason: textOf(error) });
     }
   }
 

@@ -12,6 +12,7 @@ import type { Frame } from './frame.ts';
 import type { Hello } from './hello.ts';
 import type { CommandSource, Link, LinkCounters } from './link.ts';
 import type { Address } from './transport.ts';
+import type { Vouchers } from './voucher.ts';
 
 /** What a proxy needs of a segment; tests give their own. */
 export type ProxySegment = Pick<
@@ -41,15 +42,19 @@ const BURST = 64;
 class SharedContainer implements CommandSource {
   readonly segment: ProxySegment;
   readonly #peer: NodeId;
+  readonly #vouchers: Vouchers;
   up = false;
 
-  constructor(segment: ProxySegment, peer: NodeId) {
+  constructor(segment: ProxySegment, peer: NodeId, vouchers: Vouchers) {
     this.segment = segment;
     this.#peer = peer;
+    this.#vouchers = vouchers;
   }
 
   get2rmt(command: Uint8Array, payload: Uint8Array, shortOnly: boolean): boolean {
-    return this.segment.get2rmt(this.#peer, command, payload, shortOnly);
+    if (!this.segment.get2rmt(this.#peer, command, payload, shortOnly)) return false;
+    this.#vouchers.issue(command);
+    return true;
   }
 
   /** Forwards up to a burst. Whether more may wait, and the link takes it. */
@@ -66,16 +71,27 @@ class SharedContainer implements CommandSource {
 export interface PeerCounters extends LinkCounters {
   /** Commands that were no business of this node's, or that the core refused. */
   dropped: number;
+  /** Commands in the name of another node, or a copy that nobody asked for. */
+  forged: number;
   staleFrames: number;
   duplicateFrames: number;
   /** Times that the link came up after the first. */
   reconnects: number;
 }
 
+/** What all peers of a node share. */
+export interface Surroundings {
+  readonly self: NodeId;
+  /** Calls back in the next turn of the event loop. */
+  readonly defer: (callback: () => void) => void;
+  readonly vouchers: Vouchers;
+}
+
 export class Peer {
   readonly node: NodeId;
   readonly #self: NodeId;
   readonly #defer: (callback: () => void) => void;
+  readonly #vouchers: Vouchers;
   readonly #containers = new Map<number, SharedContainer>();
   readonly #past: PeerCounters = {
     framesSent: 0,
@@ -83,6 +99,7 @@ export class Peer {
     bytesSent: 0,
     bytesReceived: 0,
     dropped: 0,
+    forged: 0,
     staleFrames: 0,
     duplicateFrames: 0,
     reconnects: 0,
@@ -95,11 +112,12 @@ export class Peer {
   lastSession = 0;
   address: PeerAddress;
 
-  constructor(self: NodeId, address: PeerAddress, defer: (callback: () => void) => void) {
+  constructor(address: PeerAddress, surroundings: Surroundings) {
     this.node = address.node;
-    this.#self = self;
     this.address = address;
-    this.#defer = defer;
+    this.#self = surroundings.self;
+    this.#defer = surroundings.defer;
+    this.#vouchers = surroundings.vouchers;
   }
 
   /** The link that is up. */
@@ -152,6 +170,7 @@ export class Peer {
     this.#hello = hello;
     this.#ups++;
     this.lastSession = link.session.number;
+    this.#vouchers.add(this.node, link.session.voucherKey, hello.voucherKey);
     this.#reconcile();
   }
 
@@ -166,6 +185,7 @@ export class Peer {
     if (this.#link) addLink(this.#past, this.#link);
     this.#link = undefined;
     this.#hello = undefined;
+    this.#vouchers.remove(this.node);
     for (const shared of this.#containers.values()) this.#setUp(shared, false);
   }
 
@@ -193,19 +213,30 @@ export class Peer {
     });
   }
 
-  /** Acts on a command of the peer. */
+  /**
+   * Acts on a command of the peer. One for a container that is not shared is dropped: it may have
+   * crossed the news. One in the name of another node is no mistake, and ends the link.
+   */
   deliver(frame: Frame): void {
+    const { sourceNode, destinationNode, command } = frame;
+    if (sourceNode !== this.node || destinationNode !== this.#self) {
+      this.#past.forged++;
+      const detail = `a command from node ${sourceNode} to node ${destinationNode}`;
+      this.#link?.session.close({ code: 'identity', detail: `it sent ${detail}` });
+      return;
+    }
     const shared = this.#containers.get(frame.dcId);
-    const isForUs = frame.sourceNode === this.node && frame.destinationNode === this.#self;
-    const taken =
-      shared?.up === true &&
-      isForUs &&
-      shared.segment.put2lclRaw(this.node, frame.command, frame.payload) === 0;
-    if (!taken) this.#past.dropped++;
+    if (shared?.up !== true) {
+      this.#past.dropped++;
+    } else if (!this.#vouchers.accepts(command)) {
+      this.#past.forged++;
+    } else if (shared.segment.put2lclRaw(this.node, command, frame.payload) !== 0) {
+      this.#past.dropped++;
+    }
   }
 
   #attach(segment: ProxySegment): void {
-    const shared = new SharedContainer(segment, this.node);
+    const shared = new SharedContainer(segment, this.node, this.#vouchers);
     const attached = whileMember(() => {
       segment.attachProxy(this.node, () => {
         if (!this.#link || !shared.up) return;

@@ -9,11 +9,12 @@
  *
  * The node with the lower id dials and speaks first; the accepter checks, decides the session
  * number (higher than every one before it between the two) and answers. Both sides must be of one
- * DVS, of one ABI version, and be who the other expects; what is wrong is named to the other side
- * in a SHUTDOWN. Frames of another session, and frames that came already, are counted and dropped,
- * so within a session a command arrives at most once; a gap in the sequence closes the link, since
- * a transport promises order and no loss. A transport with lanes promises that for each of them, so
- * each has a sequence of its own; the session's own frames are all in the first one.
+ * DVS, of one ABI version, and be who the other expects, and who they have proven to be when the
+ * connection is sealed; what is wrong is named to the other side in a SHUTDOWN. Frames of another
+ * session, and frames that came already, are counted and dropped, so within a session a command
+ * arrives at most once; a gap in the sequence closes the link, since a transport promises order and
+ * no loss. A transport with lanes promises that for each of them, so each has a sequence of its
+ * own; the session's own frames are all in the first one.
  *
  * A side that has been quiet for `keepaliveMs` sends NONE, which the other answers with NONE and
  * ACK; a peer from which no byte came for `deadMs` is taken for dead, by both sides alike when only
@@ -22,10 +23,12 @@
 import { CommandKind, CommandLayout } from '../dvk/abi/abi.gen.ts';
 import { viewOf, WIRE_VERSION, type Frame, type FrameFault } from './frame.ts';
 import { decodeHello, encodeHello, HELLO_CONSTANTS, type Hello } from './hello.ts';
-import { Lane } from './transport.ts';
+import { impersonation, type NodeIdentity } from './identity.ts';
+import { Lane, type Refusal } from './transport.ts';
 
 /** Why a link ended. */
 export type DownCode =
+  | Refusal['code']
   | 'shutdown'
   | 'refused'
   | 'time-out'
@@ -34,9 +37,9 @@ export type DownCode =
   | 'abi'
   | 'dvs'
   | 'node'
+  | 'identity'
   | 'replaced'
   | 'transport'
-  | 'malformed'
   | 'sequence'
   | 'connection'
   | 'stopped';
@@ -68,8 +71,10 @@ export interface SessionSelf {
   lastSession(peer: number): number;
   /** DCs to name to `peer` in HELLO. */
   containersFor(peer: number): readonly number[];
-  /** Whether `peer` is a node of the DVS. */
-  knows(peer: number): boolean;
+  /** What `peer` is called; undefined when it is no node of the DVS. */
+  nameOf(peer: number): string | undefined;
+  /** A new random key of 32 bytes, for HELLO. */
+  newKey(): Uint8Array;
 }
 
 /** What a session makes happen. */
@@ -98,10 +103,14 @@ export interface SessionCounters {
 
 export class Session {
   readonly counters: SessionCounters = { staleFrames: 0, duplicateFrames: 0, rttMs: undefined };
+  /** What the peer signs vouchers with; this side's part of HELLO. */
+  readonly voucherKey: Uint8Array;
   readonly #self: SessionSelf;
   readonly #times: SessionTimes;
   readonly #output: SessionOutput;
   readonly #dials: boolean;
+  // Who the peer has proven to be, on a sealed connection.
+  #proven: NodeIdentity | undefined;
   #state: 'opening' | 'up' | 'closed' = 'opening';
   #peer: number | undefined;
   #hello: Hello | undefined;
@@ -125,6 +134,7 @@ export class Session {
     options: { peer?: number | undefined; times?: SessionTimes } = {},
   ) {
     this.#self = self;
+    this.voucherKey = self.newKey();
     this.#output = output;
     this.#times = options.times ?? DEFAULT_TIMES;
     this.#peer = options.peer;
@@ -146,9 +156,18 @@ export class Session {
     return this.#number;
   }
 
-  /** Speaks first, when this side dials. */
-  start(): void {
+  /**
+   * The connection is made; `proven` is who the peer is, when that is known. Speaks first, when
+   * this side dials.
+   */
+  start(proven?: NodeIdentity): void {
+    this.#proven = proven;
     if (this.#peer === undefined || !this.#dials) return;
+    const wrong = this.#examineSpeaker(this.#peer);
+    if (wrong !== undefined) {
+      this.close(wrong);
+      return;
+    }
     this.#proposed = nextSession(this.#self.lastSession(this.#peer));
     this.#sendHello(this.#peer, this.#proposed);
   }
@@ -194,7 +213,10 @@ export class Session {
   /** The stream is unusable: the frame decoder found a fault. */
   fault(fault: FrameFault): void {
     const found = String(fault.found);
-    if (fault.code === 'version') {
+    if (fault.code === 'magic' && isTls(fault.found)) {
+      const detail = 'the peer speaks TLS, and this node was started with --insecure';
+      this.close({ code: 'security', detail });
+    } else if (fault.code === 'version') {
       this.close({
         code: 'version',
         detail: `the peer speaks version ${found}, not ${WIRE_VERSION}`,
@@ -241,8 +263,8 @@ export class Session {
   }
 
   /** The connection is gone; there is nobody to tell. */
-  lost(detail: string): void {
-    this.#end({ code: 'connection', detail });
+  lost(detail: string, code: DownCode = 'connection'): void {
+    this.#end({ code, detail });
   }
 
   #end(why: Down): void {
@@ -295,9 +317,11 @@ export class Session {
       return { code: 'node', detail: `this is node ${self.node}, not ${wanted}` };
     }
     const node = String(hello.node);
-    if (this.#dials ? hello.node !== this.#peer : !self.knows(hello.node)) {
+    if (this.#dials ? hello.node !== this.#peer : self.nameOf(hello.node) === undefined) {
       return { code: 'node', detail: `node ${node} is not expected here` };
     }
+    const foreign = this.#examineSpeaker(hello.node);
+    if (foreign !== undefined) return foreign;
     if (!this.#dials && hello.node >= self.node) {
       return { code: 'node', detail: `node ${node} does not dial node ${self.node}` };
     }
@@ -305,6 +329,13 @@ export class Session {
       return { code: 'malformed', detail: 'HELLO with impossible numbers' };
     }
     return undefined;
+  }
+
+  // Whether the peer may speak for `node`.
+  #examineSpeaker(node: number): Down | undefined {
+    if (this.#proven === undefined) return undefined;
+    const detail = impersonation(this.#proven, { node, name: this.#self.nameOf(node) });
+    return detail === undefined ? undefined : { code: 'identity', detail };
   }
 
   #receiveUp(frame: Frame, nowMs: number): void {
@@ -350,6 +381,7 @@ export class Session {
       session,
       keepaliveMs: this.#times.keepaliveMs,
       dvs: this.#self.dvs,
+      voucherKey: this.voucherKey,
       containers: this.#self.containersFor(peer),
     });
     this.#sendControl(CommandKind.HELLO, { peer, payload });
@@ -374,6 +406,11 @@ export class Session {
 const NO_PAYLOAD = new Uint8Array(0);
 const MINUTE_MS = 60_000;
 const SHUTDOWN_TEXT_MAX = 200;
+
+// What a TLS record begins with: its type (an alert or a handshake), then version 3.
+function isTls(magic: number): boolean {
+  return [0x0315, 0x0316].includes(magic & 0xffff);
+}
 
 function nextSession(last: number): number {
   return last >= 0xffff_ffff ? 1 : last + 1;

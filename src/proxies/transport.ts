@@ -4,8 +4,9 @@
  *
  * A transport knows nothing of frames. Those over datagrams bring their own sequence, resend and
  * window below this interface, and count a corrupted datagram as lost; those over streams pass
- * bytes on.
+ * bytes on. A sealed one knows who the peer is before it opens a connection.
  */
+import type { PeerCertificate } from './identity.ts';
 
 export interface Address {
   host: string;
@@ -39,6 +40,18 @@ export interface LinkQuality {
   duplicates: number;
 }
 
+/** What made a connection end, other than the network or its owner. */
+export interface Refusal {
+  /**
+   * `certificate`: the peer's was not accepted; `security`: one end is sealed and the other speaks
+   * plain text; `tls`: the handshake, or what came after it, failed; `malformed`: what came is
+   * nothing that dvk says.
+   */
+  code: 'certificate' | 'security' | 'tls' | 'malformed';
+  /** The node that the peer speaks for, as far as that is proven. */
+  node?: number;
+}
+
 /** One direction-pair of bytes to another node. */
 export interface Connection {
   /** Whom it reaches, for logs. */
@@ -49,6 +62,8 @@ export interface Connection {
   readonly quality?: LinkQuality;
   /** Bytes taken by `write` that the transport still holds. */
   readonly bufferedBytes: number;
+  /** Who the peer has proven to be; of sealed transports only, and of those always. */
+  readonly peer?: PeerCertificate;
   /**
    * Sends `bytes` after all that went before in the lane, URGENT by default; `done` is called once
    * when they may be changed, sent or not.
@@ -75,7 +90,7 @@ export interface ConnectionEvents {
   /** `bytes` bytes were put at the start of the last `space()`. */
   received(bytes: number, lane?: Lane): void;
   /** The connection is gone, or was never made. Called last, and once. */
-  closed(reason: string): void;
+  closed(reason: string, refusal?: Refusal): void;
 }
 
 export interface Listener {
@@ -85,13 +100,21 @@ export interface Listener {
   close(): void;
 }
 
+/**
+ * Gives the events of a connection that came, or undefined to refuse it. Called before the peer has
+ * said anything; `callOff` gives the connection up as long as it is not opened.
+ */
+export type Accept = (callOff: () => void) => ConnectionEvents | undefined;
+
 export interface Transport {
   /** The name of the protocol, as `tcp`. */
   readonly name: string;
+  /** Whether what it carries is encrypted, and every peer has proven who it is. */
+  readonly sealed: boolean;
   /** What came and reached no connection, by reason; only of transports over datagrams. */
   readonly counters?: Readonly<Record<string, number>>;
-  /** Takes connections; `accept` gives the events of each, or undefined to refuse it. */
-  listen(address: Address, accept: () => ConnectionEvents | undefined): Promise<Listener>;
+  /** Takes connections. */
+  listen(address: Address, accept: Accept): Promise<Listener>;
   /**
    * Makes a connection; whatever becomes of it is told to `events`. The function returned calls it
    * off.

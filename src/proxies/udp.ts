@@ -20,7 +20,7 @@ import { tuneDatagramSocket } from '../dvk/datagram-socket.ts';
 import type { DatagramSettings } from './datagram/connection.ts';
 import { DatagramEndpoint, newCounters, type EndpointCounters } from './datagram/endpoint.ts';
 import { DATAGRAM_BYTES_MAX, plainSeal } from './datagram/packet.ts';
-import type { Address, ConnectionEvents, Listener, Transport } from './transport.ts';
+import type { Accept, Address, ConnectionEvents, Listener, Transport } from './transport.ts';
 
 // Bursts of a few connections; the host may give less.
 const SOCKET_BUFFER_BYTES = 4 * 1024 * 1024;
@@ -226,10 +226,7 @@ export function udpTransport(clock: Clock, settings: Partial<DatagramSettings> =
   const counters = newCounters();
   const options: DriverOptions = { clock, settings, counters };
 
-  async function listen(
-    address: Address,
-    accept: () => ConnectionEvents | undefined,
-  ): Promise<Listener> {
+  async function listen(address: Address, accept: Accept): Promise<Listener> {
     const bound = await bind(await resolve(address.host), address.port);
     const driver = new Driver(bound, false, options);
     driver.isListening = true;
@@ -261,5 +258,5 @@ export function udpTransport(clock: Clock, settings: Partial<DatagramSettings> =
     };
   }
 
-  return { name: 'udp', listen, connect, counters };
+  return { name: 'udp', sealed: false, listen, connect, counters };
 }

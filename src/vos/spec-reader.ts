@@ -130,11 +130,6 @@ function editDistance(a: string, b: string): number {
   return row[b.length] ?? 99;
 }
 
-/** Whether only this machine can reach `host`. */
-export function isLoopback(host: string): boolean {
-  return host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'));
-}
-
 /** HOST:PORT, with brackets around an IPv6 address. */
 export function formatAddress({ host, port }: Address): string {
   return `${host.includes(':') ? `[${host}]` : host}:${String(port)}`;

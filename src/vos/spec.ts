@@ -12,7 +12,6 @@
  *   transport: tcp
  *   links:
  *     - { nodes: [0, 1], transport: udp }
- *   insecure: true
  *   containers:
  *     - name: mol
  *       id: 0
@@ -28,7 +27,6 @@ import { resolve } from 'node:path';
 import { LIMITS } from '../dvk/abi/schema.ts';
 import {
   formatAddress,
-  isLoopback,
   SpecReader,
   type Address,
   type Fields,
@@ -111,7 +109,7 @@ export interface SpecSource {
   readonly directory: string;
   /** Takes the place of the spec's own `dvs`. */
   readonly name?: string;
-  /** Allows links in plain text: those beyond loopback, and all over UDP. */
+  /** Allows links over UDP, which are in plain text. */
   readonly insecure?: boolean;
 }
 
@@ -120,7 +118,6 @@ const DVS_KEYS: KeyTable = {
   nodes: { required: true, doc: 'list of nodes' },
   transport: { doc: 'tcp or udp, for all links' },
   links: { doc: 'links that differ from the others' },
-  insecure: { doc: 'true: links may be in plain text' },
   containers: { doc: 'list of distributed containers' },
 };
 const NODE_KEYS: KeyTable = {
@@ -213,7 +210,6 @@ class DvsReader {
   readonly #reader: SpecReader;
   readonly #source: SpecSource;
   readonly #nodes = new Map<number, NodeSpec>();
-  #isInsecure = false;
   readonly #seen: Seen = {
     containerNames: new Map(),
     containerIds: new Map(),
@@ -235,8 +231,6 @@ class DvsReader {
     if (dvs === undefined && !fields.has('dvs') && fields.size > 0) {
       this.#reader.report(root, 'dvs is missing', 'add "dvs: NAME", or use --name');
     }
-    const insecure = this.#reader.flag(fields.get('insecure'));
-    this.#isInsecure = insecure === true || this.#source.insecure === true;
     this.#readNodes(fields.get('nodes'));
     const transport = this.#transport(fields.get('transport')) ?? 'tcp';
     const links = this.#links(fields.get('links'));
@@ -249,9 +243,9 @@ class DvsReader {
 
   #transport(at: Place | undefined): TransportName | undefined {
     const transport = this.#reader.choice(at, TRANSPORTS);
-    if (transport === 'udp' && at !== undefined && !this.#isInsecure) {
+    if (transport === 'udp' && at !== undefined && this.#source.insecure !== true) {
       const what = 'links over UDP are not encrypted, so they are refused';
-      this.#reader.report(at, what, 'use tcp, or allow plain text with "insecure: true"');
+      this.#reader.report(at, what, 'use tcp, or bring the whole DVS up with --insecure');
     }
     return transport;
   }
@@ -298,13 +292,7 @@ class DvsReader {
   }
 
   #listen(at: Place | undefined): Address {
-    const address = this.#reader.address(at);
-    if (at === undefined || address === undefined) return DEFAULT_LISTEN;
-    if (!isLoopback(address.host) && !this.#isInsecure) {
-      const what = 'links are not encrypted yet, so one beyond loopback is refused';
-      this.#reader.report(at, what, 'listen on 127.0.0.1, or allow plain text with --insecure');
-    }
-    return address;
+    return this.#reader.address(at) ?? DEFAULT_LISTEN;
   }
 
   #container(at: Place, index: number): ContainerSpec {

@@ -114,7 +114,7 @@ describe('dvk bench', () => {
     const document = await smoke('fs');
 
     expect(casesAt(document, 'free')).toEqual(
-      expect.arrayContaining(['host', 'dvk-local', 'dvk-remote']),
+      expect.arrayContaining(['host', 'dvk-local', 'dvk-remote', 'dvk-remote-plain']),
     );
     for (const row of document.rows) {
       expectPlausible(row);

@@ -1,13 +1,13 @@
-// Real proxy processes joined by TCP: group C of the conformance list, and rows 11, 18, 42 and 44
-// of the fault matrix. Method: a node is a folder with a segment, a proxy process and members of
-// the DC as child processes, all on this host.
+// Real proxy processes joined by TCP, sealed unless a test says otherwise: group C of the
+// conformance list, and rows 11, 18, 42 and 44 of the fault matrix. Method: a node is a folder with
+// a segment, a proxy process and members of the DC as child processes, all on this host.
 import { once } from 'node:events';
 import { readdirSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
 import { nodeId } from '../../src/dvk/index.ts';
 import { frameBytes } from '../support/proxy-frames.ts';
-import { ProxyNode, startNodes } from '../support/proxy-node.ts';
+import { AUTHORITY, ProxyNode, startNodes } from '../support/proxy-node.ts';
 
 const MIB = 1024 * 1024;
 const SERVER = { slot: 10 };
@@ -18,8 +18,8 @@ afterEach(async () => {
   for (const node of nodes.splice(0)) await node.remove();
 });
 
-async function start(count: number): Promise<ProxyNode[]> {
-  nodes = await startNodes(count);
+async function start(count: number, insecure = false): Promise<ProxyNode[]> {
+  nodes = await startNodes(count, () => ({ insecure }));
   return nodes;
 }
 
@@ -29,9 +29,12 @@ async function pause(ms: number): Promise<void> {
   await new Promise((resolve) => setTimeout(resolve, ms));
 }
 
-describe('two nodes', () => {
+describe.each([
+  ['sealed', false],
+  ['in plain text', true],
+] as const)('two nodes, %s', (_, insecure) => {
   it('answer 10,000 calls, each with its own answer', async () => {
-    const [a, b] = (await start(2)) as [ProxyNode, ProxyNode];
+    const [a, b] = (await start(2, insecure)) as [ProxyNode, ProxyNode];
     const [server, client] = [await b.member(SERVER), await a.member()];
     await a.knows(server.endpoint);
     const echo = server.order<{ served: number; repeated: number }>({ do: 'echo', count: 10_000 });
@@ -46,7 +49,7 @@ describe('two nodes', () => {
   });
 
   it('serve several callers on both sides at once', async () => {
-    const [a, b] = (await start(2)) as [ProxyNode, ProxyNode];
+    const [a, b] = (await start(2, insecure)) as [ProxyNode, ProxyNode];
     const servers = [await a.member({ slot: 10 }), await b.member({ slot: 11 })] as const;
     await a.knows(servers[1].endpoint);
     await b.knows(servers[0].endpoint);
@@ -74,7 +77,7 @@ describe('two nodes', () => {
   });
 
   it('copy 64 MiB in each direction without a wrong byte', async () => {
-    const [a, b] = (await start(2)) as [ProxyNode, ProxyNode];
+    const [a, b] = (await start(2, insecure)) as [ProxyNode, ProxyNode];
     const [holder, copier] = [await b.member(SERVER), await a.member()];
     await a.knows(holder.endpoint);
     const bytes = 64 * MIB;
@@ -298,8 +301,9 @@ describe('the proxy program', () => {
   });
 
   it('refuses a node of another DVS by name, and stays linked to the others', async () => {
-    const [, b] = (await start(2)) as [ProxyNode, ProxyNode];
+    const [, b] = (await start(2, true)) as [ProxyNode, ProxyNode];
     const stranger = new ProxyNode(0, [1]);
+    stranger.credentials = undefined;
 
     await stranger.start([b.address], 'elsewhere');
     while ((await b.statistics()).refused === 0) await pause(10);
@@ -309,6 +313,21 @@ describe('the proxy program', () => {
     expect(peers[0]?.state).toBe('up');
     const told = (await stranger.statistics()).peers[0]?.lastDown;
     expect(told?.code).toBe('refused');
+    await stranger.remove();
+  });
+
+  it('tells by its certificate a node of another DVS, and says nothing to it', async () => {
+    const [, b] = (await start(2)) as [ProxyNode, ProxyNode];
+    const stranger = new ProxyNode(0, [1]);
+    stranger.credentials = AUTHORITY.texts(0, { identity: { dvs: 'elsewhere' } });
+
+    await stranger.start([b.address], 'elsewhere');
+    const { reason } = await stranger.told('link-failed');
+
+    const expected = 'certificate: the certificate is for node 1 of DVS lab, not elsewhere';
+    expect(reason).toBe(expected);
+    while ((await b.statistics()).refused === 0) await pause(10);
+    expect((await b.statistics()).peers[0]?.state).toBe('up');
     await stranger.remove();
   });
 

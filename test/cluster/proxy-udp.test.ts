@@ -3,15 +3,15 @@
 // between two namespaces that the test makes, with a filter that drops packets at random, a token
 // bucket, and the link set down.
 import { createSocket } from 'node:dgram';
+import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { NamespacePair, whyNoNamespaces } from '../support/network-namespaces.ts';
-import type { ProxyNode } from '../support/proxy-node.ts';
-import { startNodes } from '../support/proxy-node.ts';
+import { ProxyNode, startNodes } from '../support/proxy-node.ts';
 
 const MIB = 1024 * 1024;
 const SERVER = { slot: 10 };
-const OVER_UDP = { transports: ['udp'] };
+const OVER_UDP = { transports: ['udp'], insecure: true };
 
 let nodes: ProxyNode[] = [];
 
@@ -126,7 +126,7 @@ describe('two nodes over UDP', () => {
 
 describe('two nodes over two transports', () => {
   it('use the one that the link is to be over, and refuse the other', async () => {
-    nodes = await startNodes(2, () => ({ transports: ['tcp', 'udp'] }));
+    nodes = await startNodes(2, () => ({ transports: ['tcp', 'udp'], insecure: true }));
     const [a, b] = nodes as [ProxyNode, ProxyNode];
     expect((await a.statistics()).peers[0]?.transport).toBe('tcp');
 
@@ -149,6 +149,19 @@ describe('two nodes over two transports', () => {
       why = (await b.statistics()).lastRefused;
     }
     expect(why).toEqual({ code: 'transport', detail: 'the link is over tcp, not udp' });
+  });
+});
+
+describe('a proxy with certificates', () => {
+  it('does not start with links over UDP, which are not sealed', async () => {
+    const node = new ProxyNode(0, [], { transports: ['tcp', 'udp'] });
+    nodes = [node];
+
+    void node.start([]);
+    const failed = await node.told('failed');
+    await once(node.proxy, 'exit');
+
+    expect(failed.reason).toBe('no sealed transport is called udp');
   });
 });
 

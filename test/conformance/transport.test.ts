@@ -6,14 +6,18 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { systemClock } from '../../src/dvk/clock.ts';
 import { LoopbackNetwork } from '../../src/proxies/loopback.ts';
 import { tcpTransport } from '../../src/proxies/tcp.ts';
+import { tlsTransport } from '../../src/proxies/tls.ts';
 import type { Address, Listener, Transport } from '../../src/proxies/transport.ts';
 import { udpTransport } from '../../src/proxies/udp.ts';
+import { TestAuthority } from '../support/certificates.ts';
 import { TransportEnd } from '../support/transport-end.ts';
 
 const MIB = 1024 * 1024;
 
 interface Started {
   transport: Transport;
+  /** For the dialer, when it is another one. */
+  dialer?: Transport;
   host: string;
 }
 
@@ -62,7 +66,7 @@ function describeTransport(name: string, start: () => Started): void {
       const dialer = new TransportEnd(options);
       ends.push(accepter, dialer);
       const address = await listen(started, () => accepter);
-      started.transport.connect(address, dialer);
+      (started.dialer ?? started.transport).connect(address, dialer);
       await Promise.all([dialer.untilOpen(), accepter.untilOpen()]);
       return { started, dialer, accepter, address };
     }
@@ -154,7 +158,7 @@ function describeTransport(name: string, start: () => Started): void {
       for (const listener of listeners.splice(0)) listener.close();
       const late = new TransportEnd();
 
-      started.transport.connect(address, late);
+      (started.dialer ?? started.transport).connect(address, late);
       await late.untilClosed();
 
       expect(late.openings).toBe(0);
@@ -166,7 +170,7 @@ function describeTransport(name: string, start: () => Started): void {
       const address = await listen(started, () => undefined);
       const dialer = new TransportEnd();
 
-      started.transport.connect(address, dialer);
+      (started.dialer ?? started.transport).connect(address, dialer);
       await dialer.untilClosed();
 
       expect(dialer.receivedBytes).toBe(0);
@@ -179,7 +183,7 @@ function describeTransport(name: string, start: () => Started): void {
       ends.push(accepter, dialer);
       const address = await listen(started, () => accepter);
 
-      started.transport.connect(address, dialer)();
+      (started.dialer ?? started.transport).connect(address, dialer)();
       await dialer.untilClosed();
 
       expect(dialer.openings).toBe(0);
@@ -197,7 +201,7 @@ function describeTransport(name: string, start: () => Started): void {
 
       for (let round = 0; round < 5; round++) {
         const dialer = new TransportEnd();
-        started.transport.connect(address, dialer);
+        (started.dialer ?? started.transport).connect(address, dialer);
         await dialer.untilOpen();
         await dialer.write(Buffer.from(`round ${round}`));
         const accepter = accepted[round]!;
@@ -222,6 +226,13 @@ function describeTransport(name: string, start: () => Started): void {
 describeTransport('tcp', () => ({ transport: tcpTransport(systemClock), host: '127.0.0.1' }));
 describeTransport('tcp (accepted sockets by events)', () => ({
   transport: tcpTransport(systemClock, { copyAccepted: true }),
+  host: '127.0.0.1',
+}));
+const authority = new TestAuthority();
+const [dialing, accepting] = [authority.credentials(0), authority.credentials(1)];
+describeTransport('tcp, sealed', () => ({
+  transport: tlsTransport(systemClock, () => accepting),
+  dialer: tlsTransport(systemClock, () => dialing),
   host: '127.0.0.1',
 }));
 describeTransport('udp', () => ({ transport: udpTransport(systemClock), host: '127.0.0.1' }));

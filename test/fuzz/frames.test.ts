@@ -149,7 +149,8 @@ describe('a session', () => {
           incarnation: 1n,
           lastSession: () => 0,
           containersFor: () => [],
-          knows: () => true,
+          nameOf: (node) => `n${node}`,
+          newKey: () => new Uint8Array(32),
         },
         {
           send: (_, command) => void frames.push(command),

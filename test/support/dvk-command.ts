@@ -44,12 +44,19 @@ export function whyNoMounts(): string | undefined {
 export class TestPlace {
   readonly runtime: string = mkdtempSync('/dev/shm/dvk-test-');
   readonly files: string = mkdtempSync(join(tmpdir(), 'dvk-test-'));
+  /** Where `dvk init` puts certificates. */
+  readonly clusters: string = join(this.files, 'clusters');
   readonly #children = new Set<ChildProcess>();
 
   /** Starts a command and leaves it running. */
   start(...args: readonly string[]): ChildProcess {
     const child = spawn(process.execPath, [MAIN, ...args], {
-      env: { ...process.env, DVK_RUNTIME_DIR: this.runtime, NO_COLOR: '1' },
+      env: {
+        ...process.env,
+        DVK_RUNTIME_DIR: this.runtime,
+        DVK_CLUSTER_DIR: this.clusters,
+        NO_COLOR: '1',
+      },
       stdio: ['ignore', 'pipe', 'pipe'],
     });
     this.#children.add(child);

@@ -5,9 +5,13 @@ import type { LinkInfo } from '../../src/dvk/info.ts';
 import type { ProxySegment } from '../../src/proxies/peer.ts';
 import { command, type CommandFields } from './proxy-frames.ts';
 
+const NO_BYTES: Uint8Array = new Uint8Array(0);
+
 export interface FakeCommand {
   fields: CommandFields;
   payload: Uint8Array;
+  /** The bytes of the command's message. */
+  message: Uint8Array;
 }
 
 export class FakeSegment implements ProxySegment {
@@ -19,6 +23,7 @@ export class FakeSegment implements ProxySegment {
   readonly history: string[] = [];
   /** What came: node, then call id. */
   readonly received: [number, number][] = [];
+  readonly commands: Uint8Array[] = [];
   receivedBytes = 0;
   taken = 0;
   readonly #wake = new Map<number, () => void>();
@@ -31,13 +36,13 @@ export class FakeSegment implements ProxySegment {
   }
 
   /** Queues a command, and wakes the proxy when it sleeps. */
-  queue(node: number, fields: CommandFields, payload: Uint8Array = new Uint8Array(0)): void {
-    this.pile(node, fields, payload);
+  queue(node: number, fields: CommandFields, payload = NO_BYTES, message = NO_BYTES): void {
+    this.pile(node, fields, payload, message);
     if (this.#armed.delete(node)) this.#wake.get(node)?.();
   }
 
   /** Queues a command without a word. */
-  pile(node: number, fields: CommandFields, payload: Uint8Array = new Uint8Array(0)): void {
+  pile(node: number, fields: CommandFields, payload = NO_BYTES, message = NO_BYTES): void {
     const all = {
       dcId: this.dcId,
       sourceNode: this.node,
@@ -47,7 +52,7 @@ export class FakeSegment implements ProxySegment {
       ...fields,
     };
     const list = this.queues.get(node) ?? [];
-    list.push({ fields: all, payload });
+    list.push({ fields: all, payload, message });
     this.queues.set(node, list);
   }
 
@@ -88,6 +93,7 @@ export class FakeSegment implements ProxySegment {
     const [next] = index < 0 ? [] : (this.queues.get(node)?.splice(index, 1) ?? []);
     if (next === undefined) return false;
     target.set(command(next.fields));
+    target.set(next.message, CommandLayout.message);
     payload.set(next.payload);
     this.taken++;
     return true;
@@ -106,6 +112,7 @@ export class FakeSegment implements ProxySegment {
   put2lclRaw(node: NodeId, bytes: Uint8Array, payload: Uint8Array): number {
     const view = new DataView(bytes.buffer, bytes.byteOffset);
     this.received.push([node, view.getUint32(CommandLayout.callId, true)]);
+    this.commands.push(bytes.slice());
     this.receivedBytes += payload.length;
     return 0;
   }

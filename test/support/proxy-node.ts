@@ -3,10 +3,19 @@
  */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { dcId, nodeId } from '../../src/dvk/index.ts';
-import type { ControlPeer, FromProxy, ToProxy } from '../../src/proxies/control.ts';
+import type {
+  ControlPeer,
+  ControlSecurity,
+  FromProxy,
+  ToProxy,
+} from '../../src/proxies/control.ts';
+import type { CredentialTexts } from '../../src/proxies/credentials.ts';
 import type { EngineStatistics } from '../../src/proxies/engine.ts';
+import { TestAuthority, writeCredentials } from './certificates.ts';
 import { DcMember } from './dc-members.ts';
 import { inNamespace } from './network-namespaces.ts';
 import { TestSegment } from './segments.ts';
@@ -15,7 +24,12 @@ const PROGRAM = join(import.meta.dirname, '../../dist/src/proxies/main.js');
 const DC = 5;
 const HOST = '127.0.0.1';
 
+/** Signs the certificates of all nodes here. */
+export const AUTHORITY: TestAuthority = new TestAuthority();
+
 export interface ProxyNodeOptions {
+  /** Links in plain text, without certificates. */
+  insecure?: boolean;
   /** Address that the proxy listens on. */
   host?: string;
   /** Network namespace that the proxy runs in. */
@@ -28,16 +42,21 @@ type Told<Type extends FromProxy['type']> = Extract<FromProxy, { type: Type }>;
 export class ProxyNode {
   readonly node: number;
   readonly segment: TestSegment;
+  /** Where the node's certificate is. */
+  readonly directory: string = mkdtempSync(join(tmpdir(), 'dvk-proxy-'));
   readonly #members: DcMember[] = [];
   readonly #options: ProxyNodeOptions;
   #proxy: ChildProcess | undefined;
   #told: FromProxy[] = [];
   #wake: () => void = () => undefined;
   port = 0;
+  /** undefined: links in plain text. */
+  credentials: CredentialTexts | undefined;
 
   constructor(node: number, others: number[], options: ProxyNodeOptions = {}) {
     this.node = node;
     this.#options = options;
+    this.credentials = options.insecure === true ? undefined : AUTHORITY.texts(node);
     this.segment = new TestSegment({ nodeId: nodeId(node), dcId: dcId(DC) });
     for (const other of others) this.segment.segment.addNode(nodeId(other), `n${other}`);
   }
@@ -77,11 +96,25 @@ export class ProxyNode {
       node: this.node,
       incarnation: proxy.pid ?? 0,
       listen: { host, port: this.port },
+      security: this.#security(),
       segments: [{ dcId: DC, path: this.segment.path }],
       peers,
       ...(transports && { transports }),
     });
     this.port = (await this.told('ready')).port;
+  }
+
+  #security(): ControlSecurity {
+    const { credentials, directory } = this;
+    if (credentials === undefined) return { mode: 'insecure' };
+    return { mode: 'sealed', files: writeCredentials(directory, credentials) };
+  }
+
+  /** Has the proxy take other certificates. Returns why it does not. */
+  async renew(credentials: CredentialTexts): Promise<string | undefined> {
+    writeCredentials(this.directory, credentials);
+    this.tell({ type: 'credentials' });
+    return (await this.told('credentials')).reason;
   }
 
   tell(message: ToProxy): void {
@@ -145,11 +178,12 @@ export class ProxyNode {
       await exit;
     }
     this.segment.remove();
+    rmSync(this.directory, { recursive: true, force: true });
     return proxy?.exitCode ?? null;
   }
 }
 
-/** Nodes 0 to `count` - 1, all linked. */
+/** Nodes 0 to `count` - 1, all linked; sealed when nothing else is asked for. */
 export async function startNodes(
   count: number,
   optionsOf: (node: number) => ProxyNodeOptions = () => ({}),

@@ -2,11 +2,12 @@
  * One end of a connection for tests of transports: keeps or checks what comes, and lets tests wait
  * for it.
  */
-import type { Connection, ConnectionEvents } from '../../src/proxies/transport.ts';
+import type { Connection, ConnectionEvents, Refusal } from '../../src/proxies/transport.ts';
 
 export class TransportEnd implements ConnectionEvents {
   connection: Connection | undefined;
   closedWith: string | undefined;
+  refusal: Refusal | undefined;
   openings = 0;
   receivedBytes = 0;
   readonly #kept: Buffer[] = [];
@@ -40,9 +41,10 @@ export class TransportEnd implements ConnectionEvents {
     this.#changed();
   }
 
-  closed(reason: string): void {
+  closed(reason: string, refusal?: Refusal): void {
     if (this.closedWith !== undefined) throw new Error('closed twice');
     this.closedWith = reason;
+    this.refusal = refusal;
     this.#changed();
   }
 

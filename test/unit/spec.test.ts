@@ -272,15 +272,12 @@ describe('a problem of a spec', () => {
     ]);
   });
 
-  it('is a link beyond loopback, unless plain text is allowed', () => {
-    const lines = ['dvs: demo', 'nodes: [{ id: 0, listen: 10.0.0.1:7000 }]'];
+  it('is no address beyond loopback', () => {
+    const listen = (address: string): unknown =>
+      parse(['dvs: d', `nodes: [{ id: 0, listen: "${address}" }]`]).nodes[0]?.listen;
 
-    expect(problems(lines).join()).toContain('links are not encrypted yet');
-    expect(parse(lines, { insecure: true }).nodes[0]?.listen.host).toBe('10.0.0.1');
-    expect(parse(['dvs: d', 'nodes: [{ id: 0, listen: "[::1]:7" }]']).nodes[0]?.listen).toEqual({
-      host: '::1',
-      port: 7,
-    });
+    expect(listen('10.0.0.1:7000')).toEqual({ host: '10.0.0.1', port: 7000 });
+    expect(listen('[::1]:7')).toEqual({ host: '::1', port: 7 });
   });
 
   it('is an alias, which could contain itself', () => {
@@ -295,12 +292,11 @@ describe('the transport of a link', () => {
     [
       'dvs: demo',
       'nodes: [{ id: 0 }, { id: 1 }, { id: 2 }]',
-      'insecure: true',
       'transport: udp',
       'links:',
       linkOver('tcp')('[2, 1]'),
     ],
-    {},
+    { insecure: true },
   );
 
   it('is the one of the DVS, unless the link has its own', () => {

@@ -263,7 +263,7 @@ const command: StructSchema = [
   ['name', 'name', 'PROCBIND: name of the process'],
   ['copy_destination_node', 'u32', 'COPYRMT_RQST: node of the destination'],
   ['reserved0', 'u32', 'zero'],
-  ['message', 'message', ''],
+  ['message', 'message', 'COPYRMT_RQST, COPYIN_RQST: a voucher of the proxies'],
 ];
 
 /** Name and exact size of every struct; the generators assert size and offsets on both sides. */

@@ -9,7 +9,7 @@
  * and forgets it when none comes; how many wait for that is bounded, the oldest goes.
  */
 import { viewOf } from '../frame.ts';
-import type { ConnectionEvents } from '../transport.ts';
+import type { Accept, ConnectionEvents } from '../transport.ts';
 import { DatagramConnection, DEFAULT_SETTINGS, type DatagramSettings } from './connection.ts';
 import { Dialling } from './dialling.ts';
 import { ANSWERED_BYTES_MIN, COOKIE_BYTES, PacketKind, PACKET_VERSION } from './packet.ts';
@@ -69,7 +69,7 @@ export class DatagramEndpoint {
   readonly #opening = new Map<string, { connection: DatagramConnection; sinceMs: number }>();
   readonly #due = new Set<DatagramConnection>();
   readonly #scratch = new Uint8Array(DATAGRAM_BYTES_MAX);
-  #accept: (() => ConnectionEvents | undefined) | undefined;
+  #accept: Accept | undefined;
   // The time that the machines see never goes back, whatever the clock does.
   #nowMs = 0;
   #clockMs: number;
@@ -92,7 +92,7 @@ export class DatagramEndpoint {
   }
 
   /** Takes connections; undefined takes no more, and those that exist go on. */
-  listen(accept: (() => ConnectionEvents | undefined) | undefined): void {
+  listen(accept: Accept | undefined): void {
     this.#accept = accept;
   }
 
@@ -342,7 +342,7 @@ export class DatagramEndpoint {
   // The first packet of a dialer: the connection is up, unless its owner does not want it.
   #confirm(connection: DatagramConnection): boolean {
     this.#opening.delete(`${connection.remote} ${connection.remoteId}`);
-    const events = this.#accept?.();
+    const events = this.#accept?.(() => connection.destroy());
     if (events) connection.open(events, this.#nowMs);
     else connection.refuse();
     return events !== undefined;

@@ -101,6 +101,7 @@ describe('the state file', () => {
     const spec = { dvs: 'demo', nodes: [], transport: 'tcp', links: [], containers: [] } as const;
     const state = {
       state: 'running',
+      security: { mode: 'sealed', directory: '/certificates' },
       since: 5,
       spec,
       ports: { 0: 7 },
@@ -109,7 +110,7 @@ describe('the state file', () => {
 
     writeState(paths, state);
 
-    expect(readState(paths)).toEqual({ ...state, format: 1 });
+    expect(readState(paths)).toEqual({ ...state, format: 2 });
   });
 
   it.each(['', '{', '[]', '{"format":99}', 'null'])('is not there when it holds %j', (text) => {

@@ -2,6 +2,7 @@
 // dropped, how a lost link is found and made again. Method: loopback connections whose every step
 // the test runs, segments without a core, a clock that it turns.
 import { describe, expect, it } from 'vitest';
+import { CommandKind, CommandLayout } from '../../../src/dvk/abi/abi.gen.ts';
 import { crc32c } from '../../../src/dvk/crc32c.ts';
 import type { NodeId } from '../../../src/dvk/endpoint.ts';
 import { Engine } from '../../../src/proxies/engine.ts';
@@ -10,7 +11,7 @@ import type { PeerAddress } from '../../../src/proxies/peer.ts';
 import type { Connection, ConnectionEvents } from '../../../src/proxies/transport.ts';
 import { FakeSegment } from '../../support/fake-segment.ts';
 import { ManualClock } from '../../support/manual-clock.ts';
-import { frameBytes } from '../../support/proxy-frames.ts';
+import { frameBytes, type CommandFields } from '../../support/proxy-frames.ts';
 
 const MIB = 1024 * 1024;
 
@@ -142,17 +143,35 @@ describe('the engine', () => {
     expect(b.received).toEqual([[0, 8]]);
   });
 
-  it('drops and counts commands of strangers to the DC, or in the name of another', async () => {
+  it('drops and counts commands for a DC that is not shared', async () => {
     const [world, a, b, , accepter] = await two();
 
     a.queue(1, { callId: 1, dcId: 6 });
-    a.queue(1, { callId: 2, sourceNode: 3 });
-    a.queue(1, { callId: 3, destinationNode: 2 });
     a.queue(1, { callId: 4 });
     world.settle();
 
     expect(b.received).toEqual([[0, 4]]);
-    expect(accepter.statistics().peers[0]?.dropped).toBe(3);
+    expect(accepter.statistics().peers[0]).toMatchObject({ dropped: 1, forged: 0, state: 'up' });
+  });
+
+  it.each([
+    ['from', { sourceNode: 3 }, 'it sent a command from node 3 to node 1'],
+    ['to', { destinationNode: 2 }, 'it sent a command from node 0 to node 2'],
+  ])('ends a link with a command %s another node', async (_, fields, detail) => {
+    const [world, a, b, , accepter] = await two();
+
+    a.queue(1, { callId: 2, ...fields });
+    a.queue(1, { callId: 4 });
+    world.settle();
+
+    expect(b.received).toEqual([]);
+    expect(accepter.statistics().peers[0]).toMatchObject({
+      dropped: 0,
+      forged: 1,
+      state: 'down',
+      lastDown: { code: 'identity', detail },
+    });
+    expect(a.history.at(-1)).toBe('down 1');
   });
 
   it('leaves commands in the core while the link does not take them', async () => {
@@ -187,6 +206,116 @@ describe('the engine', () => {
     expect(a.taken).toBeLessThan(5000);
     world.settle();
     expect(b.received.length).toBe(5001);
+  });
+});
+
+/** Nodes 0, 1 and 2 of DC 5: those of the requester, the source and the destination of a copy. */
+async function three(): Promise<[World, FakeSegment[], Engine[]]> {
+  const world = new World();
+  const all = [0, 1, 2];
+  const segments = all.map((node) => new FakeSegment(5, node, all));
+  const engines: Engine[] = [];
+  for (const node of [2, 1, 0]) {
+    const others = all.filter((other) => other !== node);
+    engines.unshift(await world.start(node, [segments[node]!], others));
+  }
+  return [world, segments, engines];
+}
+
+const COPY = {
+  requester: 70,
+  requesterNode: 0,
+  callId: 9,
+  copySource: 10,
+  copySourceGrant: 1,
+  copySourceAt: 100,
+  copyDestination: 11,
+  copyDestinationGrant: 2,
+  copyDestinationAt: 200,
+  copyBytes: 64,
+};
+
+/** What node 0 asks of node 1: the command with the voucher, and the voucher as numbers. */
+function asked(
+  world: World,
+  segments: FakeSegment[],
+  fields: CommandFields = {},
+): { fields: CommandFields; voucher: Uint8Array } {
+  const kind = CommandKind.COPYRMT_RQST;
+  segments[0]!.queue(1, { ...COPY, ...fields, kind, copyDestinationNode: 2 });
+  world.settle();
+  const command = segments[1]!.commands.at(-1)!;
+  const relayed = { ...COPY, ...fields, kind: CommandKind.COPYIN_RQST };
+  return { fields: relayed, voucher: command.slice(CommandLayout.message) };
+}
+
+describe('a copy for a requester on a third node', () => {
+  it('is taken by the destination with the voucher of the requester, once', async () => {
+    const [world, segments, engines] = await three();
+    const { fields, voucher } = asked(world, segments);
+
+    for (let i = 0; i < 3; i++) segments[1]!.queue(2, fields, new Uint8Array(64), voucher);
+    world.settle();
+
+    expect(segments[2]!.received).toEqual([[1, 9]]);
+    expect(engines[2]!.statistics().peers[1]).toMatchObject({ forged: 2, state: 'up' });
+  });
+
+  it("is taken of each later call, over the end of the numbers and the slot's owner", async () => {
+    const [world, segments] = await three();
+    const calls = [0xffff_fffe, 0xffff_ffff, 0, 1, 5];
+
+    for (const callId of [...calls, 5, 4]) {
+      const { fields, voucher } = asked(world, segments, { callId });
+      segments[1]!.queue(2, fields, new Uint8Array(64), voucher);
+      world.settle();
+    }
+    const next = asked(world, segments, { callId: 1, requester: 70 + 65536 });
+    segments[1]!.queue(2, next.fields, new Uint8Array(64), next.voucher);
+    const old = asked(world, segments, { callId: 99 });
+    segments[1]!.queue(2, old.fields, new Uint8Array(64), old.voucher);
+    world.settle();
+
+    expect(segments[2]!.received.map(([, call]) => call)).toEqual([...calls, 1]);
+  });
+
+  it.each([
+    ['another requester', { requester: 71 }],
+    ['another call', { callId: 10 }],
+    ['another source', { copySource: 12 }],
+    ['another grant at the source', { copySourceGrant: 3 }],
+    ['another place at the source', { copySourceAt: 0 }],
+    ['another destination', { copyDestination: 12 }],
+    ['another grant at the destination', { copyDestinationGrant: 4 }],
+    ['another place at the destination', { copyDestinationAt: 201 }],
+    ['more bytes', { copyBytes: 65 }],
+    ["the name of the source's own node", { requesterNode: 1 }],
+    ["the name of the destination's node", { requesterNode: 2 }],
+    ['the name of no node', { requesterNode: 1000 }],
+  ])('is not taken for %s', async (_, changes) => {
+    const [world, segments, engines] = await three();
+    const { fields, voucher } = asked(world, segments);
+
+    segments[1]!.queue(2, { ...fields, ...changes }, new Uint8Array(64), voucher);
+    segments[1]!.queue(2, fields, new Uint8Array(64));
+    world.settle();
+
+    expect(segments[2]!.received).toEqual([]);
+    expect(engines[2]!.statistics().peers[1]?.forged).toBe(2);
+  });
+
+  it('is not taken with the voucher of a link that is over', async () => {
+    const [world, segments, engines] = await three();
+    const { fields, voucher } = asked(world, segments);
+    const direct = [...world.network.cables].at(-1);
+
+    direct?.cut();
+    world.pass(1000);
+    segments[1]!.queue(2, fields, new Uint8Array(64), voucher);
+    world.settle();
+
+    expect(engines[2]!.statistics().peers[0]).toMatchObject({ state: 'up', reconnects: 1 });
+    expect(segments[2]!.received).toEqual([]);
   });
 });
 
@@ -273,6 +402,48 @@ describe('a lost link', () => {
 
     expect(world.links).toEqual(['1: 0 up', '0: 1 up', '0: 1 down stopped', '1: 0 down shutdown']);
     expect(world.network.cables.size).toBe(0);
+  });
+});
+
+describe('a cable that is cut half a second in every two, for five minutes', () => {
+  it('lets work go on, with one link at a time and no storm of attempts', async () => {
+    const [world, a, b, dialer, accepter] = await two();
+    const served: number[] = [];
+
+    for (let round = 0; round < 150; round++) {
+      for (const cable of world.network.cables) cable.hold('both');
+      world.pass(500);
+      for (const cable of world.network.cables) cable.release();
+      world.pass(1500);
+      a.queue(1, { callId: round });
+      world.settle();
+      served.push(b.received.length);
+      expect(world.network.cables.size).toBeLessThanOrEqual(1);
+    }
+
+    // Half a second is less than a peer may be silent, so the link outlives every cut.
+    expect(served).toEqual(served.map((_, round) => round + 1));
+    expect(dialer.statistics().peers[0]).toMatchObject({ state: 'up', reconnects: 0 });
+    expect(accepter.statistics()).toMatchObject({ refused: 0 });
+  });
+
+  it('is dialled at most every few seconds when each cut ends the connection', async () => {
+    const [world, a, b, dialer] = await two();
+
+    for (let round = 0; round < 150; round++) {
+      for (const cable of [...world.network.cables]) cable.cut();
+      world.pass(2000);
+      a.queue(1, { callId: round });
+      world.settle();
+    }
+    world.pass(6000);
+    a.queue(1, { callId: 1000 });
+    world.settle();
+
+    const { reconnects = 0, state } = dialer.statistics().peers[0] ?? {};
+    expect(state).toBe('up');
+    expect(reconnects).toBeLessThanOrEqual(150);
+    expect(b.received.at(-1)).toEqual([0, 1000]);
   });
 });
 

@@ -6,6 +6,7 @@ import { crc32c } from '../../../src/dvk/crc32c.ts';
 import { FrameDecoder, type Frame } from '../../../src/proxies/frame.ts';
 import { decodeHello, encodeHello, HELLO_CONSTANTS } from '../../../src/proxies/hello.ts';
 import type { Hello } from '../../../src/proxies/hello.ts';
+import type { NodeIdentity } from '../../../src/proxies/identity.ts';
 import { Session } from '../../../src/proxies/session.ts';
 import type { Down, SessionSelf } from '../../../src/proxies/session.ts';
 import { Lane } from '../../../src/proxies/transport.ts';
@@ -21,7 +22,8 @@ function self(node: number, changes: Partial<SessionSelf> = {}): SessionSelf {
     incarnation: BigInt(1000 + node),
     lastSession: () => 0,
     containersFor: () => [7],
-    knows: () => true,
+    nameOf: (other) => `n${other}`,
+    newKey: () => new Uint8Array(32).fill(node),
     ...changes,
   };
 }
@@ -81,12 +83,51 @@ function settle(a: End, b: End, nowMs = 0): void {
   }
 }
 
-function pair(dialer = self(0), accepter = self(1)): [End, End] {
+/** Two ends; `proven` is who the dialer, then the accepter, has proven to be. */
+function pair(
+  dialer = self(0),
+  accepter = self(1),
+  proven: readonly NodeIdentity[] = [],
+): [End, End] {
   const ends: [End, End] = [new End(dialer, accepter.node), new End(accepter)];
-  ends[0].session.start();
+  ends[1].session.start(proven[0]);
+  ends[0].session.start(proven[1]);
   settle(...ends);
   return ends;
 }
+
+describe('a peer that has proven who it is', () => {
+  const who = (node: number, name = `n${node}`): NodeIdentity => ({ dvs: 'lab', node, name });
+
+  it('is let in as the node that it is', () => {
+    const [a, b] = pair(self(0), self(1), [who(0), who(1)]);
+
+    expect([a.session.state, b.session.state]).toEqual(['up', 'up']);
+  });
+
+  it('cannot speak for another node, and hears why', () => {
+    const [a, b] = pair(self(0), self(4), [who(2), who(4)]);
+
+    const detail = 'it speaks for node 0, but its certificate is for node 2 (n2)';
+    expect(b.why).toEqual({ code: 'identity', detail });
+    expect(a.why?.detail).toContain(detail);
+  });
+
+  it('is not greeted when it is another node than the one that was dialled', () => {
+    const [a, b] = pair(self(0), self(1), [who(0), who(2)]);
+
+    const detail = 'it speaks for node 1, but its certificate is for node 2 (n2)';
+    expect(a.why).toEqual({ code: 'identity', detail });
+    expect(a.upWith ?? b.upWith).toBeUndefined();
+  });
+
+  it('is refused under a name that its node does not have here', () => {
+    const [, b] = pair(self(0), self(1), [who(0, 'old'), who(1)]);
+
+    const detail = 'its certificate is for node 0 (old), and node 0 is called n0 here';
+    expect(b.why).toEqual({ code: 'identity', detail });
+  });
+});
 
 describe('the exchange of HELLO', () => {
   it('brings the link up on both sides with one session number', () => {
@@ -96,6 +137,8 @@ describe('the exchange of HELLO', () => {
     expect([a.session.number, b.session.number]).toEqual([1, 1]);
     expect([a.session.peer, b.session.peer]).toEqual([1, 0]);
     expect(b.upWith).toMatchObject({ node: 0, incarnation: 1000n, dvs: 'lab', containers: [7] });
+    expect(a.upWith?.voucherKey).toEqual(b.session.voucherKey);
+    expect(b.upWith?.voucherKey).toEqual(new Uint8Array(32));
   });
 
   it.each([
@@ -131,7 +174,7 @@ describe('the exchange of HELLO', () => {
   });
 
   it('is refused to a node that is not known, and to one that has no business to dial', () => {
-    const [, unknown] = pair(self(0), self(1, { knows: () => false }));
+    const [, unknown] = pair(self(0), self(1, { nameOf: () => undefined }));
     const [, upward] = pair(self(5), self(1));
 
     expect(unknown.why).toEqual({ code: 'node', detail: 'node 0 is not expected here' });
@@ -150,6 +193,7 @@ describe('the exchange of HELLO', () => {
       session: 1,
       keepaliveMs: 500,
       dvs: 'lab',
+      voucherKey: new Uint8Array(32),
       containers: [],
       ...changes,
     });
@@ -159,6 +203,21 @@ describe('the exchange of HELLO', () => {
 
     expect(b.why).toEqual({ code: 'abi', detail });
     expect(b.kinds()).toEqual([CommandKind.SHUTDOWN]);
+  });
+
+  it.each([0x16, 0x15])('is refused to a peer that speaks TLS (%i)', (type) => {
+    const b = new End(self(1));
+    const decoder = new FrameDecoder(crc32c, 1000);
+    const hello = new Uint8Array(64);
+    hello.set([type, 3, 1, 2, 0]);
+
+    decoder.space().set(hello);
+    decoder.filled(hello.length);
+    decoder.next();
+    if (decoder.fault) b.session.fault(decoder.fault);
+
+    const detail = 'the peer speaks TLS, and this node was started with --insecure';
+    expect(b.why).toEqual({ code: 'security', detail });
   });
 
   it('names the wire version of the peer that it cannot talk to', () => {
@@ -201,6 +260,7 @@ describe('the exchange of HELLO', () => {
       session: 0xffff_ffff,
       keepaliveMs: 500,
       dvs: 'fifteen-letters',
+      voucherKey: Uint8Array.from({ length: 32 }, (_, i) => 200 + i),
       containers: [1, 2, 0x7fff_ffff],
     };
 

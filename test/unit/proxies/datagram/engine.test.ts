@@ -16,6 +16,7 @@ const MIB = 1024 * 1024;
 function transportOf(host: SimulatedHost): Transport {
   return {
     name: 'datagrams',
+    sealed: false,
     listen: (address, accept) => {
       host.endpoint.listen(accept);
       return Promise.resolve({ port: address.port, close: () => host.endpoint.listen(undefined) });
