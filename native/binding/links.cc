@@ -23,21 +23,21 @@ int range_error(Napi::Env env, const char* message) {
   return 0;
 }
 
-int js_get2rmt(Environment& environment, Segment& segment, uint32_t node, Bytes out,
-               Bytes payload) {
+int js_get2rmt(Environment& environment, Segment& segment, uint32_t node, Bytes out, Bytes payload,
+               bool short_only) {
   if (out.length < sizeof(Command)) return range_error(environment.env, "a command has 176 bytes");
   if (payload.length < kCopyChunkBytes) {
     return range_error(environment.env, "the payload buffer must have COPY_CHUNK_BYTES");
   }
   Command command{};
-  const int result = get2rmt(segment, node, &command, payload.data);
+  const int result = get2rmt(segment, node, &command, payload.data, short_only);
   if (result == 1) memcpy(out.data, &command, sizeof command);
   return result;
 }
 
-int js_arm_proxy(Segment& segment, uint32_t node) {
+int js_arm_proxy(Segment& segment, uint32_t node, bool short_only) {
   if (node >= segment.nodes()) return -EDVSBADNODEID;
-  return arm_proxy(segment, node) ? 1 : 0;
+  return arm_proxy(segment, node, short_only) ? 1 : 0;
 }
 
 int js_put2lcl(Segment& segment, uint32_t node, Bytes in, Bytes payload) {

@@ -17,6 +17,7 @@ void register_system(Napi::Object exports, Environment* environment);
 void register_layout(Napi::Object exports, Environment* environment);
 void register_poll(Napi::Object exports, Environment* environment);
 void register_fuse_device(Napi::Object exports, Environment* environment);
+void register_datagram(Napi::Object exports, Environment* environment);
 
 // Empties the FIFO of a waker.
 void drain(const Waker& waker);

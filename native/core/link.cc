@@ -349,11 +349,18 @@ bool take_announcement(Segment& segment, uint32_t node, Command* command) {
   });
 }
 
-int oldest_command(Segment& segment, uint32_t node) {
+// Whether a command takes a block of data with it.
+bool is_bulky(uint32_t kind) {
+  return kind == kCommandCopyinData || kind == kCommandCopyinRqst ||
+         kind == (kCommandCopyoutRqst | kCommandAck);
+}
+
+int oldest_command(Segment& segment, uint32_t node, bool short_only) {
   SlotSet queue = segment.link_queue(node);
   int found = -1;
   uint64_t lowest = 0;
   queue.each([&](uint32_t index) {
+    if (short_only && is_bulky(load(segment.slot(index)->command_kind))) return false;
     const uint64_t ticket = load(segment.slot(index)->ticket);
     if (found < 0 || ticket < lowest) {
       lowest = ticket;
@@ -459,7 +466,7 @@ bool fill_from_descriptor(Segment& segment, uint32_t index, Command* command, ui
 
 }  // namespace
 
-int get2rmt(Segment& segment, uint32_t node, Command* command, uint8_t* payload) {
+int get2rmt(Segment& segment, uint32_t node, Command* command, uint8_t* payload, bool short_only) {
   if (node >= segment.nodes()) return -EDVSBADNODEID;
   LinkSlot* link = segment.link(node);
   if (load(link->sleeping) != kAwake) atomic(link->sleeping).store(kAwake);
@@ -469,7 +476,7 @@ int get2rmt(Segment& segment, uint32_t node, Command* command, uint8_t* payload)
       add(link->sent, 1);
       return 1;
     }
-    const int found = oldest_command(segment, node);
+    const int found = oldest_command(segment, node, short_only);
     if (found < 0) return 0;
     const uint32_t index = static_cast<uint32_t>(found);
     ProcessSlot* slot = segment.slot(index);
@@ -499,12 +506,14 @@ int get2rmt(Segment& segment, uint32_t node, Command* command, uint8_t* payload)
   }
 }
 
-bool arm_proxy(Segment& segment, uint32_t node) {
+bool arm_proxy(Segment& segment, uint32_t node, bool short_only) {
   if (node >= segment.nodes()) return false;
   atomic(segment.link(node)->sleeping).store(kOnFifo);
   // What waits for a link that is down is not to be taken.
   if (!link_is(segment.link(node), LinkState::kUp)) return false;
-  return !segment.link_queue(node).empty() || !segment.announcements(node).empty();
+  if (!segment.announcements(node).empty()) return true;
+  if (short_only) return oldest_command(segment, node, true) >= 0;
+  return !segment.link_queue(node).empty();
 }
 
 }  // namespace dvk

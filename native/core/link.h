@@ -24,10 +24,13 @@ int link_down(Segment& segment, uint32_t node);
 
 // Takes the oldest command for `node`. Data of a copy goes to `payload` (kCopyChunkBytes long).
 // Returns 1 with `command` filled, 0 when nothing waits. Commands whose data cannot be read end
-// with an error at their caller, and the next is taken.
-int get2rmt(Segment& segment, uint32_t node, Command* command, uint8_t* payload);
-// Tells the proxy by FIFO when the next command is queued. Returns true when one waits already.
-bool arm_proxy(Segment& segment, uint32_t node);
+// with an error at their caller, and the next is taken. `short_only` leaves those with data in the
+// queue.
+int get2rmt(Segment& segment, uint32_t node, Command* command, uint8_t* payload,
+            bool short_only = false);
+// Tells the proxy by FIFO when the next command is queued. Returns true when one waits already, of
+// those that get2rmt would take.
+bool arm_proxy(Segment& segment, uint32_t node, bool short_only = false);
 // Acts on a command from `node`. `command` and `payload` are untrusted. Returns 0, or a negative
 // error when it was dropped
 // (-EDVSBADFRAME, -EDVSNODCNODE, ...); errors of the call itself go back to its caller as an ack.

@@ -348,6 +348,25 @@ TEST("a proxy is told of the first command by its FIFO") {
   CHECK(!arm_proxy(r.network[1], 0));
 }
 
+TEST("short commands can be taken while those with data are left where they are") {
+  Remote r;
+  r.settle();
+  Process& second = bind_client(r.network[1]);
+  CHECK_EQUAL(start_send(r.client, r.server.endpoint, message(1, 1)), kPending);
+  store(r.network[1].slot(r.client.index)->command_kind, static_cast<uint32_t>(kCommandCopyinData));
+  Command command{};
+  std::vector<uint8_t> payload(kCopyChunkBytes);
+  CHECK_EQUAL(get2rmt(r.network[1], 0, &command, payload.data(), true), 0);
+  CHECK(!arm_proxy(r.network[1], 0, true));
+  CHECK(arm_proxy(r.network[1], 0));
+
+  CHECK_EQUAL(start_send(second, r.server.endpoint, message(1, 2)), kPending);
+  CHECK(arm_proxy(r.network[1], 0, true));
+  CHECK_EQUAL(get2rmt(r.network[1], 0, &command, payload.data(), true), 1);
+  CHECK_EQUAL(command.source, second.endpoint);
+  CHECK_EQUAL(get2rmt(r.network[1], 0, &command, payload.data(), true), 0);
+}
+
 TEST("messages of many remote senders are received first in, first out") {
   Remote r;
   r.settle();

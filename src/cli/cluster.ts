@@ -3,10 +3,11 @@ import { fork } from 'node:child_process';
 import { closeSync, mkdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
-import type { NodeSpec, ServiceSpec } from '../vos/spec.ts';
+import { transportBetween, transportsOf } from '../vos/spec.ts';
+import type { NodeSpec, ServiceSpec, TransportName } from '../vos/spec.ts';
 import { DaemonClient } from './channel.ts';
 import { openLog } from './child.ts';
-import type { Peer } from './node-proxy.ts';
+import type { Peer, ProxyStart } from './node-proxy.ts';
 import { CliError } from './output.ts';
 import { identify, isAlive } from './process-table.ts';
 import type { DaemonMessage, NodeReport } from './report.ts';
@@ -112,6 +113,12 @@ export class Cluster {
     return this.#state.security.mode === 'sealed';
   }
 
+  /** What carries its links. */
+  get transports(): TransportName[] {
+    const { spec } = this.#state;
+    return [...new Set(spec.nodes.flatMap(({ id }) => transportsOf(spec, id)))];
+  }
+
   close(): void {
     for (const { client } of this.#members.values()) client.close();
     this.#members.clear();
@@ -150,7 +157,9 @@ export class Cluster {
     const start = async (wanted: number): Promise<number> => {
       const listen = { host, port: wanted };
       const peers = this.#peersOf(node);
-      return Number(await this.call(node, 'startProxy', { listen, peers }, SERVICE_TIMEOUT_MS));
+      const transports = transportsOf(this.#state.spec, node);
+      const parameters: ProxyStart = { listen, peers, transports };
+      return Number(await this.call(node, 'startProxy', parameters, SERVICE_TIMEOUT_MS));
     };
     let actual: number;
     try {
@@ -178,7 +187,9 @@ export class Cluster {
   #peersOf(node: number): Peer[] {
     return this.#state.spec.nodes.flatMap(({ id, name, listen }) => {
       const port = this.#state.ports[String(id)];
-      return id === node || port === undefined ? [] : [{ node: id, name, host: listen.host, port }];
+      if (id === node || port === undefined) return [];
+      const transport = transportBetween(this.#state.spec, node, id);
+      return [{ node: id, name, host: listen.host, port, transport }];
     });
   }
 

@@ -11,11 +11,10 @@ import type { Server } from 'node:net';
 
 import { systemClock } from '../dvk/clock.ts';
 import type { ControlSecurity } from '../proxies/control.ts';
-import type { Address } from '../vos/spec.ts';
 import { serve, type Handler } from './channel.ts';
 import { ClusterDirectory } from './cluster-directory.ts';
 import { NodeContainers } from './node-containers.ts';
-import { NodeProxy, type Peer } from './node-proxy.ts';
+import { NodeProxy, type Peer, type ProxyStart } from './node-proxy.ts';
 import { NodeServices } from './node-services.ts';
 import { CliError, logEvent } from './output.ts';
 import { identify, isAlive, type ProcessId } from './process-table.ts';
@@ -94,8 +93,7 @@ export class NodeDaemon {
     return {
       status: async () => this.#report(),
       processes: () => this.#containers.processes(),
-      startProxy: async ({ listen, peers }) =>
-        this.#proxy.start(listen as Address, peers as readonly Peer[]),
+      startProxy: async (parameters) => this.#proxy.start(parameters as unknown as ProxyStart),
       stopProxy: async () => this.#proxy.stop(),
       setPeers: ({ peers }) => {
         this.#proxy.setPeers(peers as readonly Peer[]);

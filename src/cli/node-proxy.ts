@@ -19,6 +19,16 @@ export interface Peer {
   readonly name: string;
   readonly host: string;
   readonly port: number;
+  /** What carries the link to it. */
+  readonly transport: string;
+}
+
+/** What a proxy needs to start. */
+export interface ProxyStart {
+  readonly listen: Address;
+  readonly peers: readonly Peer[];
+  /** All that it listens on. */
+  readonly transports: readonly string[];
 }
 
 export interface NodeProxyOptions {
@@ -63,7 +73,7 @@ export class NodeProxy {
   }
 
   /** Starts the proxy. Returns the port that it listens on. */
-  async start(listen: Address, peers: readonly Peer[]): Promise<number> {
+  async start({ listen, peers, transports }: ProxyStart): Promise<number> {
     const { dvs, node, security, segments } = this.#options;
     this.#setPeers(peers);
     const ready = await this.#child.start({
@@ -77,6 +87,7 @@ export class NodeProxy {
       security,
       segments: segments(),
       peers,
+      transports,
     });
     const port = Number(ready['port']);
     this.#address = { host: listen.host, port };

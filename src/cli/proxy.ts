@@ -1,6 +1,7 @@
 /** `dvk proxy`: the proxies of a DVS's nodes, and their links. */
 import type { Command } from 'commander';
 
+import type { PeerStatistics } from '../proxies/engine.ts';
 import type { ProxyStatus, SecurityStatus } from './inspect.ts';
 import { change, findNode, findOne, inspectSelected } from './options.ts';
 import { withDvs, withSelection, type Selection } from './options.ts';
@@ -63,19 +64,39 @@ async function info(wanted: string, selection: Selection): Promise<void> {
   output.line(`address  ${proxy.address ?? '-'}`);
   showSecurity(security, proxy);
   output.line();
-  const proven = new Map<number, string | undefined>(
-    proxy.stats?.peers.map((peer) => [peer.node, peer.certificate?.serial]),
-  );
   output.table(
-    ['PEER', 'STATE', 'SINCE', 'CERTIFICATE', 'REASON'],
-    proxy.links.map(({ peer, state, since, reason }) => [
-      peer,
-      stateCell(state),
-      sinceCell(since),
-      proven.get(peer) ?? '',
-      reason ?? '',
-    ]),
+    ['PEER', 'STATE', 'SINCE', 'OVER', 'RTT', 'LOST', 'DATAGRAM', 'CERTIFICATE', 'REASON'],
+    proxy.links.map(({ peer, state, since, reason }) => {
+      const told = proxy.stats?.peers.find(({ node: other }) => other === peer);
+      return [
+        peer,
+        stateCell(state),
+        sinceCell(since),
+        told?.transport ?? '',
+        ...qualityCells(told),
+        told?.certificate?.serial ?? '',
+        reason ?? '',
+      ];
+    }),
   );
+  const datagrams = Object.entries(proxy.stats?.datagrams ?? {}).filter(([, count]) => count > 0);
+  if (datagrams.length === 0) return;
+  output.line();
+  output.line('datagrams of no connection');
+  output.table(
+    ['WHY', 'COUNT'],
+    datagrams.map(([why, count]) => [why, count]),
+  );
+}
+
+// Round trip, share of lost packets, longest datagram; the last two are known of datagrams only.
+function qualityCells(told: PeerStatistics | undefined): string[] {
+  const quality = told?.quality ?? null;
+  const rttMs = quality?.rttMs ?? told?.rttMs ?? null;
+  const rtt = rttMs === null ? '' : `${rttMs.toFixed(2)} ms`;
+  if (quality === null) return [rtt, '', ''];
+  const lost = (100 * quality.packetsLost) / Math.max(1, quality.packetsSent);
+  return [rtt, `${lost.toFixed(1)} %`, `${String(quality.datagramBytes)} B`];
 }
 
 function showSecurity({ mode, certificates }: SecurityStatus, { node, stats }: ProxyStatus): void {

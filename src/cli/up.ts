@@ -77,8 +77,8 @@ async function load(
   options: UpOptions,
   runtime: string,
 ): Promise<Loaded> {
-  const name = options.name;
-  const common = name === undefined ? {} : { name };
+  const { name, insecure = false } = options;
+  const common = { insecure, ...(name !== undefined && { name }) };
   if (file !== undefined) {
     if (options.nodes !== undefined) {
       throw new CliError(
@@ -210,7 +210,8 @@ export async function startProxies(cluster: Cluster, nodes: readonly number[]): 
     await Promise.all(nodes.map(async (node) => cluster.startProxy(node)));
     await cluster.connectProxies();
     const count = String(await cluster.waitForLinks());
-    return `${count} over TCP, ${cluster.sealed ? 'sealed by TLS 1.3' : 'INSECURE'}`;
+    const over = cluster.transports.map((name) => name.toUpperCase()).join(' and ');
+    return `${count} over ${over}, ${cluster.sealed ? 'sealed by TLS 1.3' : 'INSECURE'}`;
   });
 }
 

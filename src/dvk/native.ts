@@ -203,8 +203,14 @@ export interface LinkBinding {
   attachProxy(segment: number, waker: number, node: number): number;
   linkUp(segment: number, node: number, session: number): number;
   linkDown(segment: number, node: number): number;
-  get2rmt(segment: number, node: number, command: Uint8Array, payload: Uint8Array): number;
-  armProxy(segment: number, node: number): number;
+  get2rmt(
+    segment: number,
+    node: number,
+    command: Uint8Array,
+    payload: Uint8Array,
+    shortOnly: boolean,
+  ): number;
+  armProxy(segment: number, node: number, shortOnly: boolean): number;
   put2lcl(segment: number, node: number, command: Uint8Array, payload: Uint8Array): number;
 }
 
@@ -253,6 +259,11 @@ export interface SystemBinding {
   abiLayout(): Record<string, Record<string, number>>;
 }
 
+/** What Node.js cannot set on a datagram socket; see datagram-socket.ts. */
+export interface DatagramBinding {
+  tuneDatagramSocket(fd: number, bufferBytes: number): number;
+}
+
 /** The kernel's FUSE device; see fuse-device.ts. */
 export interface FuseBinding {
   fuseMount(
@@ -272,7 +283,8 @@ export type Binding = ProcessBinding &
   WakerBinding &
   PollBinding &
   SystemBinding &
-  FuseBinding;
+  FuseBinding &
+  DatagramBinding;
 
 // From src/dvk and from dist/src/dvk.
 const CANDIDATES = [

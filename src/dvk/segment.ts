@@ -340,20 +340,21 @@ export class Segment {
 
   /**
    * Takes the oldest command for `node` into `command` (176 bytes, see CommandLayout) and its data
-   * into `payload` (COPY_CHUNK_BYTES long). False when none waits.
+   * into `payload` (COPY_CHUNK_BYTES long). False when none waits. `shortOnly` leaves those with
+   * data where they are.
    */
-  get2rmt(node: NodeId, command: Uint8Array, payload: Uint8Array): boolean {
-    const result = this.#native.get2rmt(this.#handle, node, command, payload);
+  get2rmt(node: NodeId, command: Uint8Array, payload: Uint8Array, shortOnly = false): boolean {
+    const result = this.#native.get2rmt(this.#handle, node, command, payload, shortOnly);
     if (result < 0) fail(result, 'get2rmt', { node });
     return result === 1;
   }
 
   /**
-   * Asks for `onWork` at the next command. True when one waits already: take it, there will be no
-   * call.
+   * Asks for `onWork` at the next command. True when one waits already, of those that `get2rmt`
+   * would take: take it, there will be no call.
    */
-  armProxy(node: NodeId): boolean {
-    const result = this.#native.armProxy(this.#handle, node);
+  armProxy(node: NodeId, shortOnly = false): boolean {
+    const result = this.#native.armProxy(this.#handle, node, shortOnly);
     if (result < 0) fail(result, 'armProxy', { node });
     return result === 1;
   }

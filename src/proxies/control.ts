@@ -24,6 +24,8 @@ export interface ControlPeer {
   name: string;
   host: string;
   port: number;
+  /** What carries the link to it; by default the first of `transports`. */
+  transport?: string;
 }
 
 export interface ControlSegment {
@@ -48,6 +50,8 @@ export interface StartMessage {
   security: ControlSecurity;
   segments: ControlSegment[];
   peers: ControlPeer[];
+  /** What to listen on, the first being that of most links: `tcp` (the default) or `udp`. */
+  transports?: string[];
   times?: Partial<SessionTimes>;
 }
 

@@ -18,7 +18,7 @@ import { SlabPool } from './outbox.ts';
 import { Peer, type PeerAddress, type PeerCounters } from './peer.ts';
 import type { ProxySegment, Surroundings } from './peer.ts';
 import { DEFAULT_TIMES, type Down, type SessionSelf, type SessionTimes } from './session.ts';
-import type { Address, Listener, Transport } from './transport.ts';
+import type { Accept, Address, LinkQuality, Listener, Transport } from './transport.ts';
 import { newVoucherKey, Vouchers } from './voucher.ts';
 
 // Strangers that have not said HELLO yet; the oldest one goes when another comes.
@@ -33,6 +33,8 @@ export interface EngineOptions {
   /** Random, new at each start. 64 bits. */
   incarnation: bigint;
   transport: Transport;
+  /** Others that single links use; each is listened on, at the port of the first. */
+  alternatives?: readonly Transport[];
   clock: Clock;
   checksum: Checksum;
   times?: SessionTimes;
@@ -54,6 +56,10 @@ export interface PeerStatistics extends PeerCounters {
   node: NodeId;
   name: string;
   state: 'up' | 'down';
+  /** What carries the link. */
+  transport: string;
+  /** How well it goes, while the link is up; null where the kernel takes care of that. */
+  quality: LinkQuality | null;
   /** Address at the other end, while the link is up. */
   remote: string | null;
   /** Who the peer has proven to be, while a sealed link is up. */
@@ -78,6 +84,8 @@ export interface EngineStatistics {
   /** Connections that were closed before a HELLO was accepted. */
   refused: number;
   lastRefused: Down | null;
+  /** Datagrams that reached no connection, by reason. */
+  datagrams: Readonly<Record<string, number>>;
 }
 
 interface PeerEntry {
@@ -102,7 +110,7 @@ export class Engine implements LinkOwner {
   readonly #opening = new Set<Link>();
   readonly #waiters = new Set<() => void>();
   #segments: readonly ProxySegment[] = [];
-  #listener: Listener | undefined;
+  #listeners: Listener[] = [];
   #stopTicks: () => void = () => undefined;
   #running = false;
   #refused = 0;
@@ -129,12 +137,21 @@ export class Engine implements LinkOwner {
 
   /** Starts to listen and to dial. Returns the port that was bound. */
   async start(listen: Address): Promise<number> {
-    const { transport } = this.#options;
-    this.#listener = await transport.listen(listen, (callOff) => this.#accept(callOff));
+    const first = await this.#listenOn(this.#options.transport, listen);
+    for (const other of this.#options.alternatives ?? []) {
+      await this.#listenOn(other, { ...listen, port: first.port });
+    }
     this.#running = true;
     this.#scheduleTick();
     for (const entry of this.#peers.values()) this.#dial(entry);
-    return this.#listener.port;
+    return first.port;
+  }
+
+  async #listenOn(transport: Transport, address: Address): Promise<Listener> {
+    const accept: Accept = (callOff) => this.#accept(transport, callOff);
+    const listener = await transport.listen(address, accept);
+    this.#listeners.push(listener);
+    return listener;
   }
 
   /**
@@ -144,7 +161,7 @@ export class Engine implements LinkOwner {
   async stop(): Promise<void> {
     this.#running = false;
     this.#stopTicks();
-    this.#listener?.close();
+    for (const listener of this.#listeners) listener.close();
     for (const entry of this.#peers.values()) this.#release(entry);
     for (const link of [...this.#links]) link.session.close({ code: 'stopped', detail: '' });
     for (const entry of this.#peers.values()) entry.peer.remove();
@@ -188,6 +205,8 @@ export class Engine implements LinkOwner {
         node: peer.node,
         name: peer.address.name,
         state: peer.link ? ('up' as const) : ('down' as const),
+        transport: this.#transportTo(peer.address).name,
+        quality: peer.link?.quality ?? null,
         remote: peer.link?.remote ?? null,
         certificate: peer.link?.certificate ?? null,
         session: peer.link?.session.number ?? 0,
@@ -200,10 +219,11 @@ export class Engine implements LinkOwner {
     return {
       node: this.#options.node,
       transport: this.#options.transport.name,
-      sealed: this.#options.transport.sealed,
+      sealed: this.#transports.every(({ sealed }) => sealed),
       peers,
       refused: this.#refused,
       lastRefused: this.#lastRefused,
+      datagrams: this.#datagrams(),
     };
   }
 
@@ -214,6 +234,12 @@ export class Engine implements LinkOwner {
     const entry = this.#peers.get(hello.node);
     if (!entry || !this.#running) {
       link.session.close({ code: 'node', detail: 'not a peer any more' });
+      return;
+    }
+    const { name } = this.#transportTo(entry.peer.address);
+    if (link.transport !== name) {
+      const detail = `the link is over ${link.transport}, not ${name}`;
+      link.session.close({ code: 'transport', detail });
       return;
     }
     entry.peer.link?.session.close({ code: 'replaced', detail: 'the peer connected anew' });
@@ -302,10 +328,26 @@ export class Engine implements LinkOwner {
     if (this.#running) this.#dial(entry);
   }
 
-  #newLink(peer: number | undefined): Link {
+  get #transports(): Transport[] {
+    const { transport, alternatives = [] } = this.#options;
+    return [transport, ...alternatives];
+  }
+
+  #transportTo(address: PeerAddress): Transport {
+    const named = this.#transports.find(({ name }) => name === address.transport);
+    return named ?? this.#options.transport;
+  }
+
+  #datagrams(): Record<string, number> {
+    const every = this.#transports.map(({ counters }) => counters ?? {});
+    return Object.assign({}, ...every) as Record<string, number>;
+  }
+
+  #newLink(transport: Transport, peer: number | undefined): Link {
     const link = new Link({
       self: this.#self,
       owner: this,
+      transport: transport.name,
       checksum: this.#options.checksum,
       pool: this.#pool,
       nowMs: () => this.#options.clock.nowMs(),
@@ -316,14 +358,14 @@ export class Engine implements LinkOwner {
     return link;
   }
 
-  #accept(callOff: () => void): Link | undefined {
+  #accept(transport: Transport, callOff: () => void): Link | undefined {
     if (!this.#running) return undefined;
     if (this.#opening.size >= OPENING_LINKS_MAX) {
       const [oldest] = this.#opening;
       oldest?.session.close({ code: 'handshake-time-out', detail: 'too many were waiting' });
       oldest?.abandon();
     }
-    const link = this.#newLink(undefined);
+    const link = this.#newLink(transport, undefined);
     link.begun(callOff);
     this.#opening.add(link);
     return link;
@@ -332,9 +374,10 @@ export class Engine implements LinkOwner {
   #dial(entry: PeerEntry): void {
     const { peer } = entry;
     if (peer.node < this.#options.node || peer.link || entry.dialling || !this.#running) return;
-    const link = this.#newLink(peer.node);
+    const transport = this.#transportTo(peer.address);
+    const link = this.#newLink(transport, peer.node);
     entry.dialling = link;
-    link.begun(this.#options.transport.connect(peer.address, link));
+    link.begun(transport.connect(peer.address, link));
   }
 
   #redial(entry: PeerEntry): void {

@@ -5,17 +5,22 @@
  * cost no more; then the decoder gets a buffer for the longest frame. What is built in a turn goes
  * out in one write, a long payload at once, so that the peer works on it while the next one is
  * built.
+ *
+ * Where the connection has lanes, commands with data go in the bulky one, and all others overtake
+ * them; while much of it waits, only short commands are taken from the core.
  */
-import { CommandKind, Limit } from '../dvk/abi/abi.gen.ts';
-import { FrameDecoder, type Checksum, type Frame } from './frame.ts';
+import { CommandKind, CommandLayout, Limit } from '../dvk/abi/abi.gen.ts';
+import { FrameDecoder, FrameLayout } from './frame.ts';
+import type { Checksum, Frame, FramePlace } from './frame.ts';
 import { HELLO_BYTES_MAX, type Hello } from './hello.ts';
 import { Outbox, type SlabPool } from './outbox.ts';
 import { Session } from './session.ts';
 import type { Down, SessionOutput, SessionSelf, SessionTimes } from './session.ts';
 import type { PeerCertificate } from './identity.ts';
-import type { Connection, ConnectionEvents, Refusal } from './transport.ts';
+import { Lane } from './transport.ts';
+import type { Connection, ConnectionEvents, LinkQuality, Refusal } from './transport.ts';
 
-// Commands are left in the core's queue while the transport holds more than this.
+// Commands are left in the core's queue while the transport holds more than this in their lane.
 const HIGH_WATER_BYTES = 2 * 1024 * 1024;
 const READ_BUFFER_BYTES = 2 * 1024 * 1024;
 // So much does not wait for the end of the turn.
@@ -36,6 +41,8 @@ export interface LinkOwner {
 export interface LinkOptions {
   self: SessionSelf;
   owner: LinkOwner;
+  /** Name of what carries it. */
+  transport: string;
   checksum: Checksum;
   pool: SlabPool;
   nowMs: () => number;
@@ -46,7 +53,7 @@ export interface LinkOptions {
 
 /** Where get2rmt takes a command from. */
 export interface CommandSource {
-  get2rmt(command: Uint8Array, payload: Uint8Array): boolean;
+  get2rmt(command: Uint8Array, payload: Uint8Array, shortOnly: boolean): boolean;
 }
 
 export interface LinkCounters {
@@ -66,12 +73,17 @@ export class Link implements ConnectionEvents, SessionOutput {
   };
   readonly #options: LinkOptions;
   readonly #decoder: FrameDecoder;
+  // Of the bulky lane, once the session is up.
+  #bulkDecoder: FrameDecoder | undefined;
   readonly #outbox: Outbox;
   #connection: Connection | undefined;
   #callOff: (() => void) | undefined;
   #refusal: Refusal | undefined;
   // Commands were left in the core because of congestion.
   #stalled = false;
+  // Of what was built, and what the transport holds in the bulky lane.
+  #builtLane: Lane = Lane.URGENT;
+  #bulkBytes = 0;
   #over = false;
 
   constructor(options: LinkOptions) {
@@ -84,9 +96,19 @@ export class Link implements ConnectionEvents, SessionOutput {
     });
   }
 
+  /** Name of what carries it. */
+  get transport(): string {
+    return this.#options.transport;
+  }
+
   /** The address at the other end. */
   get remote(): string {
     return this.#connection?.remote ?? 'not connected';
+  }
+
+  /** How well the connection goes; undefined when it is one of a kind that does not tell. */
+  get quality(): LinkQuality | undefined {
+    return this.#connection?.quality;
   }
 
   /** Who the peer has proven to be; undefined on a connection in plain text, or none yet. */
@@ -101,8 +123,13 @@ export class Link implements ConnectionEvents, SessionOutput {
 
   /** Whether so much waits to be sent that no more is taken from the core. */
   get congested(): boolean {
-    const held = this.#connection?.bufferedBytes ?? 0;
+    const held = (this.#connection?.bufferedBytes ?? 0) - this.#bulkBytes;
     return held + this.#outbox.builtBytes >= HIGH_WATER_BYTES;
+  }
+
+  /** Whether only commands without data are taken from the core. */
+  get shortOnly(): boolean {
+    return this.#bulkBytes >= HIGH_WATER_BYTES;
   }
 
   /** Takes one command of `source` and makes a frame of it. */
@@ -115,8 +142,11 @@ export class Link implements ConnectionEvents, SessionOutput {
     }
     if (!this.#outbox.hasRoom) this.flush();
     const place = this.#outbox.place();
-    if (!source.get2rmt(place.command, place.payload)) return 'empty';
-    this.#outbox.seal(place, this.session.number, this.session.nextSequence());
+    if (this.shortOnly) this.#stalled = true;
+    if (!source.get2rmt(place.command, place.payload, this.shortOnly)) return 'empty';
+    this.#chooseLane(payloadBytesIn(place) > 0 ? Lane.BULK : Lane.URGENT);
+    const { number } = this.session;
+    this.#outbox.seal(place, number, this.session.nextSequence(this.#builtLane));
     this.counters.framesSent++;
     if (this.#outbox.builtBytes >= PROMPT_BYTES) this.flush();
     return 'sent';
@@ -130,15 +160,28 @@ export class Link implements ConnectionEvents, SessionOutput {
       built.done();
       return;
     }
+    const lane = this.#builtLane;
+    const bulkBytes = lane === Lane.BULK ? built.bytes.length : 0;
+    this.#bulkBytes += bulkBytes;
     this.counters.bytesSent += built.bytes.length;
     this.session.noteSent(this.#options.nowMs());
-    this.#connection.write(built.bytes, () => {
+    const sent = (): void => {
       built.done();
+      this.#bulkBytes -= bulkBytes;
       if (!this.#stalled || this.congested) return;
       this.#stalled = false;
       this.#options.owner.linkReady(this);
       this.flush();
-    });
+    };
+    this.#connection.write(built.bytes, sent, lane);
+  }
+
+  // What was built so far goes out first when it is of the other lane.
+  #chooseLane(lane: Lane): void {
+    const chosen = this.#connection?.hasLanes === true ? lane : Lane.URGENT;
+    if (chosen === this.#builtLane) return;
+    this.flush();
+    this.#builtLane = chosen;
   }
 
   tick(): void {
@@ -167,20 +210,22 @@ export class Link implements ConnectionEvents, SessionOutput {
     this.flush();
   }
 
-  space(): Uint8Array {
-    return this.#decoder.space();
+  space(lane: Lane = Lane.URGENT): Uint8Array {
+    return lane === Lane.URGENT ? this.#decoder.space() : (this.#bulkDecoder?.space() ?? NO_BYTES);
   }
 
-  received(bytes: number): void {
+  received(bytes: number, lane: Lane = Lane.URGENT): void {
+    const decoder = lane === Lane.URGENT ? this.#decoder : this.#bulkDecoder;
+    if (decoder === undefined) return;
     const nowMs = this.#options.nowMs();
     this.counters.bytesReceived += bytes;
-    this.#decoder.filled(bytes);
+    decoder.filled(bytes);
     this.session.noteReceived(nowMs);
-    for (let frame = this.#decoder.next(); frame; frame = this.#decoder.next()) {
+    for (let frame = decoder.next(); frame; frame = decoder.next()) {
       this.counters.framesReceived++;
-      this.session.receive(frame, nowMs);
+      this.session.receive(frame, nowMs, lane);
     }
-    if (this.#decoder.fault) this.session.fault(this.#decoder.fault);
+    if (decoder.fault) this.session.fault(decoder.fault);
     this.#options.owner.linkReady(this);
     this.flush();
   }
@@ -207,13 +252,22 @@ export class Link implements ConnectionEvents, SessionOutput {
   send(kind: number, command: Uint8Array, payload: Uint8Array): void {
     // Answers to keepalives are the one thing that a peer could pile up here by not reading.
     if (kind === (CommandKind.NONE | CommandKind.ACK) && this.congested) return;
+    this.#chooseLane(Lane.URGENT);
     if (!this.#outbox.hasRoom) this.flush();
     this.#outbox.add(command, payload, this.session.number, this.session.nextSequence());
     this.counters.framesSent++;
   }
 
   up(hello: Hello): void {
-    this.#decoder.expand(Limit.COPY_CHUNK_BYTES, READ_BUFFER_BYTES);
+    if (this.#connection?.hasLanes === true) {
+      this.#bulkDecoder = new FrameDecoder(
+        this.#options.checksum,
+        Limit.COPY_CHUNK_BYTES,
+        READ_BUFFER_BYTES,
+      );
+    } else {
+      this.#decoder.expand(Limit.COPY_CHUNK_BYTES, READ_BUFFER_BYTES);
+    }
     this.#options.owner.linkUp(this, hello);
   }
 
@@ -231,4 +285,10 @@ export class Link implements ConnectionEvents, SessionOutput {
     if (this.#connection && !this.#over) this.#connection.end();
     else this.abandon();
   }
+}
+
+const NO_BYTES = new Uint8Array(0);
+
+function payloadBytesIn({ view, at }: FramePlace): number {
+  return view.getUint32(at + FrameLayout.BYTES + CommandLayout.payloadBytes, true);
 }

@@ -16,6 +16,8 @@ import type { PeerAddress } from './peer.ts';
 import { DEFAULT_TIMES } from './session.ts';
 import { tcpTransport } from './tcp.ts';
 import { tlsTransport } from './tls.ts';
+import type { Transport } from './transport.ts';
+import { udpTransport } from './udp.ts';
 
 function tell(message: FromProxy): void {
   if (process.connected) process.send?.(message);
@@ -23,6 +25,26 @@ function tell(message: FromProxy): void {
 
 function textOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
+}
+
+const PLAIN: ReadonlyMap<string, () => Transport> = new Map([
+  ['tcp', (): Transport => tcpTransport(systemClock)],
+  ['udp', (): Transport => udpTransport(systemClock)],
+]);
+
+/** Of these names; the first is that of most links. Throws when one is not in `makers`. */
+function transportsFor(
+  names: readonly string[],
+  makers: ReadonlyMap<string, () => Transport>,
+): Pick<EngineOptions, 'transport' | 'alternatives'> {
+  const [transport, ...alternatives] = names.map((name) => {
+    const make = makers.get(name);
+    if (make !== undefined) return make();
+    const kind = makers === PLAIN ? 'plain' : 'sealed';
+    throw new Error(`no ${kind} transport is called ${name}`);
+  });
+  if (transport === undefined) throw new Error('there is no transport to listen on');
+  return { transport, alternatives };
 }
 
 function peerAddresses(peers: readonly ControlPeer[]): PeerAddress[] {
@@ -86,7 +108,7 @@ class ProxyProgram {
         dvs: message.dvs,
         node: nodeId(message.node),
         incarnation: BigInt.asUintN(64, BigInt(message.incarnation)),
-        ...this.#links(this.#credentials),
+        ...this.#links(message.transports ?? ['tcp'], this.#credentials),
         clock: systemClock,
         checksum: crc32c,
         times: { ...DEFAULT_TIMES, ...message.times },
@@ -109,11 +131,15 @@ class ProxyProgram {
     }
   }
 
-  #links(credentials: Credentials | undefined): Pick<EngineOptions, 'transport' | 'outdated'> {
-    if (!credentials) return { transport: tcpTransport(systemClock) };
+  #links(
+    names: readonly string[],
+    credentials: Credentials | undefined,
+  ): Pick<EngineOptions, 'transport' | 'alternatives' | 'outdated'> {
+    if (!credentials) return transportsFor(names, PLAIN);
     const current = (): Credentials => this.#credentials ?? credentials;
+    const sealed = new Map([['tcp', (): Transport => tlsTransport(systemClock, current)]]);
     return {
-      transport: tlsTransport(systemClock, current),
+      ...transportsFor(names, sealed),
       outdated: (certificate) => current().expired(certificate, Date.now()),
     };
   }

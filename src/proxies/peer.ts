@@ -31,6 +31,8 @@ export type ProxySegment = Pick<
 export interface PeerAddress extends Address {
   node: NodeId;
   name: string;
+  /** What carries the link to it; by default the engine's own transport. */
+  transport?: string;
 }
 
 // Commands taken from one container before the others have their turn.
@@ -49,8 +51,8 @@ class SharedContainer implements CommandSource {
     this.#vouchers = vouchers;
   }
 
-  get2rmt(command: Uint8Array, payload: Uint8Array): boolean {
-    if (!this.segment.get2rmt(this.#peer, command, payload)) return false;
+  get2rmt(command: Uint8Array, payload: Uint8Array, shortOnly: boolean): boolean {
+    if (!this.segment.get2rmt(this.#peer, command, payload, shortOnly)) return false;
     this.#vouchers.issue(command);
     return true;
   }
@@ -60,7 +62,7 @@ class SharedContainer implements CommandSource {
     for (let count = 0; count < BURST; count++) {
       const outcome = link.forward(this);
       if (outcome === 'congested') return false;
-      if (outcome === 'empty' && !this.segment.armProxy(this.#peer)) return false;
+      if (outcome === 'empty' && !this.segment.armProxy(this.#peer, link.shortOnly)) return false;
     }
     return true;
   }

@@ -13,7 +13,8 @@
  * connection is sealed; what is wrong is named to the other side in a SHUTDOWN. Frames of another
  * session, and frames that came already, are counted and dropped, so within a session a command
  * arrives at most once; a gap in the sequence closes the link, since a transport promises order and
- * no loss.
+ * no loss. A transport with lanes promises that for each of them, so each has a sequence of its
+ * own; the session's own frames are all in the first one.
  *
  * A side that has been quiet for `keepaliveMs` sends NONE, which the other answers with NONE and
  * ACK; a peer from which no byte came for `deadMs` is taken for dead, by both sides alike when only
@@ -23,7 +24,7 @@ import { CommandKind, CommandLayout } from '../dvk/abi/abi.gen.ts';
 import { viewOf, WIRE_VERSION, type Frame, type FrameFault } from './frame.ts';
 import { decodeHello, encodeHello, HELLO_CONSTANTS, type Hello } from './hello.ts';
 import { impersonation, type NodeIdentity } from './identity.ts';
-import type { Refusal } from './transport.ts';
+import { Lane, type Refusal } from './transport.ts';
 
 /** Why a link ended. */
 export type DownCode =
@@ -38,6 +39,7 @@ export type DownCode =
   | 'node'
   | 'identity'
   | 'replaced'
+  | 'transport'
   | 'sequence'
   | 'connection'
   | 'stopped';
@@ -114,8 +116,9 @@ export class Session {
   #hello: Hello | undefined;
   #number = 0;
   #proposed = 0;
-  #sendSequence = 0;
-  #receiveSequence = 0;
+  // Of the next frame in each lane.
+  readonly #sendSequences: [number, number] = [0, 0];
+  readonly #receiveSequences: [number, number] = [0, 0];
   #openedMs: number;
   #receivedMs: number;
   #sentMs: number;
@@ -169,10 +172,10 @@ export class Session {
     this.#sendHello(this.#peer, this.#proposed);
   }
 
-  /** The sequence number of the next frame to go out. */
-  nextSequence(): number {
-    const sequence = this.#sendSequence;
-    this.#sendSequence = (sequence + 1) >>> 0;
+  /** The sequence number of the next frame to go out in `lane`. */
+  nextSequence(lane: Lane = Lane.URGENT): number {
+    const sequence = this.#sendSequences[lane];
+    this.#sendSequences[lane] = (sequence + 1) >>> 0;
     return sequence;
   }
 
@@ -189,19 +192,20 @@ export class Session {
     this.#receivedMs = nowMs;
   }
 
-  receive(frame: Frame, nowMs: number): void {
+  receive(frame: Frame, nowMs: number, lane: Lane = Lane.URGENT): void {
     if (this.#state === 'closed') return;
     if (frame.session !== this.#number) {
       this.counters.staleFrames++;
       return;
     }
-    const ahead = (frame.sequence - this.#receiveSequence) >>> 0;
+    const expected = this.#receiveSequences[lane];
+    const ahead = (frame.sequence - expected) >>> 0;
     if (ahead !== 0) {
       if (ahead > 0x7fff_ffff) this.counters.duplicateFrames++;
       else this.close({ code: 'sequence', detail: `${ahead} frames are missing` });
       return;
     }
-    this.#receiveSequence = (this.#receiveSequence + 1) >>> 0;
+    this.#receiveSequences[lane] = (expected + 1) >>> 0;
     if (this.#state === 'opening') this.#receiveOpening(frame);
     else this.#receiveUp(frame, nowMs);
   }

@@ -13,6 +13,33 @@ export interface Address {
   port: number;
 }
 
+/**
+ * What a connection with two lanes carries in each: bytes of a lane keep their order, and what is
+ * urgent overtakes what is bulky.
+ */
+export const Lane = { URGENT: 0, BULK: 1 } as const;
+export type Lane = (typeof Lane)[keyof typeof Lane];
+
+/** How well a connection over datagrams goes. */
+export interface LinkQuality {
+  /** Smoothed and smallest round-trip time; null before the first sample. */
+  rttMs: number | null;
+  rttMinMs: number | null;
+  /** Longest datagram in use, in bytes of payload of the network below. */
+  datagramBytes: number;
+  /** Bytes that may be under way. */
+  windowBytes: number;
+  packetsSent: number;
+  packetsReceived: number;
+  /** Taken for lost, and sent again. */
+  packetsLost: number;
+  /** Of these, the ones that had arrived. */
+  spuriousLosses: number;
+  timeouts: number;
+  /** Came more than once. */
+  duplicates: number;
+}
+
 /** What made a connection end, other than the network or its owner. */
 export interface Refusal {
   /**
@@ -29,15 +56,19 @@ export interface Refusal {
 export interface Connection {
   /** Whom it reaches, for logs. */
   readonly remote: string;
+  /** Whether it tells urgent bytes from bulky ones; without, all bytes are of one lane. */
+  readonly hasLanes?: boolean;
+  /** Undefined when the kernel takes care of all that. */
+  readonly quality?: LinkQuality;
   /** Bytes taken by `write` that the transport still holds. */
   readonly bufferedBytes: number;
   /** Who the peer has proven to be; of sealed transports only, and of those always. */
   readonly peer?: PeerCertificate;
   /**
-   * Sends `bytes` after all that went before; `done` is called once when they may be changed, sent
-   * or not.
+   * Sends `bytes` after all that went before in the lane, URGENT by default; `done` is called once
+   * when they may be changed, sent or not.
    */
-  write(bytes: Uint8Array, done: () => void): void;
+  write(bytes: Uint8Array, done: () => void, lane?: Lane): void;
   /** Sends what is held, then closes; closes at once when that takes longer than a second. */
   end(): void;
   /** Closes at once; what is held is lost. */
@@ -51,10 +82,13 @@ export interface Connection {
 export interface ConnectionEvents {
   /** The connection is made. Called once; only `space` may be called before. */
   opened(connection: Connection): void;
-  /** Where to put what comes; never empty. Valid until `received`. */
-  space(): Uint8Array;
+  /**
+   * Where to put what comes in a lane, URGENT by default; never empty for that one. An empty one
+   * for BULK holds that lane back until something urgent has come. Valid until `received`.
+   */
+  space(lane?: Lane): Uint8Array;
   /** `bytes` bytes were put at the start of the last `space()`. */
-  received(bytes: number): void;
+  received(bytes: number, lane?: Lane): void;
   /** The connection is gone, or was never made. Called last, and once. */
   closed(reason: string, refusal?: Refusal): void;
 }
@@ -77,6 +111,8 @@ export interface Transport {
   readonly name: string;
   /** Whether what it carries is encrypted, and every peer has proven who it is. */
   readonly sealed: boolean;
+  /** What came and reached no connection, by reason; only of transports over datagrams. */
+  readonly counters?: Readonly<Record<string, number>>;
   /** Takes connections. */
   listen(address: Address, accept: Accept): Promise<Listener>;
   /**

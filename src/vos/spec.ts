@@ -9,6 +9,9 @@
  *   nodes:
  *     - { id: 0, name: node0, listen: 127.0.0.1:0 }
  *     - { id: 1, name: node1 }
+ *   transport: tcp
+ *   links:
+ *     - { nodes: [0, 1], transport: udp }
  *   containers:
  *     - name: mol
  *       id: 0
@@ -38,6 +41,17 @@ export interface NodeSpec {
   readonly name: string;
   /** Where the node's proxy accepts links. */
   readonly listen: Address;
+}
+
+/** What carries links between nodes. */
+export const TRANSPORTS = ['tcp', 'udp'] as const;
+export type TransportName = (typeof TRANSPORTS)[number];
+
+/** A link that differs from the others. */
+export interface LinkSpec {
+  /** The two nodes, in rising order. */
+  readonly nodes: readonly [number, number];
+  readonly transport: TransportName;
 }
 
 interface ServiceBase {
@@ -82,6 +96,9 @@ export interface ContainerSpec {
 export interface DvsSpec {
   readonly dvs: string;
   readonly nodes: readonly NodeSpec[];
+  /** Of every link that is not in `links`. */
+  readonly transport: TransportName;
+  readonly links: readonly LinkSpec[];
   readonly containers: readonly ContainerSpec[];
 }
 
@@ -92,17 +109,25 @@ export interface SpecSource {
   readonly directory: string;
   /** Takes the place of the spec's own `dvs`. */
   readonly name?: string;
+  /** Allows links over UDP, which are in plain text. */
+  readonly insecure?: boolean;
 }
 
 const DVS_KEYS: KeyTable = {
   dvs: { doc: 'name of the DVS' },
   nodes: { required: true, doc: 'list of nodes' },
+  transport: { doc: 'tcp or udp, for all links' },
+  links: { doc: 'links that differ from the others' },
   containers: { doc: 'list of distributed containers' },
 };
 const NODE_KEYS: KeyTable = {
   id: { required: true, doc: 'number of the node' },
   name: { doc: 'by default node and the id' },
   listen: { doc: 'HOST:PORT for links; port 0 takes a free one' },
+};
+const LINK_KEYS: KeyTable = {
+  nodes: { required: true, doc: 'ids of two nodes' },
+  transport: { required: true, doc: 'tcp or udp' },
 };
 const CONTAINER_KEYS: KeyTable = {
   name: { required: true, doc: 'name of the container' },
@@ -159,6 +184,18 @@ interface Seen {
   readonly mounts: Map<string, Place>;
 }
 
+/** What carries the link between two nodes. */
+export function transportBetween(spec: DvsSpec, one: number, other: number): TransportName {
+  const link = spec.links.find(({ nodes }) => nodes.includes(one) && nodes.includes(other));
+  return link?.transport ?? spec.transport;
+}
+
+/** All that a node's proxy must listen on, the one of most links first. */
+export function transportsOf(spec: DvsSpec, node: number): TransportName[] {
+  const own = spec.links.filter(({ nodes }) => nodes.includes(node));
+  return [...new Set([spec.transport, ...own.map(({ transport }) => transport)])];
+}
+
 /** Reads a spec. Throws SpecError. */
 export function parseSpec(text: string, source: SpecSource): DvsSpec {
   const reader = new SpecReader(source.file, text);
@@ -195,10 +232,41 @@ class DvsReader {
       this.#reader.report(root, 'dvs is missing', 'add "dvs: NAME", or use --name');
     }
     this.#readNodes(fields.get('nodes'));
+    const transport = this.#transport(fields.get('transport')) ?? 'tcp';
+    const links = this.#links(fields.get('links'));
     const containers = this.#reader
       .list(fields.get('containers'), 'containers')
       .map((place, index) => this.#container(place, index));
-    return { dvs: dvs ?? '', nodes: [...this.#nodes.values()].sort(byId), containers };
+    const nodes = [...this.#nodes.values()].sort(byId);
+    return { dvs: dvs ?? '', nodes, transport, links, containers };
+  }
+
+  #transport(at: Place | undefined): TransportName | undefined {
+    const transport = this.#reader.choice(at, TRANSPORTS);
+    if (transport === 'udp' && at !== undefined && this.#source.insecure !== true) {
+      const what = 'links over UDP are not encrypted, so they are refused';
+      this.#reader.report(at, what, 'use tcp, or bring the whole DVS up with --insecure');
+    }
+    return transport;
+  }
+
+  #links(at: Place | undefined): LinkSpec[] {
+    const seen = new Map<string, Place>();
+    return this.#reader.list(at, 'links').flatMap((place) => {
+      const fields = this.#reader.fields(place, LINK_KEYS);
+      const transport = this.#transport(fields.get('transport'));
+      const pair = this.#pair(fields.get('nodes'));
+      this.#reader.unique(seen, pair?.join(' and '), fields.get('nodes'), 'the link of');
+      return pair === undefined || transport === undefined ? [] : [{ nodes: pair, transport }];
+    });
+  }
+
+  #pair(at: Place | undefined): [number, number] | undefined {
+    if (at === undefined) return undefined;
+    const [one, other, ...more] = this.#members(at);
+    if (one !== undefined && other !== undefined && more.length === 0) return [one, other];
+    this.#reader.report(at, 'a link is between two nodes', 'list two different node ids');
+    return undefined;
   }
 
   #readNodes(at: Place | undefined): void {

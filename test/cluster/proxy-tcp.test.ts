@@ -19,7 +19,7 @@ afterEach(async () => {
 });
 
 async function start(count: number, insecure = false): Promise<ProxyNode[]> {
-  nodes = await startNodes(count, insecure);
+  nodes = await startNodes(count, () => ({ insecure }));
   return nodes;
 }
 

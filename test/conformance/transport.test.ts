@@ -8,6 +8,7 @@ import { LoopbackNetwork } from '../../src/proxies/loopback.ts';
 import { tcpTransport } from '../../src/proxies/tcp.ts';
 import { tlsTransport } from '../../src/proxies/tls.ts';
 import type { Address, Listener, Transport } from '../../src/proxies/transport.ts';
+import { udpTransport } from '../../src/proxies/udp.ts';
 import { TestAuthority } from '../support/certificates.ts';
 import { TransportEnd } from '../support/transport-end.ts';
 
@@ -234,6 +235,8 @@ describeTransport('tcp, sealed', () => ({
   dialer: tlsTransport(systemClock, () => dialing),
   host: '127.0.0.1',
 }));
+describeTransport('udp', () => ({ transport: udpTransport(systemClock), host: '127.0.0.1' }));
+describeTransport('udp (IPv6)', () => ({ transport: udpTransport(systemClock), host: '::1' }));
 describeTransport('loopback', () => ({
   transport: new LoopbackNetwork().transport(),
   host: 'here',

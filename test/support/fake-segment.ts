@@ -87,9 +87,10 @@ export class FakeSegment implements ProxySegment {
     this.history.push(`down ${node}`);
   }
 
-  get2rmt(node: NodeId, target: Uint8Array, payload: Uint8Array): boolean {
+  get2rmt(node: NodeId, target: Uint8Array, payload: Uint8Array, shortOnly = false): boolean {
     this.#armed.delete(node);
-    const next = this.queues.get(node)?.shift();
+    const index = this.#next(node, shortOnly);
+    const [next] = index < 0 ? [] : (this.queues.get(node)?.splice(index, 1) ?? []);
     if (next === undefined) return false;
     target.set(command(next.fields));
     target.set(next.message, CommandLayout.message);
@@ -98,9 +99,14 @@ export class FakeSegment implements ProxySegment {
     return true;
   }
 
-  armProxy(node: NodeId): boolean {
+  armProxy(node: NodeId, shortOnly = false): boolean {
     this.#armed.add(node);
-    return (this.queues.get(node)?.length ?? 0) > 0;
+    return this.#next(node, shortOnly) >= 0;
+  }
+
+  #next(node: NodeId, shortOnly: boolean): number {
+    const queue = this.queues.get(node) ?? [];
+    return queue.findIndex(({ payload }) => !shortOnly || payload.length === 0);
   }
 
   put2lclRaw(node: NodeId, bytes: Uint8Array, payload: Uint8Array): number {

@@ -1,7 +1,7 @@
 /**
  * A node as tests of the proxy program need it: a segment of DC 5, a proxy process, and members.
  */
-import { fork, type ChildProcess } from 'node:child_process';
+import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -17,6 +17,7 @@ import type { CredentialTexts } from '../../src/proxies/credentials.ts';
 import type { EngineStatistics } from '../../src/proxies/engine.ts';
 import { TestAuthority, writeCredentials } from './certificates.ts';
 import { DcMember } from './dc-members.ts';
+import { inNamespace } from './network-namespaces.ts';
 import { TestSegment } from './segments.ts';
 
 const PROGRAM = join(import.meta.dirname, '../../dist/src/proxies/main.js');
@@ -26,6 +27,16 @@ const HOST = '127.0.0.1';
 /** Signs the certificates of all nodes here. */
 export const AUTHORITY: TestAuthority = new TestAuthority();
 
+export interface ProxyNodeOptions {
+  /** Links in plain text, without certificates. */
+  insecure?: boolean;
+  /** Address that the proxy listens on. */
+  host?: string;
+  /** Network namespace that the proxy runs in. */
+  namespace?: string;
+  transports?: string[];
+}
+
 type Told<Type extends FromProxy['type']> = Extract<FromProxy, { type: Type }>;
 
 export class ProxyNode {
@@ -34,6 +45,7 @@ export class ProxyNode {
   /** Where the node's certificate is. */
   readonly directory: string = mkdtempSync(join(tmpdir(), 'dvk-proxy-'));
   readonly #members: DcMember[] = [];
+  readonly #options: ProxyNodeOptions;
   #proxy: ChildProcess | undefined;
   #told: FromProxy[] = [];
   #wake: () => void = () => undefined;
@@ -41,9 +53,10 @@ export class ProxyNode {
   /** undefined: links in plain text. */
   credentials: CredentialTexts | undefined;
 
-  constructor(node: number, others: number[]) {
+  constructor(node: number, others: number[], options: ProxyNodeOptions = {}) {
     this.node = node;
-    this.credentials = AUTHORITY.texts(node);
+    this.#options = options;
+    this.credentials = options.insecure === true ? undefined : AUTHORITY.texts(node);
     this.segment = new TestSegment({ nodeId: nodeId(node), dcId: dcId(DC) });
     for (const other of others) this.segment.segment.addNode(nodeId(other), `n${other}`);
   }
@@ -59,12 +72,18 @@ export class ProxyNode {
 
   /** How other nodes reach this one. */
   get address(): ControlPeer {
-    return { node: this.node, name: `n${this.node}`, host: HOST, port: this.port };
+    const { host = HOST } = this.#options;
+    return { node: this.node, name: `n${this.node}`, host, port: this.port };
   }
 
   /** Starts the proxy on its port of before, or on any. */
   async start(peers: ControlPeer[], dvs = 'lab'): Promise<void> {
-    const proxy = fork(PROGRAM, { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
+    const { namespace, host = HOST, transports } = this.#options;
+    const [program, ...before] =
+      namespace === undefined ? [process.execPath] : [...inNamespace(namespace), process.execPath];
+    const proxy = spawn(program, [...before, PROGRAM], {
+      stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+    });
     this.#proxy = proxy;
     this.#told = [];
     proxy.on('message', (message: FromProxy) => {
@@ -76,10 +95,11 @@ export class ProxyNode {
       dvs,
       node: this.node,
       incarnation: proxy.pid ?? 0,
-      listen: { host: HOST, port: this.port },
+      listen: { host, port: this.port },
       security: this.#security(),
       segments: [{ dcId: DC, path: this.segment.path }],
       peers,
+      ...(transports && { transports }),
     });
     this.port = (await this.told('ready')).port;
   }
@@ -164,19 +184,20 @@ export class ProxyNode {
 }
 
 /** Nodes 0 to `count` - 1, all linked; sealed when nothing else is asked for. */
-export async function startNodes(count: number, insecure = false): Promise<ProxyNode[]> {
+export async function startNodes(
+  count: number,
+  optionsOf: (node: number) => ProxyNodeOptions = () => ({}),
+): Promise<ProxyNode[]> {
   const numbers = Array.from({ length: count }, (_, node) => node);
   const nodes = numbers.map(
     (node) =>
       new ProxyNode(
         node,
         numbers.filter((other) => other !== node),
+        optionsOf(node),
       ),
   );
-  for (const node of nodes) {
-    if (insecure) node.credentials = undefined;
-    await node.start([]);
-  }
+  for (const node of nodes) await node.start([]);
   for (const node of nodes) {
     node.tell({ type: 'peers', peers: nodes.map((other) => other.address) });
   }

@@ -1,7 +1,8 @@
 // The spec: what it gives for a good document, and that every mistake is named with line, key and
 // remedy.
 import { describe, expect, it } from 'vitest';
-import { formatSize, parseSize, parseSpec, SpecError, type DvsSpec } from '../../src/vos/spec.ts';
+import { formatSize, parseSize, parseSpec, SpecError } from '../../src/vos/spec.ts';
+import { transportBetween, transportsOf, type DvsSpec } from '../../src/vos/spec.ts';
 
 const SOURCE = { file: 'demo.yaml', directory: '/srv/dvs' };
 
@@ -24,6 +25,12 @@ function levels(count: number): string[] {
 }
 
 const MINIMAL = ['dvs: demo', 'nodes: [{ id: 0 }, { id: 1 }]'];
+const THREE_ENDS = ['links: [{ nodes: [0, 1, 2], transport: tcp }]'];
+
+const linkOver =
+  (transport: string) =>
+  (nodes: string): string =>
+    `  - { nodes: ${nodes}, transport: ${transport} }`;
 const CONTAINER = [...MINIMAL, 'containers:', '  - name: mol'];
 const SERVICES = [
   ...CONTAINER,
@@ -44,6 +51,8 @@ describe('parseSpec', () => {
         { id: 0, name: 'node0', listen: { host: '127.0.0.1', port: 0 } },
         { id: 1, name: 'node1', listen: { host: '127.0.0.1', port: 0 } },
       ],
+      transport: 'tcp',
+      links: [],
       containers: [
         {
           id: 0,
@@ -140,6 +149,31 @@ describe('a problem of a spec', () => {
       'tells of a bad address',
       ['dvs: d', 'nodes: [{ id: 1, listen: "here" }]'],
       '"here" is no address; write it as 127.0.0.1:7000',
+    ],
+    [
+      'tells of an unknown transport',
+      [...MINIMAL, 'transport: utp'],
+      'key transport: "utp" is not known; write udp',
+    ],
+    [
+      'tells of plain text that nothing allows',
+      [...MINIMAL, 'links: [{ nodes: [0, 1], transport: udp }]'],
+      'key links[0].transport: links over UDP are not encrypted, so they are refused; use tcp, or',
+    ],
+    [
+      'tells of a link between more than two nodes',
+      ['dvs: d', 'nodes: [{ id: 0 }, { id: 1 }, { id: 2 }]', ...THREE_ENDS],
+      'key links[0].nodes: a link is between two nodes; list two different node ids',
+    ],
+    [
+      'tells of a link with an unknown node',
+      [...MINIMAL, 'links: [{ nodes: [0, 7], transport: tcp }]'],
+      'key links[0].nodes[1]: there is no node 7',
+    ],
+    [
+      'tells of a link that is given twice',
+      [...MINIMAL, 'links:', ...['[0, 1]', '[1, 0]'].map(linkOver('tcp'))],
+      'key links[1].nodes: the link of 0 and 1 is taken by links[0].nodes in line 4',
     ],
     [
       'tells of a container with an unknown node',
@@ -250,6 +284,33 @@ describe('a problem of a spec', () => {
     const found = problems(['dvs: demo', 'nodes: &all', '  - *all']);
 
     expect(found[0]).toContain('key nodes[0]: aliases are not read; write the value out');
+  });
+});
+
+describe('the transport of a link', () => {
+  const spec = parse(
+    [
+      'dvs: demo',
+      'nodes: [{ id: 0 }, { id: 1 }, { id: 2 }]',
+      'transport: udp',
+      'links:',
+      linkOver('tcp')('[2, 1]'),
+    ],
+    { insecure: true },
+  );
+
+  it('is the one of the DVS, unless the link has its own', () => {
+    expect(transportBetween(spec, 0, 1)).toBe('udp');
+    expect(transportBetween(spec, 1, 2)).toBe('tcp');
+    expect(transportBetween(spec, 2, 1)).toBe('tcp');
+  });
+
+  it('decides what a node listens on', () => {
+    expect([0, 1, 2].map((node) => transportsOf(spec, node))).toEqual([
+      ['udp'],
+      ['udp', 'tcp'],
+      ['udp', 'tcp'],
+    ]);
   });
 });
 

@@ -98,7 +98,7 @@ describe('the state file', () => {
   it('is read as it was written', () => {
     mkdirSync(join(directory, 'demo'));
     const paths = new DvsPaths(directory, 'demo');
-    const spec = { dvs: 'demo', nodes: [], containers: [] };
+    const spec = { dvs: 'demo', nodes: [], transport: 'tcp', links: [], containers: [] } as const;
     const state = {
       state: 'running',
       security: { mode: 'sealed', directory: '/certificates' },

@@ -9,6 +9,7 @@ import type { Hello } from '../../../src/proxies/hello.ts';
 import type { NodeIdentity } from '../../../src/proxies/identity.ts';
 import { Session } from '../../../src/proxies/session.ts';
 import type { Down, SessionSelf } from '../../../src/proxies/session.ts';
+import { Lane } from '../../../src/proxies/transport.ts';
 import { command, frame, frameBytes } from '../../support/proxy-frames.ts';
 
 const NO_BYTES: Uint8Array = new Uint8Array(0);
@@ -290,6 +291,24 @@ describe('a session', () => {
 
     expect(b.why).toEqual({ code: 'sequence', detail: '1 frames are missing' });
     expect(b.delivered).toEqual([]);
+  });
+
+  it('counts the frames of each lane for themselves', () => {
+    const [a, b] = pair();
+    const bulky = frame(command({ kind: CommandKind.SEND_MSG, callId: 9 }), NO_BYTES, {
+      session: a.session.number,
+      sequence: a.session.nextSequence(Lane.BULK),
+    });
+    const urgent = [a.say(1), a.say(2)] as const;
+
+    b.session.receive(urgent[0], 0);
+    b.session.receive(urgent[1], 0);
+    b.session.receive(bulky, 0, Lane.BULK);
+    b.session.receive(bulky, 0, Lane.BULK);
+
+    expect(b.delivered).toEqual([1, 2, 9]);
+    expect(b.session.counters.duplicateFrames).toBe(1);
+    expect(b.why).toBeUndefined();
   });
 
   it('drops frames of the session before', () => {

@@ -1,0 +1,566 @@
+/**
+ * One connection over datagrams: two lanes of bytes each way, in order and without loss, made of
+ * packets that may be lost, doubled, reordered or damaged. It does no I/O: packets and the time go
+ * in, packets and calls of ConnectionEvents come out.
+ *
+ *   opening ---- the first packet of the peer ----> up ---- end, destroy, CLOSE ----> over
+ *      |                                             |                                  ^
+ *      +--------------- nothing comes, or nothing is acknowledged, for deadMs ----------+
+ *
+ * Two things end a connection that is quiet: no packet came for `deadMs`, or packets come and none
+ * of ours was acknowledged for so long, which is how a path that is cut in one direction looks. A
+ * side that has nothing to say sends a PING every `keepaliveMs`.
+ *
+ * An orderly end waits until all that was written has arrived, then sends CLOSE. For a short time
+ * after it every packet of the peer is answered by CLOSE again, in case the first was lost.
+ */
+import { Lane } from '../transport.ts';
+import type { Connection, ConnectionEvents, LinkQuality } from '../transport.ts';
+import { BYTES_HEAD, CloseCode, FIRST_WINDOW_BYTES, FrameWriter } from './frames.ts';
+import { readFrames, WINDOW_BYTES, type FrameSink } from './frames.ts';
+import { NewReno } from './new-reno.ts';
+import {
+  ANSWERED_BYTES_MIN,
+  DATAGRAM_BYTES_MAX,
+  DATAGRAM_BYTES_MIN,
+  PacketKind,
+  PacketLayout,
+  writeHead,
+} from './packet.ts';
+import type { PacketSeal } from './packet.ts';
+import { viewOf } from '../frame.ts';
+import { PathMtu } from './path-mtu.ts';
+import type { Range } from './ranges.ts';
+import { ReceiveLane, type Taken } from './receive-lane.ts';
+import { ReceivedPackets } from './received.ts';
+import { Recovery, type SentBytes, type SentPacket } from './recovery.ts';
+import { SendLane } from './send-lane.ts';
+
+export interface DatagramSettings {
+  /** A side that is silent for so long sends a PING. */
+  keepaliveMs: number;
+  /** Nothing came, or nothing was acknowledged, for so long: the connection is over. */
+  deadMs: number;
+  /** How long the handshake may take. */
+  handshakeMs: number;
+  /** How long an orderly end may take. */
+  endMs: number;
+  /** Longest datagram to try. */
+  datagramBytesMax: number;
+  /** What each lane takes beyond what was handed over, at most: bounds what a connection holds. */
+  windowBytesMax: number;
+}
+
+export const DEFAULT_SETTINGS: DatagramSettings = {
+  keepaliveMs: 1000,
+  deadMs: 4000,
+  handshakeMs: 3000,
+  endMs: 1000,
+  datagramBytesMax: DATAGRAM_BYTES_MAX,
+  windowBytesMax: 2 * 1024 * 1024,
+};
+
+const LANES = Object.keys(Lane).length;
+
+// Packets sent in one turn, before the event loop has its own: what RFC 9002, section 7.7, asks of
+// a sender without pacing.
+const BURST_PACKETS = 40;
+const PACKETS_IN_FLIGHT_MAX = 8192;
+// After so many full packets of urgent bytes the other lane has one, so that none starves.
+const URGENT_IN_ROW_MAX = 8;
+const TIMEOUTS_TO_COLLAPSE = 3;
+// How long, and how often, a CLOSE is said again.
+const CLOSING_MS = 500;
+const CLOSES_MAX = 16;
+const NO_BYTES = new Uint8Array(0);
+
+const REASONS: Readonly<Record<number, string>> = {
+  [CloseCode.DONE]: 'closed by the peer',
+  [CloseCode.BROKEN]: 'ECONNRESET',
+  [CloseCode.MALFORMED]: 'EPROTO',
+  [CloseCode.TIME_OUT]: 'ETIMEDOUT',
+  [CloseCode.REFUSED]: 'ECONNREFUSED',
+};
+
+export interface ConnectionOptions {
+  /** Ids of the two ends. */
+  id: number;
+  remoteId: number;
+  remote: string;
+  seal: PacketSeal;
+  settings: DatagramSettings;
+  /** DATAGRAM_BYTES_MAX in which packets are built; connections share it. */
+  scratch: Uint8Array;
+  /** Sends a packet, which is good during the call. */
+  send: (packet: Uint8Array) => void;
+  /** The connection wants `run` to be called soon. */
+  wake: () => void;
+}
+
+export class DatagramConnection implements Connection {
+  readonly hasLanes: boolean = true;
+  readonly remote: string;
+  readonly id: number;
+  readonly remoteId: number;
+  readonly #options: ConnectionOptions;
+  readonly #settings: DatagramSettings;
+  readonly #recovery = new Recovery();
+  readonly #received = new ReceivedPackets();
+  readonly #mtu: PathMtu;
+  readonly #congestion: NewReno;
+  readonly #out: readonly SendLane[];
+  readonly #in: readonly ReceiveLane[];
+  readonly #writer: FrameWriter;
+  readonly #sink: FrameSink;
+  #events: ConnectionEvents | undefined;
+  #state: 'opening' | 'up' | 'over' = 'opening';
+  #reason: string | undefined;
+  #closes = 0;
+  #closeCode: CloseCode = CloseCode.BROKEN;
+  #forgetMs = Infinity;
+  #endByMs = Infinity;
+  #ending = false;
+  #told = false;
+  #nextNumber = 0;
+  #nowMs: number;
+  #ranMs: number;
+  #heardMs: number;
+  #askedMs: number;
+  #pingDue = false;
+  #probesDue = 0;
+  #windowsLost = 0;
+  #urgentInRow = 0;
+  // Of the packet being read.
+  #asks = false;
+  #isFull = false;
+  #packetsSent = 0;
+  #packetsReceived = 0;
+  #duplicates = 0;
+
+  constructor(options: ConnectionOptions, nowMs: number) {
+    this.#options = options;
+    this.#settings = options.settings;
+    this.remote = options.remote;
+    this.id = options.id;
+    this.remoteId = options.remoteId;
+    this.#nowMs = this.#ranMs = this.#heardMs = this.#askedMs = nowMs;
+    const { windowBytesMax, datagramBytesMax } = options.settings;
+    this.#writer = new FrameWriter(options.scratch);
+    this.#mtu = new PathMtu(Math.min(datagramBytesMax, DATAGRAM_BYTES_MAX));
+    this.#congestion = new NewReno(this.#mtu.bytes);
+    const numbers = Array.from({ length: LANES }, (_, lane) => lane as Lane);
+    this.#out = numbers.map(() => new SendLane(FIRST_WINDOW_BYTES));
+    this.#in = numbers.map(
+      (lane) =>
+        new ReceiveLane(
+          {
+            space: () => (this.#state === 'up' ? this.#events?.space(lane) : undefined) ?? NO_BYTES,
+            received: (bytes) => this.#events?.received(bytes, lane),
+          },
+          FIRST_WINDOW_BYTES,
+          windowBytesMax,
+        ),
+    );
+    this.#sink = {
+      ack: (ranges, delayMs) => this.#onAck(ranges, delayMs),
+      bytes: (lane, offset, bytes) => this.#onBytes(lane, offset, bytes),
+      window: (lane, offset) => this.#onWindow(lane, offset),
+      ping: () => (this.#asks = true),
+      close: (code) => this.#onClose(code),
+    };
+  }
+
+  get bufferedBytes(): number {
+    return this.#out.reduce((sum, lane) => sum + lane.bufferedBytes, 0);
+  }
+
+  get quality(): LinkQuality {
+    const { rtt, counters } = this.#recovery;
+    return {
+      rttMs: rtt.isKnown ? rtt.smoothedMs : null,
+      rttMinMs: rtt.isKnown ? rtt.minMs : null,
+      datagramBytes: this.#mtu.bytes,
+      windowBytes: Math.round(this.#congestion.windowBytes),
+      packetsSent: this.#packetsSent,
+      packetsReceived: this.#packetsReceived,
+      packetsLost: counters.packetsLost,
+      spuriousLosses: counters.spuriousLosses,
+      timeouts: counters.timeouts,
+      duplicates: this.#duplicates,
+    };
+  }
+
+  /** Bytes that came and wait to be put in order. */
+  get heldBytes(): number {
+    return this.#in.reduce((sum, lane) => sum + lane.heldBytes, 0);
+  }
+
+  get state(): 'opening' | 'up' | 'over' {
+    return this.#state;
+  }
+
+  /** Whether nothing is to be done any more, ever. */
+  get isForgotten(): boolean {
+    return this.#told && this.#nowMs >= this.#forgetMs;
+  }
+
+  // Connection
+
+  write(bytes: Uint8Array, done: () => void, lane: Lane = Lane.URGENT): void {
+    this.#out[lane]?.write(bytes, done);
+    this.#options.wake();
+  }
+
+  end(): void {
+    this.#ending = true;
+    this.#options.wake();
+  }
+
+  destroy(): void {
+    this.#close(CloseCode.BROKEN, 'closed here');
+  }
+
+  // For the endpoint
+
+  /** Both sides know each other: what comes is told to `events` from now on. */
+  open(events: ConnectionEvents, nowMs: number): void {
+    this.#nowMs = nowMs;
+    this.#events = events;
+    this.#state = 'up';
+    this.#heardMs = nowMs;
+    // The accepter learns by it that its answer has arrived.
+    this.#pingDue = true;
+    events.opened(this);
+    this.#options.wake();
+  }
+
+  /** The accepter does not want this connection. */
+  refuse(): void {
+    this.#told = true;
+    this.#close(CloseCode.REFUSED, 'refused here');
+  }
+
+  /** The peer does not know this connection any more. */
+  reset(): void {
+    this.#finish('ECONNRESET');
+  }
+
+  /** Takes a packet whose seal was found whole. */
+  receive(number: number, body: Uint8Array, nowMs: number): void {
+    this.#nowMs = nowMs;
+    this.#forgiveStall();
+    this.#options.wake();
+    if (this.#state === 'over') {
+      // The peer has not heard of the end; it hears again, but not without end.
+      if (this.#closes > 0 && this.#closes < CLOSES_MAX) this.#sendClose();
+      return;
+    }
+    if (this.#received.isDuplicate(number)) {
+      this.#duplicates++;
+      return;
+    }
+    this.#packetsReceived++;
+    this.#heardMs = nowMs;
+    const isWhole = readFrames(body, this.#sink);
+    const [asks, isFull] = [this.#asks, this.#isFull];
+    this.#asks = this.#isFull = false;
+    if (this.#isOver()) return;
+    if (!isWhole && !isFull) {
+      this.#close(CloseCode.MALFORMED, 'EPROTO');
+      return;
+    }
+    // What does not fit counts as lost: the peer sends it again.
+    if (isWhole) this.#received.add(number, asks, nowMs);
+    for (const lane of this.#in) lane.flow();
+  }
+
+  /** A packet of `bytes` was too long for this host to send. */
+  tooLong(bytes: number): void {
+    if (this.#mtu.tooLong(bytes, this.#nowMs)) this.#useMtu();
+    this.#options.wake();
+  }
+
+  /** Does what is due, and sends what may be sent. Returns whether there is more to send. */
+  run(nowMs: number): boolean {
+    this.#nowMs = nowMs;
+    this.#forgiveStall();
+    if (this.#state === 'up') this.#checkTimes();
+    if (this.#state === 'over') {
+      this.#tellEnd();
+      return false;
+    }
+    for (const lane of this.#out) lane.release();
+    this.#checkEnd();
+    // An owner that heard of its bytes, or the end itself, may have closed it.
+    if (this.#isOver()) {
+      this.#tellEnd();
+      return false;
+    }
+    for (let count = 0; count < BURST_PACKETS; count++) {
+      if (!this.#sendOne()) return false;
+    }
+    return true;
+  }
+
+  /** When `run` is to be called at the latest. */
+  get wakeMs(): number {
+    if (this.#state === 'over') return this.#told ? this.#forgetMs : this.#nowMs;
+    if (this.#state === 'opening') return Infinity;
+    return Math.min(
+      this.#received.dueMs,
+      this.#recovery.wakeMs,
+      this.#mayFly ? this.#mtu.wakeMs : Infinity,
+      this.#endByMs,
+      this.#heardMs + this.#settings.deadMs,
+      this.#pingDue ? Infinity : this.#askedMs + this.#settings.keepaliveMs,
+    );
+  }
+
+  // Frames of the peer
+
+  #onAck(ranges: readonly Range[], delayMs: number): boolean {
+    if ((ranges[0]?.end ?? 0) > this.#nextNumber) return false;
+    const before = this.#recovery.bytesInFlight;
+    for (const packet of this.#recovery.acknowledged(ranges, delayMs, this.#nowMs)) {
+      for (const { lane, offset, count } of packet.data) this.#out[lane]?.acked(offset, count);
+      if (packet.acks >= 0) this.#received.known(packet.acks);
+      const isLimit = before >= this.#congestion.windowBytes / 2;
+      if (!packet.probe) this.#congestion.acked(packet.bytes, packet.sentMs, isLimit);
+      if (this.#mtu.arrived(packet, this.#nowMs)) this.#useMtu();
+    }
+    this.#detectLoss();
+    return true;
+  }
+
+  #onBytes(lane: number, offset: number, bytes: Uint8Array): boolean {
+    this.#asks = true;
+    const taken: Taken = this.#in[lane]?.take(offset, bytes) ?? 'beyond-window';
+    if (taken === 'full') this.#isFull = true;
+    return taken === 'taken';
+  }
+
+  #onWindow(lane: number, offset: number): boolean {
+    this.#asks = true;
+    this.#out[lane]?.widen(offset);
+    return lane < LANES;
+  }
+
+  #onClose(code: number): boolean {
+    this.#finish(REASONS[code] ?? 'ECONNRESET');
+    return true;
+  }
+
+  // Time
+
+  // A call that is late means that this process stood still; what the peer sent meanwhile is yet to
+  // be read, and when it came is not known.
+  #forgiveStall(): void {
+    const stalledMs = this.#nowMs - this.#ranMs - this.#settings.keepaliveMs;
+    this.#ranMs = this.#nowMs;
+    if (stalledMs <= 0) return;
+    this.#recovery.distrust(this.#nowMs);
+    this.#heardMs = Math.min(this.#nowMs, this.#heardMs + stalledMs);
+    this.#recovery.waitingSinceMs = Math.min(
+      this.#nowMs,
+      this.#recovery.waitingSinceMs + stalledMs,
+    );
+  }
+
+  #checkTimes(): void {
+    const { keepaliveMs, deadMs } = this.#settings;
+    const nowMs = this.#nowMs;
+    const silentSinceMs = Math.min(this.#heardMs, this.#recovery.waitingSinceMs);
+    if (nowMs >= silentSinceMs + deadMs) {
+      this.#close(CloseCode.TIME_OUT, 'ETIMEDOUT');
+      return;
+    }
+    this.#detectLoss();
+    if (nowMs >= this.#recovery.timeoutMs) this.#onTimeout();
+    if (nowMs >= this.#askedMs + keepaliveMs) this.#pingDue = true;
+  }
+
+  #checkEnd(): void {
+    if (!this.#ending) return;
+    if (this.#endByMs === Infinity) this.#endByMs = this.#nowMs + this.#settings.endMs;
+    if (this.bufferedBytes === 0) this.#close(CloseCode.DONE, 'closed here');
+    else if (this.#nowMs >= this.#endByMs) this.#close(CloseCode.BROKEN, 'closed here');
+  }
+
+  #detectLoss(): void {
+    for (const packet of this.#recovery.lost(this.#nowMs)) {
+      this.#sendAgain(packet);
+      if (!packet.probe) this.#congestion.lost(packet.sentMs, this.#nowMs);
+      if (this.#mtu.lost(packet, this.#nowMs)) this.#useMtu();
+    }
+  }
+
+  #onTimeout(): void {
+    this.#recovery.timedOut(this.#nowMs);
+    if (this.#recovery.timeoutsInRow >= TIMEOUTS_TO_COLLAPSE) this.#congestion.collapse();
+    this.#probesDue = 2;
+    this.#pingDue = true;
+    let count = 0;
+    for (const packet of this.#recovery.inFlight()) {
+      this.#sendAgain(packet);
+      if (++count === this.#probesDue) break;
+    }
+  }
+
+  #sendAgain(packet: SentPacket): void {
+    for (const { lane, offset, count } of packet.data) this.#out[lane]?.again(offset, count);
+    this.#windowsLost |= packet.windows;
+  }
+
+  #useMtu(): void {
+    this.#congestion.setPacketBytes(this.#mtu.bytes);
+  }
+
+  // The end
+
+  #isOver(): boolean {
+    return this.#state === 'over';
+  }
+
+  // Ends the connection and tells the peer.
+  #close(code: CloseCode, reason: string): void {
+    if (this.#state === 'over') return;
+    this.#sendClose(code);
+    this.#finish(reason);
+    this.#forgetMs = this.#nowMs + CLOSING_MS;
+  }
+
+  #sendClose(code: CloseCode = this.#closeCode): void {
+    this.#closes++;
+    this.#closeCode = code;
+    this.#begin();
+    this.#writer.close(code);
+    this.#finishPacket();
+  }
+
+  #finish(reason: string): void {
+    if (this.#state === 'over') return;
+    this.#state = 'over';
+    this.#reason = reason;
+    this.#forgetMs = this.#nowMs;
+    this.#options.wake();
+  }
+
+  // Gives all buffers back, then says that it is over.
+  #tellEnd(): void {
+    this.#recovery.clear();
+    for (const lane of this.#out) lane.abandon();
+    for (const lane of this.#in) lane.abandon();
+    if (this.#told) return;
+    this.#told = true;
+    this.#events?.closed(this.#reason ?? 'ECONNRESET');
+  }
+
+  // Packets
+
+  #begin(bytes: number = DATAGRAM_BYTES_MIN): void {
+    this.#writer.begin(PacketLayout.BYTES, bytes - this.#options.seal.tagBytes);
+  }
+
+  // Seals and sends what was written; returns its number and size.
+  #finishPacket(): { number: number; bytes: number } {
+    const number = this.#nextNumber++;
+    const bytes = this.#writer.at + this.#options.seal.tagBytes;
+    const packet = this.#options.scratch.subarray(0, bytes);
+    writeHead(viewOf(packet), { kind: PacketKind.DATA, id: this.remoteId, number });
+    this.#options.seal.seal(packet, number);
+    this.#packetsSent++;
+    this.#options.send(packet);
+    return { number, bytes };
+  }
+
+  get #mayFly(): boolean {
+    const { bytesInFlight, packetsInFlight } = this.#recovery;
+    if (this.#probesDue > 0) return true;
+    return bytesInFlight < this.#congestion.windowBytes && packetsInFlight < PACKETS_IN_FLIGHT_MAX;
+  }
+
+  // Sends one packet, if there is anything to send. Returns whether it did.
+  #sendOne(): boolean {
+    const mayFly = this.#mayFly && this.#state === 'up';
+    // A probe goes before what waits, since long packets are what makes that go quickly; the first
+    // packet of a dialer is one that is sure to arrive.
+    const probe = mayFly && this.#nextNumber > 0 ? this.#mtu.wanted(this.#nowMs) : undefined;
+    const wanted = this.#pingDue || this.#hasWindows || this.#out.some((lane) => lane.hasBytes);
+    if (probe !== undefined) this.#sendProbe(probe);
+    else if (mayFly && wanted) this.#sendFrames();
+    else if (this.#received.dueMs <= this.#nowMs) this.#sendAck();
+    else return false;
+    return true;
+  }
+
+  #sendFrames(): void {
+    // After a time-out the shortest goes, which passes where longer ones do not any more.
+    this.#begin(this.#probesDue > 0 ? DATAGRAM_BYTES_MIN : this.#mtu.bytes);
+    const acks = this.#received.write(this.#writer, this.#nowMs);
+    const windows = this.#writeWindows();
+    if (this.#pingDue) this.#writer.ping();
+    this.#pingDue = false;
+    const data = this.#writeBytes();
+    this.#writer.pad(ANSWERED_BYTES_MIN - this.#options.seal.tagBytes);
+    if (this.#probesDue > 0) this.#probesDue--;
+    this.#track({ probe: false, data, windows, acks });
+  }
+
+  #sendAck(): void {
+    this.#begin();
+    this.#received.write(this.#writer, this.#nowMs);
+    this.#finishPacket();
+  }
+
+  #sendProbe(bytes: number): void {
+    this.#begin(bytes);
+    this.#writer.ping();
+    this.#writer.pad();
+    this.#mtu.probeSent();
+    this.#track({ probe: true, data: [], windows: 0, acks: -1 });
+  }
+
+  #track(what: Pick<SentPacket, 'probe' | 'data' | 'windows' | 'acks'>): void {
+    this.#askedMs = this.#nowMs;
+    const { number, bytes } = this.#finishPacket();
+    const { probe, data, windows, acks } = what;
+    this.#recovery.sent({ number, bytes, sentMs: this.#nowMs, probe, data, windows, acks });
+  }
+
+  get #hasWindows(): boolean {
+    return this.#windowsLost !== 0 || this.#in.some((lane) => lane.hasWindow);
+  }
+
+  #writeWindows(): number {
+    let told = 0;
+    this.#in.forEach((lane, index) => {
+      const bit = 1 << index;
+      if (!lane.hasWindow && (this.#windowsLost & bit) === 0) return;
+      if (this.#writer.room < WINDOW_BYTES) return;
+      this.#writer.window(index, lane.tell(this.#nowMs, this.#recovery.rtt.smoothedMs));
+      told |= bit;
+    });
+    this.#windowsLost &= ~told;
+    return told;
+  }
+
+  #writeBytes(): SentBytes[] {
+    const data: SentBytes[] = [];
+    const bulkFirst = this.#urgentInRow >= URGENT_IN_ROW_MAX;
+    for (const lane of bulkFirst ? [Lane.BULK, Lane.URGENT] : [Lane.URGENT, Lane.BULK])
+      this.#writeLane(lane, data);
+    const isUrgent = data.length > 0 && data.every(({ lane }) => lane === Lane.URGENT);
+    this.#urgentInRow = isUrgent ? this.#urgentInRow + 1 : 0;
+    return data;
+  }
+
+  #writeLane(lane: number, data: SentBytes[]): void {
+    const out = this.#out[lane];
+    while (out && this.#writer.room > BYTES_HEAD) {
+      const part = out.take(this.#writer.room - BYTES_HEAD);
+      if (part === undefined) return;
+      out.copy(part.offset, this.#writer.bytes(lane, part.offset, part.count));
+      data.push({ lane, offset: part.offset, count: part.count });
+    }
+  }
+}

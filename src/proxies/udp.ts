@@ -1,0 +1,262 @@
+/**
+ * UDP between nodes: sockets and timers for the machines in datagram/.
+ *
+ * Sockets are made by dgram-as-promised, and bound and closed through its promises. Datagrams are
+ * taken from the events of the socket below: its `recv` listens only while it is awaited, so that
+ * what comes in between is lost, and a time-out of it is reported again by the next call.
+ *
+ * A dialer has a socket for each connection, connected, so that it hears when nobody listens; all
+ * connections that a listener has accepted share its socket, which stays as long as one of them
+ * does. Packets are plain: they carry a checksum, and anyone on the path can read and forge them.
+ */
+import { createHmac, randomBytes, randomInt } from 'node:crypto';
+import type { Socket } from 'node:dgram';
+import { lookup } from 'node:dns/promises';
+import { isIPv6 } from 'node:net';
+import { DgramAsPromised } from 'dgram-as-promised';
+import type { Clock } from '../dvk/clock.ts';
+import { crc32c } from '../dvk/crc32c.ts';
+import { tuneDatagramSocket } from '../dvk/datagram-socket.ts';
+import type { DatagramSettings } from './datagram/connection.ts';
+import { DatagramEndpoint, newCounters, type EndpointCounters } from './datagram/endpoint.ts';
+import { DATAGRAM_BYTES_MAX, plainSeal } from './datagram/packet.ts';
+import type { Accept, Address, ConnectionEvents, Listener, Transport } from './transport.ts';
+
+// Bursts of a few connections; the host may give less.
+const SOCKET_BUFFER_BYTES = 4 * 1024 * 1024;
+// Where fragments cannot be forbidden, nothing longer than Ethernet takes is tried.
+const UNTUNED_BYTES_MAX = 1452;
+const SPARE_BUFFERS_MAX = 64;
+const ID_RANGE = 2 ** 48 - 1;
+
+type Bound = ReturnType<typeof DgramAsPromised.createSocket>;
+
+interface Destination {
+  host: string;
+  port: number;
+}
+
+function nameOf(host: string, port: number): string {
+  return isIPv6(host) ? `[${host}]:${port}` : `${host}:${port}`;
+}
+
+function destinationOf(name: string): Destination {
+  const at = name.lastIndexOf(':');
+  return { host: name.slice(0, at).replace(/^\[|\]$/g, ''), port: Number(name.slice(at + 1)) };
+}
+
+const codeOf = (error: unknown): string =>
+  (error as NodeJS.ErrnoException).code ?? (error instanceof Error ? error.message : 'EIO');
+
+/** The descriptor of a bound socket, or undefined when this Node.js keeps it elsewhere. */
+function descriptorOf(socket: Socket): number | undefined {
+  const symbol = Object.getOwnPropertySymbols(socket).find(
+    ({ description }) => description === 'state symbol',
+  );
+  const state =
+    symbol && (socket as unknown as Record<symbol, { handle?: { fd?: number } }>)[symbol];
+  const fd = state?.handle?.fd;
+  return fd !== undefined && fd >= 0 ? fd : undefined;
+}
+
+/** A socket of the family of `host`, bound to it. */
+async function bind(host: string, port: number): Promise<Bound> {
+  const isSix = isIPv6(host);
+  const family = isSix ? 6 : 4;
+  const socket = DgramAsPromised.createSocket({
+    type: isSix ? 'udp6' : 'udp4',
+    // Addresses are numbers by now; Node's own look-up would take a turn of the event loop for each
+    // datagram.
+    lookup: (name, _options, callback) => {
+      callback(null, name, family);
+    },
+  });
+  try {
+    await socket.bind({ address: host, port });
+    return socket;
+  } catch (error) {
+    await socket.close();
+    throw error;
+  }
+}
+
+interface DriverOptions {
+  clock: Clock;
+  settings: Partial<DatagramSettings>;
+  counters: EndpointCounters;
+}
+
+/** One socket with its endpoint: reads, writes, and wakes it up in time. */
+class Driver {
+  readonly endpoint: DatagramEndpoint;
+  readonly #socket: Socket;
+  readonly #bound: Bound;
+  readonly #clock: Clock;
+  readonly #isConnected: boolean;
+  readonly #spare: Buffer[] = [];
+  #isScheduled = false;
+  #isClosed = false;
+  #stopTimer: () => void = () => undefined;
+  // When the timer is due; Infinity without one.
+  #timerMs = Infinity;
+  /** Whether the socket stays open without connections. */
+  isListening = false;
+
+  constructor(bound: Bound, isConnected: boolean, options: DriverOptions) {
+    this.#bound = bound;
+    this.#socket = bound.socket;
+    this.#isConnected = isConnected;
+    this.#clock = options.clock;
+    const fd = descriptorOf(this.#socket);
+    const isTuned = fd !== undefined && tuneDatagramSocket(fd, SOCKET_BUFFER_BYTES) === 0;
+    const secret = randomBytes(32);
+    this.endpoint = new DatagramEndpoint(
+      {
+        seal: plainSeal(crc32c),
+        send: (to, datagram) => {
+          this.#send(to, datagram);
+        },
+        wake: () => {
+          this.#schedule();
+        },
+        hash: (bytes) => createHmac('sha256', secret).update(bytes).digest(),
+        random: () => randomInt(ID_RANGE) / ID_RANGE,
+        settings: { ...(!isTuned && { datagramBytesMax: UNTUNED_BYTES_MAX }), ...options.settings },
+        counters: options.counters,
+      },
+      this.#clock.nowMs(),
+    );
+    this.#socket.on('message', (datagram, { address, port }) => {
+      this.endpoint.receive(datagram, nameOf(address, port), this.#clock.nowMs());
+      this.#schedule();
+    });
+    // Errors of a socket are news of the path, which may be forged; they end only a handshake.
+    this.#socket.on('error', (error) => {
+      this.endpoint.unreachable(codeOf(error));
+    });
+  }
+
+  // After all that this turn of the event loop brings, so that acknowledgements go out together.
+  #schedule(): void {
+    if (this.#isScheduled || this.#isClosed) return;
+    this.#isScheduled = true;
+    setImmediate(() => {
+      this.#isScheduled = false;
+      this.#run();
+    });
+  }
+
+  #run(): void {
+    this.endpoint.run(this.#clock.nowMs());
+    if (this.endpoint.size === 0 && !this.isListening) {
+      this.#close();
+      return;
+    }
+    this.#arm();
+  }
+
+  // A timer that is set for an earlier time stays: most are put off before they are due.
+  #arm(): void {
+    const nowMs = this.#clock.nowMs();
+    const waitMs = this.endpoint.waitMs(nowMs);
+    if (nowMs + waitMs >= this.#timerMs) return;
+    this.#stopTimer();
+    this.#timerMs = nowMs + waitMs;
+    this.#stopTimer = this.#clock.after(waitMs, () => {
+      this.#timerMs = Infinity;
+      this.#schedule();
+    });
+  }
+
+  #close(): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    this.#stopTimer();
+    void this.#bound.close();
+  }
+
+  #send(to: string, datagram: Uint8Array): void {
+    if (this.#isClosed) return;
+    const buffer = this.#spare.pop() ?? Buffer.allocUnsafe(DATAGRAM_BYTES_MAX);
+    buffer.set(datagram);
+    const bytes = datagram.length;
+    const done = (error: Error | null): void => {
+      if (this.#spare.length < SPARE_BUFFERS_MAX) this.#spare.push(buffer);
+      // Anything else is a lost datagram.
+      if (error && codeOf(error) === 'EMSGSIZE') this.endpoint.tooLong(to, bytes);
+    };
+    if (this.#isConnected) {
+      this.#socket.send(buffer, 0, bytes, done);
+    } else {
+      const { host, port } = destinationOf(to);
+      this.#socket.send(buffer, 0, bytes, port, host, done);
+    }
+  }
+
+  /** Takes no more connections. */
+  stopListening(): void {
+    this.isListening = false;
+    this.endpoint.listen(undefined);
+    this.#schedule();
+  }
+}
+
+async function resolve(host: string): Promise<string> {
+  return (await lookup(host)).address;
+}
+
+/** Binds any free port and connects it to `address`. */
+async function connected(address: Address): Promise<{ bound: Bound; to: string }> {
+  const host = await resolve(address.host);
+  const bound = await bind(isIPv6(host) ? '::' : '0.0.0.0', 0);
+  await new Promise<void>((done, failed) => {
+    bound.socket.connect(address.port, host, (error?: Error) => {
+      if (error) failed(error);
+      else done();
+    });
+  }).catch(async (error: unknown) => {
+    await bound.close();
+    throw error;
+  });
+  return { bound, to: nameOf(host, address.port) };
+}
+
+/** The UDP transport; `clock` is the source of all time. */
+export function udpTransport(clock: Clock, settings: Partial<DatagramSettings> = {}): Transport {
+  const counters = newCounters();
+  const options: DriverOptions = { clock, settings, counters };
+
+  async function listen(address: Address, accept: Accept): Promise<Listener> {
+    const bound = await bind(await resolve(address.host), address.port);
+    const driver = new Driver(bound, false, options);
+    driver.isListening = true;
+    driver.endpoint.listen(accept);
+    return {
+      port: bound.address().port,
+      close: () => {
+        driver.stopListening();
+      },
+    };
+  }
+
+  function connect(address: Address, events: ConnectionEvents): () => void {
+    let stop: (() => void) | undefined;
+    let isWanted = true;
+    connected(address).then(
+      ({ bound, to }) => {
+        const driver = new Driver(bound, true, options);
+        stop = driver.endpoint.dial(to, events, clock.nowMs());
+        if (!isWanted) stop();
+      },
+      (error: unknown) => {
+        events.closed(codeOf(error));
+      },
+    );
+    return () => {
+      isWanted = false;
+      stop?.();
+    };
+  }
+
+  return { name: 'udp', sealed: false, listen, connect, counters };
+}

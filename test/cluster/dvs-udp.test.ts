@@ -1,0 +1,74 @@
+// A DVS whose links are over UDP, one of them over TCP: brought up from a spec, its mount read
+// through a server on another node, its links shown by `dvk proxy info`, and taken down again.
+import { execFileSync } from 'node:child_process';
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { TestPlace, whyNoMounts } from '../support/dvk-command.ts';
+
+interface ProxyInfo {
+  stats: {
+    peers: {
+      node: number;
+      transport: string;
+      bytesReceived: number;
+      quality: { datagramBytes: number; packetsReceived: number } | null;
+    }[];
+  };
+}
+
+const skipped = whyNoMounts();
+
+describe('a DVS over UDP', () => {
+  let place: TestPlace;
+
+  beforeEach(() => {
+    place = new TestPlace();
+  });
+
+  afterEach(async () => {
+    await place.run('down');
+    await place.end();
+  });
+
+  it('serves a mount from another node, and tells how its links go', async (ctx) => {
+    if (skipped !== undefined) ctx.skip(skipped);
+    const { image, tree } = place.image(8 << 20);
+    const mountpoint = join(place.files, 'mnt');
+    mkdirSync(mountpoint);
+    const spec = place.spec('udp.yaml', [
+      'dvs: datagrams',
+      'nodes: [{ id: 0 }, { id: 1 }, { id: 2 }]',
+      'transport: udp',
+      'links: [{ nodes: [1, 2], transport: tcp }]',
+      'containers:',
+      '  - name: mol',
+      '    services:',
+      `      - { name: fs, kind: fs, node: 1, slot: 1, image: ${image} }`,
+      `      - { name: root, kind: fuse, node: 0, server: fs, mount: ${mountpoint} }`,
+    ]);
+
+    const up = await place.must('up', spec, '--detach', '--insecure');
+    expect(up.stdout).toBe(`mount ${mountpoint}\n`);
+    execFileSync('diff', ['-r', tree, mountpoint]);
+
+    const { stats } = await place.json<ProxyInfo>('proxy', 'info', '1');
+    const [toGateway, toOther] = stats.peers;
+    expect(toGateway).toMatchObject({ node: 0, transport: 'udp' });
+    expect(toGateway?.quality?.packetsReceived).toBeGreaterThan(100);
+    expect(toOther).toMatchObject({ node: 2, transport: 'tcp', quality: null });
+    const { stdout } = await place.must('proxy', 'info', '1');
+    expect(stdout).toMatch(/^ *0 +up .* udp +\d+\.\d\d ms +\d+\.\d % +\d+ B/m);
+    await place.must('down');
+    expect(place.leftovers()).toEqual([]);
+  });
+
+  it('is refused without --insecure, by file, line and key', async () => {
+    const spec = place.spec('udp.yaml', ['dvs: d', 'transport: udp', 'nodes: [{ id: 0 }]']);
+
+    const { code, stderr } = await place.run('up', spec, '--detach');
+
+    expect(code).toBe(2);
+    expect(stderr).toContain('udp.yaml:2: key transport: links over UDP are not encrypted');
+  });
+});

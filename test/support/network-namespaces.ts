@@ -1,0 +1,106 @@
+/**
+ * Two network namespaces joined by a veth pair, with faults of the kernel's own: random loss by a
+ * filter, a bandwidth by a token bucket, and the cable pulled.
+ */
+import { execFileSync } from 'node:child_process';
+
+/** What runs a program in a namespace. */
+export function inNamespace(name: string): string[] {
+  return ['ip', 'netns', 'exec', name];
+}
+
+function run(...command: string[]): void {
+  const [program = '', ...rest] = command;
+  execFileSync(program, rest, { stdio: ['ignore', 'ignore', 'pipe'] });
+}
+
+// The place from which classic BPF loads a random number: SKF_AD_OFF + SKF_AD_RANDOM of
+// linux/filter.h.
+const RANDOM_WORD = 0xffff_f038;
+
+let made = 0;
+
+export class NamespacePair {
+  readonly names: readonly [string, string];
+  readonly addresses = ['10.213.7.1', '10.213.7.2'] as const;
+
+  constructor() {
+    const name = `dvk${process.pid}-${made++}`;
+    this.names = [`${name}a`, `${name}b`];
+    const [a, b] = this.names;
+    try {
+      run('ip', 'netns', 'add', a);
+      run('ip', 'netns', 'add', b);
+      run(...'ip link add v0 netns'.split(' '), a, ...'type veth peer name v0 netns'.split(' '), b);
+      this.names.forEach((namespace, i) => {
+        const ip = [...inNamespace(namespace), 'ip'];
+        run(...ip, 'address', 'add', `${this.addresses[i]!}/24`, 'dev', 'v0');
+        run(...ip, 'link', 'set', 'lo', 'up');
+        run(...ip, 'link', 'set', 'v0', 'up');
+      });
+    } catch (error) {
+      this.remove();
+      throw error;
+    }
+  }
+
+  /** Drops that many of a hundred packets that come in, at both ends. */
+  lose(percent: number): void {
+    // Classic BPF: load a random word; above the limit pass (0), else drop (2, TC_ACT_SHOT).
+    const limit = Math.round((percent / 100) * 0xffff_ffff);
+    const program = `4,32 0 0 ${RANDOM_WORD},37 1 0 ${limit},6 0 0 2,6 0 0 0`;
+    for (const namespace of this.names) {
+      const tc = [...inNamespace(namespace), 'tc'];
+      run(...tc, ...'qdisc replace dev v0 clsact'.split(' '));
+      run(
+        ...tc,
+        ...'filter replace dev v0 ingress pref 1 handle 1 bpf da'.split(' '),
+        'bytecode',
+        program,
+      );
+    }
+  }
+
+  /** What one end sends is limited to so many Mbit/s. */
+  limit(end: 0 | 1, megabits: number): void {
+    const rate = `tc qdisc replace dev v0 root tbf rate ${megabits}mbit burst 32k latency 30ms`;
+    run(...inNamespace(this.names[end]), ...rate.split(' '));
+  }
+
+  /** Pulls the cable, or plugs it in again. */
+  plug(state: 'up' | 'down'): void {
+    run(...inNamespace(this.names[1]), 'ip', 'link', 'set', 'v0', state);
+  }
+
+  setMtu(bytes: number): void {
+    for (const namespace of this.names) {
+      run(...inNamespace(namespace), 'ip', 'link', 'set', 'v0', 'mtu', String(bytes));
+    }
+  }
+
+  remove(): void {
+    for (const namespace of this.names) {
+      try {
+        run('ip', 'netns', 'delete', namespace);
+      } catch {
+        // It was not made.
+      }
+    }
+  }
+}
+
+/** Why there can be no namespaces here, or undefined. */
+export function whyNoNamespaces(): string | undefined {
+  try {
+    const pair = new NamespacePair();
+    try {
+      pair.lose(1);
+    } finally {
+      pair.remove();
+    }
+    return undefined;
+  } catch (error) {
+    const [reason] = String((error as { stderr?: unknown }).stderr ?? error).split('\n');
+    return `needs network namespaces, as root, and tc: ${reason ?? ''}`;
+  }
+}
