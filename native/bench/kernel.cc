@@ -4,7 +4,7 @@
 
 #include "../core/vcopy.h"
 #include "container.h"
-#include "roundtrip.h"
+#include "one_way.h"
 
 namespace bench {
 namespace {
@@ -69,6 +69,37 @@ class SendReceive {
   Container container_;
   dvk::Process* process_ = nullptr;
   dvk::Message message_{};
+};
+
+// Messages one way, each taken before the next is sent.
+class Send {
+ public:
+  void open(const Options& options) {
+    container_.open(options);
+  }
+  void connect() {
+    process_ = &container_.bind_peer();
+  }
+  void attach() {
+    process_ = &container_.bind_client(dvk::ProcessLevel::kUser);
+  }
+  void close() {
+    container_.close();
+  }
+  void post(const Letter& letter) {
+    dvk::Message message{};
+    pack(letter, message);
+    must_code(dvk::send(*process_, container_.peer(), message, kForever), "send");
+  }
+  void receive(Letter& letter) {
+    dvk::Message message;
+    must_code(dvk::receive(*process_, container_.client(), &message, kForever), "receive");
+    unpack(message, letter);
+  }
+
+ protected:
+  Container container_;
+  dvk::Process* process_ = nullptr;
 };
 
 // A notification carries nothing, so client and peer count for themselves and the source is
@@ -242,6 +273,11 @@ const Case kKernelCases[] = {
     {"dvk-c-sendrec", round_trips<SendReceive>, create_container},
     {"dvk-c-notify", round_trips<Notify>, create_container},
     {"dvk-c-mix", round_trips<Mix>, create_container},
+    {nullptr, nullptr},
+};
+
+const Case kKernelOneWayCases[] = {
+    {"dvk-c-send", one_way<Send>, create_container},
     {nullptr, nullptr},
 };
 
