@@ -40,7 +40,7 @@ const NATIVE_CASES = [
 ];
 const STREAM_CASES = ['dvk-c-notify-stream', 'eventfd-stream'];
 const ONE_WAY_CASES = [
-  ...['dvk-c-send', 'pipe', 'unix-stream', 'unix-seqpacket', 'tcp', 'posix-mq'],
+  ...['dvk-c-senda', 'dvk-c-send', 'pipe', 'unix-stream', 'unix-seqpacket', 'tcp', 'posix-mq'],
 ];
 const KERNEL_CASES: readonly [name: string, mode: KernelMode][] = [
   ['dvk-ts-sendrec', 'sync'],

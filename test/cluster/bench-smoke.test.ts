@@ -87,7 +87,7 @@ describe('dvk bench', () => {
     const document = await smoke('senda', '--placement', 'one-core');
 
     expect(casesAt(document, 'one-core').sort()).toEqual([
-      ...['dvk-c-send', 'pipe', 'posix-mq', 'tcp', 'unix-seqpacket', 'unix-stream'],
+      ...['dvk-c-send', 'dvk-c-senda', 'pipe', 'posix-mq', 'tcp', 'unix-seqpacket', 'unix-stream'],
     ]);
     for (const row of document.rows) {
       expectPlausible(row);
