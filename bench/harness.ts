@@ -34,7 +34,7 @@ export interface Session {
 }
 
 /** `percent` is of the CPU time of one core, or of all, as the row's `op` says. */
-export type Unit = 'round-trips/s' | 'notifications/s' | 'bytes/s' | 'percent';
+export type Unit = 'round-trips/s' | 'messages/s' | 'notifications/s' | 'bytes/s' | 'percent';
 
 export interface Case {
   readonly name: string;

@@ -1,7 +1,7 @@
 /**
  * `dvk bench ipc`: round trips of a 64-byte message between two processes, through the kernel's
  * calls and through what else the host and Node.js offer. `dvk bench notify` is the part of it that
- * is about notifications, and notifications one way.
+ * is about notifications, and notifications one way; `dvk bench senda` has messages one way.
  *
  * Every message carries a counter that must come back changed. pure-spin, two processes that watch
  * a shared word, is the limit of the machine; on one core it shows what spinning costs there.
@@ -39,6 +39,9 @@ const NATIVE_CASES = [
   'pure-spin',
 ];
 const STREAM_CASES = ['dvk-c-notify-stream', 'eventfd-stream'];
+const ONE_WAY_CASES = [
+  ...['dvk-c-senda', 'dvk-c-send', 'pipe', 'unix-stream', 'unix-seqpacket', 'tcp', 'posix-mq'],
+];
 const KERNEL_CASES: readonly [name: string, mode: KernelMode][] = [
   ['dvk-ts-sendrec', 'sync'],
   ['dvk-ts-sendrec-async', 'await'],
@@ -177,4 +180,12 @@ export function notifyCases(asked: IpcOptions, cleanup: Cleanup): Case[] {
     ...STREAM_CASES.flatMap((name) => nativeCases({ group: 'notify', name, unit }, options)),
     ...ipcCases(options, cleanup).filter(({ name }) => NOTIFY_CASES.includes(name)),
   ];
+}
+
+export function sendaCases(options: IpcOptions): Case[] {
+  const unit = 'messages/s';
+  const pairs = options.pairs ?? [1];
+  return ONE_WAY_CASES.flatMap((name) =>
+    nativeCases({ group: 'senda', name, unit }, { ...options, pairs }),
+  );
 }

@@ -10,7 +10,7 @@ import { fsCases } from './fs.ts';
 import { measure, type Case, type Plan, type Row } from './harness.ts';
 import { amongHogs } from './hogs.ts';
 import { idleRows } from './idle.ts';
-import { ipcCases, notifyCases, type IpcOptions } from './ipc.ts';
+import { ipcCases, notifyCases, sendaCases, type IpcOptions } from './ipc.ts';
 import { describeMachine, raisePriority } from './machine.ts';
 import { parse, USAGE, UsageError, type Options } from './options.ts';
 import { allowedCpus, cpusOf, PLACEMENTS, type Placement } from './placement.ts';
@@ -51,6 +51,12 @@ const BENCHES: Readonly<Record<string, Bench>> = {
     placements: PINNED,
     baselines: ['pure-spin', 'dvk-c-sendrec', 'eventfd'],
     run: async (setting, cleanup) => runCases(notifyCases(setting, cleanup), setting),
+  },
+  senda: {
+    about: 'messages one way',
+    placements: PINNED,
+    baselines: ['dvk-c-send', 'pipe', 'unix-seqpacket'],
+    run: async (setting) => runCases(sendaCases(setting), setting),
   },
   vcopy: {
     about: 'copies between two processes',

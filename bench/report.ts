@@ -84,7 +84,7 @@ function reportedRow(report: Report, row: Row): ReportedRow {
 }
 
 function carriesMessages(unit: Unit): boolean {
-  return unit === 'round-trips/s' || unit === 'notifications/s';
+  return unit !== 'bytes/s' && unit !== 'percent';
 }
 
 function reportedBar({ bar, median, min, max, ...kept }: Verdict): ReportedBar {
@@ -157,6 +157,7 @@ export function groupsOf(rows: readonly Row[]): Map<string, Row[]> {
 
 const UNIT_TITLES: Readonly<Record<Unit, string>> = {
   'round-trips/s': 'round trips/s',
+  'messages/s': 'messages/s',
   'notifications/s': 'notifications/s',
   'bytes/s': 'bytes/s',
   percent: 'percent of CPU',

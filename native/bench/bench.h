@@ -67,6 +67,8 @@ struct Case {
 extern const Case kTransportCases[];
 extern const Case kKernelCases[];
 extern const Case kStreamCases[];
+extern const Case kOneWayCases[];
+extern const Case kKernelOneWayCases[];
 extern const Case kBulkCases[];
 extern const Case kCopyCases[];
 // Runs as many pairs as the options ask for; what they did is added up.

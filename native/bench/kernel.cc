@@ -2,9 +2,10 @@
 #include <errno.h>
 #include <string.h>
 
+#include "../core/senda.h"
 #include "../core/vcopy.h"
 #include "container.h"
-#include "roundtrip.h"
+#include "one_way.h"
 
 namespace bench {
 namespace {
@@ -69,6 +70,66 @@ class SendReceive {
   Container container_;
   dvk::Process* process_ = nullptr;
   dvk::Message message_{};
+};
+
+// Messages one way, each taken before the next is sent.
+class Send {
+ public:
+  void open(const Options& options) {
+    container_.open(options);
+  }
+  void connect() {
+    process_ = &container_.bind_peer();
+  }
+  void attach() {
+    process_ = &container_.bind_client(dvk::ProcessLevel::kUser);
+  }
+  void close() {
+    container_.close();
+  }
+  void post(const Letter& letter) {
+    dvk::Message message{};
+    pack(letter, message);
+    must_code(dvk::send(*process_, container_.peer(), message, kForever), "send");
+  }
+  void receive(Letter& letter) {
+    dvk::Message message;
+    must_code(dvk::receive(*process_, container_.client(), &message, kForever), "receive");
+    unpack(message, letter);
+  }
+
+ protected:
+  Container container_;
+  dvk::Process* process_ = nullptr;
+};
+
+// The same without waiting for each: half a table of messages under way, then the last one's
+// notice.
+class SendAsync : public Send {
+ public:
+  void post(const Letter& letter) {
+    dvk::Message message{};
+    pack(letter, message);
+    const bool last = ++posted_ % kWindow == 0 || letter.words[0] == kStop;
+    const dvk::AsyncFlag flag = last ? dvk::AsyncFlag::kNotify : dvk::AsyncFlag::kForget;
+    const int32_t destination = container_.peer();
+    const int32_t id = dvk::senda(*process_, destination, message, static_cast<uint32_t>(flag));
+    must_code(id, "senda");
+    if (last) await_done(id);
+  }
+
+ private:
+  static constexpr uint64_t kWindow = dvk::kAsyncs / 2;
+
+  void await_done(int32_t id) {
+    dvk::Message notice;
+    must_code(dvk::receive(*process_, dvk::kEndpointAny, &notice, kForever), "receive");
+    if (process_->last_kind != dvk::MessageKind::kNotify || dvk::senda_status(*process_, id) != 0) {
+      die("a message was not taken", EPROTO);
+    }
+  }
+
+  uint64_t posted_ = 0;
 };
 
 // A notification carries nothing, so client and peer count for themselves and the source is
@@ -242,6 +303,12 @@ const Case kKernelCases[] = {
     {"dvk-c-sendrec", round_trips<SendReceive>, create_container},
     {"dvk-c-notify", round_trips<Notify>, create_container},
     {"dvk-c-mix", round_trips<Mix>, create_container},
+    {nullptr, nullptr},
+};
+
+const Case kKernelOneWayCases[] = {
+    {"dvk-c-send", one_way<Send>, create_container},
+    {"dvk-c-senda", one_way<SendAsync>, create_container},
     {nullptr, nullptr},
 };
 

@@ -15,7 +15,7 @@
 #include <atomic>
 #include <string>
 
-#include "roundtrip.h"
+#include "one_way.h"
 #include "sockets.h"
 
 namespace bench {
@@ -28,8 +28,11 @@ class Descriptors {
   void attach() {}
   void close() {}
 
-  void call(Letter& letter) {
+  void post(const Letter& letter) {
     write_all(client_out_, &letter, sizeof letter);
+  }
+  void call(Letter& letter) {
+    post(letter);
     read_all(client_in_, &letter, sizeof letter);
   }
   void receive(Letter& letter) {
@@ -106,8 +109,11 @@ class PosixQueue {
   void connect() {}
   void attach() {}
   void close() {}
-  void call(Letter& letter) {
+  void post(const Letter& letter) {
     put(request_, letter);
+  }
+  void call(Letter& letter) {
+    post(letter);
     get(reply_, letter);
   }
   void receive(Letter& letter) {
@@ -275,6 +281,15 @@ const Case kTransportCases[] = {
     {"eventfd", round_trips<EventFd>},
     {"futex", round_trips<SharedWords<Futex>>},
     {"pure-spin", round_trips<SharedWords<Spin>>},
+    {nullptr, nullptr},
+};
+
+const Case kOneWayCases[] = {
+    {"pipe", one_way<Pipe>},
+    {"unix-stream", one_way<UnixSocket<SOCK_STREAM>>},
+    {"unix-seqpacket", one_way<UnixSocket<SOCK_SEQPACKET>>},
+    {"tcp", one_way<Tcp>},
+    {"posix-mq", one_way<PosixQueue>},
     {nullptr, nullptr},
 };
 

@@ -124,16 +124,17 @@ struct Candidate {
   uint32_t index = 0;
   AsyncSlot* entry = nullptr;
   AsyncWord word{};
+  uint64_t ticket = 0;
 };
 
-// The oldest message in the set of `receiver` that `wanted(sender, entry)` lets through. A sender
-// without one leaves the set, unless it has just sent.
+// The oldest message that one look at the set of `receiver` finds among those that
+// `wanted(sender, entry)` lets through. A sender without one leaves the set, unless it has just
+// sent.
 template <typename Wanted>
-Candidate oldest_async(Segment& segment, uint32_t receiver, Wanted wanted) {
+Candidate look_for_async(Segment& segment, uint32_t receiver, Wanted wanted) {
   SlotSet senders = segment.async_senders(receiver);
   const int32_t endpoint = load(segment.slot(receiver)->endpoint);
   Candidate found;
-  uint64_t lowest = 0;
   const auto look = [&](uint32_t sender) {
     bool any = false;
     each_busy(segment, sender, [&](uint32_t index, AsyncSlot* entry) {
@@ -141,9 +142,8 @@ Candidate oldest_async(Segment& segment, uint32_t receiver, Wanted wanted) {
       if (word.state != AsyncState::kPending || load(entry->destination) != endpoint) return false;
       any = true;
       const uint64_t ticket = load(entry->ticket);
-      if ((found.entry == nullptr || ticket < lowest) && wanted(sender, entry)) {
-        lowest = ticket;
-        found = {sender, index, entry, word};
+      if ((found.entry == nullptr || ticket < found.ticket) && wanted(sender, entry)) {
+        found = {sender, index, entry, word, ticket};
       }
       return false;
     });
@@ -155,6 +155,20 @@ Candidate oldest_async(Segment& segment, uint32_t receiver, Wanted wanted) {
     if (look(sender)) senders.add(sender);
     return false;
   });
+  return found;
+}
+
+// The oldest message, as above. One look may pass an entry by, which is filled right after, and
+// find a younger one of the same sender behind it. A look that begins when that one is there finds
+// all that were sent before it.
+template <typename Wanted>
+Candidate oldest_async(Segment& segment, uint32_t receiver, Wanted wanted) {
+  Candidate found = look_for_async(segment, receiver, wanted);
+  while (found.entry != nullptr) {
+    const Candidate again = look_for_async(segment, receiver, wanted);
+    if (again.entry == nullptr || again.ticket <= found.ticket) return again;
+    found = again;
+  }
   return found;
 }
 

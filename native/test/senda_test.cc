@@ -455,6 +455,32 @@ TEST("messages of senda are received once and in order, or were taken back") {
   CHECK_EQUAL(segment.async_senders(server.index).empty(), true);
 }
 
+// Entries are used again as soon as they are free, while the receiver looks through the table.
+TEST("messages in entries that are used again at once keep their order") {
+  const Container container;
+  Segment& segment = container.segment;
+  Process& server = bind_server(segment, 1);
+  const uint64_t count = scaled(400'000, 5'000);
+  const pid_t child = spawn([&] {
+    Process& own = bind_client(segment);
+    for (uint64_t i = 0; i < count; i++) {
+      until("an entry is free",
+            [&] { return senda(own, server.endpoint, message(1, i), kForget) != -ENOSPC; });
+    }
+    until("all are taken", [&] {
+      tidy_asyncs(own);
+      return load(own.slot->async_busy) == 0;
+    });
+  });
+  for (uint64_t i = 0; i < count; i++) {
+    Message m;
+    CHECK_EQUAL(receive(server, kEndpointAny, &m, 10'000), 0);
+    CHECK(whole(m));
+    CHECK_EQUAL(value_of(m), i);
+  }
+  join(child);
+}
+
 // Each is told of every message before it sends the next, so a notification that is lost stops it.
 TEST("no notification that a message is done is lost") {
   const Container container;

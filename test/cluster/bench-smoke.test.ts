@@ -83,6 +83,18 @@ describe('dvk bench', () => {
     for (const row of document.rows) expectPlausible(row);
   });
 
+  it('senda reports messages one way', async () => {
+    const document = await smoke('senda', '--placement', 'one-core');
+
+    expect(casesAt(document, 'one-core').sort()).toEqual([
+      ...['dvk-c-send', 'dvk-c-senda', 'pipe', 'posix-mq', 'tcp', 'unix-seqpacket', 'unix-stream'],
+    ]);
+    for (const row of document.rows) {
+      expectPlausible(row);
+      expect(row.unit).toBe('messages/s');
+    }
+  });
+
   it('idle reports the CPU time of every kind of process that waits', async () => {
     const document = await smoke('idle');
 
