@@ -40,6 +40,8 @@ constexpr int64_t kGlanceNs = 1'000;
 // A lender that moved nothing for this long has lost its CPU. On the same CPU a good yield takes
 // as long as the other side needs for one stage.
 constexpr int64_t kStallNs = 30'000;
+// The same where nobody but the lender can do it.
+constexpr int64_t kInsistNs = 20'000'000;
 // A lender stopped while it writes its own memory holds the requester up this long.
 constexpr int64_t kStoppedNs = 1'000'000'000;
 // A wake across CPUs pays from this many bytes on.
@@ -262,7 +264,10 @@ int64_t transfer(int pid, uint64_t address, uint8_t* own, uint64_t bytes, bool r
 }
 
 CopyJob::CopyJob(Process& requester, uint32_t lender)
-    : requester_(requester), lender_(requester.segment.slot(lender)), index_(lender) {
+    : requester_(requester),
+      lender_(requester.segment.slot(lender)),
+      index_(lender),
+      patience_ns_(kStallNs) {
   const auto job = atomic(lender_->copy_job);
   uint64_t word = job.load();
   if (state_of(word) != kFree) return;
@@ -352,7 +357,7 @@ bool CopyJob::stalled(int64_t since, bool* woken) {
   } else {
     for (int i = 0; i < 32; i++) pause();
   }
-  return now_ns() - since > kStallNs;
+  return now_ns() - since > patience_ns_;
 }
 
 // Writes what the lender shall do. Returns the word as it stands.
@@ -447,6 +452,7 @@ CopyJob::Progress CopyJob::insist(uint64_t address, uint8_t* own, uint64_t bytes
   uint64_t word = order(address, bytes, read);
   Progress progress{0, 0};
   int64_t end = now_ns() + kStoppedNs;
+  patience_ns_ = kInsistNs;
   while (progress.done < bytes && progress.error == 0) {
     const uint64_t next = progress.done / cut.chunk;
     store(requester_.segment.copy_order(index_)->moved, next);

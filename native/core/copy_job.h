@@ -68,6 +68,7 @@ class CopyJob {
   Process& requester_;
   ProcessSlot* const lender_;
   const uint32_t index_;
+  int64_t patience_ns_;    // how long a lender may move nothing before it is given up
   uint64_t identity_ = 0;  // requester and sequence of the claimed word; 0: not claimed
 };
 

@@ -233,7 +233,8 @@ TEST("the memory of a call that timed out is not written any more once the call 
   uint64_t calls = 0;
   until("many calls and some copies", [&] {
     Message m = message(1, address_of(block));
-    CHECK_EQUAL(sendrec(client, 1, &m, static_cast<int64_t>(1 + below(random, 3))), -ETIMEDOUT);
+    CHECK_EQUAL(sendrec(client, 1, &m, static_cast<int64_t>(scaled(1, 50) + below(random, 3))),
+                -ETIMEDOUT);
     fill(block, kMiB, 1);
     for (int look = 0; look < 3; look++) CHECK(filled(block, kMiB, 1));
     return ++calls >= scaled(300, 30) && copies->load() > 0;
