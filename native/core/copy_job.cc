@@ -96,14 +96,6 @@ struct Cut {
   uint8_t* stage;
 };
 
-void pause() {
-#if defined(__x86_64__)
-  __builtin_ia32_pause();
-#elif defined(__aarch64__)
-  asm volatile("yield");
-#endif
-}
-
 bool same_cpu(const Process& process, ProcessSlot* other) {
   return load(other->cpu) == load(process.slot->cpu);
 }
@@ -339,7 +331,7 @@ bool CopyJob::accepted(uint64_t word, int64_t ns) {
   for (int tries = 0;; tries++) {
     for (int i = 0; i < 32; i++) {
       if (job.load() != word) return true;
-      pause();
+      relax();
     }
     if (ns == 0 || (now_ns() > end && tries > 1)) return false;
     if (same_cpu(requester_, lender_)) sched_yield();
@@ -355,7 +347,7 @@ bool CopyJob::stalled(int64_t since, bool* woken) {
   if (same_cpu(requester_, lender_)) {
     sched_yield();
   } else {
-    for (int i = 0; i < 32; i++) pause();
+    for (int i = 0; i < 32; i++) relax();
   }
   return now_ns() - since > patience_ns_;
 }
@@ -536,7 +528,7 @@ bool serve_copy_job(Process& process) {
             same_cpu(process, process.segment.slot(requester_of(process.part.identity)))) {
           sched_yield();
         } else {
-          for (int i = 0; i < 32; i++) pause();
+          for (int i = 0; i < 32; i++) relax();
         }
         if (now_ns() - since > kStallNs) return true;
     }
@@ -560,7 +552,7 @@ void wait_for_copies(Process& process) {
     }
     if (!writes && job.compare_exchange_strong(word, with_state(word, kFree))) return;
     if (tries % 64 == 0) sched_yield();
-    pause();
+    relax();
   }
 }
 

@@ -35,14 +35,6 @@ std::map<std::pair<std::string, uint64_t>, int>& open_fifos() {
   return *fifos;
 }
 
-inline void relax() {
-#if defined(__x86_64__)
-  __builtin_ia32_pause();
-#elif defined(__aarch64__)
-  asm volatile("yield");
-#endif
-}
-
 }  // namespace
 
 int64_t now_ns() {

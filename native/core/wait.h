@@ -23,6 +23,15 @@ inline constexpr int64_t kNetMs = 100;
 
 inline constexpr uint32_t kAwake = 0, kOnFutex = 1, kOnFifo = 2;
 
+// Tells the CPU that it spins.
+inline void relax() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
 int64_t now_ns();
 // Sleeps while *word == expected, at most `timeout_ns`. Returns when woken, changed, timed out or
 // interrupted.
