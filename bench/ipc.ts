@@ -89,6 +89,8 @@ export interface IpcOptions {
   readonly placements: readonly Placement[];
   /** Numbers of pairs; undefined for the usual ones. */
   readonly pairs: readonly number[] | undefined;
+  /** Whether Node programs are started anew for each run. */
+  readonly fresh: boolean;
   /** Told of a case that is left out, and why. */
   readonly note: (what: string) => void;
 }
@@ -132,6 +134,10 @@ function settingsOf(name: string, options: IpcOptions): NodeSubject['settings'] 
   });
 }
 
+function howOf(name: string, options: IpcOptions): Pick<NodeSubject, 'settings' | 'fresh'> {
+  return { settings: settingsOf(name, options), fresh: options.fresh };
+}
+
 function nativeCases(
   { group, name, unit }: Pick<NativeRun, 'group' | 'name'> & { unit: Unit },
   options: IpcOptions,
@@ -149,7 +155,7 @@ function kernelCases(options: IpcOptions, cleanup: Cleanup): Case[] {
   let path: string | undefined;
   const segment = (): string => (path ??= createSegment(cleanup, SEGMENT));
   return KERNEL_CASES.flatMap(([name, mode], index) =>
-    nodeCases({ name, settings: settingsOf(name, options) }, async (pair) =>
+    nodeCases({ name, ...howOf(name, options) }, async (pair) =>
       startPair({ mode, segment: segment(), serverSlot: 1 + index * PAIRS_MAX + pair }),
     ),
   );
@@ -162,9 +168,7 @@ export function ipcCases(options: IpcOptions, cleanup: Cleanup): Case[] {
     options.note('zeromq is left out: its package is not installed, or not made for this machine');
   }
   const others = present.flatMap(({ program, config, ...named }) =>
-    nodeCases({ ...named, settings: settingsOf(named.name, options) }, async () =>
-      Peer.start(program, config),
-    ),
+    nodeCases({ ...named, ...howOf(named.name, options) }, async () => Peer.start(program, config)),
   );
   return [
     ...NATIVE_CASES.flatMap((name) => nativeCases({ group: 'ipc', name, unit }, options)),

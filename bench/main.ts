@@ -32,7 +32,7 @@ interface Bench {
   readonly baselines: readonly string[];
   readonly sizes?: { readonly runMs: number; readonly smokeMs: number };
   /** Options that mean nothing to it. */
-  readonly refuses?: readonly ('placement' | 'pairs' | 'case')[];
+  readonly refuses?: readonly ('placement' | 'pairs' | 'case' | 'fresh')[];
   run(setting: Setting, cleanup: Cleanup): Promise<Row[]>;
 }
 
@@ -55,12 +55,14 @@ const BENCHES: Readonly<Record<string, Bench>> = {
   senda: {
     about: 'messages one way',
     placements: PINNED,
+    refuses: ['fresh'],
     baselines: ['dvk-c-send', 'pipe', 'unix-seqpacket'],
     run: async (setting) => runCases(sendaCases(setting), setting),
   },
   vcopy: {
     about: 'copies between two processes',
     placements: PINNED,
+    refuses: ['fresh'],
     baselines: ['memcpy', 'unix-stream', 'pipe'],
     run: async (setting) => {
       const sizes = setting.smoke ? COPY_SIZES_SMOKE : COPY_SIZES;
@@ -72,7 +74,7 @@ const BENCHES: Readonly<Record<string, Bench>> = {
     placements: ['free'],
     baselines: [],
     sizes: { runMs: 3000, smokeMs: 100 },
-    refuses: ['placement', 'pairs', 'case'],
+    refuses: ['placement', 'pairs', 'case', 'fresh'],
     run: async ({ smoke, plan }, cleanup) =>
       idleRows({ ...plan, processes: IDLE_PROCESSES[smoke ? 'smoke' : 'full'] }, cleanup),
   },
@@ -80,7 +82,7 @@ const BENCHES: Readonly<Record<string, Bench>> = {
     about: 'sequential reads through a mount',
     placements: ['free'],
     baselines: ['host', 'passthrough'],
-    refuses: ['pairs'],
+    refuses: ['pairs', 'fresh'],
     run: async (setting, cleanup) => {
       const cases = await fsCases({ ...setting, progress: report.printProgress }, cleanup);
       return runCases(cases, setting);
@@ -140,6 +142,7 @@ async function runBench(bench: Bench, options: Options): Promise<Row[]> {
     smoke: options.smoke,
     placements: possible(options.placements ?? bench.placements),
     pairs: options.pairs,
+    fresh: options.fresh,
     note: report.printError,
     cases: options.cases,
     plan: { ...sizes, runs: options.runs ?? sizes.runs, progress: report.printProgress },
@@ -154,6 +157,7 @@ function benchOf(options: Options): Bench {
     placement: options.placements !== undefined,
     pairs: options.pairs !== undefined,
     case: options.cases.length > 0,
+    fresh: options.fresh,
   };
   const wrong = bench.refuses?.find((name) => given[name]);
   if (wrong !== undefined) throw new UsageError(`${options.bench} does not know --${wrong}`);
@@ -167,7 +171,8 @@ async function runAndReport(options: Options): Promise<void> {
   const rows = await runBench(bench, options).finally(report.clearProgress);
   const verdicts = judge(options.bench, rows);
   const { baselines } = bench;
-  const result = { bench: options.bench, machine, rows, verdicts, baselines };
+  const { fresh } = options;
+  const result = { bench: options.bench, fresh, machine, rows, verdicts, baselines };
   if (options.json) report.printDocument(result);
   else report.printReport(result);
   if (!options.save) return;

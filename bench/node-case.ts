@@ -19,6 +19,8 @@ export interface Pair {
 export interface NodeSubject {
   readonly name: string;
   readonly variant?: string;
+  /** Whether its programs are started anew for each run, as those that do little and end. */
+  readonly fresh: boolean;
   /** Where it runs, and with how many pairs. */
   readonly settings: readonly { readonly placement: Placement; readonly pairs: number }[];
 }
@@ -59,27 +61,49 @@ async function runTogether(
   return { ...result, cpu: { ns, trips: result.checked } };
 }
 
-/** Cases of pairs that `start` starts, each at most once however many cases use it. */
+/** A session whose pairs live for one run each. */
+function freshSession(
+  count: number,
+  placement: Placement,
+  start: (pair: number) => Promise<Pair>,
+): Session {
+  return {
+    run: async (ms) => {
+      const running = await Promise.all(Array.from({ length: count }, async (_, i) => start(i)));
+      const result = await runTogether(running, ms, placement);
+      for (const pair of running) await pair.close();
+      return result;
+    },
+    close: () => Promise.resolve(),
+  };
+}
+
+/**
+ * Cases of pairs that `start` starts, each at most once however many cases use it, unless they are
+ * to be fresh ones.
+ */
 export function nodeCases(
-  { settings, ...named }: NodeSubject,
+  { settings, fresh, ...named }: NodeSubject,
   start: (pair: number) => Promise<Pair>,
 ): Case[] {
   const most = Math.max(0, ...settings.map(({ pairs }) => pairs));
   const started = Array.from({ length: most }, (_, pair) => shared(async () => start(pair)));
+  const lastingSession = async (pairs: number, placement: Placement): Promise<Session> => {
+    const used = started.slice(0, pairs);
+    const running = await Promise.all(used.map(async (pair) => pair.use()));
+    return {
+      run: async (ms) => runTogether(running, ms, placement),
+      close: async () => {
+        for (const pair of used) await pair.release();
+      },
+    };
+  };
   return settings.map(({ placement, pairs }) => ({
     ...named,
     placement,
     pairs,
     unit: 'round-trips/s',
-    start: async (): Promise<Session> => {
-      const used = started.slice(0, pairs);
-      const running = await Promise.all(used.map(async (pair) => pair.use()));
-      return {
-        run: async (ms) => runTogether(running, ms, placement),
-        close: async () => {
-          for (const pair of used) await pair.release();
-        },
-      };
-    },
+    start: async (): Promise<Session> =>
+      fresh ? freshSession(pairs, placement, start) : lastingSession(pairs, placement),
   }));
 }

@@ -13,6 +13,8 @@ export interface Options {
   readonly placements: readonly Placement[] | undefined;
   /** Numbers of pairs; undefined for the bench's own. */
   readonly pairs: readonly number[] | undefined;
+  /** Whether Node programs are started anew for each run. */
+  readonly fresh: boolean;
   /** Names of cases; none for all. */
   readonly cases: readonly string[];
   readonly runs: number | undefined;
@@ -29,6 +31,7 @@ const OPTIONS = {
   json: { type: 'boolean' },
   smoke: { type: 'boolean' },
   save: { type: 'boolean' },
+  fresh: { type: 'boolean' },
   placement: { type: 'string', multiple: true },
   pairs: { type: 'string', multiple: true },
   case: { type: 'string', multiple: true },
@@ -38,7 +41,7 @@ const OPTIONS = {
 
 export const USAGE: readonly string[] = [
   'usage: dvk bench NAME [--json] [--save] [--smoke] [--placement P]... [--pairs N,...]',
-  '                      [--case C]... [--runs N]',
+  '                      [--case C]... [--runs N] [--fresh]',
   `placements: ${PLACEMENTS.join(', ')}`,
 ];
 
@@ -53,6 +56,7 @@ export function parse(args: readonly string[]): Options | undefined {
     json: values.json === true,
     smoke: values.smoke === true,
     save: values.save === true,
+    fresh: values.fresh === true,
     placements: values.placement?.map(placementOf),
     pairs: values.pairs
       ?.flatMap((text) => text.split(','))

@@ -1,8 +1,8 @@
 /**
  * What a bench prints: a table for people, or one JSON document. The only writer of bench/.
  *
- * The document is `{"bench","commit","node","kernel","cpu","cores","rows":[...],"bars":[...]}`;
- * fields of a row that do not apply are left out.
+ * The document is `{"bench","fresh","commit","node","kernel","cpu","cores","rows":[...],"bars":[...]}`;
+ * what does not apply is left out.
  */
 import { companion, RUNS_MIN, type Bar, type Verdict } from './bars.ts';
 import { messagesOf, type Row, type Unit } from './harness.ts';
@@ -11,6 +11,8 @@ import { ratioOf } from './statistics.ts';
 
 export interface Report {
   readonly bench: string;
+  /** Whether Node programs were started anew for each run. */
+  readonly fresh: boolean;
   readonly machine: Machine;
   readonly rows: readonly Row[];
   readonly verdicts: readonly Verdict[];
@@ -39,6 +41,7 @@ export type ReportedBar = Bar & {
 
 export interface ReportDocument extends Machine {
   readonly bench: string;
+  readonly fresh?: true;
   readonly rows: readonly ReportedRow[];
   readonly bars: readonly ReportedBar[];
 }
@@ -94,7 +97,8 @@ function reportedBar({ bar, median, min, max, ...kept }: Verdict): ReportedBar {
 export function documentOf(report: Report): ReportDocument {
   const rows = report.rows.map((row) => reportedRow(report, row));
   const bars = report.verdicts.map(reportedBar);
-  return { bench: report.bench, ...report.machine, rows, bars };
+  const { bench, fresh, machine } = report;
+  return { bench, ...(fresh && { fresh }), ...machine, rows, bars };
 }
 
 /** `1.23 M`: three digits and a decimal prefix; two digits of what is below a tenth. */
@@ -228,7 +232,8 @@ function subjectOf({ placement, pairs, bytes, op, ...bar }: Bar): string {
 function promiseOf({ bar, against = '' }: Verdict): { of: string; promise: string } {
   if ('baseline' in bar) {
     const pairs = bar.baselinePairs === undefined ? '' : ` with ${String(bar.baselinePairs)}`;
-    return { of: ` times ${against}${pairs}`, promise: String(bar.atLeast) };
+    const calls = bar.calls === undefined ? '' : `, ${String(bar.calls)} calls a trip`;
+    return { of: ` times ${against}${pairs}${calls}`, promise: String(bar.atLeast) };
   }
   return bar.value === 'timers_fired'
     ? { of: ' of its timers fired', promise: String(bar.atLeast) }
@@ -249,9 +254,10 @@ export function headOf(report: Report): string {
   const { node, kernel, cpu, cores } = report.machine;
   const commit = report.machine.commit.replace(/^([0-9a-f]{12})[0-9a-f]+/, '$1');
   const runs = report.rows[0]?.runs ?? 0;
+  const fresh = report.fresh ? ', Node programs started anew for each' : '';
   return (
-    `dvk bench ${report.bench}: median of ${String(runs)} runs; ${cpu}, ${String(cores)} cores, ` +
-    `Linux ${kernel}, Node ${node}, commit ${commit}`
+    `dvk bench ${report.bench}: median of ${String(runs)} runs${fresh}; ${cpu}, ` +
+    `${String(cores)} cores, Linux ${kernel}, Node ${node}, commit ${commit}`
   );
 }
 

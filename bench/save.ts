@@ -15,7 +15,7 @@ export function saveReport(report: Report): string[] {
     ['svg', formatPlot(report)],
   ];
   return texts.map(([kind, text]) => {
-    const path = `${RESULTS}/${report.bench}.${kind}`;
+    const path = `${RESULTS}/${report.bench}${report.fresh ? '-fresh' : ''}.${kind}`;
     writeFileSync(join(projectRoot(), path), text);
     return path;
   });

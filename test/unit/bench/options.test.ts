@@ -11,6 +11,7 @@ describe('parse', () => {
       json: false,
       smoke: false,
       save: false,
+      fresh: false,
       placements: undefined,
       pairs: undefined,
       cases: [],

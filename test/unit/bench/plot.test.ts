@@ -20,7 +20,7 @@ function row(name: string, samples: readonly number[], more: Partial<Row> = {}):
 
 function plot(rows: readonly Row[], cpu = 'a CPU'): string {
   const machine = { commit: 'c0ffee', node: 'v20.0.0', kernel: '6.1', cpu, cores: 2 };
-  return formatPlot({ bench: 'ipc', machine, rows, verdicts: [], baselines: [] });
+  return formatPlot({ bench: 'ipc', fresh: false, machine, rows, verdicts: [], baselines: [] });
 }
 
 const barWidths = (svg: string): number[] =>

@@ -30,7 +30,7 @@ function row(name: string, samples: readonly number[], more: Partial<Row> = {}):
 const machine = { commit: 'c0ffee', node: 'v20.0.0', kernel: '6.1', cpu: 'a CPU', cores: 2 };
 
 function report(bench: string, rows: readonly Row[]): Report {
-  return { bench, machine, rows, verdicts: judge(bench, rows), baselines: ['pipe'] };
+  return { bench, fresh: false, machine, rows, verdicts: judge(bench, rows), baselines: ['pipe'] };
 }
 
 const rows = [
