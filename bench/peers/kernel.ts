@@ -175,12 +175,9 @@ function serveSync(server: Process): void {
 }
 
 async function serveAwaited(server: Process): Promise<void> {
-  let more = true;
-  while (more) {
-    await server.rcvrqst();
-    more = answer(server);
-    server.replySync(server.message.source);
-  }
+  await server.rcvrqst();
+  while (answer(server)) await server.replyReceive(server.message.source);
+  server.replySync(server.message.source);
 }
 
 /** Copies the block of a request, and checks that it is of this very request. */

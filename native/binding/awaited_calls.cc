@@ -98,6 +98,12 @@ int js_begin_rcvrqst(Environment& environment, BoundProcess& bound) {
   return begin(environment, bound, start_rcvrqst);
 }
 
+int js_begin_reply_receive(Environment& environment, BoundProcess& bound, int32_t destination) {
+  return begin(environment, bound, [&](Process& process) {
+    return start_reply_receive(process, destination, bound.window->message);
+  });
+}
+
 int js_begin_wait_bind(Environment& environment, BoundProcess& bound, uint32_t slot) {
   return begin(environment, bound,
                [&](Process& process) { return start_wait_bind(process, slot); });
@@ -153,6 +159,7 @@ void register_awaited_calls(Napi::Object exports, Environment* environment) {
              {"beginReceive", method<js_begin_receive>},
              {"beginSendrec", method<js_begin_sendrec>},
              {"beginRcvrqst", method<js_begin_rcvrqst>},
+             {"beginReplyReceive", method<js_begin_reply_receive>},
              {"beginWaitBind", method<js_begin_wait_bind>},
              {"beginWaitUnbind", method<js_begin_wait_unbind>},
              {"cancel", method<js_cancel>},

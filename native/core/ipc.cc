@@ -483,12 +483,19 @@ int reply(Process& process, int32_t destination, const Message& message) {
   return error != 0 ? error : give_reply(process, destination, call_id, message);
 }
 
-int reply_receive(Process& process, int32_t destination, Message* message, int64_t timeout_ms) {
-  const int replied = reply(process, destination, *message);
+int start_reply_receive(Process& process, int32_t destination, const Message& message) {
+  const int replied = reply(process, destination, message);
   if (replied == -ETRAPDENIED || replied == -EDVSDCNOTRUN || replied == -EDVSNOTBOUND) {
     return replied;
   }
-  return rcvrqst(process, message, timeout_ms);
+  return start_rcvrqst(process);
+}
+
+int reply_receive(Process& process, int32_t destination, Message* message, int64_t timeout_ms) {
+  int result = start_reply_receive(process, destination, *message);
+  if (result == kPending) result = wait_for(process, timeout_ms);
+  if (result == 0) *message = process.operation.message;
+  return result;
 }
 
 int wakeup(Segment& segment, int32_t target) {

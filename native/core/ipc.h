@@ -24,6 +24,8 @@ int start_send(Process& process, int32_t destination, const Message& message);
 int start_sendrec(Process& process, int32_t destination, const Message& message);
 int start_receive(Process& process, int32_t source);  // ANY, KERNEL (notifications), an endpoint
 int start_rcvrqst(Process& process);                  // requests of sendrec only; servers only
+// Replies, then starts a rcvrqst; see reply_receive.
+int start_reply_receive(Process& process, int32_t destination, const Message& message);
 // Goes on with the call. When it returns 0 the message received, if any, is in
 // process.operation.message and its kind in process.last_kind.
 int step(Process& process);

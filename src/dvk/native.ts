@@ -124,6 +124,7 @@ export interface ProcessBinding {
   beginReceive(process: number, source: number): number;
   beginSendrec(process: number, destination: number): number;
   beginRcvrqst(process: number): number;
+  beginReplyReceive(process: number, destination: number): number;
   beginWaitBind(process: number, slot: number): number;
   beginWaitUnbind(process: number, endpoint: number): number;
   /** Ends a pending call with `error` (positive); 0 when it was complete already, else -errno. */

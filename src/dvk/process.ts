@@ -280,12 +280,8 @@ export class Process {
   /** Awaited `waitForUnbindSync`. */
   async waitForUnbind(endpoint: Endpoint, options: CallOptions = {}): Promise<void> {
     this.#prepare('waitForUnbind', options);
-    let result = this.#native.beginWaitUnbind(this.#handle, endpoint);
-    if (result === PENDING) {
-      result = await new Promise((settle) => {
-        this.#expect(settle, options);
-      });
-    }
+    const begun = this.#native.beginWaitUnbind(this.#handle, endpoint);
+    const result = begun === PENDING ? await this.#ended(options) : begun;
     if (result < 0) this.#fail(result, 'waitForUnbind', endpoint);
   }
 
@@ -367,49 +363,41 @@ export class Process {
    */
   async send(destination: Endpoint, options: CallOptions = {}): Promise<void> {
     this.#prepare('send', options);
-    let result = this.#native.beginSend(this.#handle, destination);
-    if (result === PENDING) {
-      result = await new Promise((settle) => {
-        this.#expect(settle, options);
-      });
-    }
+    const begun = this.#native.beginSend(this.#handle, destination);
+    const result = begun === PENDING ? await this.#ended(options) : begun;
     if (result < 0) this.#fail(result, 'send', destination);
   }
 
   /** Awaited `receiveSync`. */
   async receive(source: Endpoint, options: CallOptions = {}): Promise<void> {
     this.#prepare('receive', options);
-    let result = this.#native.beginReceive(this.#handle, source);
-    if (result === PENDING) {
-      result = await new Promise((settle) => {
-        this.#expect(settle, options);
-      });
-    }
+    const begun = this.#native.beginReceive(this.#handle, source);
+    const result = begun === PENDING ? await this.#ended(options) : begun;
     if (result < 0) this.#fail(result, 'receive', source);
   }
 
   /** Awaited `sendrecSync`. */
   async sendrec(destination: Endpoint, options: CallOptions = {}): Promise<void> {
     this.#prepare('sendrec', options);
-    let result = this.#native.beginSendrec(this.#handle, destination);
-    if (result === PENDING) {
-      result = await new Promise((settle) => {
-        this.#expect(settle, options);
-      });
-    }
+    const begun = this.#native.beginSendrec(this.#handle, destination);
+    const result = begun === PENDING ? await this.#ended(options) : begun;
     if (result < 0) this.#fail(result, 'sendrec', destination);
   }
 
   /** Awaited `rcvrqstSync`. */
   async rcvrqst(options: CallOptions = {}): Promise<void> {
     this.#prepare('rcvrqst', options);
-    let result = this.#native.beginRcvrqst(this.#handle);
-    if (result === PENDING) {
-      result = await new Promise((settle) => {
-        this.#expect(settle, options);
-      });
-    }
+    const begun = this.#native.beginRcvrqst(this.#handle);
+    const result = begun === PENDING ? await this.#ended(options) : begun;
     if (result < 0) this.#fail(result, 'rcvrqst');
+  }
+
+  /** Awaited `replyReceiveSync`: server loops of event loops. */
+  async replyReceive(destination: Endpoint, options: CallOptions = {}): Promise<void> {
+    this.#prepare('replyReceive', options);
+    const begun = this.#native.beginReplyReceive(this.#handle, destination);
+    const result = begun === PENDING ? await this.#ended(options) : begun;
+    if (result < 0) this.#fail(result, 'replyReceive', destination);
   }
 
   /**
@@ -514,6 +502,13 @@ export class Process {
     }
     if (this.#bound) this.prepare();
     this.#reason = undefined;
+  }
+
+  /** What the call that was begun comes to. */
+  async #ended(options: CallOptions): Promise<number> {
+    return new Promise((settle) => {
+      this.#expect(settle, options);
+    });
   }
 
   #expect(settle: (result: number) => void, options: CallOptions): void {

@@ -45,13 +45,12 @@ function echo({ process }: Peer): void {
 }
 
 async function echoAwaited({ process }: Peer): Promise<void> {
-  for (;;) {
-    await process.rcvrqst();
-    const quit = process.message.type === QUIT;
-    if (!quit) process.message.type++;
-    process.replySync(process.message.source);
-    if (quit) return;
+  await process.rcvrqst();
+  while (process.message.type !== QUIT) {
+    process.message.type++;
+    await process.replyReceive(process.message.source);
   }
+  process.replySync(process.message.source);
 }
 
 /** Grants 64 KiB of private memory full of 7, to anyone, and waits to be killed or told to end. */

@@ -199,6 +199,22 @@ describe('calls within one event loop', () => {
     await second;
   });
 
+  it('answer one client and await the next request in one call', async () => {
+    const first = client.sendrec(server.endpoint);
+    await server.rcvrqst();
+    server.message.type = 6;
+    const next = server.replyReceive(client.endpoint);
+    server.message.type = 99;
+    await first;
+    expect(client.message.type).toBe(6);
+    client.message.type = 7;
+    const second = client.sendrec(server.endpoint);
+    await next;
+    expect([server.message.type, server.lastKind]).toEqual([7, 'call']);
+    server.replySync(client.endpoint);
+    await second;
+  });
+
   it('are one at a time', async () => {
     const pending = client.receive(ANY);
     expect(await codeOf(() => client.receive(ANY))).toBe('EBUSY');
