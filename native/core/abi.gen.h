@@ -149,11 +149,10 @@ enum class TraceCall : uint32_t {
   kRelay = 6,
   kNotify = 7,
   kSenda = 8,
-  kSendaCancel = 9,
-  kVcopy = 10,
-  kWaitBind = 11,
-  kWaitUnbind = 12,
-  kWakeup = 13,
+  kVcopy = 9,
+  kWaitBind = 10,
+  kWaitUnbind = 11,
+  kWakeup = 12,
 };
 
 enum class TraceFlag : uint32_t {

@@ -254,6 +254,7 @@ void trace_refused(Process& process, TraceCall call, int32_t peer, int error) {
   TraceEvent event = event_of(process, TraceKind::kEnd, call);
   event.peer = peer;
   event.result = error;
+  event.flags = static_cast<uint8_t>(TraceFlag::kNoBegin);
   trace_write(process.segment, process.index, event);
 }
 
@@ -355,7 +356,9 @@ void trace_command(Segment& segment, TraceKind kind, uint32_t node, const Comman
                    int result) {
   TraceEvent event = event_of(kind);
   event.endpoint = command.source;
-  event.peer = command.destination;
+  // What is told to a node goes to no process.
+  const bool told = command.kind == kCommandProcbind || command.kind == kCommandProcunbind;
+  if (!told) event.peer = command.destination;
   event.type = static_cast<int32_t>(command.kind);
   event.number = command.call_id;
   event.bytes = command.payload_bytes;

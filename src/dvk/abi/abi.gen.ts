@@ -241,11 +241,10 @@ export const TraceCall = {
   RELAY: 6,
   NOTIFY: 7,
   SENDA: 8,
-  SENDA_CANCEL: 9,
-  VCOPY: 10,
-  WAIT_BIND: 11,
-  WAIT_UNBIND: 12,
-  WAKEUP: 13,
+  VCOPY: 9,
+  WAIT_BIND: 10,
+  WAIT_UNBIND: 11,
+  WAKEUP: 12,
 } as const;
 
 export type TraceCall = (typeof TraceCall)[keyof typeof TraceCall];
