@@ -87,7 +87,7 @@ int trace_start(Segment& segment) {
     begin_session(segment);
     return static_cast<int>(i);
   }
-  return -EUSERS;
+  return -ENOSPC;
 }
 
 int trace_renew(Segment& segment, uint32_t watcher) {
@@ -225,6 +225,8 @@ void trace_begin(Process& process, TraceCall call, int32_t type, uint32_t number
 }
 
 void trace_end(Process& process, int result) {
+  // In an event loop the call is stepped before its caller is said to be awake.
+  trace_awake(process);
   const Operation& operation = process.operation;
   const uint64_t begun = process.trace.begun;
   process.trace.begun = 0;

@@ -24,7 +24,7 @@ inline bool is_traced(const Segment& segment) {
 
 // ---- For watchers ----
 
-// Begins to watch. Returns the watcher's number, -EUSERS when there are kTraceWatchers, or the
+// Begins to watch. Returns the watcher's number, -ENOSPC when there are kTraceWatchers, or the
 // error of the table lock.
 int trace_start(Segment& segment);
 // To be called more often than every kTraceLeaseMs. Returns 0, or 1 when the session had ended

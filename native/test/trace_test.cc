@@ -523,7 +523,7 @@ TEST("trace: a watcher that comes back late begins a session anew, and is told")
 TEST("trace: there is room for so many watchers; a lease that nobody can have counts for none") {
   Watched w;
   for (uint32_t i = 1; i < kTraceWatchers; i++) CHECK_EQUAL(trace_start(w.segment), i);
-  CHECK_EQUAL(trace_start(w.segment), -EUSERS);
+  CHECK_EQUAL(trace_start(w.segment), -ENOSPC);
   const uint64_t now = static_cast<uint64_t>(now_ns());
   store(w.segment.trace_watcher(6)->lease, now + 100 * kLeaseNs);
   CHECK_EQUAL(trace_start(w.segment), 6);

@@ -48,6 +48,8 @@ const OPEN_ARROWS_MAX = 100_000;
 const OPEN_CALLS_MAX = 100_000;
 
 const micros = (ns: number): number => ns / NS_PER_US;
+// Nothing began before the clock, whatever a ring says.
+const durationOf = ({ time, duration = 0 }: TraceEvent): number => Math.min(time, duration);
 
 function argsOf(event: TraceEvent, names: TraceNames): Record<string, unknown> {
   const { peer, type, number, result, bytes, cpu, message, copy, to, command, kind } = event;
@@ -137,7 +139,7 @@ export class ChromeExport {
       return;
     }
     this.#slice(event, track, call ?? 'call');
-    const begun = { ...track, time: time - (event.duration ?? 0) };
+    const begun = { ...track, time: time - durationOf(event) };
     const end = { ...track, time: Math.max(begun.time, time - INSIDE_NS) };
     if (event.result < 0 || event.number === 0) return;
     if (call === 'reply') this.#arrow(replyKey(peer, event), begun, true);
@@ -149,7 +151,8 @@ export class ChromeExport {
   }
 
   #slice(event: TraceEvent, track: Track, name: string, more: object = {}): void {
-    const { time, duration = 0, result } = event;
+    const { time, result } = event;
+    const duration = durationOf(event);
     this.#out.push({
       name: event.kind === 'awake' || event.peer === NONE ? name : this.#titled(name, event),
       cat: result < 0 ? `${name},error` : name,

@@ -162,7 +162,8 @@ async function watch(segments: readonly Segment[], options: TraceOptions): Promi
   try {
     for (const segment of segments) traces.push(segment.trace());
     const stream = new EventStream(traces, { options, names, losses });
-    if (process.stderr.isTTY) output.note('watching; Ctrl-C ends it');
+    const nodes = segments.map(({ nodeId }) => String(nodeId)).join(', ');
+    output.note(`watching on node ${nodes}; Ctrl-C ends it`);
     let more = true;
     while (more && !stopper.stopped) {
       await sleep(POLL_MS);

@@ -40,7 +40,6 @@ const POSIX_SENTENCES: Readonly<Record<string, string>> = {
   ENOTCONN: 'the other node is not connected',
   ETIMEDOUT: 'the time is over',
   ECANCELED: 'the call was called off',
-  EUSERS: 'too many watch already',
   ENOSYS: 'this host cannot do that',
 };
 

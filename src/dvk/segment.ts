@@ -283,7 +283,7 @@ export class Segment {
 
   /**
    * Begins to watch what happens in IPC on this node. While somebody watches, calls are slower; the
-   * watch ends by itself when `poll` is not called for TRACE_LEASE_MS. EUSERS: too many watch.
+   * watch ends by itself when `poll` is not called for TRACE_LEASE_MS. ENOSPC: too many watch.
    */
   trace(): Trace {
     return new Trace(this.#handle, this.info());
