@@ -52,20 +52,18 @@ const micros = (ns: number): number => ns / NS_PER_US;
 const durationOf = ({ time, duration = 0 }: TraceEvent): number => Math.min(time, duration);
 
 function argsOf(event: TraceEvent, names: TraceNames): Record<string, unknown> {
-  const { peer, type, number, result, bytes, cpu, message, copy, to, command, kind } = event;
-  return {
-    ...(peer !== NONE && { peer: names.label(peer) }),
-    ...(to !== undefined && { to: names.label(to) }),
-    ...(type !== 0 && { type }),
-    ...(number !== 0 && { number }),
-    ...(message !== undefined && { message }),
-    ...(command !== undefined && { command }),
-    ...(copy !== undefined && { copy }),
-    ...(bytes !== 0 && { bytes }),
-    ...(result < 0 && { error: errorName(result) }),
-    ...(kind === 'end' && result >= 0 && { result }),
-    cpu,
-  };
+  const { peer, type, number, result, bytes, message, copy, to, command } = event;
+  const args: Record<string, unknown> = { cpu: event.cpu };
+  if (peer !== NONE) args['peer'] = names.label(peer);
+  if (to !== undefined) args['to'] = names.label(to);
+  if (type !== 0) args['type'] = type;
+  if (number !== 0) args['number'] = number;
+  if (message !== undefined) args['message'] = message;
+  if (command !== undefined) args['command'] = command;
+  if (copy !== undefined) args['copy'] = copy;
+  if (bytes !== 0) args['bytes'] = bytes;
+  if (result < 0) args['error'] = errorName(result);
+  return args;
 }
 
 export class ChromeExport {

@@ -17,6 +17,9 @@ export function formatDuration(ns: number): string {
 /** Shows times of events, which count from the start of the machine, by the wall clock. */
 export class WallClock {
   readonly #offsetMs: number;
+  /** The second that was shown last, since most events are in the same as the one before. */
+  #second = NaN;
+  #clock = '';
 
   /** `wallMs` and `time` (of events, in ns) are of one moment. */
   constructor(wallMs: number, time: number) {
@@ -26,11 +29,15 @@ export class WallClock {
   /** `12:03:04.123456`, in the local time zone. */
   timeOfDay(time: number): string {
     const ms = this.#offsetMs + time / NS_PER_MS;
-    const date = new Date(ms);
-    const two = (value: number): string => String(value).padStart(2, '0');
-    const clock = [date.getHours(), date.getMinutes(), date.getSeconds()].map(two).join(':');
-    const micros = Math.floor((ms - Math.floor(ms / 1000) * 1000) * 1000);
-    return `${clock}.${String(micros).padStart(6, '0')}`;
+    const second = Math.floor(ms / 1000);
+    if (second !== this.#second) {
+      const date = new Date(second * 1000);
+      const two = (value: number): string => String(value).padStart(2, '0');
+      this.#clock = [date.getHours(), date.getMinutes(), date.getSeconds()].map(two).join(':');
+      this.#second = second;
+    }
+    const micros = Math.floor((ms - second * 1000) * 1000);
+    return `${this.#clock}.${String(micros).padStart(6, '0')}`;
   }
 
   iso(time: number): string {

@@ -19,6 +19,7 @@ export class TraceNames {
   readonly #known = new Map<Endpoint, TracedProcess>();
   /** Asked for and not found: a process that is gone is not looked for again and again. */
   readonly #unknown = new Set<Endpoint>();
+  readonly #labels = new Map<Endpoint, string>();
 
   /** `tables`: the segment of each node that is watched. */
   constructor(tables: ReadonlyMap<number, ProcessTable>) {
@@ -37,6 +38,7 @@ export class TraceNames {
     if (isSpecial(endpoint) || (!home && this.#known.has(endpoint))) return;
     this.#known.set(endpoint, { endpoint, name, node });
     this.#unknown.delete(endpoint);
+    this.#labels.delete(endpoint);
   }
 
   /** Takes the name that an event of a bind tells. */
@@ -57,8 +59,12 @@ export class TraceNames {
 
   /** `fs 3.0`, or `70.3` for one whose name is not known, or `ANY`. */
   label(endpoint: Endpoint): string {
-    const found = this.find(endpoint);
+    const known = this.#labels.get(endpoint);
+    if (known !== undefined) return known;
+    const name = this.find(endpoint)?.name;
     const address = formatEndpoint(endpoint);
-    return found === undefined ? address : `${found.name} ${address}`;
+    const label = name === undefined ? address : `${name} ${address}`;
+    this.#labels.set(endpoint, label);
+    return label;
   }
 }

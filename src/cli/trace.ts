@@ -94,9 +94,13 @@ function secondsOption(text: string): number {
   throw new InvalidArgumentError('give seconds.');
 }
 
+const nothing = (): void => undefined;
+
 /** Where the events go. */
 interface Sink {
   event(event: TraceEvent): void;
+  /** After some events: shows them. */
+  flush(): void;
   end(time: number): void;
 }
 
@@ -168,8 +172,10 @@ async function watch(segments: readonly Segment[], options: TraceOptions): Promi
     while (more && !stopper.stopped) {
       await sleep(POLL_MS);
       more = stream.pass(traceTime() - HOLD_NS, sink);
+      sink.flush();
     }
     if (more) stream.pass(Infinity, sink);
+    sink.flush();
   } finally {
     stopper.close();
     for (const trace of traces) trace.stop();
@@ -186,14 +192,9 @@ class Stopper {
   readonly #cancel: () => void;
 
   constructor(seconds: number | undefined) {
-    this.#cancel =
-      seconds === undefined ? this.#nothing : systemClock.after(seconds * 1000, this.#stop);
+    this.#cancel = seconds === undefined ? nothing : systemClock.after(seconds * 1000, this.#stop);
     process.on('SIGINT', this.#stop).on('SIGTERM', this.#stop).on('SIGHUP', this.#stop);
     process.stdout.on('error', this.#stop);
-  }
-
-  #nothing(this: void): void {
-    // Nothing to call off.
   }
 
   close(): void {
@@ -268,9 +269,23 @@ function makeSink(options: TraceOptions, parts: SinkParts): Sink {
 
 function lineSink({ names, clock, losses }: SinkParts): Sink {
   output.line(traceHeading());
+  return textSink((event) => traceLine(event, names, clock), losses);
+}
+
+function jsonSink({ names, clock, losses }: SinkParts): Sink {
+  return textSink((event) => JSON.stringify(traceObject(event, names, clock)), losses);
+}
+
+/** A line for each event; those that come together are written together. */
+function textSink(format: (event: TraceEvent) => string, losses: Losses): Sink {
+  let lines: string[] = [];
   return {
     event: (event) => {
-      output.line(traceLine(event, names, clock));
+      lines.push(format(event));
+    },
+    flush: () => {
+      if (lines.length > 0) output.line(lines.join('\n'));
+      lines = [];
     },
     end: () => {
       noteLosses(losses);
@@ -283,23 +298,13 @@ function noteLosses({ lost, torn }: Losses): void {
   if (torn > 0) output.note(`${String(torn)} events were not finished by their writers`);
 }
 
-function jsonSink({ names, clock, losses }: SinkParts): Sink {
-  return {
-    event: (event) => {
-      output.line(JSON.stringify(traceObject(event, names, clock)));
-    },
-    end: () => {
-      noteLosses(losses);
-    },
-  };
-}
-
 function summarySink(json: boolean, { names, losses }: SinkParts): Sink {
   const summary = new TraceSummary();
   return {
     event: (event) => {
       summary.add(event);
     },
+    flush: nothing,
     end: () => {
       if (json) {
         const items = summary.rows().map((row) => ({
@@ -352,6 +357,7 @@ function exportSink(path: string, { names, losses }: SinkParts): Sink {
     event: (event) => {
       write(chrome.add(event));
     },
+    flush: nothing,
     end: (time) => {
       write(chrome.finish(time));
       const { lost, torn } = losses;

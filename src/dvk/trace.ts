@@ -99,6 +99,8 @@ const COPIES = [undefined, 'from', 'to', 'others'] as const;
 const SLEEPS = [undefined, 'futex', 'fifo'] as const;
 const BINDINGS: ReadonlySet<TraceKindName> = new Set(['bind', 'unbind', 'reap']);
 const ENDS: ReadonlySet<TraceKindName> = new Set(['end', 'awake']);
+const LINKS: ReadonlySet<TraceKindName> = new Set(['link-out', 'link-in', 'link-up', 'link-down']);
+const NAME_BYTES = Limit.NAME_BYTES;
 
 /** Names of all kinds and calls. */
 export const TRACE_KINDS: readonly TraceKindName[] = [...KINDS.values()];
@@ -110,23 +112,49 @@ const CHECK_FACTORS = Array.from({ length: WORDS }, (_, i) =>
   i === Event.check / 4 ? 0 : Math.imul(CHECK_SEED, i + 1) | 1,
 );
 
-/** The checksum of an event: over all its words but that of the checksum. */
-export function traceCheck(view: DataView, at: number): number {
+/** The checksum of the event that begins at `at`: over all its words but that of the checksum. */
+export function traceCheck(words: Uint32Array, at: number): number {
   let sum = CHECK_SEED;
   for (let i = 0; i < WORDS; i++) {
-    sum = (sum + Math.imul(view.getUint32(at + 4 * i, true), CHECK_FACTORS[i] ?? 0)) | 0;
+    sum = (sum + Math.imul(words[at + i] ?? 0, CHECK_FACTORS[i] ?? 0)) | 0;
   }
   return sum >>> 0;
 }
 
-function u64(view: DataView, at: number): number {
-  return view.getUint32(at, true) + view.getUint32(at + 4, true) * 2 ** 32;
-}
+/** Fields of the event that begins at the word `at`; offsets are those of the layout, in bytes. */
+class Fields {
+  readonly words: Uint32Array;
+  at = 0;
 
-function nameOf(view: DataView, at: number): string {
-  const bytes = new Uint8Array(view.buffer, view.byteOffset + at, Limit.NAME_BYTES);
-  const end = bytes.indexOf(0);
-  return new TextDecoder().decode(end < 0 ? bytes : bytes.subarray(0, end));
+  constructor(words: Uint32Array) {
+    this.words = words;
+  }
+
+  u32(offset: number): number {
+    return this.words[this.at + (offset >> 2)] ?? 0;
+  }
+  i32(offset: number): number {
+    return this.u32(offset) | 0;
+  }
+  u8(offset: number): number {
+    return (this.u32(offset) >>> (8 * (offset & 3))) & 0xff;
+  }
+  u64(offset: number): number {
+    return this.u32(offset) + this.u32(offset + 4) * 2 ** 32;
+  }
+  /** Whether it is the event number `number` (from 0 on) of its ring, and whole. */
+  isWhole(number: number): boolean {
+    return (
+      this.u32(Event.sequence) === (number + 1) % 2 ** 32 &&
+      this.u32(Event.check) === traceCheck(this.words, this.at)
+    );
+  }
+  text(offset: number): string {
+    const first = (this.at << 2) + offset;
+    const bytes = new Uint8Array(this.words.buffer, this.words.byteOffset + first, NAME_BYTES);
+    const end = bytes.indexOf(0);
+    return new TextDecoder().decode(end < 0 ? bytes : bytes.subarray(0, end));
+  }
 }
 
 function commandName(kind: number): string {
@@ -134,55 +162,58 @@ function commandName(kind: number): string {
   return (kind & CommandKind.ACK) === 0 ? name : `${name}_ACK`;
 }
 
-/** Whether the event number `number` (from 0 on) of a ring is at `at`, and whole. */
-function isWhole(view: DataView, at: number, number: number): boolean {
-  return (
-    view.getUint32(at + Event.sequence, true) === (number + 1) % 2 ** 32 &&
-    view.getUint32(at + Event.check, true) === traceCheck(view, at)
-  );
-}
-
 /**
- * The event number `number` (from 0 on) of a ring, from the bytes at `at`; undefined when they are
- * another one, or none, or of a kind that is not known.
+ * The event number `number` (from 0 on) of a ring, from the 16 words at `at`; undefined when they
+ * are another one, or none, or of a kind that is not known.
  */
 export function decodeTraceEvent(
-  view: DataView,
+  words: Uint32Array,
   at: number,
   place: { node: NodeId; slot: number | undefined; number: number },
 ): TraceEvent | undefined {
-  const kind = KINDS.get(view.getUint8(at + Event.kind));
-  if (kind === undefined || !isWhole(view, at, place.number)) return undefined;
-  const how = view.getUint8(at + Event.how);
-  const call = CALLS.get(view.getUint8(at + Event.call));
-  const type = view.getInt32(at + Event.type, true);
+  const fields = new Fields(words);
+  fields.at = at;
+  const kind = KINDS.get(fields.u8(Event.kind));
+  return kind !== undefined && fields.isWhole(place.number)
+    ? eventOf(fields, kind, place)
+    : undefined;
+}
+
+function eventOf(
+  fields: Fields,
+  kind: TraceKindName,
+  { node, slot }: { node: NodeId; slot: number | undefined },
+): TraceEvent {
+  const how = fields.u8(Event.how);
+  const call = CALLS.get(fields.u8(Event.call));
+  const type = fields.i32(Event.type);
+  const result = fields.i32(Event.result);
   const binding = BINDINGS.has(kind);
-  const link = kind.startsWith('link-');
-  const timed = ENDS.has(kind) && (view.getUint8(at + Event.flags) & TraceFlag.NO_BEGIN) === 0;
+  const link = LINKS.has(kind);
+  const timed = ENDS.has(kind) && (fields.u8(Event.flags) & TraceFlag.NO_BEGIN) === 0;
   const copy = call === 'vcopy' ? COPIES[how] : undefined;
-  const receives = kind === 'end' && (call === 'receive' || call === 'rcvrqst');
-  const result = view.getInt32(at + Event.result, true);
+  const received = kind === 'end' && (call === 'receive' || call === 'rcvrqst') && result === 0;
   return {
-    node: place.node,
-    slot: place.slot,
+    node,
+    slot,
     kind,
     call,
-    time: u64(view, at + Event.time),
-    duration: timed ? u64(view, at + Event.duration) : undefined,
-    cpu: view.getInt32(at + Event.cpu, true),
-    endpoint: view.getInt32(at + Event.endpoint, true) as Endpoint,
-    peer: view.getInt32(at + Event.peer, true) as Endpoint,
+    time: fields.u64(Event.time),
+    duration: timed ? fields.u64(Event.duration) : undefined,
+    cpu: fields.i32(Event.cpu),
+    endpoint: fields.i32(Event.endpoint) as Endpoint,
+    peer: fields.i32(Event.peer) as Endpoint,
     type: copy === 'others' || link ? 0 : type,
-    number: view.getUint32(at + Event.number, true),
+    number: fields.u32(Event.number),
     result,
-    bytes: binding ? 0 : u64(view, at + Event.bytes),
-    message: receives && result === 0 ? MESSAGES[how] : undefined,
+    bytes: binding ? 0 : fields.u64(Event.bytes),
+    message: received ? MESSAGES[how] : undefined,
     copy,
     to: copy === 'others' ? (type as Endpoint) : undefined,
     sleep: kind === 'sleep' || kind === 'wake' ? SLEEPS[how] : undefined,
-    otherNode: binding || link ? (view.getUint32(at + Event.node, true) as NodeId) : undefined,
+    otherNode: binding || link ? (fields.u32(Event.node) as NodeId) : undefined,
     command: kind === 'link-out' || kind === 'link-in' ? commandName(type) : undefined,
-    name: binding ? nameOf(view, at + Event.duration) : undefined,
+    name: binding ? fields.text(Event.duration) : undefined,
   };
 }
 
@@ -210,14 +241,14 @@ export interface TracePlaces {
 /** Reads whole ranges of the segment's file. */
 export type ReadAt = (target: Uint8Array, position: number) => void;
 
-const MARK_NEVER = -1;
+const NO_EVENT = -1;
 
 /** The rings of a segment, read from their ends at the first look on. */
 export class TraceRings {
   readonly #places: TracePlaces;
   readonly #read: ReadAt;
-  readonly #heads: DataView;
-  readonly #buffer: DataView;
+  readonly #heads: Fields;
+  readonly #events: Fields;
   /** The next event of each ring. */
   readonly #next: Float64Array;
   /** An event that was not whole at the last look, for each ring. */
@@ -228,10 +259,10 @@ export class TraceRings {
   constructor(places: TracePlaces, read: ReadAt) {
     this.#places = places;
     this.#read = read;
-    this.#heads = new DataView(new ArrayBuffer(places.rings * Ring.BYTES));
-    this.#buffer = new DataView(new ArrayBuffer(Limit.TRACE_EVENTS * Event.BYTES));
+    this.#heads = new Fields(new Uint32Array((places.rings * Ring.BYTES) / 4));
+    this.#events = new Fields(new Uint32Array(Limit.TRACE_EVENTS * WORDS));
     this.#next = new Float64Array(places.rings);
-    this.#waiting = new Float64Array(places.rings).fill(MARK_NEVER);
+    this.#waiting = new Float64Array(places.rings).fill(NO_EVENT);
     this.#readHeads();
     for (let ring = 0; ring < places.rings; ring++) this.#next[ring] = this.#written(ring);
   }
@@ -248,23 +279,27 @@ export class TraceRings {
   }
 
   #readHeads(): void {
-    this.#read(new Uint8Array(this.#heads.buffer), this.#places.ringsAt);
+    this.#read(new Uint8Array(this.#heads.words.buffer), this.#places.ringsAt);
+  }
+
+  #headOf(ring: number): Fields {
+    this.#heads.at = (ring * Ring.BYTES) / 4;
+    return this.#heads;
   }
 
   #written(ring: number): number {
-    const written = u64(this.#heads, ring * Ring.BYTES + Ring.written);
+    const written = this.#headOf(ring).u64(Ring.written);
     return written <= Number.MAX_SAFE_INTEGER ? written : 0;
   }
 
   #refused(): number {
     let refused = 0;
-    let newest = 0;
-    for (let at = 0; at < this.#heads.byteLength; at += Ring.BYTES) {
-      newest = Math.max(newest, this.#heads.getUint32(at + Ring.session, true));
+    let newest = 1;
+    for (let ring = 0; ring < this.#places.rings; ring++) {
+      newest = Math.max(newest, this.#headOf(ring).u32(Ring.session));
     }
-    for (let at = 0; at < this.#heads.byteLength; at += Ring.BYTES) {
-      const session = this.#heads.getUint32(at + Ring.refused, true);
-      if (session !== 0 && session >= newest) refused++;
+    for (let ring = 0; ring < this.#places.rings; ring++) {
+      if (this.#headOf(ring).u32(Ring.refused) >= newest) refused++;
     }
     return refused;
   }
@@ -293,20 +328,21 @@ export class TraceRings {
     const count = end - first;
     const before = Math.min(count, Limit.TRACE_EVENTS - from);
     const part = (start: number, length: number): Uint8Array =>
-      new Uint8Array(this.#buffer.buffer, start * Event.BYTES, length * Event.BYTES);
+      new Uint8Array(this.#events.words.buffer, start * Event.BYTES, length * Event.BYTES);
     this.#read(part(0, before), base + from * Event.BYTES);
     if (before < count) this.#read(part(before, count - before), base);
   }
 
   #take(ring: number, first: number, end: number, events: TraceEvent[]): number {
     const { node, rings } = this.#places;
-    const slot = ring === rings - 1 ? undefined : ring;
+    const place = { node, slot: ring === rings - 1 ? undefined : ring };
+    const fields = this.#events;
     for (let number = first; number < end; number++) {
-      const at = (number - first) * Event.BYTES;
-      const event = decodeTraceEvent(this.#buffer, at, { node, slot, number });
-      if (event !== undefined) {
-        events.push(event);
-      } else if (this.#isOverwritten(at, number)) {
+      fields.at = (number - first) * WORDS;
+      const kind = KINDS.get(fields.u8(Event.kind));
+      if (kind !== undefined && fields.isWhole(number)) {
+        events.push(eventOf(fields, kind, place));
+      } else if (isOverwritten(fields, number)) {
         this.#lost++;
       } else if (this.#waiting[ring] === number) {
         this.#torn++;
@@ -318,12 +354,12 @@ export class TraceRings {
     }
     return end;
   }
+}
 
-  #isOverwritten(at: number, number: number): boolean {
-    const sequence = this.#buffer.getUint32(at + Event.sequence, true);
-    const ahead = (sequence - number - 1) >>> 0;
-    return ahead > 0 && ahead < 2 ** 31 && ahead % Limit.TRACE_EVENTS === 0;
-  }
+/** Whether a later event is in the place of that number. */
+function isOverwritten(fields: Fields, number: number): boolean {
+  const ahead = (fields.u32(Event.sequence) - number - 1) >>> 0;
+  return ahead > 0 && ahead < 2 ** 31 && ahead % Limit.TRACE_EVENTS === 0;
 }
 
 // Events of several rings are put in order when no writer can come with an older one any more. One

@@ -57,7 +57,7 @@ export function traceBytes(raw: RawTraceEvent, number: number): Uint8Array {
   view.setUint32(Event.number, raw.number ?? 0, true);
   view.setInt32(Event.result, raw.result ?? 0, true);
   view.setUint32(Event.node, raw.node ?? 0, true);
-  view.setUint32(Event.check, traceCheck(view, 0), true);
+  view.setUint32(Event.check, traceCheck(new Uint32Array(view.buffer), 0), true);
   return new Uint8Array(view.buffer);
 }
 

@@ -24,7 +24,7 @@ const node = 3 as NodeId;
 
 function decoded(raw: RawTraceEvent): TraceEvent | undefined {
   const bytes = traceBytes(raw, 7);
-  return decodeTraceEvent(new DataView(bytes.buffer), 0, { node, slot: 1, number: 7 });
+  return decodeTraceEvent(new Uint32Array(bytes.buffer), 0, { node, slot: 1, number: 7 });
 }
 
 describe('decodeTraceEvent', () => {
@@ -101,7 +101,7 @@ describe('decodeTraceEvent', () => {
   it('refuses another number, a changed byte, zeros and a kind that is not known', () => {
     const whole = traceBytes({ ...tick(5), endpoint: 9 }, 7);
     const read = (bytes: Uint8Array, number = 7): unknown =>
-      decodeTraceEvent(new DataView(bytes.buffer), 0, { node, slot: 1, number });
+      decodeTraceEvent(new Uint32Array(bytes.buffer), 0, { node, slot: 1, number });
 
     expect(read(whole)).toBeDefined();
     expect(read(whole, 8)).toBeUndefined();
