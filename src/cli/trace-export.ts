@@ -3,9 +3,9 @@
  * Format", JSON object form.
  *
  * A node is shown as a process, and each process of the DC as a thread of it: one track. Calls,
- * copies and sleeps are complete slices ("X"), notifications and what is no call are instants ("i"),
- * and arrows ("s" to "f") lead from each send to its receive and from each reply to its end of the
- * `sendrec`. Times are in microseconds.
+ * copies and sleeps are complete slices ("X"), notifications and what is no call are instants
+ * ("i"), and arrows ("s" to "f") lead from each send to its receive and from each reply to the end
+ * of its `sendrec`. Times are in microseconds.
  */
 import { formatEndpoint } from '../dvk/endpoint.ts';
 import { errorName, NONE, type Endpoint, type TraceEvent } from '../dvk/index.ts';

@@ -1,8 +1,9 @@
 /**
  * `dvk trace`: watches the IPC of a container on the nodes of this machine.
  *
- * While it runs, calls are traced; it ends at Ctrl-C, after `--count` events or `--for` seconds,
- * or when nobody reads what it writes. Two may watch at once. However it ends, tracing ends with it.
+ * While it runs, calls are traced; it ends at Ctrl-C, after `--count` events or `--for` seconds, or
+ * when nobody reads what it writes. Two may watch at once. However it ends, tracing ends with the
+ * last one.
  */
 import { closeSync, openSync, writeSync } from 'node:fs';
 

@@ -1,6 +1,6 @@
-// The reader of traces on bytes that nobody meant: it returns, tells only events that are whole, and
-// what is made of them is a sound file. Method: seeded random bytes, and rings whose heads and events
-// are scribbled on.
+// The reader of traces on bytes that nobody meant: it returns, tells only events that are whole,
+// and what is made of them is a sound file. Method: seeded random bytes, and rings whose heads and
+// events are scribbled on.
 import { describe, expect, it } from 'vitest';
 import { ChromeExport } from '../../src/cli/trace-export.ts';
 import { traceLine, traceObject, WallClock } from '../../src/cli/trace-lines.ts';
@@ -22,7 +22,7 @@ function randomOf(seed: number): (bound: number) => number {
   };
 }
 
-/** Events with any fields, right checksums, and rising times, as a hostile member may write them. */
+/** An event with any fields and the right checksum, as a hostile member may write one. */
 function hostile(file: TraceFile, below: (bound: number) => number, time: number): void {
   const any = (): number => below(2 ** 32) | 0;
   file.write(below(RINGS), {

@@ -118,7 +118,7 @@ describe('decodeTraceEvent', () => {
 describe('TraceRings', () => {
   const times = (events: readonly TraceEvent[]): number[] => events.map(({ time }) => time);
 
-  it('tells what came since it was made, in the order of time, and says of which slot it is', () => {
+  it('tells what came since it was made, in the order of time, and of which slot it is', () => {
     const file = new TraceFile(3);
     file.write(0, tick(1));
     const rings = file.reader();
