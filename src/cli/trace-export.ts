@@ -216,7 +216,7 @@ export class ChromeExport {
       this.#metadata(track, 'process_sort_index', { sort_index: node });
     }
     this.#metadata(track, 'thread_name', { name: link ? 'links' : this.#names.label(endpoint) });
-    this.#metadata(track, 'thread_sort_index', { sort_index: link ? -1 : (slot ?? 0) });
+    this.#metadata(track, 'thread_sort_index', { sort_index: link ? -1 : slot });
     return track;
   }
 

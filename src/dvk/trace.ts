@@ -16,7 +16,7 @@ import {
   TraceKind,
   TraceRingLayout as Ring,
 } from './abi/abi.gen.ts';
-import { NONE, type Endpoint, type NodeId } from './endpoint.ts';
+import type { Endpoint, NodeId } from './endpoint.ts';
 import { check, fail } from './errors.ts';
 import type { SegmentInfo } from './info.ts';
 import { native, type Binding } from './native.ts';

@@ -84,7 +84,7 @@ function caller(node: number, name: string): Process {
 async function serverAt(node: number): Promise<Endpoint> {
   let found: Endpoint | undefined;
   await until(() => (found = segments[node]?.lookup(SERVER_SLOT)) !== undefined);
-  return found as Endpoint;
+  return found!;
 }
 
 async function echo(process: Process, to: Endpoint, count: number): Promise<void> {

@@ -32,7 +32,7 @@ function wrongFields(event: ChromeEvent): string[] {
   return (['name', 'pid', 'tid', ...needed] as const).flatMap((field) => {
     const value = event[field];
     const kind = field === 'args' ? 'object' : TEXTS.has(field) ? 'string' : 'number';
-    const fits = typeof value === kind && value !== null;
+    const fits = typeof value === kind;
     const sane = typeof value !== 'number' || (Number.isFinite(value) && value >= 0);
     return fits && sane ? [] : [`${event.ph} ${event.name} without a good ${field}`];
   });
