@@ -183,7 +183,7 @@ export function traceCases(asked: IpcOptions, cleanup: Cleanup): Case[] {
   const name = 'dvk-ts-sendrec';
   let path: string | undefined;
   const segment = (): string => (path ??= createWatchedSegment(cleanup, SEGMENT));
-  const traced = { name: `${name}-traced`, settings: settingsOf(name, options) };
+  const traced = { name: `${name}-traced`, ...howOf(name, options) };
   return [
     ...ipcCases(options, cleanup).filter((one) => ['dvk-c-sendrec', name].includes(one.name)),
     ...nativeCases(
