@@ -22,7 +22,7 @@ import type { KernelConfig, KernelMode } from './peers/kernel.ts';
 import { MIX_BLOCK_BYTES } from './peers/mix.ts';
 import { PAIRS_MAX } from './options.ts';
 import { cpusOfPairs, type Placement } from './placement.ts';
-import { createSegment } from './segment.ts';
+import { createSegment, createWatchedSegment } from './segment.ts';
 
 const NATIVE_CASES = [
   'dvk-c-sendrec',
@@ -174,6 +174,25 @@ export function ipcCases(options: IpcOptions, cleanup: Cleanup): Case[] {
     ...NATIVE_CASES.flatMap((name) => nativeCases({ group: 'ipc', name, unit }, options)),
     ...kernelCases(options, cleanup),
     ...others,
+  ];
+}
+
+/** Round trips in C and TypeScript, alone and while somebody watches them. */
+export function traceCases(asked: IpcOptions, cleanup: Cleanup): Case[] {
+  const options = { ...asked, pairs: asked.pairs ?? [1] };
+  const name = 'dvk-ts-sendrec';
+  let path: string | undefined;
+  const segment = (): string => (path ??= createWatchedSegment(cleanup, SEGMENT));
+  const traced = { name: `${name}-traced`, ...howOf(name, options) };
+  return [
+    ...ipcCases(options, cleanup).filter((one) => ['dvk-c-sendrec', name].includes(one.name)),
+    ...nativeCases(
+      { group: 'trace', name: 'dvk-c-sendrec-traced', unit: 'round-trips/s' },
+      options,
+    ),
+    ...nodeCases(traced, async (pair) =>
+      startPair({ mode: 'sync', segment: segment(), serverSlot: 1 + pair }),
+    ),
   ];
 }
 

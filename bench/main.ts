@@ -10,7 +10,7 @@ import { fsCases } from './fs.ts';
 import { measure, type Case, type Plan, type Row } from './harness.ts';
 import { amongHogs } from './hogs.ts';
 import { idleRows } from './idle.ts';
-import { ipcCases, notifyCases, sendaCases, type IpcOptions } from './ipc.ts';
+import { ipcCases, notifyCases, sendaCases, traceCases, type IpcOptions } from './ipc.ts';
 import { describeMachine, raisePriority } from './machine.ts';
 import { parse, USAGE, UsageError, type Options } from './options.ts';
 import { allowedCpus, cpusOf, PLACEMENTS, type Placement } from './placement.ts';
@@ -58,6 +58,12 @@ const BENCHES: Readonly<Record<string, Bench>> = {
     refuses: ['fresh'],
     baselines: ['dvk-c-send', 'pipe', 'unix-seqpacket'],
     run: async (setting) => runCases(sendaCases(setting), setting),
+  },
+  trace: {
+    about: 'round trips with and without a watcher',
+    placements: PINNED,
+    baselines: ['dvk-c-sendrec', 'dvk-ts-sendrec'],
+    run: async (setting, cleanup) => runCases(traceCases(setting, cleanup), setting),
   },
   vcopy: {
     about: 'copies between two processes',

@@ -11,6 +11,8 @@ export interface SegmentSize {
   readonly arenaBytes: number;
 }
 
+// A watcher must be heard of every three seconds.
+const WATCH_MS = 500;
 const ROOM = 64 * 2 ** 20;
 
 /** Makes a segment in memory; returns its path. */
@@ -18,5 +20,19 @@ export function createSegment(cleanup: Cleanup, size: SegmentSize): string {
   const path = join(scratchDirectory(cleanup, ROOM), 'segment');
   const identity = { dcId: dcId(0), nodeId: nodeId(0), dcName: 'bench', dvsName: 'bench' };
   Segment.create(path, { ...identity, ...size, nodes: 1 });
+  return path;
+}
+
+/** The same with somebody who watches its trace, and looks at it now and then. */
+export function createWatchedSegment(cleanup: Cleanup, size: SegmentSize): string {
+  const path = createSegment(cleanup, size);
+  const segment = Segment.open(path);
+  const trace = segment.trace();
+  const timer = setInterval(() => trace.poll(), WATCH_MS);
+  cleanup.defer(() => {
+    clearInterval(timer);
+    trace.stop();
+    segment.close();
+  });
   return path;
 }

@@ -69,6 +69,7 @@ extern const Case kKernelCases[];
 extern const Case kStreamCases[];
 extern const Case kOneWayCases[];
 extern const Case kKernelOneWayCases[];
+extern const Case kTracedCases[];
 extern const Case kBulkCases[];
 extern const Case kCopyCases[];
 // Runs as many pairs as the options ask for; what they did is added up.

@@ -5,6 +5,9 @@
 
 #include <string>
 
+#include "../core/rendezvous.h"
+#include "../core/trace.h"
+
 namespace bench {
 
 namespace {
@@ -30,6 +33,13 @@ void create_container(const Options& options) {
   std::string reason;
   must_code(dvk::Segment::open(path.c_str(), &shared_segment, &reason), "segment.open");
   remove_scratch(directory);
+}
+
+void create_traced_container(const Options& options) {
+  create_container(options);
+  must_code(dvk::trace_start(*shared_segment), "trace_start");
+  // Nobody renews the lease, and it is to last for the whole run.
+  dvk::store(shared_segment->trace()->lease, UINT64_MAX);
 }
 
 void Container::open(const Options& options) {

@@ -10,6 +10,9 @@ namespace bench {
 // by every process that is forked later. The arena has room for a block of each pair.
 void create_container(const Options& options);
 
+// The same with a watcher of its trace, who reads nothing.
+void create_traced_container(const Options& options);
+
 // One pair's part of it.
 class Container {
  public:

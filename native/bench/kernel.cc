@@ -306,6 +306,11 @@ const Case kKernelCases[] = {
     {nullptr, nullptr},
 };
 
+const Case kTracedCases[] = {
+    {"dvk-c-sendrec-traced", round_trips<SendReceive>, create_traced_container},
+    {nullptr, nullptr},
+};
+
 const Case kKernelOneWayCases[] = {
     {"dvk-c-send", one_way<Send>, create_container},
     {"dvk-c-senda", one_way<SendAsync>, create_container},

@@ -30,6 +30,7 @@ Napi::Object describe_segment_header(Napi::Env env) {
   DVK_FIELD(dc_name);
   DVK_FIELD(dvs_name);
   DVK_FIELD(state);
+  DVK_FIELD(trace);
   DVK_FIELD(table_lock);
   DVK_FIELD(monitor_wake);
   DVK_FIELD(ticket);
@@ -196,6 +197,57 @@ Napi::Object describe_command(Napi::Env env) {
   return object;
 }
 
+Napi::Object describe_trace_header(Napi::Env env) {
+  using Struct = TraceHeader;
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("BYTES", sizeof(Struct));
+  DVK_FIELD(session);
+  DVK_FIELD(dirty);
+  DVK_FIELD(lease);
+  return object;
+}
+
+Napi::Object describe_trace_watcher(Napi::Env env) {
+  using Struct = TraceWatcher;
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("BYTES", sizeof(Struct));
+  DVK_FIELD(lease);
+  return object;
+}
+
+Napi::Object describe_trace_ring(Napi::Env env) {
+  using Struct = TraceRing;
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("BYTES", sizeof(Struct));
+  DVK_FIELD(written);
+  DVK_FIELD(session);
+  DVK_FIELD(refused);
+  return object;
+}
+
+Napi::Object describe_trace_event(Napi::Env env) {
+  using Struct = TraceEvent;
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("BYTES", sizeof(Struct));
+  DVK_FIELD(sequence);
+  DVK_FIELD(check);
+  DVK_FIELD(time);
+  DVK_FIELD(duration);
+  DVK_FIELD(bytes);
+  DVK_FIELD(kind);
+  DVK_FIELD(call);
+  DVK_FIELD(flags);
+  DVK_FIELD(how);
+  DVK_FIELD(cpu);
+  DVK_FIELD(endpoint);
+  DVK_FIELD(peer);
+  DVK_FIELD(type);
+  DVK_FIELD(number);
+  DVK_FIELD(result);
+  DVK_FIELD(node);
+  return object;
+}
+
 Napi::Value js_abi_layout(Environment& environment) {
   const Napi::Env env = environment.env;
   Napi::Object object = Napi::Object::New(env);
@@ -208,6 +260,10 @@ Napi::Value js_abi_layout(Environment& environment) {
   object.Set("LinkSlot", describe_link_slot(env));
   object.Set("Extent", describe_extent(env));
   object.Set("Command", describe_command(env));
+  object.Set("TraceHeader", describe_trace_header(env));
+  object.Set("TraceWatcher", describe_trace_watcher(env));
+  object.Set("TraceRing", describe_trace_ring(env));
+  object.Set("TraceEvent", describe_trace_event(env));
   return object;
 }
 

@@ -18,6 +18,7 @@ void register_system(Napi::Object exports, Environment* environment);
 void register_layout(Napi::Object exports, Environment* environment);
 void register_poll(Napi::Object exports, Environment* environment);
 void register_fuse_device(Napi::Object exports, Environment* environment);
+void register_trace(Napi::Object exports, Environment* environment);
 void register_datagram(Napi::Object exports, Environment* environment);
 
 // Notes beside a message that was received how it came. Returns `result`.

@@ -6,7 +6,7 @@
 
 namespace dvk {
 
-inline constexpr uint32_t kAbiVersion = 2;
+inline constexpr uint32_t kAbiVersion = 3;
 
 inline constexpr uint64_t kMessageBytes = 64;  // a message: source, type and 56 bytes of payload; one cache line
 inline constexpr uint64_t kNameBytes = 16;  // names of processes, nodes, DCs and DVSs, NUL included
@@ -22,6 +22,9 @@ inline constexpr uint64_t kExtents = 4096;  // arena allocations of a DC at a ti
 inline constexpr uint64_t kArenaBytesDefault = 268435456;  // arena of a DC; the file is sparse, so unused bytes cost nothing
 inline constexpr uint64_t kCopyChunkBytes = 1048576;  // most bytes of one copy command between nodes; bounds a frame
 inline constexpr uint64_t kCopyBytesMax = 1073741824;  // most bytes of one vcopy
+inline constexpr uint64_t kTraceEvents = 8192;  // events in a ring of the trace; older ones are overwritten
+inline constexpr uint64_t kTraceWatchers = 16;  // programs that can watch the trace of a DC on a node at a time
+inline constexpr uint64_t kTraceLeaseMs = 3000;  // a watcher of the trace that is not heard of for this long is gone
 inline constexpr uint64_t kNotifyType = 4096;  // type of the message that a notification is received as
 inline constexpr uint64_t kNotifyValueMax = 4294967295;  // value of a notification at most: 32 bits, merged by OR
 inline constexpr uint64_t kGenerationMax = 32766;  // generations run from 0 to this and wrap; 32767 marks special endpoints
@@ -119,6 +122,43 @@ enum class AsyncFlag : uint32_t {
   kForget = 4,
 };
 
+enum class TraceKind : uint32_t {
+  kBegin = 1,
+  kEnd = 2,
+  kSleep = 3,
+  kAwake = 4,
+  kWake = 5,
+  kFollow = 6,
+  kAsyncDone = 7,
+  kBind = 8,
+  kUnbind = 9,
+  kReap = 10,
+  kLinkOut = 11,
+  kLinkIn = 12,
+  kLinkUp = 13,
+  kLinkDown = 14,
+};
+
+enum class TraceCall : uint32_t {
+  kNone = 0,
+  kSend = 1,
+  kReceive = 2,
+  kSendrec = 3,
+  kRcvrqst = 4,
+  kReply = 5,
+  kRelay = 6,
+  kNotify = 7,
+  kSenda = 8,
+  kVcopy = 9,
+  kWaitBind = 10,
+  kWaitUnbind = 11,
+  kWakeup = 12,
+};
+
+enum class TraceFlag : uint32_t {
+  kNoBegin = 1,
+};
+
 enum class CallRight : uint32_t {
   kSend = 1,
   kReceive = 2,
@@ -159,7 +199,7 @@ struct SegmentHeader {
   char dc_name[16];
   char dvs_name[16];
   uint32_t state;  // 1 running, 2 ended
-  uint32_t reserved0;  // zero
+  uint32_t trace;  // number of the trace session while somebody watches; 0: nobody
   uint64_t table_lock;  // owner of the table lock: pid in the low half, start time in the high half
   uint64_t monitor_wake;  // wake id of the node daemon, told of every bind
   uint8_t reserved1[16];  // zero
@@ -180,7 +220,7 @@ static_assert(offsetof(SegmentHeader, arena_bytes) == 48);
 static_assert(offsetof(SegmentHeader, dc_name) == 56);
 static_assert(offsetof(SegmentHeader, dvs_name) == 72);
 static_assert(offsetof(SegmentHeader, state) == 88);
-static_assert(offsetof(SegmentHeader, reserved0) == 92);
+static_assert(offsetof(SegmentHeader, trace) == 92);
 static_assert(offsetof(SegmentHeader, table_lock) == 96);
 static_assert(offsetof(SegmentHeader, monitor_wake) == 104);
 static_assert(offsetof(SegmentHeader, reserved1) == 112);
@@ -407,6 +447,76 @@ static_assert(offsetof(Extent, pages) == 0);
 static_assert(offsetof(Extent, first_page) == 4);
 static_assert(offsetof(Extent, owner) == 8);
 static_assert(offsetof(Extent, reserved0) == 12);
+
+// Who watches a DC on this node.
+struct TraceHeader {
+  uint32_t session;  // number of the present trace session, or of the last one
+  uint32_t dirty;  // 1: rings have memory that a session left
+  uint64_t lease;  // the session ends by itself at this time, in ns of CLOCK_MONOTONIC
+  uint8_t reserved0[48];  // zero
+};
+static_assert(sizeof(TraceHeader) == 64);
+static_assert(offsetof(TraceHeader, session) == 0);
+static_assert(offsetof(TraceHeader, dirty) == 4);
+static_assert(offsetof(TraceHeader, lease) == 8);
+static_assert(offsetof(TraceHeader, reserved0) == 16);
+
+// One of those who watch.
+struct TraceWatcher {
+  uint64_t lease;  // until when it watches, in ns of CLOCK_MONOTONIC; 0: free entry
+};
+static_assert(sizeof(TraceWatcher) == 8);
+static_assert(offsetof(TraceWatcher, lease) == 0);
+
+// Head of a ring: one for each slot, then one for the links.
+struct TraceRing {
+  uint64_t written;  // events begun since the segment was made; the next one goes to this place
+  uint32_t session;  // the session for which the ring has memory
+  uint32_t refused;  // the session for which there was none
+  uint8_t reserved0[48];  // zero
+};
+static_assert(sizeof(TraceRing) == 64);
+static_assert(offsetof(TraceRing, written) == 0);
+static_assert(offsetof(TraceRing, session) == 8);
+static_assert(offsetof(TraceRing, refused) == 12);
+static_assert(offsetof(TraceRing, reserved0) == 16);
+
+// What happened in IPC, without the contents of messages.
+struct TraceEvent {
+  uint32_t sequence;  // low half of its number in the ring, from 1 on
+  uint32_t check;  // sum over the other words, see native/core/trace.cc: tells a torn event
+  uint64_t time;  // in ns of CLOCK_MONOTONIC
+  uint64_t duration;  // END, AWAKE: ns since its begin. BIND: the name begins here
+  uint64_t bytes;  // of a copy, or of data on a link. BIND: second half of the name
+  uint8_t kind;  // TraceKind
+  uint8_t call;  // TraceCall
+  uint8_t flags;  // TraceFlag
+  uint8_t how;  // kind of a message received; SLEEP, WAKE: 1 futex, 2 FIFO; copy: 1 from peer, 2 to it, 3 both
+  uint32_t cpu;  // where it happened
+  int32_t endpoint;  // whose event; on a link the source of the command
+  int32_t peer;  // destination, or source; as far as it is known
+  int32_t type;  // of the message; a command; the destination of a copy between others
+  uint32_t number;  // of the call or message, the same at both ends; 0: none
+  int32_t result;  // zero or more, or a negative error; BIND: the pid
+  uint32_t node;  // of a link, or of a process that is bound
+};
+static_assert(sizeof(TraceEvent) == 64);
+static_assert(offsetof(TraceEvent, sequence) == 0);
+static_assert(offsetof(TraceEvent, check) == 4);
+static_assert(offsetof(TraceEvent, time) == 8);
+static_assert(offsetof(TraceEvent, duration) == 16);
+static_assert(offsetof(TraceEvent, bytes) == 24);
+static_assert(offsetof(TraceEvent, kind) == 32);
+static_assert(offsetof(TraceEvent, call) == 33);
+static_assert(offsetof(TraceEvent, flags) == 34);
+static_assert(offsetof(TraceEvent, how) == 35);
+static_assert(offsetof(TraceEvent, cpu) == 36);
+static_assert(offsetof(TraceEvent, endpoint) == 40);
+static_assert(offsetof(TraceEvent, peer) == 44);
+static_assert(offsetof(TraceEvent, type) == 48);
+static_assert(offsetof(TraceEvent, number) == 52);
+static_assert(offsetof(TraceEvent, result) == 56);
+static_assert(offsetof(TraceEvent, node) == 60);
 
 // What goes from one node to another.
 struct Command {

@@ -62,6 +62,9 @@ int start(Process& process, Kind kind, int32_t peer) {
   process.operation.kind = kind;
   process.operation.peer = peer;
   publish_cpu(process);
+  if (is_traced(process.segment)) [[unlikely]] {
+    trace_begin(process, kind == Kind::kBind ? TraceCall::kWaitBind : TraceCall::kWaitUnbind, 0, 0);
+  }
   void_command(slot);
   store(slot->command_kind, static_cast<uint32_t>(kCommandNone));
   store(slot->destination_endpoint, kEndpointNone);
@@ -102,17 +105,18 @@ int step_binding(Process& process) {
 }
 
 int start_wait_bind(Process& process, uint32_t slot) {
-  const int error = check(process);
-  if (error != 0) return error;
-  if (slot >= process.segment.processes()) return -EDVSBADPROC;
+  int error = check(process);
+  if (error == 0 && slot >= process.segment.processes()) error = -EDVSBADPROC;
+  if (error != 0) return refuse(process, TraceCall::kWaitBind, kEndpointNone, error);
   return start(process, Kind::kBind, static_cast<int32_t>(slot));
 }
 
 int start_wait_unbind(Process& process, int32_t endpoint) {
-  const int error = check(process);
-  if (error != 0) return error;
-  if (endpoint == process.endpoint || endpoint == kEndpointSelf) return -EDVSENDPOINT;
-  if (process.segment.slot_of(endpoint) < 0) return -ERANGE;
+  int error = check(process);
+  const bool own = endpoint == process.endpoint || endpoint == kEndpointSelf;
+  if (error == 0 && own) error = -EDVSENDPOINT;
+  if (error == 0 && process.segment.slot_of(endpoint) < 0) error = -ERANGE;
+  if (error != 0) return refuse(process, TraceCall::kWaitUnbind, endpoint, error);
   return start(process, Kind::kUnbind, endpoint);
 }
 

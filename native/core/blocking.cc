@@ -7,6 +7,7 @@
 #include "call.h"
 #include "copy_job.h"
 #include "deadlock.h"
+#include "trace.h"
 #include "wait.h"
 
 namespace dvk {
@@ -75,9 +76,11 @@ bool sleep_on(Process& process, Vigil& vigil) {
     if (vigil.deadline != 0) limit = std::clamp(vigil.deadline - now, int64_t{0}, limit);
   }
   count(slot->waits);
+  if (is_traced(process.segment)) trace_sleep(process, kOnFutex);
   atomic(slot->sleeping).store(kOnFutex);
   if (!has_copy_work(process)) futex_wait(&slot->rendezvous, word, limit);
   atomic(slot->sleeping).store(kAwake);
+  if (process.trace.slept != 0) trace_awake(process);
   if (untimed) {
     process.sleeper.end_sleep();
     return process.sleeper.is_due();

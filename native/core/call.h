@@ -4,6 +4,7 @@
 #include "copy_job.h"
 #include "ipc.h"
 #include "rendezvous.h"
+#include "trace.h"
 
 namespace dvk {
 
@@ -16,9 +17,31 @@ inline void count(uint64_t& counter) {
 }
 
 inline int finish(Process& process, int result) {
+  if (process.trace.begun != 0 || is_traced(process.segment)) [[unlikely]] {
+    trace_end(process, result);
+  }
   process.operation.stage = Operation::Stage::kNone;
   leave_copy_job(process);
   return result;
+}
+
+// A message goes to its peer as number `number`.
+inline void note_launch(Process& process, uint32_t number) {
+  process.trace.number = number;
+  if (!is_traced(process.segment)) [[likely]] {
+    return;
+  }
+  const bool call = process.operation.kind == Operation::Kind::kCall;
+  trace_begin(process, call ? TraceCall::kSendrec : TraceCall::kSend,
+              process.operation.message.type, number);
+}
+
+// A call that ends with `error` at its checks.
+inline int refuse(Process& process, TraceCall call, int32_t peer, int error) {
+  if (is_traced(process.segment)) [[unlikely]] {
+    trace_refused(process, call, peer, error);
+  }
+  return error;
 }
 
 inline bool is_remote(const Segment& segment, uint32_t slot) {

@@ -9,6 +9,7 @@
 #include "notify.h"
 #include "rendezvous.h"
 #include "senda.h"
+#include "trace.h"
 #include "wait.h"
 
 namespace dvk {
@@ -431,6 +432,9 @@ int put2lcl(Segment& segment, uint32_t node, const Command& command, const uint8
     atomic(link->received_bytes).fetch_add(payload_bytes, std::memory_order_relaxed);
   } else {
     atomic(link->dropped).fetch_add(1, std::memory_order_relaxed);
+  }
+  if (is_traced(segment) && command.kind != kCommandNone) {
+    trace_command(segment, TraceKind::kLinkIn, node, command, result);
   }
   return result;
 }

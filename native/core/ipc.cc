@@ -12,6 +12,7 @@
 #include "privilege.h"
 #include "rendezvous.h"
 #include "senda.h"
+#include "trace.h"
 #include "wait.h"
 
 namespace dvk {
@@ -19,6 +20,7 @@ namespace dvk {
 void note_received(Process& process, MessageKind kind, uint32_t peer, uint32_t call_id) {
   process.last_kind = kind;
   process.last_peer = peer;
+  process.trace.received = call_id;
   count(process.slot->received);
   if (kind != MessageKind::kCall) return;
   process.last_call = call_id;
@@ -179,6 +181,7 @@ int check_idle_caller(const Process& process, CallRight right) {
 int start_remote_message(Process& process, uint32_t target, uint32_t kind) {
   ProcessSlot* slot = process.slot;
   void_command(slot);
+  note_launch(process, load(slot->call_id) + 1);
   copy_in(outbox_of(slot, process.sequence), process.operation.message);
   store(slot->command_kind, kind);
   store(slot->command_endpoint, process.operation.peer);
@@ -194,12 +197,16 @@ int launch(Process& process, uint32_t target) {
   operation.message.source = process.endpoint;
   store(process.slot->want_source, operation.peer);
   if (is_remote(process.segment, target)) {
-    return start_remote_message(process, target, call ? kCommandSndrecMsg : kCommandSendMsg);
+    const uint32_t kind = call ? kCommandSndrecMsg : kCommandSendMsg;
+    const int result = start_remote_message(process, target, kind);
+    return result < 0 ? finish(process, result) : result;
   }
   if (load(process.slot->async_busy) != 0) tidy_asyncs(process);
   begin_wait(process.slot);
   // Before the word: who answers this call finds its number. A relay makes it another call.
-  if (call) store(process.slot->call_id, load(process.slot->call_id) + 1);
+  const uint32_t number = load(process.slot->call_id) + 1;
+  if (call || is_traced(process.segment)) store(process.slot->call_id, number);
+  note_launch(process, number);
   switch (hand_over(process.segment, process.index, process.sequence, operation.peer, call,
                     operation.message)) {
     case HandOver::kDead:
@@ -220,11 +227,12 @@ int launch(Process& process, uint32_t target) {
 
 int start_message(Process& process, int32_t destination, const Message& message, bool call) {
   int error = check_idle_caller(process, call ? CallRight::kSendrec : CallRight::kSend);
-  if (error != 0) return error;
+  const int self_error = call ? -EDVSENDPOINT : -EDVSBADDEST;
   uint32_t target;
-  error =
-      check_peer(process, destination, call ? -EDVSENDPOINT : -EDVSBADDEST, process.index, &target);
-  if (error != 0) return error;
+  if (error == 0) error = check_peer(process, destination, self_error, process.index, &target);
+  if (error != 0) {
+    return refuse(process, call ? TraceCall::kSendrec : TraceCall::kSend, destination, error);
+  }
   publish_cpu(process);
   process.operation.kind = call ? Kind::kCall : Kind::kSend;
   process.operation.peer = destination;
@@ -287,6 +295,9 @@ int start_receiving(Process& process, Kind kind, int32_t source) {
   publish_cpu(process);
   process.operation.kind = kind;
   process.operation.peer = source;
+  if (is_traced(process.segment)) [[unlikely]] {
+    trace_begin(process, kind == Kind::kRequest ? TraceCall::kRcvrqst : TraceCall::kReceive, 0, 0);
+  }
   return scan(process);
 }
 
@@ -329,20 +340,19 @@ int start_sendrec(Process& process, int32_t destination, const Message& message)
 
 int start_receive(Process& process, int32_t source) {
   int error = check_idle_caller(process, CallRight::kReceive);
-  if (error != 0) return error;
-  if (source != kEndpointAny && source != kEndpointKernel) {
+  if (error == 0 && source != kEndpointAny && source != kEndpointKernel) {
     uint32_t slot;
-    if (source == process.endpoint || source == kEndpointSelf) return -EDVSENDPOINT;
-    error = check_endpoint(process.segment, source, &slot);
-    if (error != 0) return error;
+    const bool own = source == process.endpoint || source == kEndpointSelf;
+    error = own ? -EDVSENDPOINT : check_endpoint(process.segment, source, &slot);
   }
-  return start_receiving(process, Kind::kReceive, source);
+  return error != 0 ? refuse(process, TraceCall::kReceive, source, error)
+                    : start_receiving(process, Kind::kReceive, source);
 }
 
 int start_rcvrqst(Process& process) {
   const int error = check_idle_caller(process, CallRight::kRcvrqst);
-  if (error != 0) return error;
-  return start_receiving(process, Kind::kRequest, kEndpointAny);
+  return error != 0 ? refuse(process, TraceCall::kRcvrqst, kEndpointAny, error)
+                    : start_receiving(process, Kind::kRequest, kEndpointAny);
 }
 
 int step(Process& process) {
@@ -472,15 +482,19 @@ int give_reply(Process& process, int32_t client, uint32_t call_id, const Message
 }  // namespace
 
 int reply_to(Process& process, int32_t destination, uint32_t call_id, const Message& message) {
-  const int error = check_reply(process, destination);
-  return error != 0 ? error : give_reply(process, destination, call_id, message);
+  const TracedCall traced(process, TraceCall::kReply, destination);
+  int error = check_reply(process, destination);
+  if (error == 0) error = give_reply(process, destination, call_id, message);
+  return traced.end(error, message.type, call_id);
 }
 
 int reply(Process& process, int32_t destination, const Message& message) {
+  const TracedCall traced(process, TraceCall::kReply, destination);
   int error = check_reply(process, destination);
-  uint32_t call_id;
+  uint32_t call_id = 0;
   if (error == 0) error = find_request(process, destination, &call_id);
-  return error != 0 ? error : give_reply(process, destination, call_id, message);
+  if (error == 0) error = give_reply(process, destination, call_id, message);
+  return traced.end(error, message.type, call_id);
 }
 
 int start_reply_receive(Process& process, int32_t destination, const Message& message) {
@@ -498,29 +512,20 @@ int reply_receive(Process& process, int32_t destination, Message* message, int64
   return result;
 }
 
-int wakeup(Segment& segment, int32_t target) {
-  uint32_t index;
-  const int error = check_endpoint(segment, target, &index);
-  if (error != 0) return error;
-  if (is_remote(segment, index)) return -EDVSRMTPROC;
-  ProcessSlot* slot = segment.slot(index);
-  atomic(slot->wakeup).store(1);
-  uint32_t word = atomic(slot->rendezvous).load();
-  const State state = state_of(word);
-  if (state == State::kAny || state == State::kFrom || state == State::kRequest) {
-    const uint32_t kick = pack(State::kKick, sequence_of(word), 0);
-    if (atomic(slot->rendezvous).compare_exchange_strong(word, kick)) wake(segment, slot);
-  }
-  return 0;
-}
-
 bool arm(Process& process) {
   atomic(process.slot->sleeping).store(kOnFifo);
-  return !is_waiting(atomic(process.slot->rendezvous).load()) || break_cycle(process);
+  if (!is_waiting(atomic(process.slot->rendezvous).load()) || break_cycle(process)) return true;
+  if (is_traced(process.segment)) [[unlikely]] {
+    trace_sleep(process, kOnFifo);
+  }
+  return false;
 }
 
 void disarm(Process& process) {
   atomic(process.slot->sleeping).store(kAwake);
+  if (process.trace.slept != 0) [[unlikely]] {
+    trace_awake(process);
+  }
 }
 
 }  // namespace dvk

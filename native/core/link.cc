@@ -13,6 +13,7 @@
 #include "notify.h"
 #include "rendezvous.h"
 #include "senda.h"
+#include "trace.h"
 #include "wait.h"
 
 namespace dvk {
@@ -109,6 +110,7 @@ int link_up(Segment& segment, uint32_t node, uint32_t session) {
   clear(announcements);
   store(link->session, session);
   atomic(link->state).store(static_cast<uint32_t>(LinkState::kUp));
+  if (is_traced(segment)) trace_link(segment, TraceKind::kLinkUp, node);
   for (uint32_t i = 0; i < kSystemProcesses; i++) {
     if (life_is(segment.slot(i), ProcessLife::kLocal)) announcements.add(i);
   }
@@ -163,6 +165,9 @@ int link_down(Segment& segment, uint32_t node) {
   if (node >= segment.nodes() || node == segment.node_id()) return -EDVSBADNODEID;
   LinkSlot* link = segment.link(node);
   if (link_is(link, LinkState::kAbsent)) return -EDVSNODCNODE;
+  if (is_traced(segment) && link_is(link, LinkState::kUp)) {
+    trace_link(segment, TraceKind::kLinkDown, node);
+  }
   atomic(link->state).store(static_cast<uint32_t>(LinkState::kDown));
   // Copies that were to pass through this node end with an error at who asked for them.
   segment.link_queue(node).each([&](uint32_t index) {
@@ -464,6 +469,13 @@ bool fill_from_descriptor(Segment& segment, uint32_t index, Command* command, ui
   return true;
 }
 
+void note_taken(Segment& segment, uint32_t node, const Command& command) {
+  LinkSlot* link = segment.link(node);
+  add(link->sent, 1);
+  add(link->sent_bytes, command.payload_bytes);
+  if (is_traced(segment)) trace_command(segment, TraceKind::kLinkOut, node, command, 0);
+}
+
 }  // namespace
 
 int get2rmt(Segment& segment, uint32_t node, Command* command, uint8_t* payload, bool short_only) {
@@ -473,7 +485,7 @@ int get2rmt(Segment& segment, uint32_t node, Command* command, uint8_t* payload,
   if (!link_is(link, LinkState::kUp)) return 0;
   for (bool again = false;;) {
     if (take_announcement(segment, node, command)) {
-      add(link->sent, 1);
+      note_taken(segment, node, *command);
       return 1;
     }
     const int found = oldest_command(segment, node, short_only);
@@ -500,8 +512,7 @@ int get2rmt(Segment& segment, uint32_t node, Command* command, uint8_t* payload,
     // A caller that withdrew while its fields were read has changed this number.
     if (!filled || load(slot->command_call_id) != command->call_id) continue;
     if (life_is(slot, ProcessLife::kLocal) && load(slot->call_id) != command->call_id) continue;
-    add(link->sent, 1);
-    add(link->sent_bytes, command->payload_bytes);
+    note_taken(segment, node, *command);
     return 1;
   }
 }

@@ -179,7 +179,9 @@ int notify(Process& process, int32_t destination) {
   return notify_from(process, destination, process.endpoint, 0);
 }
 
-int notify_from(Process& process, int32_t destination, int32_t source, uint32_t value) {
+namespace {
+
+int give_notice(Process& process, int32_t destination, int32_t source, uint32_t value) {
   Segment& segment = process.segment;
   int error = check_caller(process, CallRight::kNotify);
   if (error != 0) return error;
@@ -206,11 +208,41 @@ int notify_from(Process& process, int32_t destination, int32_t source, uint32_t 
   return 0;
 }
 
+}  // namespace
+
+int notify_from(Process& process, int32_t destination, int32_t source, uint32_t value) {
+  const TracedCall traced(process, TraceCall::kNotify, destination);
+  return traced.end(give_notice(process, destination, source, value));
+}
+
 int notify_kernel(Segment& segment, int32_t destination, uint32_t value) {
   if (!segment.running()) return -EDVSDCNOTRUN;
   uint32_t target;
-  const int error = check_endpoint(segment, destination, &target);
-  return error != 0 ? error : notify_kernel_at(segment, target, destination, value);
+  int error = check_endpoint(segment, destination, &target);
+  if (error == 0) error = notify_kernel_at(segment, target, destination, value);
+  if (is_traced(segment)) [[unlikely]] {
+    trace_wakeup(segment, TraceCall::kNotify, destination, kEndpointKernel, error);
+  }
+  return error;
+}
+
+int wakeup(Segment& segment, int32_t target) {
+  uint32_t index;
+  int error = check_endpoint(segment, target, &index);
+  if (error == 0 && is_remote(segment, index)) error = -EDVSRMTPROC;
+  if (is_traced(segment)) [[unlikely]] {
+    trace_wakeup(segment, TraceCall::kWakeup, target, kEndpointNone, error);
+  }
+  if (error != 0) return error;
+  ProcessSlot* slot = segment.slot(index);
+  atomic(slot->wakeup).store(1);
+  uint32_t word = atomic(slot->rendezvous).load();
+  const State state = state_of(word);
+  if (state == State::kAny || state == State::kFrom || state == State::kRequest) {
+    const uint32_t kick = pack(State::kKick, sequence_of(word), 0);
+    if (atomic(slot->rendezvous).compare_exchange_strong(word, kick)) wake(segment, slot);
+  }
+  return 0;
 }
 
 void deliver_notice(Segment& segment, uint32_t source, int32_t endpoint, int32_t target,

@@ -13,6 +13,7 @@
 #include "notify.h"
 #include "rendezvous.h"
 #include "senda.h"
+#include "trace.h"
 #include "wait.h"
 
 namespace dvk {
@@ -46,6 +47,7 @@ void set_name(char (&target)[kNameBytes], const char* name) {
 // holds the pid of its reader.
 void bury(Segment& segment, uint32_t index) {
   ProcessSlot* slot = segment.slot(index);
+  if (is_traced(segment)) trace_binding(segment, index, TraceKind::kReap, load(slot->endpoint));
   const uint64_t wake_id = load(slot->wake_id);
   if (wake_id != 0 && wake_id >> 32 == static_cast<uint32_t>(load(slot->pid))) {
     wake_fifo_remove(segment.directory(), wake_id);
@@ -183,6 +185,7 @@ int Process::bind(Segment& segment, const BindOptions& options, Process** proces
   *process = new Process(segment, index, endpoint, pid, options.level);
   (*process)->sequence = sequence_of(atomic(slot->rendezvous).load());
   set_life(slot, ProcessLife::kLocal);
+  if (is_traced(segment)) trace_binding(segment, index, TraceKind::kBind, endpoint);
   announce(segment, index);
   tell_bind_waiters(segment);
   wake_fifo(segment.directory(), load(segment.header()->monitor_wake));
@@ -193,6 +196,7 @@ int Process::unbind() {
   const TableLock lock(segment);
   if (lock.error() != 0) return lock.error();
   if (load(slot->endpoint) != endpoint) return -EDVSNOTBOUND;
+  if (is_traced(segment)) trace_binding(segment, index, TraceKind::kUnbind, endpoint);
   release_slot(segment, index);
   return 0;
 }
@@ -224,6 +228,7 @@ int bind_remote(Segment& segment, int32_t endpoint, uint32_t node, ProcessLevel 
   store(slot->pid, 0);
   store(slot->wake_id, uint64_t{0});
   set_life(slot, ProcessLife::kRemote);
+  if (is_traced(segment)) trace_binding(segment, index, TraceKind::kBind, endpoint);
   tell_bind_waiters(segment);
   return 0;
 }
@@ -238,6 +243,7 @@ int unbind_remote(Segment& segment, int32_t endpoint) {
       load(segment.slot(slot)->endpoint) != endpoint) {
     return -EDVSNOTBOUND;
   }
+  if (is_traced(segment)) trace_binding(segment, slot, TraceKind::kUnbind, endpoint);
   release_slot(segment, slot);
   return 0;
 }

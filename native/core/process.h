@@ -49,6 +49,13 @@ struct CopyPart {
   bool read = false;
 };
 
+// What the trace keeps of the present call: when it and its sleep began, 0 for none; and the
+// numbers of what it sends, and of what it received.
+struct CallTrace {
+  uint64_t begun = 0, slept = 0;
+  uint32_t number = 0, received = 0;
+};
+
 class Process {
  public:
   // Binds the caller (or `pid`). Returns 0 and the process, -EDVSSLOTUSED, -EDVSNOSLOT,
@@ -68,6 +75,7 @@ class Process {
   Operation operation;
   MessageKind last_kind = MessageKind::kSend;
   uint32_t last_call = 0;  // number of the call whose request was received last
+  CallTrace trace;
   OwedReplies owed;
   Filter filter;
   // Process-private state of the rendezvous: sequence and message buffers in use, and how spinning

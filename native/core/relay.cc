@@ -13,7 +13,10 @@
 
 namespace dvk {
 
-int relay(Process& process, int32_t client, int32_t destination, const Message& message) {
+namespace {
+
+int hand_on(Process& process, int32_t client, int32_t destination, const Message& message,
+            uint32_t* call_id) {
   int error = check_caller(process, CallRight::kRelay);
   if (error != 0) return error;
   error = check_client(process, client);
@@ -23,12 +26,20 @@ int relay(Process& process, int32_t client, int32_t destination, const Message& 
   error = check_peer(process, destination, -EDVSENDPOINT,
                      static_cast<uint32_t>(process.segment.slot_of(client)), &target);
   if (error != 0) return error;
-  uint32_t call_id;
-  error = find_request(process, client, &call_id);
+  error = find_request(process, client, call_id);
   if (error != 0) return error;
   Message out = message;
   out.source = destination;
-  return answer(process, client, call_id, out, true);
+  return answer(process, client, *call_id, out, true);
+}
+
+}  // namespace
+
+int relay(Process& process, int32_t client, int32_t destination, const Message& message) {
+  const TracedCall traced(process, TraceCall::kRelay, client);
+  uint32_t call_id = 0;
+  const int result = hand_on(process, client, destination, message, &call_id);
+  return traced.end(result, message.type, call_id);
 }
 
 }  // namespace dvk

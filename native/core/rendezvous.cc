@@ -7,6 +7,7 @@
 #include "link.h"
 #include "notify.h"
 #include "senda.h"
+#include "trace.h"
 #include "wait.h"
 
 namespace dvk {
@@ -135,7 +136,10 @@ HandOver hand_over(Segment& segment, uint32_t sender, uint32_t sequence, int32_t
     // The reply may come before this function returns, so the caller is open for it first.
     if (call && mine != awaiting) own.store(mine = awaiting, std::memory_order_release);
     copy_in(inbox_of(to, sequence_of(word)), message);
-    if (call) store(inbox_call_of(to, sequence_of(word)), load(from->call_id));
+    // A plain send has no number but for the trace.
+    if (call || is_traced(segment)) {
+      store(inbox_call_of(to, sequence_of(word)), load(from->call_id));
+    }
     const uint32_t full = with_state(word, call ? State::kFullCall : State::kFull, sender);
     if (atomic(to->rendezvous).compare_exchange_strong(claim, full)) {
       wake(segment, to);

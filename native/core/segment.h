@@ -2,8 +2,8 @@
 // node.
 //
 //   | header | process slots | grants | senders | notices | asyncs | async senders | links |
-//   link queues | announcements | extents | copy orders | privileges | notice values | arena |
-//   stages |
+//   link queues | announcements | extents | copy orders | privileges | notice values | trace |
+//   arena | stages | trace events |
 //
 // The file may be scribbled on by any member. The geometry is read once, checked against the file's
 // size and kept in private memory; every index read later is checked against it, so a bad segment
@@ -170,6 +170,19 @@ class Segment {
   uint64_t& notice_value(uint32_t receiver, uint32_t source) const {
     return notice_values_[receiver * kNoticeSources + source];
   }
+  // See trace.h. `ring` is a slot, or processes() for the links.
+  TraceHeader* trace() const {
+    return trace_;
+  }
+  TraceWatcher* trace_watcher(uint32_t index) const {
+    return reinterpret_cast<TraceWatcher*>(trace_ + 1) + index;
+  }
+  TraceRing* trace_ring(uint32_t ring) const {
+    return reinterpret_cast<TraceRing*>(trace_watcher(kTraceWatchers)) + ring;
+  }
+  TraceEvent* trace_events(uint32_t ring) const {
+    return trace_events_ + uint64_t{ring} * kTraceEvents;
+  }
   uint8_t* arena() const {
     return arena_;
   }
@@ -204,6 +217,8 @@ class Segment {
   CopyOrder* orders_ = nullptr;
   PrivilegeSlot* privileges_ = nullptr;
   uint64_t* notice_values_ = nullptr;
+  TraceHeader* trace_ = nullptr;
+  TraceEvent* trace_events_ = nullptr;
   uint8_t *arena_ = nullptr, *stages_ = nullptr;
   bool owner_only_ = false;
   std::string directory_;

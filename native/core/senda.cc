@@ -6,6 +6,7 @@
 #include "link.h"
 #include "notify.h"
 #include "privilege.h"
+#include "trace.h"
 #include "wait.h"
 
 namespace dvk {
@@ -93,6 +94,18 @@ void tell(Segment& segment, uint32_t sender, uint32_t flags, int error) {
   if (wanted) remind(segment, sender);
 }
 
+// What both ends call the message of an entry in their traces.
+uint32_t number_of(Segment& segment, uint32_t sender, AsyncSlot* entry, uint32_t sequence) {
+  if (is_descriptor(segment, sender)) return load(entry->call_id);
+  const auto index = static_cast<uint32_t>(entry - segment.async(sender, 0));
+  return static_cast<uint32_t>(id_of(index, sequence));
+}
+
+void note_done(Segment& segment, uint32_t sender, AsyncSlot* entry, uint32_t sequence, int error) {
+  const uint32_t number = number_of(segment, sender, entry, sequence);
+  trace_async_done(segment, sender, load(entry->destination), number, error);
+}
+
 // Ends a message whose word was `from`. Returns false when it has gone on meanwhile.
 bool end_async(Segment& segment, uint32_t sender, AsyncSlot* entry, const AsyncWord& from,
                int error) {
@@ -102,6 +115,8 @@ bool end_async(Segment& segment, uint32_t sender, AsyncSlot* entry, const AsyncW
   const AsyncWord done{forget ? AsyncState::kFree : AsyncState::kDone,
                        forget ? 0 : static_cast<uint32_t>(error), from.sequence};
   if (!change(entry, from, done)) return false;
+  if (is_traced(segment)) [[unlikely]]
+    note_done(segment, sender, entry, from.sequence, error);
   tell(segment, sender, flags, error);
   return true;
 }
@@ -242,7 +257,9 @@ void offer(Segment& segment, uint32_t sender, AsyncSlot* entry, const AsyncWord&
 
 }  // namespace
 
-int32_t senda(Process& process, int32_t destination, const Message& message, uint32_t flags) {
+namespace {
+
+int32_t post(Process& process, int32_t destination, const Message& message, uint32_t flags) {
   Segment& segment = process.segment;
   const uint32_t notify = flag(AsyncFlag::kNotify) | flag(AsyncFlag::kNotifyError);
   const bool forget = (flags & flag(AsyncFlag::kForget)) != 0;
@@ -277,6 +294,14 @@ int32_t senda(Process& process, int32_t destination, const Message& message, uin
     count(process.slot->sent);
   }
   return id_of(index, word.sequence);
+}
+
+}  // namespace
+
+int32_t senda(Process& process, int32_t destination, const Message& message, uint32_t flags) {
+  const TracedCall traced(process, TraceCall::kSenda, destination);
+  const int32_t id = post(process, destination, message, flags);
+  return traced.end(id, message.type, id < 0 ? 0 : static_cast<uint32_t>(id));
 }
 
 int senda_status(Process& process, int32_t id) {
@@ -314,7 +339,10 @@ bool take_async(Process& process) {
       continue;
     }
     if (!end_async(process.segment, found.sender, found.entry, found.word, 0)) continue;
-    note_received(process, MessageKind::kAsync, found.sender, 0);
+    const uint32_t number = is_traced(process.segment) ? number_of(process.segment, found.sender,
+                                                                   found.entry, found.word.sequence)
+                                                       : 0;
+    note_received(process, MessageKind::kAsync, found.sender, number);
     return true;
   }
 }

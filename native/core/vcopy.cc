@@ -10,6 +10,7 @@
 #include "copy_job.h"
 #include "link.h"
 #include "privilege.h"
+#include "trace.h"
 
 namespace dvk {
 namespace {
@@ -203,8 +204,10 @@ int64_t copy_remote(Process& process, const CopyParty& source, const CopyParty& 
 
 }  // namespace
 
-int64_t vcopy(Process& process, const CopyParty& source, const CopyParty& destination,
-              uint64_t bytes, int64_t timeout_ms) {
+namespace {
+
+int64_t copy_chunks(Process& process, const CopyParty& source, const CopyParty& destination,
+                    uint64_t bytes, int64_t timeout_ms) {
   Segment& segment = process.segment;
   int error = check_caller(process, CallRight::kVcopy);
   if (error != 0) return error;
@@ -235,6 +238,29 @@ int64_t vcopy(Process& process, const CopyParty& source, const CopyParty& destin
   } while (done < bytes);
   store(process.slot->copied_bytes, load(process.slot->copied_bytes) + bytes);
   return static_cast<int64_t>(bytes);
+}
+
+TracedCopy traced_copy(const Process& process, int32_t source, int32_t destination) {
+  const auto own = [&](int32_t party) {
+    return party == process.endpoint || party == kEndpointSelf;
+  };
+  if (own(destination)) return {source, 0, 1, 0};
+  return own(source) ? TracedCopy{destination, 0, 2, 0} : TracedCopy{source, destination, 3, 0};
+}
+
+}  // namespace
+
+int64_t vcopy(Process& process, const CopyParty& source, const CopyParty& destination,
+              uint64_t bytes, int64_t timeout_ms) {
+  if (!is_traced(process.segment)) [[likely]] {
+    return copy_chunks(process, source, destination, bytes, timeout_ms);
+  }
+  process.copied = 0;
+  TracedCopy traced = traced_copy(process, source.endpoint, destination.endpoint);
+  trace_copy_begin(process, &traced, bytes);
+  const int64_t result = copy_chunks(process, source, destination, bytes, timeout_ms);
+  trace_copy_end(process, traced, result);
+  return result;
 }
 
 int64_t vcopy_vector(Process& process, const CopyElement* elements, uint32_t count,

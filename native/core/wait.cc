@@ -16,6 +16,7 @@
 
 #include "copy_job.h"
 #include "rendezvous.h"
+#include "trace.h"
 
 namespace dvk {
 namespace {
@@ -53,7 +54,11 @@ void futex_wake(uint32_t* word) {
 }
 
 void wake(Segment& segment, ProcessSlot* slot) {
-  switch (atomic(slot->sleeping).load()) {
+  const uint32_t sleeping = atomic(slot->sleeping).load();
+  if (sleeping == kAwake) return;
+  if (is_traced(segment)) [[unlikely]]
+    trace_wake(segment, slot, sleeping);
+  switch (sleeping) {
     case kOnFutex:
       futex_wake(&slot->rendezvous);
       break;

@@ -22,6 +22,7 @@ import * as proc from './proc.ts';
 import * as proxy from './proxy.ts';
 import * as service from './service.ts';
 import * as status from './status.ts';
+import * as trace from './trace.ts';
 
 function makeProgram(): Command {
   const program = new Command('dvk')
@@ -37,7 +38,19 @@ function makeProgram(): Command {
         output.note(text.trimEnd());
       },
     });
-  for (const noun of [lifecycle, status, doctor, node, dc, proc, proxy, service, cert, bench]) {
+  for (const noun of [
+    lifecycle,
+    status,
+    doctor,
+    node,
+    dc,
+    proc,
+    proxy,
+    service,
+    cert,
+    trace,
+    bench,
+  ]) {
     noun.register(program);
   }
   return program;

@@ -121,7 +121,10 @@ export class NodeContainers {
   }
 
   #sweep(): void {
-    for (const { monitor } of this.#containers.values()) monitor.scan();
+    for (const { monitor, segment } of this.#containers.values()) {
+      monitor.scan();
+      segment.sweepTrace();
+    }
     this.#cancelSweep = systemClock.after(SWEEP_MS, () => {
       this.#sweep();
     });

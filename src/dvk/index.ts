@@ -82,3 +82,15 @@ export {
   watchReadable,
   type Signal,
 } from './system.ts';
+export {
+  decodeTraceEvent,
+  Trace,
+  TRACE_CALLS,
+  TRACE_KINDS,
+  TraceRings,
+  type TraceBatch,
+  type TraceCallName,
+  type TraceEvent,
+  type TraceKindName,
+  type TracePlaces,
+} from './trace.ts';

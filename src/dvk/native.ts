@@ -195,6 +195,13 @@ export interface SegmentBinding {
     ipcTo: bigint,
     ipcFrom: bigint,
   ): number;
+  /** The trace: see native/core/trace.h. A watcher is a small int. */
+  traceStart(segment: number): number;
+  traceRenew(segment: number, watcher: number): number;
+  traceStop(segment: number, watcher: number): number;
+  traceSweep(segment: number): number;
+  /** Where in the file the heads of the rings and their events begin. */
+  tracePlaces(segment: number): [rings: number, events: number] | number;
   addNode(segment: number, node: number, name: string): number;
   removeNode(segment: number, node: number): number;
 }

@@ -26,6 +26,7 @@ import {
 import { native, type Binding } from './native.ts';
 import { privilegesOf, rawPrivileges, type Privileges } from './privileges.ts';
 import { Process } from './process.ts';
+import { Trace } from './trace.ts';
 import { Waker } from './waker.ts';
 
 export interface CreateOptions {
@@ -278,6 +279,19 @@ export class Segment {
     };
     this.#stopWatch = stop;
     return stop;
+  }
+
+  /**
+   * Begins to watch what happens in IPC on this node. While somebody watches, calls are slower; the
+   * watch ends by itself when `poll` is not called for TRACE_LEASE_MS. ENOSPC: too many watch.
+   */
+  trace(): Trace {
+    return new Trace(this.#handle, this.info());
+  }
+
+  /** Frees what watchers that are gone left behind; for the monitor. */
+  sweepTrace(): void {
+    check(this.#native.traceSweep(this.#handle), 'sweepTrace');
   }
 
   /** Stops the DC on this node: every waiting call ends with EDVSDCNOTRUN. */

@@ -95,6 +95,15 @@ describe('dvk bench', () => {
     }
   });
 
+  it('trace reports round trips with and without a watcher', async () => {
+    const document = await smoke('trace', '--placement', 'one-core');
+
+    expect(casesAt(document, 'one-core').sort()).toEqual([
+      ...['dvk-c-sendrec', 'dvk-c-sendrec-traced', 'dvk-ts-sendrec', 'dvk-ts-sendrec-traced'],
+    ]);
+    for (const row of document.rows) expectPlausible(row);
+  });
+
   it('idle reports the CPU time of every kind of process that waits', async () => {
     const document = await smoke('idle');
 

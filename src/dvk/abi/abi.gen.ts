@@ -1,6 +1,6 @@
 // Generated from schema.ts by generate.ts; edit the schema.
 
-export const ABI_VERSION = 2;
+export const ABI_VERSION = 3;
 
 /** Sizes and counts. */
 export const Limit = {
@@ -32,6 +32,12 @@ export const Limit = {
   COPY_CHUNK_BYTES: 1048576,
   /** most bytes of one vcopy */
   COPY_BYTES_MAX: 1073741824,
+  /** events in a ring of the trace; older ones are overwritten */
+  TRACE_EVENTS: 8192,
+  /** programs that can watch the trace of a DC on a node at a time */
+  TRACE_WATCHERS: 16,
+  /** a watcher of the trace that is not heard of for this long is gone */
+  TRACE_LEASE_MS: 3000,
   /** type of the message that a notification is received as */
   NOTIFY_TYPE: 4096,
   /** value of a notification at most: 32 bits, merged by OR */
@@ -204,6 +210,52 @@ export const AsyncFlag = {
 
 export type AsyncFlag = (typeof AsyncFlag)[keyof typeof AsyncFlag];
 
+/** Values of TraceKind. */
+export const TraceKind = {
+  BEGIN: 1,
+  END: 2,
+  SLEEP: 3,
+  AWAKE: 4,
+  WAKE: 5,
+  FOLLOW: 6,
+  ASYNC_DONE: 7,
+  BIND: 8,
+  UNBIND: 9,
+  REAP: 10,
+  LINK_OUT: 11,
+  LINK_IN: 12,
+  LINK_UP: 13,
+  LINK_DOWN: 14,
+} as const;
+
+export type TraceKind = (typeof TraceKind)[keyof typeof TraceKind];
+
+/** Values of TraceCall. */
+export const TraceCall = {
+  NONE: 0,
+  SEND: 1,
+  RECEIVE: 2,
+  SENDREC: 3,
+  RCVRQST: 4,
+  REPLY: 5,
+  RELAY: 6,
+  NOTIFY: 7,
+  SENDA: 8,
+  VCOPY: 9,
+  WAIT_BIND: 10,
+  WAIT_UNBIND: 11,
+  WAKEUP: 12,
+} as const;
+
+export type TraceCall = (typeof TraceCall)[keyof typeof TraceCall];
+
+/** Values of TraceFlag. */
+export const TraceFlag = {
+  NO_BEGIN: 1,
+} as const;
+
+export type TraceFlag = (typeof TraceFlag)[keyof typeof TraceFlag];
+
 /** Values of CallRight. */
 export const CallRight = {
   SEND: 1,
@@ -240,7 +292,7 @@ export const SegmentHeaderLayout = {
   dcName: 56,
   dvsName: 72,
   state: 88,
-  reserved0: 92,
+  trace: 92,
   tableLock: 96,
   monitorWake: 104,
   reserved1: 112,
@@ -374,6 +426,51 @@ export const ExtentLayout = {
   firstPage: 4,
   owner: 8,
   reserved0: 12,
+} as const;
+
+/** Who watches a DC on this node. Size in bytes, and the offset of each field. */
+export const TraceHeaderLayout = {
+  BYTES: 64,
+  session: 0,
+  dirty: 4,
+  lease: 8,
+  reserved0: 16,
+} as const;
+
+/** One of those who watch. Size in bytes, and the offset of each field. */
+export const TraceWatcherLayout = {
+  BYTES: 8,
+  lease: 0,
+} as const;
+
+/** Head of a ring: one for each slot, then one for the links. Size in bytes, and the offset of each field. */
+export const TraceRingLayout = {
+  BYTES: 64,
+  written: 0,
+  session: 8,
+  refused: 12,
+  reserved0: 16,
+} as const;
+
+/** What happened in IPC, without the contents of messages. Size in bytes, and the offset of each field. */
+export const TraceEventLayout = {
+  BYTES: 64,
+  sequence: 0,
+  check: 4,
+  time: 8,
+  duration: 16,
+  bytes: 24,
+  kind: 32,
+  call: 33,
+  flags: 34,
+  how: 35,
+  cpu: 36,
+  endpoint: 40,
+  peer: 44,
+  type: 48,
+  number: 52,
+  result: 56,
+  node: 60,
 } as const;
 
 /** What goes from one node to another. Size in bytes, and the offset of each field. */

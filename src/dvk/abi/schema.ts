@@ -9,7 +9,7 @@
  */
 
 /** Raised by every change of a layout below; a segment or a peer of another version is refused. */
-export const ABI_VERSION = 2;
+export const ABI_VERSION = 3;
 
 export const LIMITS = {
   MESSAGE_BYTES: [64, 'a message: source, type and 56 bytes of payload; one cache line'],
@@ -32,6 +32,9 @@ export const LIMITS = {
   ],
   COPY_CHUNK_BYTES: [1048576, 'most bytes of one copy command between nodes; bounds a frame'],
   COPY_BYTES_MAX: [1073741824, 'most bytes of one vcopy'],
+  TRACE_EVENTS: [8192, 'events in a ring of the trace; older ones are overwritten'],
+  TRACE_WATCHERS: [16, 'programs that can watch the trace of a DC on a node at a time'],
+  TRACE_LEASE_MS: [3000, 'a watcher of the trace that is not heard of for this long is gone'],
   NOTIFY_TYPE: [0x1000, 'type of the message that a notification is received as'],
   NOTIFY_VALUE_MAX: [0xffffffff, 'value of a notification at most: 32 bits, merged by OR'],
   GENERATION_MAX: [32766, 'generations run from 0 to this and wrap; 32767 marks special endpoints'],
@@ -133,7 +136,7 @@ const segmentHeader: StructSchema = [
   ['dc_name', 'name', ''],
   ['dvs_name', 'name', ''],
   ['state', 'u32', '1 running, 2 ended'],
-  ['reserved0', 'u32', 'zero'],
+  ['trace', 'u32', 'number of the trace session while somebody watches; 0: nobody'],
   [
     'table_lock',
     'u64',
@@ -271,6 +274,47 @@ const extent: StructSchema = [
   ['reserved0', 'u32', 'zero'],
 ];
 
+const traceHeader: StructSchema = [
+  ['session', 'u32', 'number of the present trace session, or of the last one'],
+  ['dirty', 'u32', '1: rings have memory that a session left'],
+  ['lease', 'u64', 'the session ends by itself at this time, in ns of CLOCK_MONOTONIC'],
+  ['reserved0', 'u8[48]', 'zero'],
+];
+
+const traceWatcher: StructSchema = [
+  ['lease', 'u64', 'until when it watches, in ns of CLOCK_MONOTONIC; 0: free entry'],
+];
+
+const traceRing: StructSchema = [
+  ['written', 'u64', 'events begun since the segment was made; the next one goes to this place'],
+  ['session', 'u32', 'the session for which the ring has memory'],
+  ['refused', 'u32', 'the session for which there was none'],
+  ['reserved0', 'u8[48]', 'zero'],
+];
+
+const traceEvent: StructSchema = [
+  ['sequence', 'u32', 'low half of its number in the ring, from 1 on'],
+  ['check', 'u32', 'sum over the other words, see native/core/trace.cc: tells a torn event'],
+  ['time', 'u64', 'in ns of CLOCK_MONOTONIC'],
+  ['duration', 'u64', 'END, AWAKE: ns since its begin. BIND: the name begins here'],
+  ['bytes', 'u64', 'of a copy, or of data on a link. BIND: second half of the name'],
+  ['kind', 'u8', 'TraceKind'],
+  ['call', 'u8', 'TraceCall'],
+  ['flags', 'u8', 'TraceFlag'],
+  [
+    'how',
+    'u8',
+    'kind of a message received; SLEEP, WAKE: 1 futex, 2 FIFO; copy: 1 from peer, 2 to it, 3 both',
+  ],
+  ['cpu', 'u32', 'where it happened'],
+  ['endpoint', 'i32', 'whose event; on a link the source of the command'],
+  ['peer', 'i32', 'destination, or source; as far as it is known'],
+  ['type', 'i32', 'of the message; a command; the destination of a copy between others'],
+  ['number', 'u32', 'of the call or message, the same at both ends; 0: none'],
+  ['result', 'i32', 'zero or more, or a negative error; BIND: the pid'],
+  ['node', 'u32', 'of a link, or of a process that is bound'],
+];
+
 /** A command as it crosses the boundary between core and proxy, and the wire. */
 const command: StructSchema = [
   ['kind', 'u32', 'one of COMMANDS'],
@@ -316,6 +360,10 @@ export const STRUCTS = {
     'What this node knows of another node of the DC, and the state of the link to it.',
   ],
   Extent: [16, extent, 'One allocation in the arena.'],
+  TraceHeader: [64, traceHeader, 'Who watches a DC on this node.'],
+  TraceWatcher: [8, traceWatcher, 'One of those who watch.'],
+  TraceRing: [64, traceRing, 'Head of a ring: one for each slot, then one for the links.'],
+  TraceEvent: [64, traceEvent, 'What happened in IPC, without the contents of messages.'],
   Command: [176, command, 'What goes from one node to another.'],
 } as const satisfies Record<string, readonly [number, StructSchema, string]>;
 
@@ -326,6 +374,38 @@ export const CONSTANTS = {
   CommandState: { NONE: 0, QUEUED: 1, TAKEN: 2 },
   GrantRight: { READ: 1, WRITE: 2 },
   AsyncFlag: { NOTIFY: 1, NOTIFY_ERROR: 2, FORGET: 4 },
+  TraceKind: {
+    BEGIN: 1,
+    END: 2,
+    SLEEP: 3,
+    AWAKE: 4,
+    WAKE: 5,
+    FOLLOW: 6,
+    ASYNC_DONE: 7,
+    BIND: 8,
+    UNBIND: 9,
+    REAP: 10,
+    LINK_OUT: 11,
+    LINK_IN: 12,
+    LINK_UP: 13,
+    LINK_DOWN: 14,
+  },
+  TraceCall: {
+    NONE: 0,
+    SEND: 1,
+    RECEIVE: 2,
+    SENDREC: 3,
+    RCVRQST: 4,
+    REPLY: 5,
+    RELAY: 6,
+    NOTIFY: 7,
+    SENDA: 8,
+    VCOPY: 9,
+    WAIT_BIND: 10,
+    WAIT_UNBIND: 11,
+    WAKEUP: 12,
+  },
+  TraceFlag: { NO_BEGIN: 1 },
   CallRight: {
     SEND: 1,
     RECEIVE: 2,

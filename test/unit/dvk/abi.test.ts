@@ -11,6 +11,10 @@ import {
   PrivilegeSlotLayout,
   ProcessSlotLayout,
   SegmentHeaderLayout,
+  TraceEventLayout,
+  TraceHeaderLayout,
+  TraceRingLayout,
+  TraceWatcherLayout,
 } from '../../../src/dvk/abi/abi.gen.ts';
 import { native } from '../../../src/dvk/native.ts';
 
@@ -24,6 +28,10 @@ const layouts: Record<string, Record<string, number>> = {
   AsyncSlot: AsyncSlotLayout,
   Extent: ExtentLayout,
   Command: CommandLayout,
+  TraceHeader: TraceHeaderLayout,
+  TraceWatcher: TraceWatcherLayout,
+  TraceRing: TraceRingLayout,
+  TraceEvent: TraceEventLayout,
 };
 
 function camelCase(name: string): string {
