@@ -6,7 +6,7 @@
 
 namespace dvk {
 
-inline constexpr uint32_t kAbiVersion = 2;
+inline constexpr uint32_t kAbiVersion = 3;
 
 inline constexpr uint64_t kMessageBytes = 64;  // a message: source, type and 56 bytes of payload; one cache line
 inline constexpr uint64_t kNameBytes = 16;  // names of processes, nodes, DCs and DVSs, NUL included
@@ -78,6 +78,7 @@ enum CommandKind : uint32_t {
   kCommandProcunbind = 14,  // a process of the sending node is gone
   kCommandRelayMsg = 15,  // in place of REPLY_MSG: the caller goes on with this request to the server in its source
   kCommandAsyncMsg = 16,  // a message from senda; ASYNC_ACK follows when it was received, or cannot be
+  kCommandProbe = 17,  // looks for a cycle of waits that crosses nodes; its message is a Probe
   kCommandAck = 8192,  // bit of an acknowledgement
 };
 
@@ -106,6 +107,12 @@ enum class CommandState : uint32_t {
   kNone = 0,
   kQueued = 1,
   kTaken = 2,
+};
+
+enum class ProbeStage : uint32_t {
+  kFollow = 0,
+  kAsk = 1,
+  kEcho = 2,
 };
 
 enum class GrantRight : uint32_t {
@@ -458,5 +465,57 @@ static_assert(offsetof(Command, name) == 88);
 static_assert(offsetof(Command, copy_destination_node) == 104);
 static_assert(offsetof(Command, reserved0) == 108);
 static_assert(offsetof(Command, message) == 112);
+
+// Message of a PROBE.
+struct Probe {
+  int32_t initiator;  // endpoint of the process whose wait is looked into
+  uint32_t initiator_node;
+  uint32_t initiator_level;  // its ProcessLevel
+  uint32_t stage;  // ProbeStage
+  uint32_t call;  // SEND_MSG or SNDREC_MSG of the wait that it follows, NONE of a receive
+  uint32_t hops;  // links that it may still cross, this one not counted
+  uint32_t waits;  // waits that it has passed
+  uint32_t sends;  // ... of those, the ones whose message was not taken
+  uint64_t nonce;  // random, new each time: known to the nodes that it has come to
+  uint64_t digest;  // of the waits that it has passed
+  uint64_t ticket;  // of the wait that it follows, for the node of who waits
+};
+static_assert(sizeof(Probe) == 56);
+static_assert(offsetof(Probe, initiator) == 0);
+static_assert(offsetof(Probe, initiator_node) == 4);
+static_assert(offsetof(Probe, initiator_level) == 8);
+static_assert(offsetof(Probe, stage) == 12);
+static_assert(offsetof(Probe, call) == 16);
+static_assert(offsetof(Probe, hops) == 20);
+static_assert(offsetof(Probe, waits) == 24);
+static_assert(offsetof(Probe, sends) == 28);
+static_assert(offsetof(Probe, nonce) == 32);
+static_assert(offsetof(Probe, digest) == 40);
+static_assert(offsetof(Probe, ticket) == 48);
+
+// A wait of a process of this node for one of another node.
+struct RemoteWait {
+  int32_t waiter;  // endpoint
+  int32_t target;  // endpoint of whom it waits for
+  uint32_t node;  // of the target
+  uint32_t call;  // SEND_MSG or SNDREC_MSG, NONE for a receive
+  uint32_t call_id;  // number of that call, 0 for a receive
+  uint32_t level;  // ProcessLevel of the waiter
+  uint64_t ticket;  // tells the wait from all others of its node
+  uint32_t waits;  // waits of this node on the path to it, itself included
+  uint32_t sends;  // ... of those before it, the ones whose message was not taken
+  uint64_t digest;  // of these waits
+};
+static_assert(sizeof(RemoteWait) == 48);
+static_assert(offsetof(RemoteWait, waiter) == 0);
+static_assert(offsetof(RemoteWait, target) == 4);
+static_assert(offsetof(RemoteWait, node) == 8);
+static_assert(offsetof(RemoteWait, call) == 12);
+static_assert(offsetof(RemoteWait, call_id) == 16);
+static_assert(offsetof(RemoteWait, level) == 20);
+static_assert(offsetof(RemoteWait, ticket) == 24);
+static_assert(offsetof(RemoteWait, waits) == 32);
+static_assert(offsetof(RemoteWait, sends) == 36);
+static_assert(offsetof(RemoteWait, digest) == 40);
 
 }  // namespace dvk

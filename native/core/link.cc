@@ -9,6 +9,7 @@
 
 #include <algorithm>
 
+#include "deadlock.h"
 #include "lock.h"
 #include "notify.h"
 #include "rendezvous.h"
@@ -224,6 +225,7 @@ int start_remote(Process& process, uint32_t node) {
   const uint32_t call_id = load(slot->call_id) + 1;
   store(slot->call_id, call_id);
   store(slot->command_call_id, call_id);
+  begin_wait(slot);
   const uint32_t word = pack(State::kRemote, process.sequence, node);
   atomic(slot->rendezvous).store(word);
   process.operation.stage = Operation::Stage::kRemote;

@@ -212,6 +212,19 @@ export interface LinkBinding {
   ): number;
   armProxy(segment: number, node: number, shortOnly: boolean): number;
   put2lcl(segment: number, node: number, command: Uint8Array, payload: Uint8Array): number;
+  /** Writes RemoteWaits (RemoteWaitLayout) of slots from `first` on; returns how many. */
+  remoteWaits(segment: number, first: number, waits: Uint8Array): number;
+  remoteWait(segment: number, waiter: number, wait: Uint8Array): number;
+  followWaits(
+    segment: number,
+    node: number,
+    source: number,
+    target: number,
+    call: number,
+    callId: number,
+    wait: Uint8Array,
+  ): number;
+  lockWait(segment: number, waiter: number, ticket: bigint): number;
 }
 
 /** The FIFO through which an environment's event loop is woken. */

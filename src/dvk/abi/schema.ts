@@ -9,7 +9,7 @@
  */
 
 /** Raised by every change of a layout below; a segment or a peer of another version is refused. */
-export const ABI_VERSION = 2;
+export const ABI_VERSION = 3;
 
 export const LIMITS = {
   MESSAGE_BYTES: [64, 'a message: source, type and 56 bytes of payload; one cache line'],
@@ -109,6 +109,7 @@ export const COMMANDS = {
     'in place of REPLY_MSG: the caller goes on with this request to the server in its source',
   ],
   ASYNC_MSG: [16, 'a message from senda; ASYNC_ACK follows when it was received, or cannot be'],
+  PROBE: [17, 'looks for a cycle of waits that crosses nodes; its message is a Probe'],
   ACK: [0x2000, 'bit of an acknowledgement'],
 } as const;
 
@@ -298,6 +299,35 @@ const command: StructSchema = [
   ['message', 'message', 'COPYRMT_RQST, COPYIN_RQST: a voucher of the proxies'],
 ];
 
+/** The message of a PROBE; see src/proxies/prober.ts. */
+const probe: StructSchema = [
+  ['initiator', 'i32', 'endpoint of the process whose wait is looked into'],
+  ['initiator_node', 'u32', ''],
+  ['initiator_level', 'u32', 'its ProcessLevel'],
+  ['stage', 'u32', 'ProbeStage'],
+  ['call', 'u32', 'SEND_MSG or SNDREC_MSG of the wait that it follows, NONE of a receive'],
+  ['hops', 'u32', 'links that it may still cross, this one not counted'],
+  ['waits', 'u32', 'waits that it has passed'],
+  ['sends', 'u32', '... of those, the ones whose message was not taken'],
+  ['nonce', 'u64', 'random, new each time: known to the nodes that it has come to'],
+  ['digest', 'u64', 'of the waits that it has passed'],
+  ['ticket', 'u64', 'of the wait that it follows, for the node of who waits'],
+];
+
+/** What the core tells the proxy of a process that waits for one of another node. */
+const remoteWait: StructSchema = [
+  ['waiter', 'i32', 'endpoint'],
+  ['target', 'i32', 'endpoint of whom it waits for'],
+  ['node', 'u32', 'of the target'],
+  ['call', 'u32', 'SEND_MSG or SNDREC_MSG, NONE for a receive'],
+  ['call_id', 'u32', 'number of that call, 0 for a receive'],
+  ['level', 'u32', 'ProcessLevel of the waiter'],
+  ['ticket', 'u64', 'tells the wait from all others of its node'],
+  ['waits', 'u32', 'waits of this node on the path to it, itself included'],
+  ['sends', 'u32', '... of those before it, the ones whose message was not taken'],
+  ['digest', 'u64', 'of these waits'],
+];
+
 /** Name and exact size of every struct; the generators assert size and offsets on both sides. */
 export const STRUCTS = {
   SegmentHeader: [256, segmentHeader, 'First bytes of a DC segment.'],
@@ -317,6 +347,8 @@ export const STRUCTS = {
   ],
   Extent: [16, extent, 'One allocation in the arena.'],
   Command: [176, command, 'What goes from one node to another.'],
+  Probe: [56, probe, 'Message of a PROBE.'],
+  RemoteWait: [48, remoteWait, 'A wait of a process of this node for one of another node.'],
 } as const satisfies Record<string, readonly [number, StructSchema, string]>;
 
 export const CONSTANTS = {
@@ -324,6 +356,7 @@ export const CONSTANTS = {
   ProcessLevel: { USER: 0, SERVER: 1, KERNEL: 2 },
   LinkState: { ABSENT: 0, DOWN: 1, UP: 2, LOCAL: 3 },
   CommandState: { NONE: 0, QUEUED: 1, TAKEN: 2 },
+  ProbeStage: { FOLLOW: 0, ASK: 1, ECHO: 2 },
   GrantRight: { READ: 1, WRITE: 2 },
   AsyncFlag: { NOTIFY: 1, NOTIFY_ERROR: 2, FORGET: 4 },
   CallRight: {
