@@ -79,6 +79,7 @@ enum CommandKind : uint32_t {
   kCommandRelayMsg = 15,  // in place of REPLY_MSG: the caller goes on with this request to the server in its source
   kCommandAsyncMsg = 16,  // a message from senda; ASYNC_ACK follows when it was received, or cannot be
   kCommandProbe = 17,  // looks for a cycle of waits that crosses nodes; its message is a Probe
+  kCommandWithdraw = 18,  // the source waits no more in that call: its message, if nobody took it, is gone
   kCommandAck = 8192,  // bit of an acknowledgement
 };
 

@@ -110,6 +110,16 @@ int put_message(Segment& segment, uint32_t node, const Command& command, bool ca
   return 0;
 }
 
+// The call's own node has ended it. The message is taken back, or its answer will find nobody.
+int put_withdrawal(Segment& segment, uint32_t node, const Command& command) {
+  uint32_t index;
+  if (check_endpoint(segment, command.source, &index) != 0) return 0;
+  ProcessSlot* slot = segment.slot(index);
+  if (is_local(segment, index) || load(slot->node) != node) return -EDVSBADFRAME;
+  if (load(slot->call_id) == command.call_id) reset_descriptor(slot);
+  return 0;
+}
+
 // Whether the process waits for the answer to its command `call_id`.
 bool awaits_answer(ProcessSlot* slot, uint32_t call_id, uint32_t kind) {
   return load(slot->call_id) == call_id && load(slot->command_kind) == kind;
@@ -366,6 +376,8 @@ int dispatch(Segment& segment, uint32_t node, const Command& command, const uint
     case kCommandReplyMsg:
     case kCommandRelayMsg:
       return put_reply(segment, node, command);
+    case kCommandWithdraw:
+      return put_withdrawal(segment, node, command);
     case kCommandNtfyMsg:
       return put_notice(segment, node, command);
     case kCommandAsyncMsg: {

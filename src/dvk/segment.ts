@@ -406,15 +406,7 @@ export class Segment {
   followWaits(edge: WaitEdge): RemoteWait | undefined {
     const bytes = new Uint8Array(REMOTE_WAIT_BYTES);
     const { node, source, target, call, callId } = edge;
-    const found = this.#native.followWaits(
-      this.#handle,
-      node,
-      source,
-      target,
-      call,
-      callId,
-      bytes,
-    );
+    const found = this.#native.followWaits(this.#handle, node, source, target, call, callId, bytes);
     if (found < 0) fail(found, 'followWaits');
     return found === 1 ? remoteWaitIn(bytes) : undefined;
   }

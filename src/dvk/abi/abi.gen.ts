@@ -146,6 +146,8 @@ export const CommandKind = {
   ASYNC_MSG: 16,
   /** looks for a cycle of waits that crosses nodes; its message is a Probe */
   PROBE: 17,
+  /** the source waits no more in that call: its message, if nobody took it, is gone */
+  WITHDRAW: 18,
   /** bit of an acknowledgement */
   ACK: 8192,
 } as const;

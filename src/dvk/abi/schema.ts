@@ -110,6 +110,7 @@ export const COMMANDS = {
   ],
   ASYNC_MSG: [16, 'a message from senda; ASYNC_ACK follows when it was received, or cannot be'],
   PROBE: [17, 'looks for a cycle of waits that crosses nodes; its message is a Probe'],
+  WITHDRAW: [18, 'the source waits no more in that call: its message, if nobody took it, is gone'],
   ACK: [0x2000, 'bit of an acknowledgement'],
 } as const;
 
