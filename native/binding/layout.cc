@@ -192,6 +192,7 @@ Napi::Object describe_command(Napi::Env env) {
   DVK_FIELD(copy_bytes);
   DVK_FIELD(name);
   DVK_FIELD(copy_destination_node);
+  DVK_FIELD(answers);
   DVK_FIELD(message);
   return object;
 }

@@ -439,7 +439,7 @@ struct Command {
   uint64_t copy_bytes;
   char name[16];  // PROCBIND: name of the process
   uint32_t copy_destination_node;  // COPYRMT_RQST: node of the destination
-  uint32_t reserved0;  // zero
+  uint32_t answers;  // SEND_MSG, SNDREC_MSG: call of the destination that the source is to answer
   Message message;  // COPYRMT_RQST, COPYIN_RQST: a voucher of the proxies
 };
 static_assert(sizeof(Command) == 176);
@@ -464,7 +464,7 @@ static_assert(offsetof(Command, copy_destination_at) == 72);
 static_assert(offsetof(Command, copy_bytes) == 80);
 static_assert(offsetof(Command, name) == 88);
 static_assert(offsetof(Command, copy_destination_node) == 104);
-static_assert(offsetof(Command, reserved0) == 108);
+static_assert(offsetof(Command, answers) == 108);
 static_assert(offsetof(Command, message) == 112);
 
 // Message of a PROBE.

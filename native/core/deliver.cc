@@ -97,7 +97,8 @@ int put_message(Segment& segment, uint32_t node, const Command& command, bool ca
   }
   Message message = command.message;
   message.source = command.source;
-  switch (hand_over(segment, sender, sequence, command.destination, call, message)) {
+  switch (
+      hand_over(segment, sender, sequence, command.destination, call, message, command.answers)) {
     case HandOver::kDead:
       acknowledge(segment, sender, kind, command.destination, -EDSTDIED);
       break;

@@ -191,11 +191,7 @@ bool lock_wait(Segment& segment, int32_t waiter, uint64_t ticket) {
   if (load(slot->endpoint) == waiter && atomic(slot->wait_ticket).load() == ticket) {
     return fail(segment, index, claim, ELOCKED);
   }
-  if (state_of(word) == State::kFrom) {
-    unclaim(segment, slot, claim, word);
-  } else {
-    atomic(slot->rendezvous).compare_exchange_strong(claim, word);
-  }
+  unclaim(segment, slot, claim, word);
   return false;
 }
 

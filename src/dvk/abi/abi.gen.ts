@@ -413,7 +413,7 @@ export const CommandLayout = {
   copyBytes: 80,
   name: 88,
   copyDestinationNode: 104,
-  reserved0: 108,
+  answers: 108,
   message: 112,
 } as const;
 

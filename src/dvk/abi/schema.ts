@@ -296,7 +296,7 @@ const command: StructSchema = [
   ['copy_bytes', 'u64', ''],
   ['name', 'name', 'PROCBIND: name of the process'],
   ['copy_destination_node', 'u32', 'COPYRMT_RQST: node of the destination'],
-  ['reserved0', 'u32', 'zero'],
+  ['answers', 'u32', 'SEND_MSG, SNDREC_MSG: call of the destination that the source is to answer'],
   ['message', 'message', 'COPYRMT_RQST, COPYIN_RQST: a voucher of the proxies'],
 ];
 
