@@ -337,7 +337,7 @@ Command any_command(Target& target, Random& random, Caller& caller) {
   if (below(random, 8) == 0) {
     for (size_t i = 0; i < sizeof command; i++) bytes[i] = static_cast<uint8_t>(random());
   }
-  command.kind = static_cast<uint32_t>(below(random, 18));
+  command.kind = static_cast<uint32_t>(below(random, 20));
   if (below(random, 3) == 0) command.kind |= kCommandAck;
   command.dc_id = 7;
   command.source_node = kNode;

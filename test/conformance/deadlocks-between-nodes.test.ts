@@ -36,7 +36,7 @@ class Call {
 /** Everybody calls the next one. Returns who got ELOCKED, and that nobody else ended. */
 async function lockedOf(ring: Process[], kinds: CallKind[]): Promise<[number, Call[]]> {
   const calls: Call[] = ring.map(
-    (waiter, i) => new Call(waiter, kinds[i] ?? 'sendrec', ring[(i + 1) % ring.length] as Process),
+    (waiter, i) => new Call(waiter, kinds[i] ?? 'sendrec', ring[(i + 1) % ring.length]!),
   );
   await Promise.race(calls.map(async (call) => call.ended));
   expect(calls.map(({ code }) => code).filter((code) => code !== undefined)).toEqual(['ELOCKED']);
@@ -63,7 +63,7 @@ async function unwind(
   for (let back = 0; back + 1 < ring.length; back++) {
     const who = (locked - back + ring.length) % ring.length;
     const before = (who - 1 + ring.length) % ring.length;
-    await serve(ring[who] as Process, kinds[before] ?? 'sendrec', ring[before] as Process);
+    await serve(ring[who]!, kinds[before] ?? 'sendrec', ring[before]!);
     expect(await calls[before]?.ended).toBe('none');
   }
 }
@@ -99,6 +99,18 @@ describe.each([
     await world.frames(1, 20);
     expect(await codeOf(() => two.send(one.endpoint))).toBe('none');
     expect(await received.ended).toBe('none');
+  });
+
+  it('of two is none when a server calls the client that awaits its answer', async () => {
+    const world = await start(2);
+    const [client, server] = [await world.server(0, 10), await world.server(1, 11)];
+    const request = new Call(client, 'sendrec', server);
+    await server.rcvrqst();
+    const back = new Call(server, 'sendrec', client);
+    expect(await request.ended).toBe('none');
+    expect([client.message.source, client.lastKind]).toEqual([server.endpoint, 'call']);
+    client.replySync(server.endpoint);
+    expect(await back.ended).toBe('none');
   });
 
   it('of three nodes, with waits on one node in it, gets ELOCKED once', async () => {

@@ -6,7 +6,7 @@
  * oracle. The probers see what a node's core would show them.
  */
 import assert from 'node:assert/strict';
-import { CommandKind } from '../../src/dvk/abi/abi.gen.ts';
+import { CommandKind, ProbeStage } from '../../src/dvk/abi/abi.gen.ts';
 import { makeEndpoint, type Endpoint, type NodeId } from '../../src/dvk/endpoint.ts';
 import type { RemoteWait, WaitEdge } from '../../src/dvk/remote-wait.ts';
 import { decodeProbe, encodeProbe, type Probe } from '../../src/proxies/probe.ts';
@@ -22,6 +22,7 @@ const CALLS = {
   receive: CommandKind.NONE,
 } as const;
 const TICK_MS = 125;
+const FORGED_EACH_MS = 20;
 
 export interface Wait {
   readonly waiter: Proc;
@@ -39,6 +40,8 @@ export interface Wait {
   ended: boolean;
   /** The cycle that it was found to be in last. */
   cycle: Cycle | undefined;
+  /** It has waited, through others or not, for a process of the forger. */
+  exposed: boolean;
 }
 
 export interface Cycle {
@@ -78,6 +81,11 @@ export interface WorldOptions {
   loss?: number;
   /** Calls may time out, and processes answer while they wait. */
   restless?: boolean;
+  /**
+   * A node that answers probes with forged ones, to every process, so that whatever can be made to
+   * fail does.
+   */
+  forger?: number;
 }
 
 export class WaitWorld {
@@ -88,7 +96,10 @@ export class WaitWorld {
   readonly cycles = new Map<string, Cycle>();
   readonly probers: Prober[];
   probes = 0;
+  /** Waits that ended though they were in no cycle. */
+  harmed = 0;
   readonly #options: WorldOptions;
+  #forgedMs = -FORGED_EACH_MS;
   readonly #byEndpoint: Map<Endpoint, Proc>;
   // At each node, the last call of a process of another one that has come.
   readonly #descriptors: Map<Proc, Wait>[];
@@ -148,8 +159,41 @@ export class WaitWorld {
     this.#carry(from, to, () => {
       const decoded = decodeProbe(command);
       assert.deepEqual(decoded, probe);
+      if (to === this.#options.forger) this.#forge(to, probe);
       this.probers[to]?.receive(route.from, decoded, this.clock.nowMs());
     });
+  }
+
+  // Says of each process of the forger that it waits for each of another node, so that the probe
+  // may come back from there.
+  #forge(from: number, seen: Probe): void {
+    const now = this.clock.nowMs();
+    if (now < this.#forgedMs + FORGED_EACH_MS) return;
+    this.#forgedMs = now;
+    const own = this.procs.filter((proc) => proc.node === from);
+    for (const target of this.procs) {
+      const source = own[Math.floor(this.random() * own.length)];
+      if (target.node === from || source === undefined) continue;
+      const forged: Probe = {
+        ...seen,
+        source: source.endpoint,
+        target: target.endpoint,
+        call: CommandKind.NONE,
+        callId: 0,
+        stage: ProbeStage.FOLLOW,
+        hops: 8,
+        waits: this.random() < 0.5 ? 1 : seen.waits,
+        // Of others' probes the nonces are not known.
+        nonce: this.random() < 0.5 ? seen.nonce : BigInt(Math.floor(this.random() * 2 ** 52)),
+      };
+      const anyone = this.#any();
+      if (this.random() < 0.3) forged.initiator = anyone.endpoint;
+      forged.initiatorNode = this.#byEndpoint.get(forged.initiator)?.node as NodeId;
+      forged.initiatorLevel = 2;
+      this.#carry(from, target.node, () => {
+        this.probers[target.node]?.receive(from as NodeId, forged, this.clock.nowMs());
+      });
+    }
   }
 
   // In order between any two nodes; at once on one node.
@@ -231,6 +275,16 @@ export class WaitWorld {
   #lock(proc: Proc | undefined, ticket: bigint): boolean {
     const wait = proc?.wait;
     if (wait?.ticket !== ticket) return false;
+    if (this.#options.forger !== undefined) {
+      const own = proc?.node === this.#options.forger;
+      assert.ok(
+        own || (wait.cycle ?? wait.exposed),
+        `${describeWait(wait)} is none of the forger's`,
+      );
+      if (!own && !this.#cycleOf(wait)) this.harmed++;
+      this.#end(wait, 'ELOCKED');
+      return true;
+    }
     assert.ok(wait.cycle, `a phantom: ${describeWait(wait)} was never in a cycle`);
     if (this.#options.restless !== true) {
       assert.equal(this.#cycleOf(wait)?.length, wait.cycle.waits.length, 'the cycle is gone');
@@ -281,6 +335,18 @@ export class WaitWorld {
       if (cycle === undefined) this.cycles.set(key, (cycle = { waits: path, victims: 0 }));
       for (const wait of path) wait.cycle = cycle;
     }
+    const { forger } = this.#options;
+    if (forger === undefined) return;
+    for (const { wait } of this.procs) if (wait) wait.exposed ||= this.#leadsTo(wait, forger);
+  }
+
+  #leadsTo(start: Wait, node: number): boolean {
+    let wait: Wait | undefined = start;
+    for (let steps = 0; wait && this.#stands(wait) && steps <= this.procs.length; steps++) {
+      if (wait.target.node === node) return true;
+      wait = wait.target.wait;
+    }
+    return false;
   }
 
   // ---- What processes do ----
@@ -300,6 +366,7 @@ export class WaitWorld {
       answered: false,
       ended: false,
       cycle: undefined,
+      exposed: false,
     };
     waiter.wait = waiter.last = wait;
     const local = this.#cycleOf(wait)?.every((one) => one.waiter.node === waiter.node);
@@ -435,7 +502,7 @@ export class WaitWorld {
   }
 
   #any(): Proc {
-    return this.procs[Math.floor(this.random() * this.procs.length)] as Proc;
+    return this.procs[Math.floor(this.random() * this.procs.length)]!;
   }
 }
 

@@ -167,3 +167,23 @@ describe('whatever happens', () => {
     });
   }
 });
+
+describe('a node that forges probes', () => {
+  it('fails calls that wait for its own processes in the end, and no others', () => {
+    let harmed = 0;
+    fc.assert(
+      fc.property(fc.integer({ min: 1 }), fc.integer({ min: 3, max: 9 }), (seed, processes) => {
+        const made = world({ seed, processes, delayMs: 50, forger: 2 });
+        for (let i = 0; i < STIRS; i++) {
+          made.stir();
+          made.clock.advance(made.random() * 100);
+        }
+        made.clock.advance(2_000);
+        harmed += made.harmed;
+      }),
+      { numRuns: RUNS / 6 },
+    );
+    // It must have done its best.
+    expect(harmed).toBeGreaterThan(0);
+  });
+});
