@@ -34,7 +34,7 @@ inline constexpr int32_t kEndpointKernel = -1;  // source of messages that the k
 enum Error : int {
   ENOTREADY = 201,  // the destination is not ready to receive, and the caller would not wait
   EDEADSRCDST = 202,  // the endpoint belongs to no living process
-  ELOCKED = 208,  // waiting would close a cycle of waiting processes
+  ELOCKED = 208,  // the call is, or would be, in a cycle of processes that wait for one another
   EBADCALL = 209,  // no such call
   ECALLDENIED = 210,  // the caller may not send to that process
   ETRAPDENIED = 211,  // the caller may not use that call

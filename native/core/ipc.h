@@ -18,8 +18,8 @@ inline constexpr int kPending = 1;       // the call goes on; step again after a
 // KERNEL; send: to itself), -ERANGE, -EDVSENDPOINT (sendrec, notify, reply, receive: itself),
 // -ECALLDENIED (the caller may not send there), -EDEADSRCDST (free or stale endpoint), -ECALLDENIED
 // (the destination takes none of the caller), -EDVSNOPROXY, -ENOTCONN (other node). Later -EDSTDIED
-// or -ESRCDIED (died during the call), -ELOCKED
-// (when it would sleep, see deadlock.h; later across nodes, see probe.h), -EDVSPROCSTS (reply: nobody waits for it).
+// or -ESRCDIED (died during the call), -ELOCKED (when it would sleep, see deadlock.h; later across
+// nodes, see probe.h), -EDVSPROCSTS (reply: nobody waits for it).
 int start_send(Process& process, int32_t destination, const Message& message);
 int start_sendrec(Process& process, int32_t destination, const Message& message);
 int start_receive(Process& process, int32_t source);  // ANY, KERNEL (notifications), an endpoint

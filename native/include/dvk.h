@@ -27,8 +27,9 @@
  * from this caller), -DVK_EDEADSRCDST (nobody is bound there, or the endpoint is one of a former
  * owner of the slot), -DVK_EDSTDIED or -DVK_ESRCDIED (the peer died during the call), -DVK_ELOCKED
  * (a cycle of processes that wait for one another; across nodes it is found after a moment, and one
- * call in it ends); for a peer on another node -DVK_EDVSNOPROXY and -ENOTCONN. Errors of calls that wait ("waiting errors"):
- * -ETIMEDOUT, or -EAGAIN for a time-out of 0; -EINTR after dvk_interrupt().
+ * call in it ends); for a peer on another node -DVK_EDVSNOPROXY and -ENOTCONN. Errors of calls that
+ * wait ("waiting errors"): -ETIMEDOUT, or -EAGAIN for a time-out of 0; -EINTR after
+ * dvk_interrupt().
  */
 #ifndef DVK_H
 #define DVK_H

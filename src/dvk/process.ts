@@ -14,9 +14,9 @@
  * (the other calls: itself), ECALLDENIED (it may not send there, or that one takes none of it),
  * EDEADSRCDST (nobody there, or a stale endpoint), EDSTDIED or ESRCDIED (died during the call),
  * ELOCKED (a cycle of processes that wait for one another, which of this node are also looked for
- * by awaited calls with a time-out of 0), EDVSNOPROXY and ENOTCONN (process of another node). Errors of calls that wait:
- * ETIMEDOUT (EAGAIN for a time-out of 0), EDVSWOKENUP, EINTR (blocking calls, see `interruptOn`),
- * ECANCELED (awaited calls).
+ * by awaited calls with a time-out of 0), EDVSNOPROXY and ENOTCONN (process of another node).
+ * Errors of calls that wait: ETIMEDOUT (EAGAIN for a time-out of 0), EDVSWOKENUP, EINTR (blocking
+ * calls, see `interruptOn`), ECANCELED (awaited calls).
  */
 import { constants } from 'node:os';
 

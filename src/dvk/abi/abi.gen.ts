@@ -58,7 +58,7 @@ export const ErrorNumber = {
   ENOTREADY: 201,
   /** the endpoint belongs to no living process */
   EDEADSRCDST: 202,
-  /** waiting would close a cycle of waiting processes */
+  /** the call is, or would be, in a cycle of processes that wait for one another */
   ELOCKED: 208,
   /** no such call */
   EBADCALL: 209,
