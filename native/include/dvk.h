@@ -264,8 +264,8 @@ DVK_API int32_t dvk_endpoint(const dvk_process* process);
 DVK_API int dvk_last_kind(const dvk_process* process);
 
 /*
- * The number of the call whose request was received last, for dvk_reply_to(). Each sendrec of a
- * client has another number; they wrap after 2^32.
+ * The number of the call whose request was received last, for dvk_reply_to() and dvk_relay_to().
+ * Each sendrec of a client has another number; they wrap after 2^32.
  */
 DVK_API uint32_t dvk_last_call(const dvk_process* process);
 
@@ -332,6 +332,10 @@ DVK_API int dvk_reply_to(dvk_process* process, int32_t destination, uint32_t cal
  */
 DVK_API int dvk_relay(dvk_process* process, int32_t client, int32_t destination,
                       const dvk_message* message);
+
+/* dvk_relay() of the request that came with the call number `call`, as dvk_reply_to(). */
+DVK_API int dvk_relay_to(dvk_process* process, int32_t client, uint32_t call, int32_t destination,
+                         const dvk_message* message);
 
 /*
  * dvk_reply() with `*message`, then dvk_rcvrqst() into it: a server's loop in one call. A client

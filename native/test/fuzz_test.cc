@@ -239,7 +239,10 @@ class Caller {
     const uint32_t value = static_cast<uint32_t>(random_());
     switch (kind) {
       case 11:
-        return relay(process, endpoint(), endpoint(), message(1, random_()));
+        return below(random_, 2) == 0
+                   ? relay(process, endpoint(), endpoint(), message(1, random_()))
+                   : relay_to(process, endpoint(), static_cast<uint32_t>(below(random_, 4)),
+                              endpoint(), message(1, random_()));
       case 12: {
         const int32_t source = below(random_, 3) == 0 ? kEndpointKernel : endpoint();
         return notify_from(process, endpoint(), source, value);

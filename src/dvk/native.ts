@@ -103,6 +103,7 @@ export interface ProcessBinding {
   replyTo(process: number, destination: number, call: number): number;
   replyReceive(process: number, destination: number, timeoutMs: number): number;
   relay(process: number, client: number, destination: number): number;
+  relayTo(process: number, client: number, call: number, destination: number): number;
   notify(process: number, destination: number): number;
   notifyFrom(process: number, destination: number, source: number, value: number): number;
   /** The endpoint, or -errno. */

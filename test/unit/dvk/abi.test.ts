@@ -9,7 +9,9 @@ import {
   GrantSlotLayout,
   LinkSlotLayout,
   PrivilegeSlotLayout,
+  ProbeLayout,
   ProcessSlotLayout,
+  RemoteWaitLayout,
   SegmentHeaderLayout,
 } from '../../../src/dvk/abi/abi.gen.ts';
 import { native } from '../../../src/dvk/native.ts';
@@ -24,6 +26,8 @@ const layouts: Record<string, Record<string, number>> = {
   AsyncSlot: AsyncSlotLayout,
   Extent: ExtentLayout,
   Command: CommandLayout,
+  Probe: ProbeLayout,
+  RemoteWait: RemoteWaitLayout,
 };
 
 function camelCase(name: string): string {
