@@ -132,7 +132,7 @@ export class Process {
     return KINDS[this.#status[0] ?? 0] ?? 'send';
   }
 
-  /** The number of the call whose request was received last, for a late `replySync` or `relaySync`. */
+  /** Number of the call whose request was received last, for a late `replySync` or `relaySync`. */
   get lastCall(): CallNumber {
     return (this.#status[1] ?? 0) as CallNumber;
   }
