@@ -193,6 +193,7 @@ Napi::Object describe_command(Napi::Env env) {
   DVK_FIELD(copy_bytes);
   DVK_FIELD(name);
   DVK_FIELD(copy_destination_node);
+  DVK_FIELD(answers);
   DVK_FIELD(message);
   return object;
 }
@@ -248,6 +249,41 @@ Napi::Object describe_trace_event(Napi::Env env) {
   return object;
 }
 
+Napi::Object describe_probe(Napi::Env env) {
+  using Struct = Probe;
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("BYTES", sizeof(Struct));
+  DVK_FIELD(initiator);
+  DVK_FIELD(initiator_node);
+  DVK_FIELD(initiator_level);
+  DVK_FIELD(stage);
+  DVK_FIELD(call);
+  DVK_FIELD(hops);
+  DVK_FIELD(waits);
+  DVK_FIELD(sends);
+  DVK_FIELD(nonce);
+  DVK_FIELD(digest);
+  DVK_FIELD(ticket);
+  return object;
+}
+
+Napi::Object describe_remote_wait(Napi::Env env) {
+  using Struct = RemoteWait;
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("BYTES", sizeof(Struct));
+  DVK_FIELD(waiter);
+  DVK_FIELD(target);
+  DVK_FIELD(node);
+  DVK_FIELD(call);
+  DVK_FIELD(call_id);
+  DVK_FIELD(level);
+  DVK_FIELD(ticket);
+  DVK_FIELD(waits);
+  DVK_FIELD(sends);
+  DVK_FIELD(digest);
+  return object;
+}
+
 Napi::Value js_abi_layout(Environment& environment) {
   const Napi::Env env = environment.env;
   Napi::Object object = Napi::Object::New(env);
@@ -264,6 +300,8 @@ Napi::Value js_abi_layout(Environment& environment) {
   object.Set("TraceWatcher", describe_trace_watcher(env));
   object.Set("TraceRing", describe_trace_ring(env));
   object.Set("TraceEvent", describe_trace_event(env));
+  object.Set("Probe", describe_probe(env));
+  object.Set("RemoteWait", describe_remote_wait(env));
   return object;
 }
 

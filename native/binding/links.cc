@@ -1,9 +1,11 @@
 // Nodes of a DC, and the proxy's side of the queue between them.
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
 #include "../core/link.h"
+#include "../core/probe.h"
 #include "method.h"
 #include "registers.h"
 
@@ -47,6 +49,39 @@ int js_put2lcl(Segment& segment, uint32_t node, Bytes in, Bytes payload) {
   return put2lcl(segment, node, command, payload.data, payload.length);
 }
 
+// Waits go to JavaScript as the bytes of RemoteWait.
+constexpr size_t kWaitsAtOnce = 64;
+
+int js_remote_waits(Segment& segment, uint32_t first, Bytes out) {
+  RemoteWait waits[kWaitsAtOnce];
+  const size_t capacity = std::min(kWaitsAtOnce, out.length / sizeof(RemoteWait));
+  const size_t count = remote_waits(segment, first, waits, capacity);
+  memcpy(out.data, waits, count * sizeof(RemoteWait));
+  return static_cast<int>(count);
+}
+
+int js_remote_wait(Segment& segment, int32_t waiter, Bytes out) {
+  RemoteWait wait;
+  if (out.length < sizeof wait || !remote_wait(segment, waiter, &wait)) return 0;
+  memcpy(out.data, &wait, sizeof wait);
+  return 1;
+}
+
+int js_follow_waits(Segment& segment, uint32_t node, int32_t source, int32_t target, uint32_t call,
+                    uint32_t call_id, Bytes out) {
+  RemoteWait wait;
+  const WaitEdge edge{node, source, target, call, call_id};
+  if (out.length < sizeof wait || !follow_waits(segment, edge, &wait)) return 0;
+  memcpy(out.data, &wait, sizeof wait);
+  return 1;
+}
+
+int js_lock_wait(Segment& segment, int32_t waiter, Napi::BigInt ticket) {
+  bool lossless = false;
+  const uint64_t value = ticket.Uint64Value(&lossless);
+  return lossless && lock_wait(segment, waiter, value) ? 1 : 0;
+}
+
 }  // namespace
 
 void register_links(Napi::Object exports, Environment* environment) {
@@ -60,6 +95,10 @@ void register_links(Napi::Object exports, Environment* environment) {
              {"get2rmt", method<js_get2rmt>},
              {"armProxy", method<js_arm_proxy>},
              {"put2lcl", method<js_put2lcl>},
+             {"remoteWaits", method<js_remote_waits>},
+             {"remoteWait", method<js_remote_wait>},
+             {"followWaits", method<js_follow_waits>},
+             {"lockWait", method<js_lock_wait>},
          });
 }
 

@@ -62,6 +62,10 @@ int js_relay(BoundProcess& bound, int32_t client, int32_t destination) {
   return relay(*bound.process, client, destination, bound.window->message);
 }
 
+int js_relay_to(BoundProcess& bound, int32_t client, uint32_t call, int32_t destination) {
+  return relay_to(*bound.process, client, call, destination, bound.window->message);
+}
+
 int32_t js_wait_bind(Process& process, uint32_t slot, Timeout timeout) {
   return wait_bind(process, slot, timeout.ms);
 }
@@ -96,6 +100,7 @@ void register_process_calls(Napi::Object exports, Environment* environment) {
              {"replyTo", method<js_reply_to>},
              {"replyReceive", method<js_reply_receive>},
              {"relay", method<js_relay>},
+             {"relayTo", method<js_relay_to>},
              {"notify", method<notify>},
              {"senda", method<js_senda>},
              {"sendaStatus", method<senda_status>},

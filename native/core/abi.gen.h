@@ -37,7 +37,7 @@ inline constexpr int32_t kEndpointKernel = -1;  // source of messages that the k
 enum Error : int {
   ENOTREADY = 201,  // the destination is not ready to receive, and the caller would not wait
   EDEADSRCDST = 202,  // the endpoint belongs to no living process
-  ELOCKED = 208,  // waiting would close a cycle of waiting processes
+  ELOCKED = 208,  // the call is, or would be, in a cycle of processes that wait for one another
   EBADCALL = 209,  // no such call
   ECALLDENIED = 210,  // the caller may not send to that process
   ETRAPDENIED = 211,  // the caller may not use that call
@@ -81,6 +81,8 @@ enum CommandKind : uint32_t {
   kCommandProcunbind = 14,  // a process of the sending node is gone
   kCommandRelayMsg = 15,  // in place of REPLY_MSG: the caller goes on with this request to the server in its source
   kCommandAsyncMsg = 16,  // a message from senda; ASYNC_ACK follows when it was received, or cannot be
+  kCommandProbe = 17,  // looks for a cycle of waits that crosses nodes; its message is a Probe
+  kCommandWithdraw = 18,  // the source waits no more in that call: its message, if nobody took it, is gone
   kCommandAck = 8192,  // bit of an acknowledgement
 };
 
@@ -109,6 +111,12 @@ enum class CommandState : uint32_t {
   kNone = 0,
   kQueued = 1,
   kTaken = 2,
+};
+
+enum class ProbeStage : uint32_t {
+  kFollow = 0,
+  kAsk = 1,
+  kEcho = 2,
 };
 
 enum class GrantRight : uint32_t {
@@ -541,7 +549,7 @@ struct Command {
   uint64_t copy_bytes;
   char name[16];  // PROCBIND: name of the process
   uint32_t copy_destination_node;  // COPYRMT_RQST: node of the destination
-  uint32_t reserved0;  // zero
+  uint32_t answers;  // SEND_MSG, SNDREC_MSG: call of the destination that the source is to answer
   Message message;  // COPYRMT_RQST, COPYIN_RQST: a voucher of the proxies
 };
 static_assert(sizeof(Command) == 176);
@@ -566,7 +574,59 @@ static_assert(offsetof(Command, copy_destination_at) == 72);
 static_assert(offsetof(Command, copy_bytes) == 80);
 static_assert(offsetof(Command, name) == 88);
 static_assert(offsetof(Command, copy_destination_node) == 104);
-static_assert(offsetof(Command, reserved0) == 108);
+static_assert(offsetof(Command, answers) == 108);
 static_assert(offsetof(Command, message) == 112);
+
+// Message of a PROBE.
+struct Probe {
+  int32_t initiator;  // endpoint of the process whose wait is looked into
+  uint32_t initiator_node;
+  uint32_t initiator_level;  // its ProcessLevel
+  uint32_t stage;  // ProbeStage
+  uint32_t call;  // SEND_MSG or SNDREC_MSG of the wait that it follows, NONE of a receive
+  uint32_t hops;  // links that it may still cross, this one not counted
+  uint32_t waits;  // waits that it has passed
+  uint32_t sends;  // ... of those, the ones whose message was not taken
+  uint64_t nonce;  // random, new each time: known to the nodes that it has come to
+  uint64_t digest;  // of the waits that it has passed
+  uint64_t ticket;  // of the wait that it follows, for the node of who waits
+};
+static_assert(sizeof(Probe) == 56);
+static_assert(offsetof(Probe, initiator) == 0);
+static_assert(offsetof(Probe, initiator_node) == 4);
+static_assert(offsetof(Probe, initiator_level) == 8);
+static_assert(offsetof(Probe, stage) == 12);
+static_assert(offsetof(Probe, call) == 16);
+static_assert(offsetof(Probe, hops) == 20);
+static_assert(offsetof(Probe, waits) == 24);
+static_assert(offsetof(Probe, sends) == 28);
+static_assert(offsetof(Probe, nonce) == 32);
+static_assert(offsetof(Probe, digest) == 40);
+static_assert(offsetof(Probe, ticket) == 48);
+
+// A wait of a process of this node for one of another node.
+struct RemoteWait {
+  int32_t waiter;  // endpoint
+  int32_t target;  // endpoint of whom it waits for
+  uint32_t node;  // of the target
+  uint32_t call;  // SEND_MSG or SNDREC_MSG, NONE for a receive
+  uint32_t call_id;  // number of that call, 0 for a receive
+  uint32_t level;  // ProcessLevel of the waiter
+  uint64_t ticket;  // tells the wait from all others of its node
+  uint32_t waits;  // waits of this node on the path to it, itself included
+  uint32_t sends;  // ... of those before it, the ones whose message was not taken
+  uint64_t digest;  // of these waits
+};
+static_assert(sizeof(RemoteWait) == 48);
+static_assert(offsetof(RemoteWait, waiter) == 0);
+static_assert(offsetof(RemoteWait, target) == 4);
+static_assert(offsetof(RemoteWait, node) == 8);
+static_assert(offsetof(RemoteWait, call) == 12);
+static_assert(offsetof(RemoteWait, call_id) == 16);
+static_assert(offsetof(RemoteWait, level) == 20);
+static_assert(offsetof(RemoteWait, ticket) == 24);
+static_assert(offsetof(RemoteWait, waits) == 32);
+static_assert(offsetof(RemoteWait, sends) == 36);
+static_assert(offsetof(RemoteWait, digest) == 40);
 
 }  // namespace dvk

@@ -2,7 +2,7 @@
 
 #include <vector>
 
-#include "rendezvous.h"
+#include "probe.h"
 #include "wait.h"
 
 namespace dvk {
@@ -17,18 +17,6 @@ using Waits = std::vector<Wait>;
 
 bool is_local(Segment& segment, uint32_t index) {
   return load(segment.slot(index)->life) == static_cast<uint32_t>(ProcessLife::kLocal);
-}
-
-bool sends(uint32_t word) {
-  return state_of(word) == State::kSending || state_of(word) == State::kCalling;
-}
-
-// The slot that the owner of `word` waits for, or one that there is not. Who is being served waits
-// no more.
-uint32_t awaited(uint32_t word) {
-  const State state = state_of(word);
-  const bool waits = sends(word) || state == State::kFrom || state == State::kReply;
-  return waits ? peer_of(word) : ~0u;
 }
 
 // Whether the path of waits from `start` comes back to it; fills `waits` unless it is null. A path
@@ -74,11 +62,13 @@ bool break_cycle(Process& process) {
   ProcessSlot* slot = process.slot;
   const auto rendezvous = atomic(slot->rendezvous);
   uint32_t word = rendezvous.load();
-  const uint32_t peer = awaited(word);
-  if (peer >= segment.processes()) return false;
+  const bool remote = waits_remotely(segment, slot, word);
+  if (!remote && awaited(word) >= segment.processes()) return false;
   if (load(slot->wait_ticket) == 0) {
     atomic(slot->wait_ticket).store(atomic(segment.header()->ticket).fetch_add(1));
+    if (remote) segment.remote_waiters().add(process.index);
   }
+  if (remote) return false;
   // As if the word were set now: of two that walk, one sees the other.
   if (!rendezvous.compare_exchange_strong(word, word)) return true;
   if (!comes_back(segment, process.index, nullptr)) return false;

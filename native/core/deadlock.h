@@ -14,12 +14,26 @@
 // A ticket belongs to one wait: it is taken back before the next wait begins. Two walks with the
 // same words and tickets prove that all of these waits held in the moment between them.
 //
-// A call to another node is not followed; see docs/decisions/0016-deadlocks.md.
+// A wait for a process of another node is not followed here: it is noted, and the proxies send a
+// probe after it when it lasts; see probe.h.
 #pragma once
 
 #include "process.h"
+#include "rendezvous.h"
 
 namespace dvk {
+
+// Whether the owner of `word` waits until its message is taken.
+inline bool sends(uint32_t word) {
+  return state_of(word) == State::kSending || state_of(word) == State::kCalling;
+}
+// The slot that the owner of `word` waits for, or one that there is not. Who is being served waits
+// no more.
+inline uint32_t awaited(uint32_t word) {
+  const State state = state_of(word);
+  const bool waits = sends(word) || state == State::kFrom || state == State::kReply;
+  return waits ? peer_of(word) : ~0u;
+}
 
 // A wait of `process` begins, before its word says so.
 void begin_wait(ProcessSlot* slot);

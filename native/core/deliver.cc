@@ -98,7 +98,8 @@ int put_message(Segment& segment, uint32_t node, const Command& command, bool ca
   }
   Message message = command.message;
   message.source = command.source;
-  switch (hand_over(segment, sender, sequence, command.destination, call, message)) {
+  switch (
+      hand_over(segment, sender, sequence, command.destination, call, message, command.answers)) {
     case HandOver::kDead:
       acknowledge(segment, sender, kind, command.destination, -EDSTDIED);
       break;
@@ -108,6 +109,16 @@ int put_message(Segment& segment, uint32_t node, const Command& command, bool ca
     case HandOver::kQueued:
       break;
   }
+  return 0;
+}
+
+// The call's own node has ended it. The message is taken back, or its answer will find nobody.
+int put_withdrawal(Segment& segment, uint32_t node, const Command& command) {
+  uint32_t index;
+  if (check_endpoint(segment, command.source, &index) != 0) return 0;
+  ProcessSlot* slot = segment.slot(index);
+  if (is_local(segment, index) || load(slot->node) != node) return -EDVSBADFRAME;
+  if (load(slot->call_id) == command.call_id) reset_descriptor(slot);
   return 0;
 }
 
@@ -367,6 +378,8 @@ int dispatch(Segment& segment, uint32_t node, const Command& command, const uint
     case kCommandReplyMsg:
     case kCommandRelayMsg:
       return put_reply(segment, node, command);
+    case kCommandWithdraw:
+      return put_withdrawal(segment, node, command);
     case kCommandNtfyMsg:
       return put_notice(segment, node, command);
     case kCommandAsyncMsg: {

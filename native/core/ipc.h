@@ -18,8 +18,8 @@ inline constexpr int kPending = 1;       // the call goes on; step again after a
 // KERNEL; send: to itself), -ERANGE, -EDVSENDPOINT (sendrec, notify, reply, receive: itself),
 // -ECALLDENIED (the caller may not send there), -EDEADSRCDST (free or stale endpoint), -ECALLDENIED
 // (the destination takes none of the caller), -EDVSNOPROXY, -ENOTCONN (other node). Later -EDSTDIED
-// or -ESRCDIED (died during the call), -ELOCKED
-// (when it would sleep: see deadlock.h), -EDVSPROCSTS (reply: nobody waits for it).
+// or -ESRCDIED (died during the call), -ELOCKED (when it would sleep, see deadlock.h; later across
+// nodes, see probe.h), -EDVSPROCSTS (reply: nobody waits for it).
 int start_send(Process& process, int32_t destination, const Message& message);
 int start_sendrec(Process& process, int32_t destination, const Message& message);
 int start_receive(Process& process, int32_t source);  // ANY, KERNEL (notifications), an endpoint
@@ -54,11 +54,12 @@ int reply_to(Process& process, int32_t destination, uint32_t call_id, const Mess
 // In place of a reply: hands the request of `client`, as `message`, on to `destination`, which sees
 // the client as its source and replies to it. The client's sendrec goes on with that, and with its
 // time-out; should the destination be gone for the client it ends with -EDEADSRCDST, and from then
-// on as if it had been sent there. Never blocks. Errors of reply for the client, whose
-// request must be the only one of that client not yet answered; of send for the
+// on as if it had been sent there. Never blocks. Errors of reply for the client; of send for the
 // destination, which must take messages of the client; -EDVSENDPOINT when it is the client or the
-// caller.
+// caller. As with reply, a server that has two requests of the client says by `call_id` which one.
 int relay(Process& process, int32_t client, int32_t destination, const Message& message);
+int relay_to(Process& process, int32_t client, uint32_t call_id, int32_t destination,
+             const Message& message);
 // Replies, then receives the next request: one crossing for server loops. A client that is gone is
 // no error.
 int reply_receive(Process& process, int32_t destination, Message* message, int64_t timeout_ms);

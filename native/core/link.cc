@@ -9,6 +9,7 @@
 
 #include <algorithm>
 
+#include "deadlock.h"
 #include "lock.h"
 #include "notify.h"
 #include "rendezvous.h"
@@ -229,6 +230,7 @@ int start_remote(Process& process, uint32_t node) {
   const uint32_t call_id = load(slot->call_id) + 1;
   store(slot->call_id, call_id);
   store(slot->command_call_id, call_id);
+  begin_wait(slot);
   const uint32_t word = pack(State::kRemote, process.sequence, node);
   atomic(slot->rendezvous).store(word);
   process.operation.stage = Operation::Stage::kRemote;
@@ -396,6 +398,17 @@ void copy_fields(ProcessSlot* slot, Command* command) {
   command->copy_bytes = load(slot->copy_bytes);
 }
 
+// The call of the remote process `client` whose request the process in `server` has not answered, 0
+// for none. As between processes of one node, a message to such a client is the answer.
+uint32_t unanswered_call(Segment& segment, uint32_t server, int32_t client) {
+  uint32_t index;
+  if (check_endpoint(segment, client, &index) != 0) return 0;
+  ProcessSlot* slot = segment.slot(index);
+  const uint32_t word = atomic(slot->rendezvous).load();
+  const bool served = state_of(word) == State::kReply && peer_of(word) == server;
+  return served ? load(slot->call_id) : 0;
+}
+
 // A command of a process of this node. Returns false when it ended with an error here.
 bool fill_from_local(Segment& segment, uint32_t index, Command* command, uint8_t* payload) {
   ProcessSlot* slot = segment.slot(index);
@@ -407,6 +420,7 @@ bool fill_from_local(Segment& segment, uint32_t index, Command* command, uint8_t
       const uint32_t word = atomic(slot->rendezvous).load();
       copy_out(&command->message, outbox_of(slot, sequence_of(word)));
       command->message.source = command->source;
+      command->answers = unanswered_call(segment, index, command->destination);
       return true;
     }
     case kCommandCopyinData:

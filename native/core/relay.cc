@@ -12,33 +12,41 @@
 #include "privilege.h"
 
 namespace dvk {
-
 namespace {
 
-int hand_on(Process& process, int32_t client, int32_t destination, const Message& message,
-            uint32_t* call_id) {
+int check_relay(const Process& process, int32_t client, int32_t destination) {
   int error = check_caller(process, CallRight::kRelay);
-  if (error != 0) return error;
-  error = check_client(process, client);
+  if (error == 0) error = check_client(process, client);
   if (error != 0) return error;
   if (destination == client) return -EDVSENDPOINT;
   uint32_t target;
-  error = check_peer(process, destination, -EDVSENDPOINT,
-                     static_cast<uint32_t>(process.segment.slot_of(client)), &target);
-  if (error != 0) return error;
-  error = find_request(process, client, call_id);
-  if (error != 0) return error;
+  return check_peer(process, destination, -EDVSENDPOINT,
+                    static_cast<uint32_t>(process.segment.slot_of(client)), &target);
+}
+
+int hand_on(Process& process, int32_t client, uint32_t call_id, int32_t destination,
+            const Message& message) {
   Message out = message;
   out.source = destination;
-  return answer(process, client, *call_id, out, true);
+  return answer(process, client, call_id, out, true);
 }
 
 }  // namespace
 
+int relay_to(Process& process, int32_t client, uint32_t call_id, int32_t destination,
+             const Message& message) {
+  const TracedCall traced(process, TraceCall::kRelay, client);
+  int result = check_relay(process, client, destination);
+  if (result == 0) result = hand_on(process, client, call_id, destination, message);
+  return traced.end(result, message.type, call_id);
+}
+
 int relay(Process& process, int32_t client, int32_t destination, const Message& message) {
   const TracedCall traced(process, TraceCall::kRelay, client);
+  int result = check_relay(process, client, destination);
   uint32_t call_id = 0;
-  const int result = hand_on(process, client, destination, message, &call_id);
+  if (result == 0) result = find_request(process, client, &call_id);
+  if (result == 0) result = hand_on(process, client, call_id, destination, message);
   return traced.end(result, message.type, call_id);
 }
 

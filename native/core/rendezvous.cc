@@ -107,12 +107,25 @@ bool kick(Segment& segment, ProcessSlot* receiver, uint32_t word) {
 bool unclaim(Segment& segment, ProcessSlot* slot, uint32_t claim, uint32_t word) {
   // Others that came during the claim queued and did not kick, so a receiver looks again. A caller
   // that awaits its reply has no queue to look at.
-  if (state_of(word) != State::kReply) return kick(segment, slot, claim);
+  const bool receives = state_of(word) != State::kReply && state_of(word) != State::kRemote;
+  if (receives) return kick(segment, slot, claim);
   return atomic(slot->rendezvous).compare_exchange_strong(claim, word);
 }
 
+namespace {
+
+// Whether the owner of `slot` awaits the answer of `sender`, of another node, to its call
+// `call_id`.
+bool awaits_remotely(ProcessSlot* slot, uint32_t word, ProcessSlot* sender, uint32_t call_id) {
+  return call_id != 0 && state_of(word) == State::kRemote && load(slot->call_id) == call_id &&
+         load(slot->command_kind) == kCommandSndrecMsg &&
+         load(slot->want_source) == load(sender->endpoint);
+}
+
+}  // namespace
+
 HandOver hand_over(Segment& segment, uint32_t sender, uint32_t sequence, int32_t target, bool call,
-                   const Message& message) {
+                   const Message& message, uint32_t answers) {
   ProcessSlot* from = segment.slot(sender);
   const uint32_t index = static_cast<uint32_t>(segment.slot_of(target));
   ProcessSlot* to = segment.slot(index);
@@ -124,9 +137,17 @@ HandOver hand_over(Segment& segment, uint32_t sender, uint32_t sequence, int32_t
   uint32_t mine = idle;
   for (;;) {
     uint32_t word = atomic(to->rendezvous).load(std::memory_order_acquire);
-    if (!accepts(word, sender, call) || (behind && concerns_notice(word, sender))) break;
+    const bool answering = awaits_remotely(to, word, from, answers);
+    const bool open = accepts(word, sender, call) && !(behind && concerns_notice(word, sender));
+    if (!open && !answering) break;
     uint32_t claim = with_state(word, State::kFilling, sender);
     if (!atomic(to->rendezvous).compare_exchange_strong(word, claim)) continue;
+    // As in `answer`: the word does not tell one call from the next, and while it is claimed no
+    // other one begins.
+    if (answering && !awaits_remotely(to, word, from, answers)) {
+      unclaim(segment, to, claim, word);
+      break;
+    }
     if (load(to->endpoint) != target) {
       // The target died, and the slot's next owner is open.
       unclaim(segment, to, claim, word);

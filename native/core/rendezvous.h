@@ -142,10 +142,11 @@ inline void store(T& field, T value) {
 }
 
 // Hands `message` to `target`, or leaves it queued in `sender`'s outbox. `sender` may be a remote
-// process's descriptor.
+// process's descriptor, and `answers` is then the target's call that the message ends, 0 for none:
+// one whose request the sender has, at its own node.
 enum class HandOver { kDone, kQueued, kDead };
 HandOver hand_over(Segment& segment, uint32_t sender, uint32_t sequence, int32_t target, bool call,
-                   const Message& message);
+                   const Message& message, uint32_t answers = 0);
 // Lets a receiver look again at its queues. Returns false when its word has changed.
 bool kick(Segment& segment, ProcessSlot* receiver, uint32_t word);
 // Gives back the claim on `slot`, whose word was `word` before. Returns false when the owner ended

@@ -165,6 +165,11 @@ class Segment {
   SlotSet bind_waiters() const {
     return announcements(node_id_);
   }
+  // Processes of this node that sleep until one of another node answers or sends: the row of link
+  // queues that this node's own number has. Some wait no more; the proxy takes those out.
+  SlotSet remote_waiters() const {
+    return link_queue(node_id_);
+  }
   // The value of the notification that `source`, a fixed slot or kKernelSource, left with
   // `receiver`; see notify.h.
   uint64_t& notice_value(uint32_t receiver, uint32_t source) const {

@@ -26,9 +26,10 @@
  * of this DC), -DVK_EDVSENDPOINT (the caller itself), -DVK_ECALLDENIED (not to that peer, or not
  * from this caller), -DVK_EDEADSRCDST (nobody is bound there, or the endpoint is one of a former
  * owner of the slot), -DVK_EDSTDIED or -DVK_ESRCDIED (the peer died during the call), -DVK_ELOCKED
- * (waiting would close a cycle of processes of this node that wait for one another); for a peer on
- * another node -DVK_EDVSNOPROXY and -ENOTCONN. Errors of calls that wait ("waiting errors"):
- * -ETIMEDOUT, or -EAGAIN for a time-out of 0; -EINTR after dvk_interrupt().
+ * (a cycle of processes that wait for one another; across nodes it is found after a moment, and one
+ * call in it ends); for a peer on another node -DVK_EDVSNOPROXY and -ENOTCONN. Errors of calls that
+ * wait ("waiting errors"): -ETIMEDOUT, or -EAGAIN for a time-out of 0; -EINTR after
+ * dvk_interrupt().
  */
 #ifndef DVK_H
 #define DVK_H
@@ -263,8 +264,8 @@ DVK_API int32_t dvk_endpoint(const dvk_process* process);
 DVK_API int dvk_last_kind(const dvk_process* process);
 
 /*
- * The number of the call whose request was received last, for dvk_reply_to(). Each sendrec of a
- * client has another number; they wrap after 2^32.
+ * The number of the call whose request was received last, for dvk_reply_to() and dvk_relay_to().
+ * Each sendrec of a client has another number; they wrap after 2^32.
  */
 DVK_API uint32_t dvk_last_call(const dvk_process* process);
 
@@ -331,6 +332,10 @@ DVK_API int dvk_reply_to(dvk_process* process, int32_t destination, uint32_t cal
  */
 DVK_API int dvk_relay(dvk_process* process, int32_t client, int32_t destination,
                       const dvk_message* message);
+
+/* dvk_relay() of the request that came with the call number `call`, as dvk_reply_to(). */
+DVK_API int dvk_relay_to(dvk_process* process, int32_t client, uint32_t call, int32_t destination,
+                         const dvk_message* message);
 
 /*
  * dvk_reply() with `*message`, then dvk_rcvrqst() into it: a server's loop in one call. A client

@@ -84,7 +84,7 @@ enum {
 enum {
   DVK_ENOTREADY = 201, /* the destination is not ready to receive, and the caller would not wait */
   DVK_EDEADSRCDST = 202, /* the endpoint belongs to no living process */
-  DVK_ELOCKED = 208, /* waiting would close a cycle of waiting processes */
+  DVK_ELOCKED = 208, /* the call is, or would be, in a cycle of processes that wait for one another */
   DVK_EBADCALL = 209, /* no such call */
   DVK_ECALLDENIED = 210, /* the caller may not send to that process */
   DVK_ETRAPDENIED = 211, /* the caller may not use that call */
@@ -115,7 +115,7 @@ enum {
 #define DVK_ERRORS(X) \
   X(ENOTREADY, 201, "the destination is not ready to receive, and the caller would not wait") \
   X(EDEADSRCDST, 202, "the endpoint belongs to no living process") \
-  X(ELOCKED, 208, "waiting would close a cycle of waiting processes") \
+  X(ELOCKED, 208, "the call is, or would be, in a cycle of processes that wait for one another") \
   X(EBADCALL, 209, "no such call") \
   X(ECALLDENIED, 210, "the caller may not send to that process") \
   X(ETRAPDENIED, 211, "the caller may not use that call") \

@@ -343,6 +343,12 @@ int dvk_relay(dvk_process* process, int32_t client, int32_t destination,
   return dvk::relay(*process->core, client, destination, read_message(message));
 }
 
+int dvk_relay_to(dvk_process* process, int32_t client, uint32_t call, int32_t destination,
+                 const dvk_message* message) {
+  if (process == nullptr || message == nullptr) return -EINVAL;
+  return dvk::relay_to(*process->core, client, call, destination, read_message(message));
+}
+
 int32_t dvk_wait_bind(dvk_process* process, int slot, int64_t timeout_ms) {
   if (process == nullptr) return -EINVAL;
   if (slot < 0) return -dvk::EDVSBADPROC;

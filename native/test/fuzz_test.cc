@@ -239,7 +239,10 @@ class Caller {
     const uint32_t value = static_cast<uint32_t>(random_());
     switch (kind) {
       case 11:
-        return relay(process, endpoint(), endpoint(), message(1, random_()));
+        return below(random_, 2) == 0
+                   ? relay(process, endpoint(), endpoint(), message(1, random_()))
+                   : relay_to(process, endpoint(), static_cast<uint32_t>(below(random_, 4)),
+                              endpoint(), message(1, random_()));
       case 12: {
         const int32_t source = below(random_, 3) == 0 ? kEndpointKernel : endpoint();
         return notify_from(process, endpoint(), source, value);
@@ -337,7 +340,7 @@ Command any_command(Target& target, Random& random, Caller& caller) {
   if (below(random, 8) == 0) {
     for (size_t i = 0; i < sizeof command; i++) bytes[i] = static_cast<uint8_t>(random());
   }
-  command.kind = static_cast<uint32_t>(below(random, 18));
+  command.kind = static_cast<uint32_t>(below(random, 20));
   if (below(random, 3) == 0) command.kind |= kCommandAck;
   command.dc_id = 7;
   command.source_node = kNode;

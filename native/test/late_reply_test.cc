@@ -195,6 +195,47 @@ TEST("a late relay is refused while the client's next call lies in the server's 
   }
 }
 
+TEST("a server that holds two requests of a client hands each on by its number") {
+  for (const bool remote : {false, true}) {
+    Network n(3);
+    Process& server = bind_server(n[0], 1);
+    Process& back = bind_server(n[1], 2);
+    Process& client = remote ? bind_client(n[2]) : bind_client(n[0]);
+    n.pump();
+    uint32_t calls[2];
+    Message m;
+    for (uint64_t i = 0; i < 2; i++) {
+      CHECK_EQUAL(start_sendrec(client, server.endpoint, message(1, i)), kPending);
+      n.pump();
+      CHECK_EQUAL(rcvrqst(server, &m, 0), 0);
+      calls[i] = server.last_call;
+      if (i == 0) CHECK_EQUAL(cancel(client, -ETIMEDOUT), -ETIMEDOUT);
+    }
+    const auto hand_on = [&](uint32_t call, int32_t destination) {
+      return relay_to(server, client.endpoint, call, destination, message(2, 7));
+    };
+    CHECK_EQUAL(relay(server, client.endpoint, back.endpoint, m), -EDVSPROCSTS);
+    CHECK_EQUAL(hand_on(calls[1], client.endpoint), -EDVSENDPOINT);
+    CHECK_EQUAL(hand_on(calls[1], server.endpoint), -EDVSENDPOINT);
+    CHECK_EQUAL(hand_on(calls[1], back.endpoint + 65536), -EDEADSRCDST);
+    CHECK_EQUAL(relay_to(client, server.endpoint, 1, back.endpoint, m), -ETRAPDENIED);
+    CHECK_EQUAL(hand_on(calls[0], back.endpoint), -EDVSPROCSTS);
+    n.pump();
+    CHECK_EQUAL(step(client), kPending);
+    CHECK_EQUAL(hand_on(calls[1], back.endpoint), 0);
+    n.pump();
+    CHECK_EQUAL(step(client), kPending);
+    n.pump();
+    CHECK_EQUAL(rcvrqst(back, &m, 0), 0);
+    CHECK_EQUAL(m.source, client.endpoint);
+    CHECK_EQUAL(value_of(m), 7);
+    CHECK_EQUAL(reply(back, client.endpoint, message(3, 8)), 0);
+    n.pump();
+    CHECK_EQUAL(step(client), 0);
+    CHECK_EQUAL(value_of(client.operation.message), 8);
+  }
+}
+
 TEST("a late reply of the server that a request was handed on to is refused too") {
   Pair p;
   Process& back = bind_server(p.segment, 2);

@@ -103,6 +103,7 @@ export interface ProcessBinding {
   replyTo(process: number, destination: number, call: number): number;
   replyReceive(process: number, destination: number, timeoutMs: number): number;
   relay(process: number, client: number, destination: number): number;
+  relayTo(process: number, client: number, call: number, destination: number): number;
   notify(process: number, destination: number): number;
   notifyFrom(process: number, destination: number, source: number, value: number): number;
   /** The endpoint, or -errno. */
@@ -220,6 +221,19 @@ export interface LinkBinding {
   ): number;
   armProxy(segment: number, node: number, shortOnly: boolean): number;
   put2lcl(segment: number, node: number, command: Uint8Array, payload: Uint8Array): number;
+  /** Writes RemoteWaits (RemoteWaitLayout) of slots from `first` on; returns how many. */
+  remoteWaits(segment: number, first: number, waits: Uint8Array): number;
+  remoteWait(segment: number, waiter: number, wait: Uint8Array): number;
+  followWaits(
+    segment: number,
+    node: number,
+    source: number,
+    target: number,
+    call: number,
+    callId: number,
+    wait: Uint8Array,
+  ): number;
+  lockWait(segment: number, waiter: number, ticket: bigint): number;
 }
 
 /** The FIFO through which an environment's event loop is woken. */

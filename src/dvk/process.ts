@@ -13,10 +13,10 @@
  * with a destination or source: EDVSBADDEST (KERNEL; `send`, `senda`: itself), ERANGE, EDVSENDPOINT
  * (the other calls: itself), ECALLDENIED (it may not send there, or that one takes none of it),
  * EDEADSRCDST (nobody there, or a stale endpoint), EDSTDIED or ESRCDIED (died during the call),
- * ELOCKED (would close a cycle of waiting processes of this node; awaited calls look also for a
- * time-out of 0), EDVSNOPROXY and ENOTCONN (process of another node). Errors of calls that wait:
- * ETIMEDOUT (EAGAIN for a time-out of 0), EDVSWOKENUP, EINTR (blocking calls, see `interruptOn`),
- * ECANCELED (awaited calls).
+ * ELOCKED (a cycle of processes that wait for one another, which of this node are also looked for
+ * by awaited calls with a time-out of 0), EDVSNOPROXY and ENOTCONN (process of another node).
+ * Errors of calls that wait: ETIMEDOUT (EAGAIN for a time-out of 0), EDVSWOKENUP, EINTR (blocking
+ * calls, see `interruptOn`), ECANCELED (awaited calls).
  */
 import { constants } from 'node:os';
 
@@ -132,7 +132,7 @@ export class Process {
     return KINDS[this.#status[0] ?? 0] ?? 'send';
   }
 
-  /** The number of the call whose request was received last, for a late `replySync`. */
+  /** Number of the call whose request was received last, for a late `replySync` or `relaySync`. */
   get lastCall(): CallNumber {
     return (this.#status[1] ?? 0) as CallNumber;
   }
@@ -234,14 +234,17 @@ export class Process {
    * That server sees the client as the source, and its reply ends the client's sendrec. Never
    * blocks. Servers only; EDVSPROCSTS when the client does not wait for this server, EDVSENDPOINT
    * when the destination is the client or the caller. When the destination dies the client is told.
+   * `call` says which request of the client it is, as for `replySync`.
    */
-  relaySync(client: Endpoint, destination: Endpoint): void {
-    const result = this.#native.relay(this.#handle, client, destination);
+  relaySync(client: Endpoint, destination: Endpoint, call?: CallNumber): void {
+    const result = this.relayRaw(client, destination, call);
     if (result < 0) fail(result, 'relay', { endpoint: destination });
   }
 
-  relayRaw(client: Endpoint, destination: Endpoint): number {
-    return this.#native.relay(this.#handle, client, destination);
+  relayRaw(client: Endpoint, destination: Endpoint, call?: CallNumber): number {
+    return call === undefined
+      ? this.#native.relay(this.#handle, client, destination)
+      : this.#native.relayTo(this.#handle, client, call, destination);
   }
 
   /** Waits until `slot` is bound, here or on another node. Returns its endpoint. EDVSBADPROC. */

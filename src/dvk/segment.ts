@@ -27,7 +27,10 @@ import { native, type Binding } from './native.ts';
 import { privilegesOf, rawPrivileges, type Privileges } from './privileges.ts';
 import { Process } from './process.ts';
 import { Trace } from './trace.ts';
+import { remoteWaitIn, REMOTE_WAIT_BYTES, type RemoteWait, type WaitEdge } from './remote-wait.ts';
 import { Waker } from './waker.ts';
+
+const WAITS_AT_ONCE = 64;
 
 export interface CreateOptions {
   dcId: DcId;
@@ -380,5 +383,52 @@ export class Segment {
    */
   put2lclRaw(node: NodeId, command: Uint8Array, payload: Uint8Array): number {
     return this.#native.put2lcl(this.#handle, node, command, payload);
+  }
+
+  /**
+   * Calls of this node's processes that wait for a process of another node, and have gone to sleep
+   * over it. For the proxy of this node only.
+   */
+  remoteWaits(): RemoteWait[] {
+    const waits: RemoteWait[] = [];
+    const bytes = new Uint8Array(WAITS_AT_ONCE * REMOTE_WAIT_BYTES);
+    for (let first = 0; ;) {
+      const count = this.#native.remoteWaits(this.#handle, first, bytes);
+      if (count < 0) fail(count, 'remoteWaits');
+      for (let i = 0; i < count; i++) {
+        waits.push(remoteWaitIn(bytes.subarray(i * REMOTE_WAIT_BYTES)));
+      }
+      const last = waits.at(-1);
+      if (count < WAITS_AT_ONCE || last === undefined) return waits;
+      first = slotOf(last.waiter) + 1;
+    }
+  }
+
+  /** The one of `waiter`, when it has one. */
+  remoteWait(waiter: Endpoint): RemoteWait | undefined {
+    const bytes = new Uint8Array(REMOTE_WAIT_BYTES);
+    const found = this.#native.remoteWait(this.#handle, waiter, bytes);
+    if (found < 0) fail(found, 'remoteWait');
+    return found === 1 ? remoteWaitIn(bytes) : undefined;
+  }
+
+  /**
+   * Follows the waits from the target of `edge`, a wait of a process of another node that this node
+   * is told of, to the one that leaves this node. Undefined when there is none, or the edge does
+   * not stand. For the proxy of this node only.
+   */
+  followWaits(edge: WaitEdge): RemoteWait | undefined {
+    const bytes = new Uint8Array(REMOTE_WAIT_BYTES);
+    const { node, source, target, call, callId } = edge;
+    const found = this.#native.followWaits(this.#handle, node, source, target, call, callId, bytes);
+    if (found < 0) fail(found, 'followWaits');
+    return found === 1 ? remoteWaitIn(bytes) : undefined;
+  }
+
+  /** Ends a wait with ELOCKED. False when it is over, and the process does something else. */
+  lockWait(waiter: Endpoint, ticket: bigint): boolean {
+    const ended = this.#native.lockWait(this.#handle, waiter, ticket);
+    if (ended < 0) fail(ended, 'lockWait');
+    return ended === 1;
   }
 }

@@ -17,6 +17,7 @@ import { Link, type LinkOwner } from './link.ts';
 import { SlabPool } from './outbox.ts';
 import { Peer, type PeerAddress, type PeerCounters } from './peer.ts';
 import type { ProxySegment, Surroundings } from './peer.ts';
+import { Probers } from './probers.ts';
 import { DEFAULT_TIMES, type Down, type SessionSelf, type SessionTimes } from './session.ts';
 import type { Accept, Address, LinkQuality, Listener, Transport } from './transport.ts';
 import { newVoucherKey, Vouchers } from './voucher.ts';
@@ -102,6 +103,7 @@ export class Engine implements LinkOwner {
   readonly #options: EngineOptions;
   readonly #times: SessionTimes;
   readonly #surroundings: Surroundings;
+  readonly #probers: Probers;
   readonly #pool = new SlabPool();
   readonly #self: SessionSelf;
   readonly #peers = new Map<number, PeerEntry>();
@@ -119,10 +121,16 @@ export class Engine implements LinkOwner {
   constructor(options: EngineOptions) {
     this.#options = options;
     this.#times = options.times ?? DEFAULT_TIMES;
+    this.#probers = new Probers({
+      node: options.node,
+      nowMs: () => options.clock.nowMs(),
+      send: (to, dcId, command) => this.#peers.get(to)?.peer.send(dcId, command),
+    });
     this.#surroundings = {
       self: options.node,
       defer: options.defer ?? ((callback): void => void setImmediate(callback)),
       vouchers: new Vouchers(options.node),
+      probers: this.#probers,
     };
     this.#self = {
       dvs: options.dvs,
@@ -172,6 +180,7 @@ export class Engine implements LinkOwner {
   /** The segments of this node now; call it too when a node joined or left a DC. */
   setSegments(segments: readonly ProxySegment[]): void {
     this.#segments = segments;
+    this.#probers.setSegments(segments);
     for (const entry of this.#peers.values()) entry.peer.setSegments(segments);
   }
 
@@ -404,6 +413,7 @@ export class Engine implements LinkOwner {
         this.#checkCertificate(link);
         link.tick();
       }
+      this.#probers.tick();
       this.#scheduleTick();
     });
   }

@@ -5,12 +5,15 @@
  * HELLO tells; only then does the segment hear of the link, so no caller waits for a node that
  * would drop its commands.
  */
+import { CommandKind, CommandLayout } from '../dvk/abi/abi.gen.ts';
 import type { NodeId } from '../dvk/endpoint.ts';
 import { isDvkError } from '../dvk/errors.ts';
 import type { Segment } from '../dvk/segment.ts';
-import type { Frame } from './frame.ts';
+import { viewOf, type Frame } from './frame.ts';
 import type { Hello } from './hello.ts';
 import type { CommandSource, Link, LinkCounters } from './link.ts';
+import type { WaitTable } from './prober.ts';
+import type { Probers } from './probers.ts';
 import type { Address } from './transport.ts';
 import type { Vouchers } from './voucher.ts';
 
@@ -26,6 +29,7 @@ export type ProxySegment = Pick<
   | 'get2rmt'
   | 'armProxy'
   | 'put2lclRaw'
+  | keyof WaitTable
 >;
 
 export interface PeerAddress extends Address {
@@ -35,6 +39,7 @@ export interface PeerAddress extends Address {
   transport?: string;
 }
 
+const NO_PAYLOAD = new Uint8Array(0);
 // Commands taken from one container before the others have their turn.
 const BURST = 64;
 
@@ -85,6 +90,7 @@ export interface Surroundings {
   /** Calls back in the next turn of the event loop. */
   readonly defer: (callback: () => void) => void;
   readonly vouchers: Vouchers;
+  readonly probers: Probers;
 }
 
 export class Peer {
@@ -92,6 +98,7 @@ export class Peer {
   readonly #self: NodeId;
   readonly #defer: (callback: () => void) => void;
   readonly #vouchers: Vouchers;
+  readonly #probers: Probers;
   readonly #containers = new Map<number, SharedContainer>();
   readonly #past: PeerCounters = {
     framesSent: 0,
@@ -118,6 +125,7 @@ export class Peer {
     this.#self = surroundings.self;
     this.#defer = surroundings.defer;
     this.#vouchers = surroundings.vouchers;
+    this.#probers = surroundings.probers;
   }
 
   /** The link that is up. */
@@ -228,11 +236,26 @@ export class Peer {
     const shared = this.#containers.get(frame.dcId);
     if (shared?.up !== true) {
       this.#past.dropped++;
+    } else if (frame.kind === CommandKind.PROBE) {
+      if (!this.#probers.receive(shared.segment, this.node, command)) this.#past.dropped++;
     } else if (!this.#vouchers.accepts(command)) {
       this.#past.forged++;
     } else if (shared.segment.put2lclRaw(this.node, command, frame.payload) !== 0) {
       this.#past.dropped++;
     }
+  }
+
+  /**
+   * Sends a command of this proxy's own, behind all that was taken from the core. A probe is not
+   * sent when the link is busy.
+   */
+  send(dcId: number, command: Uint8Array): void {
+    const link = this.#link;
+    if (!link || this.#containers.get(dcId)?.up !== true) return;
+    const kind = viewOf(command).getUint32(CommandLayout.kind, true);
+    if (kind === CommandKind.PROBE && link.congested) return;
+    link.send(kind, command, NO_PAYLOAD);
+    link.flush();
   }
 
   #attach(segment: ProxySegment): void {

@@ -43,6 +43,23 @@ describe('a late reply', () => {
     expect(client.message.type).toBe(22);
   });
 
+  it('is a relay of that call alone, when it is named', async () => {
+    const back = test.segment.bind({ slot: 9, level: 'server', name: 'back' });
+    await giveUp(1);
+    const first = server.lastCall;
+    const call = client.sendrec(server.endpoint);
+    server.rcvrqstSync();
+
+    expect(errorName(server.relayRaw(client.endpoint, back.endpoint))).toBe('EDVSPROCSTS');
+    expect(errorName(server.relayRaw(client.endpoint, back.endpoint, first))).toBe('EDVSPROCSTS');
+    server.relaySync(client.endpoint, back.endpoint, server.lastCall);
+    await back.rcvrqst();
+    back.message.type = 33;
+    back.replySync(client.endpoint);
+    await call;
+    expect(client.message.type).toBe(33);
+  });
+
   it('is refused after the next request, which is answered by its number', async () => {
     await giveUp(1);
     const first = server.lastCall;

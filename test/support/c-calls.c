@@ -55,6 +55,7 @@ static void refuses_null(void) {
   CHECK(dvk_reply_to(NULL, 1, 1, &message), -EINVAL);
   CHECK(dvk_reply_receive(NULL, 1, &message, 0), -EINVAL);
   CHECK(dvk_relay(NULL, 1, 2, &message), -EINVAL);
+  CHECK(dvk_relay_to(NULL, 1, 1, 2, &message), -EINVAL);
   CHECK(dvk_notify(NULL, 1), -EINVAL);
   CHECK(dvk_senda(NULL, 1, &message, 0), -EINVAL);
   CHECK(dvk_senda_status(NULL, 0), -EINVAL);

@@ -116,4 +116,20 @@ export class FakeSegment implements ProxySegment {
     this.receivedBytes += payload.length;
     return 0;
   }
+
+  remoteWaits(): [] {
+    return [];
+  }
+
+  remoteWait(): undefined {
+    return undefined;
+  }
+
+  followWaits(): undefined {
+    return undefined;
+  }
+
+  lockWait(): boolean {
+    return false;
+  }
 }

@@ -64,7 +64,7 @@ export const ErrorNumber = {
   ENOTREADY: 201,
   /** the endpoint belongs to no living process */
   EDEADSRCDST: 202,
-  /** waiting would close a cycle of waiting processes */
+  /** the call is, or would be, in a cycle of processes that wait for one another */
   ELOCKED: 208,
   /** no such call */
   EBADCALL: 209,
@@ -150,6 +150,10 @@ export const CommandKind = {
   RELAY_MSG: 15,
   /** a message from senda; ASYNC_ACK follows when it was received, or cannot be */
   ASYNC_MSG: 16,
+  /** looks for a cycle of waits that crosses nodes; its message is a Probe */
+  PROBE: 17,
+  /** the source waits no more in that call: its message, if nobody took it, is gone */
+  WITHDRAW: 18,
   /** bit of an acknowledgement */
   ACK: 8192,
 } as const;
@@ -192,6 +196,15 @@ export const CommandState = {
 } as const;
 
 export type CommandState = (typeof CommandState)[keyof typeof CommandState];
+
+/** Values of ProbeStage. */
+export const ProbeStage = {
+  FOLLOW: 0,
+  ASK: 1,
+  ECHO: 2,
+} as const;
+
+export type ProbeStage = (typeof ProbeStage)[keyof typeof ProbeStage];
 
 /** Values of GrantRight. */
 export const GrantRight = {
@@ -497,6 +510,37 @@ export const CommandLayout = {
   copyBytes: 80,
   name: 88,
   copyDestinationNode: 104,
-  reserved0: 108,
+  answers: 108,
   message: 112,
+} as const;
+
+/** Message of a PROBE. Size in bytes, and the offset of each field. */
+export const ProbeLayout = {
+  BYTES: 56,
+  initiator: 0,
+  initiatorNode: 4,
+  initiatorLevel: 8,
+  stage: 12,
+  call: 16,
+  hops: 20,
+  waits: 24,
+  sends: 28,
+  nonce: 32,
+  digest: 40,
+  ticket: 48,
+} as const;
+
+/** A wait of a process of this node for one of another node. Size in bytes, and the offset of each field. */
+export const RemoteWaitLayout = {
+  BYTES: 48,
+  waiter: 0,
+  target: 4,
+  node: 8,
+  call: 12,
+  callId: 16,
+  level: 20,
+  ticket: 24,
+  waits: 32,
+  sends: 36,
+  digest: 40,
 } as const;

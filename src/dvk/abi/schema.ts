@@ -58,7 +58,7 @@ export const ENDPOINTS = {
 export const ERRORS = {
   ENOTREADY: [201, 'the destination is not ready to receive, and the caller would not wait'],
   EDEADSRCDST: [202, 'the endpoint belongs to no living process'],
-  ELOCKED: [208, 'waiting would close a cycle of waiting processes'],
+  ELOCKED: [208, 'the call is, or would be, in a cycle of processes that wait for one another'],
   EBADCALL: [209, 'no such call'],
   ECALLDENIED: [210, 'the caller may not send to that process'],
   ETRAPDENIED: [211, 'the caller may not use that call'],
@@ -112,6 +112,8 @@ export const COMMANDS = {
     'in place of REPLY_MSG: the caller goes on with this request to the server in its source',
   ],
   ASYNC_MSG: [16, 'a message from senda; ASYNC_ACK follows when it was received, or cannot be'],
+  PROBE: [17, 'looks for a cycle of waits that crosses nodes; its message is a Probe'],
+  WITHDRAW: [18, 'the source waits no more in that call: its message, if nobody took it, is gone'],
   ACK: [0x2000, 'bit of an acknowledgement'],
 } as const;
 
@@ -338,8 +340,37 @@ const command: StructSchema = [
   ['copy_bytes', 'u64', ''],
   ['name', 'name', 'PROCBIND: name of the process'],
   ['copy_destination_node', 'u32', 'COPYRMT_RQST: node of the destination'],
-  ['reserved0', 'u32', 'zero'],
+  ['answers', 'u32', 'SEND_MSG, SNDREC_MSG: call of the destination that the source is to answer'],
   ['message', 'message', 'COPYRMT_RQST, COPYIN_RQST: a voucher of the proxies'],
+];
+
+/** The message of a PROBE; see src/proxies/prober.ts. */
+const probe: StructSchema = [
+  ['initiator', 'i32', 'endpoint of the process whose wait is looked into'],
+  ['initiator_node', 'u32', ''],
+  ['initiator_level', 'u32', 'its ProcessLevel'],
+  ['stage', 'u32', 'ProbeStage'],
+  ['call', 'u32', 'SEND_MSG or SNDREC_MSG of the wait that it follows, NONE of a receive'],
+  ['hops', 'u32', 'links that it may still cross, this one not counted'],
+  ['waits', 'u32', 'waits that it has passed'],
+  ['sends', 'u32', '... of those, the ones whose message was not taken'],
+  ['nonce', 'u64', 'random, new each time: known to the nodes that it has come to'],
+  ['digest', 'u64', 'of the waits that it has passed'],
+  ['ticket', 'u64', 'of the wait that it follows, for the node of who waits'],
+];
+
+/** What the core tells the proxy of a process that waits for one of another node. */
+const remoteWait: StructSchema = [
+  ['waiter', 'i32', 'endpoint'],
+  ['target', 'i32', 'endpoint of whom it waits for'],
+  ['node', 'u32', 'of the target'],
+  ['call', 'u32', 'SEND_MSG or SNDREC_MSG, NONE for a receive'],
+  ['call_id', 'u32', 'number of that call, 0 for a receive'],
+  ['level', 'u32', 'ProcessLevel of the waiter'],
+  ['ticket', 'u64', 'tells the wait from all others of its node'],
+  ['waits', 'u32', 'waits of this node on the path to it, itself included'],
+  ['sends', 'u32', '... of those before it, the ones whose message was not taken'],
+  ['digest', 'u64', 'of these waits'],
 ];
 
 /** Name and exact size of every struct; the generators assert size and offsets on both sides. */
@@ -365,6 +396,8 @@ export const STRUCTS = {
   TraceRing: [64, traceRing, 'Head of a ring: one for each slot, then one for the links.'],
   TraceEvent: [64, traceEvent, 'What happened in IPC, without the contents of messages.'],
   Command: [176, command, 'What goes from one node to another.'],
+  Probe: [56, probe, 'Message of a PROBE.'],
+  RemoteWait: [48, remoteWait, 'A wait of a process of this node for one of another node.'],
 } as const satisfies Record<string, readonly [number, StructSchema, string]>;
 
 export const CONSTANTS = {
@@ -372,6 +405,7 @@ export const CONSTANTS = {
   ProcessLevel: { USER: 0, SERVER: 1, KERNEL: 2 },
   LinkState: { ABSENT: 0, DOWN: 1, UP: 2, LOCAL: 3 },
   CommandState: { NONE: 0, QUEUED: 1, TAKEN: 2 },
+  ProbeStage: { FOLLOW: 0, ASK: 1, ECHO: 2 },
   GrantRight: { READ: 1, WRITE: 2 },
   AsyncFlag: { NOTIFY: 1, NOTIFY_ERROR: 2, FORGET: 4 },
   TraceKind: {

@@ -9,7 +9,9 @@ import {
   GrantSlotLayout,
   LinkSlotLayout,
   PrivilegeSlotLayout,
+  ProbeLayout,
   ProcessSlotLayout,
+  RemoteWaitLayout,
   SegmentHeaderLayout,
   TraceEventLayout,
   TraceHeaderLayout,
@@ -32,6 +34,8 @@ const layouts: Record<string, Record<string, number>> = {
   TraceWatcher: TraceWatcherLayout,
   TraceRing: TraceRingLayout,
   TraceEvent: TraceEventLayout,
+  Probe: ProbeLayout,
+  RemoteWait: RemoteWaitLayout,
 };
 
 function camelCase(name: string): string {
