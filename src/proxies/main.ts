@@ -137,7 +137,10 @@ class ProxyProgram {
   ): Pick<EngineOptions, 'transport' | 'alternatives' | 'outdated'> {
     if (!credentials) return transportsFor(names, PLAIN);
     const current = (): Credentials => this.#credentials ?? credentials;
-    const sealed = new Map([['tcp', (): Transport => tlsTransport(systemClock, current)]]);
+    const sealed = new Map([
+      ['tcp', (): Transport => tlsTransport(systemClock, current)],
+      ['udp', (): Transport => udpTransport(systemClock, { credentials: current })],
+    ]);
     return {
       ...transportsFor(names, sealed),
       outdated: (certificate) => current().expired(certificate, Date.now()),

@@ -4,9 +4,12 @@
  * clocks that jump. All of it follows from a seed.
  */
 import { crc32c } from '../../src/dvk/crc32c.ts';
-import type { DatagramSettings } from '../../src/proxies/datagram/connection.ts';
+import type { Credentials } from '../../src/proxies/credentials.ts';
 import { DatagramEndpoint } from '../../src/proxies/datagram/endpoint.ts';
 import { plainSeal } from '../../src/proxies/datagram/packet.ts';
+import { SHARE_BYTES } from '../../src/proxies/datagram/security.ts';
+import type { DatagramSettings } from '../../src/proxies/datagram/settings.ts';
+import { keyExchange } from '../../src/proxies/key-exchange.ts';
 
 /** Mulberry32: numbers from 0 to below 1. */
 export function seeded(seed: number): () => number {
@@ -50,11 +53,17 @@ interface Flight {
   bytes: Uint8Array;
 }
 
+export interface HostOptions extends Partial<DatagramSettings> {
+  /** Its connections are sealed. */
+  credentials?: Credentials | undefined;
+}
+
 /** A host with one endpoint. */
 export class SimulatedHost {
   readonly name: string;
   readonly #network: SimulatedNetwork;
   readonly #settings: Partial<DatagramSettings>;
+  credentials: Credentials | undefined;
   endpoint: DatagramEndpoint;
   /** What its clock is off by. */
   clockMs = 0;
@@ -63,10 +72,12 @@ export class SimulatedHost {
   due = false;
   waiting: Flight[] = [];
 
-  constructor(name: string, network: SimulatedNetwork, settings: Partial<DatagramSettings>) {
+  constructor(name: string, network: SimulatedNetwork, options: HostOptions) {
+    const { credentials, ...settings } = options;
     this.name = name;
     this.#network = network;
     this.#settings = settings;
+    this.credentials = credentials;
     this.endpoint = this.#boot();
   }
 
@@ -78,9 +89,18 @@ export class SimulatedHost {
 
   #boot(): DatagramEndpoint {
     const secret = `${this.name} ${this.#network.random()}`;
+    const { random } = this.#network;
+    const security =
+      this.credentials &&
+      keyExchange({
+        credentials: () => this.credentials!,
+        randomKey: () => Uint8Array.from({ length: SHARE_BYTES }, () => 256 * random()),
+        nowMs: Date.now,
+      });
     return new DatagramEndpoint(
       {
         seal: plainSeal(crc32c),
+        security,
         send: (to, datagram) => {
           this.#network.carry(this.name, to, datagram);
         },
@@ -88,7 +108,7 @@ export class SimulatedHost {
           this.due = true;
         },
         hash: (bytes) => keyedHash(secret, bytes),
-        random: this.#network.random,
+        random,
         settings: this.#settings,
       },
       this.nowMs,
@@ -133,8 +153,8 @@ export class SimulatedNetwork {
     this.random = seeded(seed);
   }
 
-  host(name: string, settings: Partial<DatagramSettings> = {}): SimulatedHost {
-    const host = new SimulatedHost(name, this, settings);
+  host(name: string, options: HostOptions = {}): SimulatedHost {
+    const host = new SimulatedHost(name, this, options);
     this.#hosts.set(name, host);
     return host;
   }
