@@ -7,7 +7,7 @@ import { crc32c } from '../../src/dvk/crc32c.ts';
 import type { Credentials } from '../../src/proxies/credentials.ts';
 import { DatagramEndpoint } from '../../src/proxies/datagram/endpoint.ts';
 import { plainSeal } from '../../src/proxies/datagram/packet.ts';
-import { SHARE_BYTES } from '../../src/proxies/datagram/security.ts';
+import { SHARE_BYTES, type Security } from '../../src/proxies/datagram/security.ts';
 import type { DatagramSettings } from '../../src/proxies/datagram/settings.ts';
 import { keyExchange } from '../../src/proxies/key-exchange.ts';
 
@@ -56,6 +56,8 @@ interface Flight {
 export interface HostOptions extends Partial<DatagramSettings> {
   /** Its connections are sealed. */
   credentials?: Credentials | undefined;
+  /** What it makes of the key exchange, when it does not play by the rules. */
+  cheat?: (security: Security) => Security;
 }
 
 /** A host with one endpoint. */
@@ -63,6 +65,7 @@ export class SimulatedHost {
   readonly name: string;
   readonly #network: SimulatedNetwork;
   readonly #settings: Partial<DatagramSettings>;
+  readonly #cheat: (security: Security) => Security;
   credentials: Credentials | undefined;
   endpoint: DatagramEndpoint;
   /** What its clock is off by. */
@@ -73,11 +76,12 @@ export class SimulatedHost {
   waiting: Flight[] = [];
 
   constructor(name: string, network: SimulatedNetwork, options: HostOptions) {
-    const { credentials, ...settings } = options;
+    const { credentials, cheat, ...settings } = options;
     this.name = name;
     this.#network = network;
     this.#settings = settings;
     this.credentials = credentials;
+    this.#cheat = cheat ?? ((security): Security => security);
     this.endpoint = this.#boot();
   }
 
@@ -100,7 +104,7 @@ export class SimulatedHost {
     return new DatagramEndpoint(
       {
         seal: plainSeal(crc32c),
-        security,
+        security: security && this.#cheat(security),
         send: (to, datagram) => {
           this.#network.carry(this.name, to, datagram);
         },
@@ -146,7 +150,7 @@ export class SimulatedNetwork {
   /** Directions that are cut, as `a>b`. */
   readonly cuts = new Set<string>();
   readonly counters = { carried: 0, lost: 0, duplicated: 0, damaged: 0, tooLong: 0 };
-  /** Sees every datagram as it is sent. */
+  /** Sees every datagram as it is sent, and may change it. */
   tap: ((from: string, to: string, bytes: Uint8Array) => void) | undefined;
 
   constructor(seed: number) {
@@ -160,8 +164,9 @@ export class SimulatedNetwork {
   }
 
   /** A datagram leaves `from`. */
-  carry(from: string, to: string, datagram: Uint8Array): void {
+  carry(from: string, to: string, sent: Uint8Array): void {
     const { faults, counters, random } = this;
+    const datagram = Uint8Array.from(sent);
     this.tap?.(from, to, datagram);
     counters.carried++;
     if (datagram.length > faults.mtu) {
