@@ -1,4 +1,4 @@
-// AES-256-GCM over whole packets, in place, by the OpenSSL that Node.js brings and exports to addons.
+// AES-256-GCM over whole packets, in place, by the OpenSSL that Node.js exports to addons.
 //
 // node:crypto makes an object and three buffers for each packet, some 5 us of work; this takes one
 // call, 0.4 us and what the cipher itself needs. A packet is a head, which is only authenticated,

@@ -1,7 +1,7 @@
 /**
- * AES-256-GCM (NIST SP 800-38D) over packets, in place: `headBytes` that are only authenticated, the
- * body, and AEAD_TAG_BYTES for the tag. The nonce is the packet's number XOR the iv, as in RFC 9001,
- * section 5.3, so a number must not be used twice with one secret.
+ * AES-256-GCM (NIST SP 800-38D) over packets, in place: `headBytes` that are only authenticated,
+ * the body, and AEAD_TAG_BYTES for the tag. The nonce is the packet's number XOR the iv, as in RFC
+ * 9001, section 5.3, so a number must not be used twice with one secret.
  */
 import { native } from './native.ts';
 
@@ -17,8 +17,8 @@ function mustBe(right: boolean, result: number): void {
 }
 
 /**
- * Enciphers the body of `packet` and fills in the tag. `secret` is the key, then the iv; `number` is
- * an integer from 0 to below 2^53.
+ * Enciphers the body of `packet` and fills in the tag. `secret` is the key, then the iv; `number`
+ * is an integer from 0 to below 2^53.
  */
 export function aeadSeal(
   secret: Uint8Array,
@@ -31,8 +31,8 @@ export function aeadSeal(
 }
 
 /**
- * Deciphers the body of `packet`. Returns whether it is as it was sealed; when it is not, the body is
- * worth nothing.
+ * Deciphers the body of `packet`. Returns whether it is as it was sealed; when it is not, the body
+ * is worth nothing.
  */
 export function aeadOpen(
   secret: Uint8Array,

@@ -12,10 +12,10 @@
  *        <--------------------------------------- { proof }
  *   { proof, what the owner says } ---------------------->
  *
- * In braces: DATA, sealed by the keys of key-schedule.ts. See datagram/packet.ts for the packets, and
- * proof.ts for the proofs, which go through the reliable layer as anything does: so they are sent
- * again when they are lost, and in as many packets as they need. A key that a node keeps is no part
- * of a connection's keys, so who comes by one later reads nothing of what was said before.
+ * In braces: DATA, sealed by the keys of key-schedule.ts. See datagram/packet.ts for the packets,
+ * and proof.ts for the proofs, which go through the reliable layer as anything does: so they are
+ * sent again when they are lost, and in as many packets as they need. A key that a node keeps is no
+ * part of a connection's keys, so who comes by one later reads nothing of what was said before.
  */
 import { createHash, createPrivateKey, createPublicKey, diffieHellman } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';

@@ -25,7 +25,7 @@ export function expand(secret: Uint8Array, info: Uint8Array, bytes: number): Uin
   return block.subarray(0, bytes);
 }
 
-/** HKDF-Expand-Label of RFC 8446 without a context; `label` is whole, with the protocol's prefix. */
+/** HKDF-Expand-Label of RFC 8446 without a context; `label` is whole, with its prefix. */
 export function expandLabel(secret: Uint8Array, label: string, bytes: number): Uint8Array {
   const text = Buffer.from(label);
   const head = Uint8Array.of(bytes >>> 8, bytes & 0xff, text.length);

@@ -6,15 +6,15 @@
  *
  *   0   length of the certificate, 16 bits, little-endian
  *   2   the certificate, DER
- *       signature, 64 bytes: Ed25519 over what CertificateVerify of RFC 8446, section 4.4.3, signs,
- *           with the transcript up to and with the certificate
- *       MAC, 32 bytes: HMAC-SHA256 as in Finished, section 4.4.4, over the transcript up to and with
- *           the signature
+ *       signature, 64 bytes: Ed25519 over what CertificateVerify of RFC 8446, section 4.4.3,
+ *           signs, with the transcript up to and with the certificate
+ *       MAC, 32 bytes: HMAC-SHA256 as in Finished, section 4.4.4, over the transcript up to and
+ *           with the signature
  *
- * The transcript is the OPEN and the ACCEPT packet, whole, and the proofs in the order in which they
- * are said. The signature shows that the owner of the certificate is here and means this handshake,
- * the MAC that it knows its keys. Both come enciphered, the accepter's first, so that only a node of
- * the DVS learns who dials.
+ * The transcript is the OPEN and the ACCEPT packet, whole, and the proofs in the order in which
+ * they are said. The signature shows that the owner of the certificate is here and means this
+ * handshake, the MAC that it knows its keys. Both come enciphered, the accepter's first, so that
+ * only a node of the DVS learns who dials.
  */
 import { createHmac, sign, timingSafeEqual, verify, X509Certificate, type Hash } from 'node:crypto';
 import { CERTIFICATE_BYTES_MAX, KEY_TYPE, type Credentials } from './credentials.ts';

@@ -6,7 +6,7 @@ import { createSocket } from 'node:dgram';
 import { readFileSync } from 'node:fs';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { NamespacePair, whyNoNamespaces } from '../support/network-namespaces.ts';
-import type { ProxyNode} from '../support/proxy-node.ts';
+import type { ProxyNode } from '../support/proxy-node.ts';
 import { startNodes } from '../support/proxy-node.ts';
 
 const MIB = 1024 * 1024;

@@ -2,8 +2,8 @@
 // ends visibly; it holds no more than its windows, and goes on when the network is well again.
 // Method: a thousand short runs on a simulated network whose faults follow from the seed: loss,
 // copies, delay, reordering, damage, cuts in one direction or both, narrow paths, hosts that stand
-// still and clocks that jump. Every other run is sealed, and takes new keys all the time. Rows 12 to
-// 17, 21 and 22 of the fault matrix.
+// still and clocks that jump. Every other run is sealed, and takes new keys all the time. Rows 12
+// to 17, 21 and 22 of the fault matrix.
 import { describe, expect, it } from 'vitest';
 import { TestAuthority } from '../support/certificates.ts';
 import { NO_FAULTS, SimulatedNetwork, type SimulatedHost } from '../support/datagram-network.ts';

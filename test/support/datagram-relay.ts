@@ -1,7 +1,7 @@
 /**
- * A host on the path between a dialer and a listener over UDP: passes datagrams on, and keeps, loses,
- * doubles, delays and damages them. What it sends has a right checksum of UDP, as after damage in a
- * router's memory.
+ * A host on the path between a dialer and a listener over UDP: passes datagrams on, and keeps,
+ * loses, doubles, swaps and damages them. What it sends has a right checksum of UDP, as after
+ * damage in a router's memory.
  */
 import { createSocket, type Socket } from 'node:dgram';
 import { once } from 'node:events';

@@ -205,7 +205,7 @@ export class DatagramConnection implements Connection {
 
   // For the endpoint
 
-  /** Both sides have each other's address: `events` hears of it when they have proven themselves. */
+  /** The peer's address is known: `events` hears of it when both have proven themselves. */
   open(events: ConnectionEvents, nowMs: number): void {
     const { proving, settings } = this.#options;
     this.#nowMs = nowMs;

@@ -2,14 +2,14 @@
  * The seal of a connection's packets whose keys change as time goes on.
  *
  * A packet names the low byte of its epoch in its header, and each side takes its own direction to
- * the next epoch, before a key has sealed more than it may, or is too old. That is the key update of
- * RFC 9001, section 6, with a whole byte in place of a bit, so both directions are free:
+ * the next epoch, before a key has sealed more than it may, or is too old. That is the key update
+ * of RFC 9001, section 6, with a whole byte in place of a bit, so both directions are free:
  *
  * - nobody goes on before a packet of the present epoch was acknowledged, so the receiver needs the
  *   keys of three epochs at most: the present one, the one before it, and the next;
  * - the next keys take their place when a packet was opened with them, not when one claims it;
- * - the old ones are good for packets that were overtaken: for a bounded time, and for lower numbers
- *   than any packet of the new ones has (section 6.4 there).
+ * - the old ones are good for packets that were overtaken: for a bounded time, and for lower
+ *   numbers than any packet of the new ones has (section 6.4 there).
  *
  * Replays are found by the packet's number; see received.ts.
  */

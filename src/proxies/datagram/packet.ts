@@ -18,8 +18,9 @@
  *
  * REFUSE answers an INIT or OPEN that is not welcome, RESET a DATA packet whose connection is not
  * known; it names that connection by the id that the packet was sent to, which only a host on the
- * path can know, and sealed connections do not believe it. INIT, OPEN and ACCEPT are as long as the shortest path MTU in use: a path that is
- * too narrow is noticed at once, and no answer is longer than its question.
+ * path can know, and sealed connections do not believe it. INIT, OPEN and ACCEPT are as long as the
+ * shortest path MTU in use: a path that is too narrow is noticed at once, and no answer is longer
+ * than its question.
  *
  * The tag of DATA is that of the connection's seal; packets of the handshake have a checksum, and
  * what they say is bound into the keys; see key-exchange.ts. The body of DATA is a list of frames;

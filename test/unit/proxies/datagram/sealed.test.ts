@@ -1,6 +1,6 @@
 // Sealed connections over datagrams, and those who have no business on them: promises S2 to S6 for
-// datagrams. Method: endpoints on a simulated network whose datagrams the test sees and changes; the
-// hostile peer is an endpoint whose key exchange cheats, so all of it but the cheating is right.
+// datagrams. Method: endpoints on a simulated network whose datagrams the test sees and changes;
+// the hostile peer is an endpoint whose key exchange cheats, so all but the cheating is right.
 import { createHash } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
 import { crc32c } from '../../../../src/dvk/crc32c.ts';
