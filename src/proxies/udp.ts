@@ -231,7 +231,7 @@ async function connected(address: Address): Promise<{ bound: Bound; to: string }
 
 export interface UdpOptions {
   /** What is valid now; others take effect with the next connection. Without, all is plain text. */
-  credentials?: () => Credentials;
+  credentials?: (() => Credentials) | undefined;
   settings?: Partial<DatagramSettings>;
 }
 

@@ -148,10 +148,12 @@ export function readHead(datagram: Uint8Array, tagBytes: number): PacketHead | H
   const view = viewOf(datagram);
   if (view.getUint8(0) !== PACKET_MAGIC) return 'magic';
   const kind = view.getUint8(PacketLayout.kind);
-  // The form of REFUSE is the same in every version, so that it can name another one.
+  // The form of REFUSE is the same in every version and suite, so that it can name another one.
+  const isRefusal = kind === PacketKind.REFUSE;
   const isKnown = view.getUint8(PacketLayout.version) === PACKET_VERSION;
-  if (!isKnown && kind !== PacketKind.REFUSE) return 'version';
-  const suite = kind === PacketKind.DATA ? Suite.PLAIN : view.getUint8(PacketLayout.suite);
+  if (!isKnown && !isRefusal) return 'version';
+  const hasSuite = kind !== PacketKind.DATA && !isRefusal;
+  const suite = hasSuite ? view.getUint8(PacketLayout.suite) : Suite.PLAIN;
   if (!KINDS.has(kind) || !SUITES.has(suite)) return 'type';
   return {
     kind: kind as PacketKind,

@@ -193,8 +193,10 @@ describe('the handshake', () => {
     const carry = pair.network.tap!;
     pair.network.tap = (from, to, bytes) => {
       carry(from, to, bytes);
-      // As if the dialer were of a version to come.
+      // As if they were of versions that do not know each other, nor the other's suites.
       if (from === 'a') bytes[1] = 9;
+      else bytes.set([7, PacketKind.REFUSE, 200], 1);
+      SEAL.seal(bytes, 0, 0);
     };
     pair.network.run(10);
 
