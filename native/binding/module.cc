@@ -13,7 +13,8 @@ Napi::Object start(Napi::Env env, Napi::Object exports) {
   for (const auto add :
        {register_segments, register_processes, register_process_calls, register_awaited_calls,
         register_privileges, register_wakers, register_memory, register_links, register_system,
-        register_layout, register_poll, register_fuse_device, register_trace, register_datagram}) {
+        register_layout, register_poll, register_fuse_device, register_trace, register_datagram,
+        register_aead}) {
     add(exports, environment);
   }
   return exports;

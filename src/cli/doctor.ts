@@ -123,7 +123,7 @@ function checkLinks(option: string | undefined): Check {
   const insecure = listDvs(directory).filter(
     (dvs) => readState(new DvsPaths(directory, dvs))?.security.mode === 'insecure',
   );
-  if (insecure.length === 0) return check(name, 'ok', 'sealed by TLS 1.3, or none');
+  if (insecure.length === 0) return check(name, 'ok', 'sealed, or none');
   const found = `INSECURE, in plain text: DVS ${insecure.join(', ')}`;
   return check(name, 'warn', found, 'Bring it up without --insecure.');
 }

@@ -77,8 +77,8 @@ async function load(
   options: UpOptions,
   runtime: string,
 ): Promise<Loaded> {
-  const { name, insecure = false } = options;
-  const common = { insecure, ...(name !== undefined && { name }) };
+  const { name } = options;
+  const common = name === undefined ? {} : { name };
   if (file !== undefined) {
     if (options.nodes !== undefined) {
       throw new CliError(
@@ -211,7 +211,7 @@ export async function startProxies(cluster: Cluster, nodes: readonly number[]): 
     await cluster.connectProxies();
     const count = String(await cluster.waitForLinks());
     const over = cluster.transports.map((name) => name.toUpperCase()).join(' and ');
-    return `${count} over ${over}, ${cluster.sealed ? 'sealed by TLS 1.3' : 'INSECURE'}`;
+    return `${count} over ${over}, ${cluster.sealed ? 'sealed' : 'INSECURE'}`;
   });
 }
 

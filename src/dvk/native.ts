@@ -286,6 +286,12 @@ export interface DatagramBinding {
   tuneDatagramSocket(fd: number, bufferBytes: number): number;
 }
 
+/** The cipher of sealed datagrams; see aead.ts. */
+export interface AeadBinding {
+  aeadSeal(secret: Uint8Array, packet: Uint8Array, headBytes: number, number: number): number;
+  aeadOpen(secret: Uint8Array, packet: Uint8Array, headBytes: number, number: number): number;
+}
+
 /** The kernel's FUSE device; see fuse-device.ts. */
 export interface FuseBinding {
   fuseMount(
@@ -306,7 +312,8 @@ export type Binding = ProcessBinding &
   PollBinding &
   SystemBinding &
   FuseBinding &
-  DatagramBinding;
+  DatagramBinding &
+  AeadBinding;
 
 // From src/dvk and from dist/src/dvk.
 const CANDIDATES = [

@@ -28,6 +28,10 @@ export interface CredentialTexts {
 /** Where these are. */
 export type CredentialFiles = CredentialTexts;
 
+/** Of every key in a certificate. */
+export const KEY_TYPE = 'ed25519';
+/** In DER; those of `dvk init` have some 500. */
+export const CERTIFICATE_BYTES_MAX = 4096;
 const URI_PREFIX = 'URI:';
 const SHOWN_MAX = 80;
 
@@ -87,6 +91,11 @@ export class Credentials {
     this.key = createPrivateKey(texts.key);
     if (!this.certificate.checkPrivateKey(this.key)) {
       throw new Error('the key is not that of the certificate');
+    }
+    const isTaken = this.certificate.raw.length <= CERTIFICATE_BYTES_MAX;
+    if (this.key.asymmetricKeyType !== KEY_TYPE || !isTaken) {
+      const most = `${CERTIFICATE_BYTES_MAX} bytes`;
+      throw new Error(`the certificate is not of a key of ${KEY_TYPE}, or has more than ${most}`);
     }
     const own = identityOf(this.certificate);
     const verdict = this.#judge(this.certificate, own?.dvs ?? '', nowMs);

@@ -244,7 +244,7 @@ export class Link implements ConnectionEvents, SessionOutput {
     const wasLetIn = this.#connection?.peer === undefined || state !== 'opening';
     if (wasLetIn || peer === undefined) return reason;
     const advice = `it may refuse this node's certificate; \`dvk proxy info ${peer}\` tells`;
-    return `${reason} right after the TLS handshake: ${advice}`;
+    return `${reason} right after the handshake: ${advice}`;
   }
 
   // SessionOutput

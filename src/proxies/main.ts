@@ -27,22 +27,24 @@ function textOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
-const PLAIN: ReadonlyMap<string, () => Transport> = new Map([
-  ['tcp', (): Transport => tcpTransport(systemClock)],
-  ['udp', (): Transport => udpTransport(systemClock)],
-]);
+/** The transport of this name: sealed with credentials, in plain text without. */
+function transportOf(name: string, credentials: (() => Credentials) | undefined): Transport {
+  switch (name) {
+    case 'tcp':
+      return credentials ? tlsTransport(systemClock, credentials) : tcpTransport(systemClock);
+    case 'udp':
+      return udpTransport(systemClock, { credentials });
+    default:
+      throw new Error(`no transport is called ${name}`);
+  }
+}
 
-/** Of these names; the first is that of most links. Throws when one is not in `makers`. */
+/** Of these names; the first is that of most links. Throws when there is none of a name. */
 function transportsFor(
   names: readonly string[],
-  makers: ReadonlyMap<string, () => Transport>,
+  credentials?: () => Credentials,
 ): Pick<EngineOptions, 'transport' | 'alternatives'> {
-  const [transport, ...alternatives] = names.map((name) => {
-    const make = makers.get(name);
-    if (make !== undefined) return make();
-    const kind = makers === PLAIN ? 'plain' : 'sealed';
-    throw new Error(`no ${kind} transport is called ${name}`);
-  });
+  const [transport, ...alternatives] = names.map((name) => transportOf(name, credentials));
   if (transport === undefined) throw new Error('there is no transport to listen on');
   return { transport, alternatives };
 }
@@ -135,11 +137,10 @@ class ProxyProgram {
     names: readonly string[],
     credentials: Credentials | undefined,
   ): Pick<EngineOptions, 'transport' | 'alternatives' | 'outdated'> {
-    if (!credentials) return transportsFor(names, PLAIN);
+    if (!credentials) return transportsFor(names);
     const current = (): Credentials => this.#credentials ?? credentials;
-    const sealed = new Map([['tcp', (): Transport => tlsTransport(systemClock, current)]]);
     return {
-      ...transportsFor(names, sealed),
+      ...transportsFor(names, current),
       outdated: (certificate) => current().expired(certificate, Date.now()),
     };
   }

@@ -38,16 +38,18 @@ export interface LinkQuality {
   timeouts: number;
   /** Came more than once. */
   duplicates: number;
+  /** How often this side has taken new keys; of sealed connections. */
+  rekeys: number;
 }
 
 /** What made a connection end, other than the network or its owner. */
 export interface Refusal {
   /**
    * `certificate`: the peer's was not accepted; `security`: one end is sealed and the other speaks
-   * plain text; `tls`: the handshake, or what came after it, failed; `malformed`: what came is
-   * nothing that dvk says.
+   * plain text; `tls`: its handshake, or what came after it, failed; `handshake`: the one over
+   * datagrams did; `malformed`: what came is nothing that dvk says.
    */
-  code: 'certificate' | 'security' | 'tls' | 'malformed';
+  code: 'certificate' | 'security' | 'tls' | 'handshake' | 'malformed';
   /** The node that the peer speaks for, as far as that is proven. */
   node?: number;
 }

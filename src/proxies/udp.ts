@@ -7,7 +7,10 @@
  *
  * A dialer has a socket for each connection, connected, so that it hears when nobody listens; all
  * connections that a listener has accepted share its socket, which stays as long as one of them
- * does. Packets are plain: they carry a checksum, and anyone on the path can read and forge them.
+ * does.
+ *
+ * With credentials connections are sealed, see key-exchange.ts; without, packets are plain: they
+ * carry a checksum, and anyone on the path can read and forge them.
  */
 import { createHmac, randomBytes, randomInt } from 'node:crypto';
 import type { Socket } from 'node:dgram';
@@ -17,9 +20,12 @@ import { DgramAsPromised } from 'dgram-as-promised';
 import type { Clock } from '../dvk/clock.ts';
 import { crc32c } from '../dvk/crc32c.ts';
 import { tuneDatagramSocket } from '../dvk/datagram-socket.ts';
-import type { DatagramSettings } from './datagram/connection.ts';
 import { DatagramEndpoint, newCounters, type EndpointCounters } from './datagram/endpoint.ts';
+import type { Credentials } from './credentials.ts';
 import { DATAGRAM_BYTES_MAX, plainSeal } from './datagram/packet.ts';
+import { SHARE_BYTES, type Security } from './datagram/security.ts';
+import type { DatagramSettings } from './datagram/settings.ts';
+import { keyExchange } from './key-exchange.ts';
 import type { Accept, Address, ConnectionEvents, Listener, Transport } from './transport.ts';
 
 // Bursts of a few connections; the host may give less.
@@ -82,6 +88,7 @@ async function bind(host: string, port: number): Promise<Bound> {
 
 interface DriverOptions {
   clock: Clock;
+  security: Security | undefined;
   settings: Partial<DatagramSettings>;
   counters: EndpointCounters;
 }
@@ -113,6 +120,7 @@ class Driver {
     this.endpoint = new DatagramEndpoint(
       {
         seal: plainSeal(crc32c),
+        security: options.security,
         send: (to, datagram) => {
           this.#send(to, datagram);
         },
@@ -221,10 +229,21 @@ async function connected(address: Address): Promise<{ bound: Bound; to: string }
   return { bound, to: nameOf(host, address.port) };
 }
 
-/** The UDP transport; `clock` is the source of all time. */
-export function udpTransport(clock: Clock, settings: Partial<DatagramSettings> = {}): Transport {
+export interface UdpOptions {
+  /** What is valid now; others take effect with the next connection. Without, all is plain text. */
+  credentials?: (() => Credentials) | undefined;
+  settings?: Partial<DatagramSettings>;
+}
+
+/** The UDP transport; `clock` is the source of all time but that of certificates. */
+export function udpTransport(
+  clock: Clock,
+  { credentials, settings = {} }: UdpOptions = {},
+): Transport {
   const counters = newCounters();
-  const options: DriverOptions = { clock, settings, counters };
+  const randomKey = (): Uint8Array => randomBytes(SHARE_BYTES);
+  const security = credentials && keyExchange({ credentials, randomKey, nowMs: Date.now });
+  const options: DriverOptions = { clock, security, settings, counters };
 
   async function listen(address: Address, accept: Accept): Promise<Listener> {
     const bound = await bind(await resolve(address.host), address.port);
@@ -258,5 +277,5 @@ export function udpTransport(clock: Clock, settings: Partial<DatagramSettings> =
     };
   }
 
-  return { name: 'udp', sealed: false, listen, connect, counters };
+  return { name: 'udp', sealed: security !== undefined, listen, connect, counters };
 }

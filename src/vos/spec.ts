@@ -109,8 +109,6 @@ export interface SpecSource {
   readonly directory: string;
   /** Takes the place of the spec's own `dvs`. */
   readonly name?: string;
-  /** Allows links over UDP, which are in plain text. */
-  readonly insecure?: boolean;
 }
 
 const DVS_KEYS: KeyTable = {
@@ -232,7 +230,7 @@ class DvsReader {
       this.#reader.report(root, 'dvs is missing', 'add "dvs: NAME", or use --name');
     }
     this.#readNodes(fields.get('nodes'));
-    const transport = this.#transport(fields.get('transport')) ?? 'tcp';
+    const transport = this.#reader.choice(fields.get('transport'), TRANSPORTS) ?? 'tcp';
     const links = this.#links(fields.get('links'));
     const containers = this.#reader
       .list(fields.get('containers'), 'containers')
@@ -241,20 +239,11 @@ class DvsReader {
     return { dvs: dvs ?? '', nodes, transport, links, containers };
   }
 
-  #transport(at: Place | undefined): TransportName | undefined {
-    const transport = this.#reader.choice(at, TRANSPORTS);
-    if (transport === 'udp' && at !== undefined && this.#source.insecure !== true) {
-      const what = 'links over UDP are not encrypted, so they are refused';
-      this.#reader.report(at, what, 'use tcp, or bring the whole DVS up with --insecure');
-    }
-    return transport;
-  }
-
   #links(at: Place | undefined): LinkSpec[] {
     const seen = new Map<string, Place>();
     return this.#reader.list(at, 'links').flatMap((place) => {
       const fields = this.#reader.fields(place, LINK_KEYS);
-      const transport = this.#transport(fields.get('transport'));
+      const transport = this.#reader.choice(fields.get('transport'), TRANSPORTS);
       const pair = this.#pair(fields.get('nodes'));
       this.#reader.unique(seen, pair?.join(' and '), fields.get('nodes'), 'the link of');
       return pair === undefined || transport === undefined ? [] : [{ nodes: pair, transport }];

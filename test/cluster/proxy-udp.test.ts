@@ -3,15 +3,15 @@
 // between two namespaces that the test makes, with a filter that drops packets at random, a token
 // bucket, and the link set down.
 import { createSocket } from 'node:dgram';
-import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { NamespacePair, whyNoNamespaces } from '../support/network-namespaces.ts';
-import { ProxyNode, startNodes } from '../support/proxy-node.ts';
+import type { ProxyNode } from '../support/proxy-node.ts';
+import { startNodes } from '../support/proxy-node.ts';
 
 const MIB = 1024 * 1024;
 const SERVER = { slot: 10 };
-const OVER_UDP = { transports: ['udp'], insecure: true };
+const OVER_UDP = { transports: ['udp'] };
 
 let nodes: ProxyNode[] = [];
 
@@ -47,9 +47,12 @@ async function copyBothWays(a: ProxyNode, b: ProxyNode, bytes: number): Promise<
   return pushed === mine && (await copier.order<string>({ do: 'hash' })) === mine;
 }
 
-describe('two nodes over UDP', () => {
+describe.each([
+  ['sealed', OVER_UDP],
+  ['in plain text', { ...OVER_UDP, insecure: true }],
+])('two nodes over UDP, %s', (_, options) => {
   it('answer 10,000 calls, each with its own answer, and tell how the link goes', async () => {
-    nodes = await startNodes(2, () => OVER_UDP);
+    nodes = await startNodes(2, () => options);
     const [a, b] = nodes as [ProxyNode, ProxyNode];
     const [server, client] = [await b.member(SERVER), await a.member()];
     await a.knows(server.endpoint);
@@ -60,15 +63,17 @@ describe('two nodes over UDP', () => {
 
     expect(right).toBe(10_000);
     expect(await echo).toEqual({ served: 10_000, repeated: 0 });
-    const { transport, peers } = await a.statistics();
+    const { transport, sealed, peers } = await a.statistics();
     expect(transport).toBe('udp');
+    expect(sealed).toBe(!('insecure' in options));
+    expect(peers[0]?.certificate?.node).toBe(sealed ? 1 : undefined);
     expect(peers[0]).toMatchObject({ state: 'up', transport: 'udp', dropped: 0, reconnects: 0 });
     expect(peers[0]?.quality?.packetsSent).toBeGreaterThan(10_000);
     expect(peers[0]?.quality?.rttMs).toBeGreaterThan(0);
   });
 
   it('copy 16 MiB in each direction without a wrong byte, in long datagrams', async () => {
-    nodes = await startNodes(2, () => OVER_UDP);
+    nodes = await startNodes(2, () => options);
     const [a, b] = nodes as [ProxyNode, ProxyNode];
 
     expect(await copyBothWays(a, b, 16 * MIB)).toBe(true);
@@ -78,7 +83,7 @@ describe('two nodes over UDP', () => {
   });
 
   it('go on after a proxy was killed', async () => {
-    nodes = await startNodes(2, () => OVER_UDP);
+    nodes = await startNodes(2, () => options);
     const [a, b] = nodes as [ProxyNode, ProxyNode];
     const [server, client] = [await b.member(SERVER), await a.member()];
     await a.knows(server.endpoint);
@@ -101,14 +106,14 @@ describe('two nodes over UDP', () => {
   });
 
   it('are not disturbed by strangers, whose datagrams are counted', async () => {
-    nodes = await startNodes(2, () => OVER_UDP);
+    nodes = await startNodes(2, () => options);
     const [, b] = nodes as [ProxyNode, ProxyNode];
     const before = residentBytes(b.pid);
     const socket = createSocket('udp4');
 
     for (let i = 0; i < 20_000; i++) {
       const datagram = Buffer.alloc(1200, i & 255);
-      if (i % 2 === 0) datagram.set([0x44, 1, 1, 0]);
+      if (i % 2 === 0) datagram.set([0x44, 2, 1, 0]);
       socket.send(datagram, b.port, '127.0.0.1');
       if (i % 50 === 0) await new Promise((resolve) => setImmediate(resolve));
     }
@@ -126,7 +131,7 @@ describe('two nodes over UDP', () => {
 
 describe('two nodes over two transports', () => {
   it('use the one that the link is to be over, and refuse the other', async () => {
-    nodes = await startNodes(2, () => ({ transports: ['tcp', 'udp'], insecure: true }));
+    nodes = await startNodes(2, () => ({ transports: ['tcp', 'udp'] }));
     const [a, b] = nodes as [ProxyNode, ProxyNode];
     expect((await a.statistics()).peers[0]?.transport).toBe('tcp');
 
@@ -149,19 +154,6 @@ describe('two nodes over two transports', () => {
       why = (await b.statistics()).lastRefused;
     }
     expect(why).toEqual({ code: 'transport', detail: 'the link is over tcp, not udp' });
-  });
-});
-
-describe('a proxy with certificates', () => {
-  it('does not start with links over UDP, which are not sealed', async () => {
-    const node = new ProxyNode(0, [], { transports: ['tcp', 'udp'] });
-    nodes = [node];
-
-    void node.start([]);
-    const failed = await node.told('failed');
-    await once(node.proxy, 'exit');
-
-    expect(failed.reason).toBe('no sealed transport is called udp');
   });
 });
 

@@ -236,6 +236,22 @@ describeTransport('tcp, sealed', () => ({
   host: '127.0.0.1',
 }));
 describeTransport('udp', () => ({ transport: udpTransport(systemClock), host: '127.0.0.1' }));
+describeTransport('udp, sealed', () => ({
+  transport: udpTransport(systemClock, { credentials: () => accepting }),
+  dialer: udpTransport(systemClock, { credentials: () => dialing }),
+  host: '127.0.0.1',
+}));
+describeTransport('udp, sealed, with new keys all the time', () => ({
+  transport: udpTransport(systemClock, {
+    credentials: () => accepting,
+    settings: { rekeyPackets: 100 },
+  }),
+  dialer: udpTransport(systemClock, {
+    credentials: () => dialing,
+    settings: { rekeyPackets: 3, rekeyMs: 5 },
+  }),
+  host: '127.0.0.1',
+}));
 describeTransport('udp (IPv6)', () => ({ transport: udpTransport(systemClock), host: '::1' }));
 describeTransport('loopback', () => ({
   transport: new LoopbackNetwork().transport(),

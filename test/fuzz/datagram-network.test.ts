@@ -2,8 +2,10 @@
 // ends visibly; it holds no more than its windows, and goes on when the network is well again.
 // Method: a thousand short runs on a simulated network whose faults follow from the seed: loss,
 // copies, delay, reordering, damage, cuts in one direction or both, narrow paths, hosts that stand
-// still and clocks that jump. Rows 12 to 17, 21 and 22 of the fault matrix.
+// still and clocks that jump. Every other run is sealed, and takes new keys all the time. Rows 12
+// to 17, 21 and 22 of the fault matrix.
 import { describe, expect, it } from 'vitest';
+import { TestAuthority } from '../support/certificates.ts';
 import { NO_FAULTS, SimulatedNetwork, type SimulatedHost } from '../support/datagram-network.ts';
 import { TrafficEnd } from '../support/datagram-traffic.ts';
 
@@ -13,6 +15,9 @@ const FAULTS_MS = 2500;
 const WINDOW_BYTES_MAX = 256 * 1024;
 // Short, so that some cuts outlast a connection.
 const SETTINGS = { windowBytesMax: WINDOW_BYTES_MAX, keepaliveMs: 300, deadMs: 1200 };
+
+const authority = new TestAuthority();
+const credentials = [authority.credentials(0), authority.credentials(1)] as const;
 
 const wanted = process.env['DVK_SEED'];
 const seeds =
@@ -29,12 +34,16 @@ class Run {
   dialer!: TrafficEnd;
   accepter: TrafficEnd | undefined;
   accepted = 0;
+  readonly isSealed: boolean;
 
   constructor(seed: number) {
     this.network = new SimulatedNetwork(seed);
     this.#random = this.network.random;
-    this.a = this.network.host('a', SETTINGS);
-    this.b = this.network.host('b', SETTINGS);
+    this.isSealed = seed % 2 === 1;
+    const options = { ...SETTINGS, rekeyPackets: this.#pick(5, 30), rekeyMs: this.#pick(50, 5000) };
+    const [a, b] = this.isSealed ? credentials : [];
+    this.a = this.network.host('a', { ...options, credentials: a });
+    this.b = this.network.host('b', { ...options, credentials: b });
     this.listen();
   }
 
@@ -196,7 +205,12 @@ function simulate(seed: number): Run {
     check(rttMs >= 1.9 && rttMs < 60, `the RTT of 2 ms was taken for ${rttMs} ms`);
     check(end?.connection?.bufferedBytes === 0, 'bytes that arrived are held');
     check(end?.done === end?.writes, 'a buffer was not given back');
+    const isRekeyed = (end?.connection?.quality?.rekeys ?? 0) > 0;
+    check(isRekeyed === run.isSealed, 'keys were not renewed');
   }
+  const peers = [run.dialer, run.accepter].map((end) => end?.connection?.peer?.node);
+  const proven = run.isSealed ? [1, 0] : [undefined, undefined];
+  check(peers.join() === proven.join(), `the peers are taken for ${peers.join()}`);
 
   run.dialer.connection?.end();
   check(
@@ -210,6 +224,12 @@ function simulate(seed: number): Run {
 }
 
 describe('connections over a hostile network', () => {
+  it('do the same again with the same seed, sealed or not', () => {
+    for (const seed of [5, 6, 7]) {
+      expect(simulate(seed).network.counters).toEqual(simulate(seed).network.counters);
+    }
+  });
+
   it(`deliver once and in order, or end visibly, with ${seeds.length} seeds`, () => {
     let reconnected = 0;
     for (const seed of seeds) {

@@ -4,9 +4,12 @@
  * clocks that jump. All of it follows from a seed.
  */
 import { crc32c } from '../../src/dvk/crc32c.ts';
-import type { DatagramSettings } from '../../src/proxies/datagram/connection.ts';
+import type { Credentials } from '../../src/proxies/credentials.ts';
 import { DatagramEndpoint } from '../../src/proxies/datagram/endpoint.ts';
 import { plainSeal } from '../../src/proxies/datagram/packet.ts';
+import { SHARE_BYTES, type Security } from '../../src/proxies/datagram/security.ts';
+import type { DatagramSettings } from '../../src/proxies/datagram/settings.ts';
+import { keyExchange } from '../../src/proxies/key-exchange.ts';
 
 /** Mulberry32: numbers from 0 to below 1. */
 export function seeded(seed: number): () => number {
@@ -50,11 +53,20 @@ interface Flight {
   bytes: Uint8Array;
 }
 
+export interface HostOptions extends Partial<DatagramSettings> {
+  /** Its connections are sealed. */
+  credentials?: Credentials | undefined;
+  /** What it makes of the key exchange, when it does not play by the rules. */
+  cheat?: (security: Security) => Security;
+}
+
 /** A host with one endpoint. */
 export class SimulatedHost {
   readonly name: string;
   readonly #network: SimulatedNetwork;
   readonly #settings: Partial<DatagramSettings>;
+  readonly #cheat: (security: Security) => Security;
+  credentials: Credentials | undefined;
   endpoint: DatagramEndpoint;
   /** What its clock is off by. */
   clockMs = 0;
@@ -63,10 +75,13 @@ export class SimulatedHost {
   due = false;
   waiting: Flight[] = [];
 
-  constructor(name: string, network: SimulatedNetwork, settings: Partial<DatagramSettings>) {
+  constructor(name: string, network: SimulatedNetwork, options: HostOptions) {
+    const { credentials, cheat, ...settings } = options;
     this.name = name;
     this.#network = network;
     this.#settings = settings;
+    this.credentials = credentials;
+    this.#cheat = cheat ?? ((security): Security => security);
     this.endpoint = this.#boot();
   }
 
@@ -78,9 +93,18 @@ export class SimulatedHost {
 
   #boot(): DatagramEndpoint {
     const secret = `${this.name} ${this.#network.random()}`;
+    const { random } = this.#network;
+    const security =
+      this.credentials &&
+      keyExchange({
+        credentials: () => this.credentials!,
+        randomKey: () => Uint8Array.from({ length: SHARE_BYTES }, () => 256 * random()),
+        nowMs: Date.now,
+      });
     return new DatagramEndpoint(
       {
         seal: plainSeal(crc32c),
+        security: security && this.#cheat(security),
         send: (to, datagram) => {
           this.#network.carry(this.name, to, datagram);
         },
@@ -88,7 +112,7 @@ export class SimulatedHost {
           this.due = true;
         },
         hash: (bytes) => keyedHash(secret, bytes),
-        random: this.#network.random,
+        random,
         settings: this.#settings,
       },
       this.nowMs,
@@ -126,22 +150,23 @@ export class SimulatedNetwork {
   /** Directions that are cut, as `a>b`. */
   readonly cuts = new Set<string>();
   readonly counters = { carried: 0, lost: 0, duplicated: 0, damaged: 0, tooLong: 0 };
-  /** Sees every datagram as it is sent. */
+  /** Sees every datagram as it is sent, and may change it. */
   tap: ((from: string, to: string, bytes: Uint8Array) => void) | undefined;
 
   constructor(seed: number) {
     this.random = seeded(seed);
   }
 
-  host(name: string, settings: Partial<DatagramSettings> = {}): SimulatedHost {
-    const host = new SimulatedHost(name, this, settings);
+  host(name: string, options: HostOptions = {}): SimulatedHost {
+    const host = new SimulatedHost(name, this, options);
     this.#hosts.set(name, host);
     return host;
   }
 
   /** A datagram leaves `from`. */
-  carry(from: string, to: string, datagram: Uint8Array): void {
+  carry(from: string, to: string, sent: Uint8Array): void {
     const { faults, counters, random } = this;
+    const datagram = Uint8Array.from(sent);
     this.tap?.(from, to, datagram);
     counters.carried++;
     if (datagram.length > faults.mtu) {

@@ -2,7 +2,7 @@
  * Two lanes of bytes each way over one connection, made from offsets, so that every byte that comes
  * is checked at once: in order, exactly once, and the right one.
  */
-import type { Connection, ConnectionEvents, Lane } from '../../src/proxies/transport.ts';
+import type { Connection, ConnectionEvents, Lane, Refusal } from '../../src/proxies/transport.ts';
 
 /** The byte at `offset` of a stream. */
 function byteAt(stream: number, offset: number): number {
@@ -16,6 +16,7 @@ export class TrafficEnd implements ConnectionEvents {
   readonly #buffer: Uint8Array;
   connection: Connection | undefined;
   closedWith: string | undefined;
+  refusal: Refusal | undefined;
   readonly written: [number, number] = [0, 0];
   readonly taken: [number, number] = [0, 0];
   writes = 0;
@@ -68,8 +69,9 @@ export class TrafficEnd implements ConnectionEvents {
     this.taken[lane] += bytes;
   }
 
-  closed(reason: string): void {
+  closed(reason: string, refusal?: Refusal): void {
     if (this.closedWith !== undefined) throw new Error(`${this.name}: closed twice`);
     this.closedWith = reason;
+    this.refusal = refusal;
   }
 }

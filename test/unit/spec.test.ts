@@ -156,11 +156,6 @@ describe('a problem of a spec', () => {
       'key transport: "utp" is not known; write udp',
     ],
     [
-      'tells of plain text that nothing allows',
-      [...MINIMAL, 'links: [{ nodes: [0, 1], transport: udp }]'],
-      'key links[0].transport: links over UDP are not encrypted, so they are refused; use tcp, or',
-    ],
-    [
       'tells of a link between more than two nodes',
       ['dvs: d', 'nodes: [{ id: 0 }, { id: 1 }, { id: 2 }]', ...THREE_ENDS],
       'key links[0].nodes: a link is between two nodes; list two different node ids',
@@ -288,16 +283,13 @@ describe('a problem of a spec', () => {
 });
 
 describe('the transport of a link', () => {
-  const spec = parse(
-    [
-      'dvs: demo',
-      'nodes: [{ id: 0 }, { id: 1 }, { id: 2 }]',
-      'transport: udp',
-      'links:',
-      linkOver('tcp')('[2, 1]'),
-    ],
-    { insecure: true },
-  );
+  const spec = parse([
+    'dvs: demo',
+    'nodes: [{ id: 0 }, { id: 1 }, { id: 2 }]',
+    'transport: udp',
+    'links:',
+    linkOver('tcp')('[2, 1]'),
+  ]);
 
   it('is the one of the DVS, unless the link has its own', () => {
     expect(transportBetween(spec, 0, 1)).toBe('udp');

@@ -3,9 +3,11 @@
  * packets that may be lost, doubled, reordered or damaged. It does no I/O: packets and the time go
  * in, packets and calls of ConnectionEvents come out.
  *
- *   opening ---- the first packet of the peer ----> up ---- end, destroy, CLOSE ----> over
- *      |                                             |                                  ^
- *      +--------------- nothing comes, or nothing is acknowledged, for deadMs ----------+
+ *   opening -- first packet --> proving -- the proof is good --> up -- end, destroy, CLOSE --> over
+ *      |                           |                              |                             ^
+ *      +---------------------------+- nothing comes, or nothing is acknowledged, for deadMs ----+
+ *
+ * Only a sealed connection has anything to prove; the first bytes of its urgent lane are the proof.
  *
  * Two things end a connection that is quiet: no packet came for `deadMs`, or packets come and none
  * of ours was acknowledged for so long, which is how a path that is cut in one direction looks. A
@@ -14,10 +16,11 @@
  * An orderly end waits until all that was written has arrived, then sends CLOSE. For a short time
  * after it every packet of the peer is answered by CLOSE again, in case the first was lost.
  */
+import type { PeerCertificate } from '../identity.ts';
 import { Lane } from '../transport.ts';
-import type { Connection, ConnectionEvents, LinkQuality } from '../transport.ts';
-import { BYTES_HEAD, CloseCode, FIRST_WINDOW_BYTES, FrameWriter } from './frames.ts';
-import { readFrames, WINDOW_BYTES, type FrameSink } from './frames.ts';
+import type { Connection, ConnectionEvents, LinkQuality, Refusal } from '../transport.ts';
+import { BYTES_HEAD, CLOSE_REASONS, CloseCode, FIRST_WINDOW_BYTES } from './frames.ts';
+import { FrameWriter, readFrames, WINDOW_BYTES, type FrameSink } from './frames.ts';
 import { NewReno } from './new-reno.ts';
 import {
   ANSWERED_BYTES_MIN,
@@ -34,31 +37,9 @@ import type { Range } from './ranges.ts';
 import { ReceiveLane, type Taken } from './receive-lane.ts';
 import { ReceivedPackets } from './received.ts';
 import { Recovery, type SentBytes, type SentPacket } from './recovery.ts';
+import type { Proving } from './security.ts';
 import { SendLane } from './send-lane.ts';
-
-export interface DatagramSettings {
-  /** A side that is silent for so long sends a PING. */
-  keepaliveMs: number;
-  /** Nothing came, or nothing was acknowledged, for so long: the connection is over. */
-  deadMs: number;
-  /** How long the handshake may take. */
-  handshakeMs: number;
-  /** How long an orderly end may take. */
-  endMs: number;
-  /** Longest datagram to try. */
-  datagramBytesMax: number;
-  /** What each lane takes beyond what was handed over, at most: bounds what a connection holds. */
-  windowBytesMax: number;
-}
-
-export const DEFAULT_SETTINGS: DatagramSettings = {
-  keepaliveMs: 1000,
-  deadMs: 4000,
-  handshakeMs: 3000,
-  endMs: 1000,
-  datagramBytesMax: DATAGRAM_BYTES_MAX,
-  windowBytesMax: 2 * 1024 * 1024,
-};
+import type { DatagramSettings } from './settings.ts';
 
 const LANES = Object.keys(Lane).length;
 
@@ -74,13 +55,7 @@ const CLOSING_MS = 500;
 const CLOSES_MAX = 16;
 const NO_BYTES = new Uint8Array(0);
 
-const REASONS: Readonly<Record<number, string>> = {
-  [CloseCode.DONE]: 'closed by the peer',
-  [CloseCode.BROKEN]: 'ECONNRESET',
-  [CloseCode.MALFORMED]: 'EPROTO',
-  [CloseCode.TIME_OUT]: 'ETIMEDOUT',
-  [CloseCode.REFUSED]: 'ECONNREFUSED',
-};
+type State = 'opening' | 'proving' | 'up' | 'over';
 
 export interface ConnectionOptions {
   /** Ids of the two ends. */
@@ -88,6 +63,8 @@ export interface ConnectionOptions {
   remoteId: number;
   remote: string;
   seal: PacketSeal;
+  /** Of a sealed connection: both ends prove who they are before anything is said. */
+  proving?: Proving;
   settings: DatagramSettings;
   /** DATAGRAM_BYTES_MAX in which packets are built; connections share it. */
   scratch: Uint8Array;
@@ -102,6 +79,8 @@ export class DatagramConnection implements Connection {
   readonly remote: string;
   readonly id: number;
   readonly remoteId: number;
+  readonly seal: PacketSeal;
+  peer?: PeerCertificate;
   readonly #options: ConnectionOptions;
   readonly #settings: DatagramSettings;
   readonly #recovery = new Recovery();
@@ -113,8 +92,10 @@ export class DatagramConnection implements Connection {
   readonly #writer: FrameWriter;
   readonly #sink: FrameSink;
   #events: ConnectionEvents | undefined;
-  #state: 'opening' | 'up' | 'over' = 'opening';
+  #state: State = 'opening';
   #reason: string | undefined;
+  #refusal: Refusal | undefined;
+  #proveByMs = Infinity;
   #closes = 0;
   #closeCode: CloseCode = CloseCode.BROKEN;
   #forgetMs = Infinity;
@@ -143,6 +124,7 @@ export class DatagramConnection implements Connection {
     this.remote = options.remote;
     this.id = options.id;
     this.remoteId = options.remoteId;
+    this.seal = options.seal;
     this.#nowMs = this.#ranMs = this.#heardMs = this.#askedMs = nowMs;
     const { windowBytesMax, datagramBytesMax } = options.settings;
     this.#writer = new FrameWriter(options.scratch);
@@ -154,8 +136,8 @@ export class DatagramConnection implements Connection {
       (lane) =>
         new ReceiveLane(
           {
-            space: () => (this.#state === 'up' ? this.#events?.space(lane) : undefined) ?? NO_BYTES,
-            received: (bytes) => this.#events?.received(bytes, lane),
+            space: () => this.#space(lane),
+            received: (bytes) => this.#take(bytes, lane),
           },
           FIRST_WINDOW_BYTES,
           windowBytesMax,
@@ -187,6 +169,7 @@ export class DatagramConnection implements Connection {
       spuriousLosses: counters.spuriousLosses,
       timeouts: counters.timeouts,
       duplicates: this.#duplicates,
+      rekeys: this.seal.rekeys,
     };
   }
 
@@ -195,7 +178,7 @@ export class DatagramConnection implements Connection {
     return this.#in.reduce((sum, lane) => sum + lane.heldBytes, 0);
   }
 
-  get state(): 'opening' | 'up' | 'over' {
+  get state(): State {
     return this.#state;
   }
 
@@ -222,15 +205,21 @@ export class DatagramConnection implements Connection {
 
   // For the endpoint
 
-  /** Both sides know each other: what comes is told to `events` from now on. */
+  /** The peer's address is known: `events` hears of it when both have proven themselves. */
   open(events: ConnectionEvents, nowMs: number): void {
+    const { proving, settings } = this.#options;
     this.#nowMs = nowMs;
     this.#events = events;
-    this.#state = 'up';
     this.#heardMs = nowMs;
     // The accepter learns by it that its answer has arrived.
     this.#pingDue = true;
-    events.opened(this);
+    if (proving === undefined) {
+      this.#rise();
+      return;
+    }
+    this.#state = 'proving';
+    this.#proveByMs = nowMs + settings.handshakeMs;
+    if (proving.isFirst) this.write(proving.proof(), () => undefined);
     this.#options.wake();
   }
 
@@ -245,7 +234,14 @@ export class DatagramConnection implements Connection {
     this.#finish('ECONNRESET');
   }
 
-  /** Takes a packet whose seal was found whole. */
+  /** Whether the packet of this number came before, or is too old to tell; it is counted. */
+  isReplay(number: number): boolean {
+    const isReplay = this.#received.isDuplicate(number);
+    if (isReplay) this.#duplicates++;
+    return isReplay;
+  }
+
+  /** Takes a packet whose seal was found whole, and which is no replay. */
   receive(number: number, body: Uint8Array, nowMs: number): void {
     this.#nowMs = nowMs;
     this.#forgiveStall();
@@ -253,10 +249,6 @@ export class DatagramConnection implements Connection {
     if (this.#state === 'over') {
       // The peer has not heard of the end; it hears again, but not without end.
       if (this.#closes > 0 && this.#closes < CLOSES_MAX) this.#sendClose();
-      return;
-    }
-    if (this.#received.isDuplicate(number)) {
-      this.#duplicates++;
       return;
     }
     this.#packetsReceived++;
@@ -284,8 +276,8 @@ export class DatagramConnection implements Connection {
   run(nowMs: number): boolean {
     this.#nowMs = nowMs;
     this.#forgiveStall();
-    if (this.#state === 'up') this.#checkTimes();
-    if (this.#state === 'over') {
+    if (this.#isOpen) this.#checkTimes();
+    if (this.#isOver()) {
       this.#tellEnd();
       return false;
     }
@@ -311,9 +303,45 @@ export class DatagramConnection implements Connection {
       this.#recovery.wakeMs,
       this.#mayFly ? this.#mtu.wakeMs : Infinity,
       this.#endByMs,
+      this.#state === 'proving' ? this.#proveByMs : Infinity,
       this.#heardMs + this.#settings.deadMs,
       this.#pingDue ? Infinity : this.#askedMs + this.#settings.keepaliveMs,
     );
+  }
+
+  // Who the peer is
+
+  #rise(peer?: PeerCertificate): void {
+    if (peer) this.peer = peer;
+    this.#state = 'up';
+    this.#events?.opened(this);
+    this.#options.wake();
+  }
+
+  // Until the peer has proven itself nothing of it but the proof is taken.
+  #space(lane: Lane): Uint8Array {
+    const { proving } = this.#options;
+    if (this.#state === 'up') return this.#events?.space(lane) ?? NO_BYTES;
+    const isProof = this.#state === 'proving' && lane === Lane.URGENT;
+    return (isProof ? proving?.space() : undefined) ?? NO_BYTES;
+  }
+
+  #take(bytes: number, lane: Lane): void {
+    const { proving } = this.#options;
+    if (this.#state !== 'proving' || proving === undefined) {
+      this.#events?.received(bytes, lane);
+      return;
+    }
+    const verdict = proving.received(bytes);
+    if (verdict === undefined) return;
+    if (!('reason' in verdict)) {
+      if (!proving.isFirst) this.write(proving.proof(), () => undefined);
+      this.#rise(verdict);
+      return;
+    }
+    // It hears that it is over, and not why: it may be anybody.
+    this.#refusal = verdict.refusal;
+    this.#close(CloseCode.BROKEN, verdict.reason);
   }
 
   // Frames of the peer
@@ -324,6 +352,7 @@ export class DatagramConnection implements Connection {
     for (const packet of this.#recovery.acknowledged(ranges, delayMs, this.#nowMs)) {
       for (const { lane, offset, count } of packet.data) this.#out[lane]?.acked(offset, count);
       if (packet.acks >= 0) this.#received.known(packet.acks);
+      this.seal.acknowledged(packet.number);
       const isLimit = before >= this.#congestion.windowBytes / 2;
       if (!packet.probe) this.#congestion.acked(packet.bytes, packet.sentMs, isLimit);
       if (this.#mtu.arrived(packet, this.#nowMs)) this.#useMtu();
@@ -346,7 +375,7 @@ export class DatagramConnection implements Connection {
   }
 
   #onClose(code: number): boolean {
-    this.#finish(REASONS[code] ?? 'ECONNRESET');
+    this.#finish(CLOSE_REASONS[code] ?? 'ECONNRESET');
     return true;
   }
 
@@ -370,10 +399,11 @@ export class DatagramConnection implements Connection {
     const { keepaliveMs, deadMs } = this.#settings;
     const nowMs = this.#nowMs;
     const silentSinceMs = Math.min(this.#heardMs, this.#recovery.waitingSinceMs);
-    if (nowMs >= silentSinceMs + deadMs) {
-      this.#close(CloseCode.TIME_OUT, 'ETIMEDOUT');
-      return;
-    }
+    const isLate = this.#state === 'proving' && nowMs >= this.#proveByMs;
+    const isSpent = this.#nextNumber >= this.#settings.packetsMax;
+    if (isLate || nowMs >= silentSinceMs + deadMs) this.#close(CloseCode.TIME_OUT, 'ETIMEDOUT');
+    else if (isSpent) this.#close(CloseCode.BROKEN, 'all packet numbers are used');
+    if (this.#isOver()) return;
     this.#detectLoss();
     if (nowMs >= this.#recovery.timeoutMs) this.#onTimeout();
     if (nowMs >= this.#askedMs + keepaliveMs) this.#pingDue = true;
@@ -421,6 +451,10 @@ export class DatagramConnection implements Connection {
     return this.#state === 'over';
   }
 
+  get #isOpen(): boolean {
+    return this.#state === 'proving' || this.#state === 'up';
+  }
+
   // Ends the connection and tells the peer.
   #close(code: CloseCode, reason: string): void {
     if (this.#state === 'over') return;
@@ -452,22 +486,22 @@ export class DatagramConnection implements Connection {
     for (const lane of this.#in) lane.abandon();
     if (this.#told) return;
     this.#told = true;
-    this.#events?.closed(this.#reason ?? 'ECONNRESET');
+    this.#events?.closed(this.#reason ?? 'ECONNRESET', this.#refusal);
   }
 
   // Packets
 
   #begin(bytes: number = DATAGRAM_BYTES_MIN): void {
-    this.#writer.begin(PacketLayout.BYTES, bytes - this.#options.seal.tagBytes);
+    this.#writer.begin(PacketLayout.BYTES, bytes - this.seal.tagBytes);
   }
 
   // Seals and sends what was written; returns its number and size.
   #finishPacket(): { number: number; bytes: number } {
     const number = this.#nextNumber++;
-    const bytes = this.#writer.at + this.#options.seal.tagBytes;
+    const bytes = this.#writer.at + this.seal.tagBytes;
     const packet = this.#options.scratch.subarray(0, bytes);
     writeHead(viewOf(packet), { kind: PacketKind.DATA, id: this.remoteId, number });
-    this.#options.seal.seal(packet, number);
+    this.seal.seal(packet, number, this.#nowMs);
     this.#packetsSent++;
     this.#options.send(packet);
     return { number, bytes };
@@ -481,7 +515,7 @@ export class DatagramConnection implements Connection {
 
   // Sends one packet, if there is anything to send. Returns whether it did.
   #sendOne(): boolean {
-    const mayFly = this.#mayFly && this.#state === 'up';
+    const mayFly = this.#mayFly && this.#isOpen;
     // A probe goes before what waits, since long packets are what makes that go quickly; the first
     // packet of a dialer is one that is sure to arrive.
     const probe = mayFly && this.#nextNumber > 0 ? this.#mtu.wanted(this.#nowMs) : undefined;
@@ -501,7 +535,7 @@ export class DatagramConnection implements Connection {
     if (this.#pingDue) this.#writer.ping();
     this.#pingDue = false;
     const data = this.#writeBytes();
-    this.#writer.pad(ANSWERED_BYTES_MIN - this.#options.seal.tagBytes);
+    this.#writer.pad(ANSWERED_BYTES_MIN - this.seal.tagBytes);
     if (this.#probesDue > 0) this.#probesDue--;
     this.#track({ probe: false, data, windows, acks });
   }

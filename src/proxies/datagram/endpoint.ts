@@ -10,20 +10,26 @@
  */
 import { viewOf } from '../frame.ts';
 import type { Accept, ConnectionEvents } from '../transport.ts';
-import { DatagramConnection, DEFAULT_SETTINGS, type DatagramSettings } from './connection.ts';
+import { Admission } from './admission.ts';
+import { DatagramConnection, type ConnectionOptions } from './connection.ts';
 import { Dialling } from './dialling.ts';
 import { ANSWERED_BYTES_MIN, COOKIE_BYTES, PacketKind, PACKET_VERSION } from './packet.ts';
 import { decodeHandshake, encodeHandshake, PacketLayout, readHead } from './packet.ts';
 import { DATAGRAM_BYTES_MAX, readUint48, RefuseCode } from './packet.ts';
 import type { Handshake, HeadFault, PacketHead, PacketSeal } from './packet.ts';
+import { EpochSeal } from './epoch-seal.ts';
+import { Suite, type Agreement, type Security } from './security.ts';
+import { DEFAULT_SETTINGS, type DatagramSettings } from './settings.ts';
 
 const OPENING_MAX = 256;
 const COOKIE_LIFE_MS = 10_000;
 const ID_LIMIT = 2 ** 48;
 
 export interface EndpointOptions {
-  /** Protects the packets; plain as long as there are no keys. */
+  /** Protects packets of the handshake, and all of them in plain text. */
   seal: PacketSeal;
+  /** Seals connections; without, they are in plain text. */
+  security?: Security | undefined;
   /** Sends a datagram, which is good during the call. */
   send: (to: string, datagram: Uint8Array) => void;
   /** `run` is to be called soon, but not from within this call. */
@@ -39,7 +45,15 @@ export interface EndpointOptions {
 
 /** Datagrams that reached no connection, by reason. */
 export type EndpointCounters = Record<
-  HeadFault | 'damaged' | 'malformed' | 'unknown' | 'address' | 'cookie' | 'refused',
+  | HeadFault
+  | 'damaged'
+  | 'malformed'
+  | 'unknown'
+  | 'address'
+  | 'cookie'
+  | 'refused'
+  | 'suite'
+  | 'rate',
   number
 >;
 
@@ -55,7 +69,17 @@ export function newCounters(): EndpointCounters {
     address: 0,
     cookie: 0,
     refused: 0,
+    suite: 0,
+    rate: 0,
   };
+}
+
+/** A connection that was accepted, until the first packet of the dialer. */
+interface Opening {
+  connection: DatagramConnection;
+  /** The ACCEPT packet. */
+  answer: Uint8Array;
+  sinceMs: number;
 }
 
 export class DatagramEndpoint {
@@ -66,7 +90,8 @@ export class DatagramEndpoint {
   readonly #remoteIds = new Map<number, DatagramConnection>();
   readonly #dialling = new Map<number, Dialling>();
   /** Accepted and not confirmed yet, oldest first, by address and id of the dialer. */
-  readonly #opening = new Map<string, { connection: DatagramConnection; sinceMs: number }>();
+  readonly #opening = new Map<string, Opening>();
+  readonly #admission = new Admission();
   readonly #due = new Set<DatagramConnection>();
   readonly #scratch = new Uint8Array(DATAGRAM_BYTES_MAX);
   #accept: Accept | undefined;
@@ -101,7 +126,8 @@ export class DatagramEndpoint {
     this.#pass(nowMs);
     const id = this.#newId();
     const { handshakeMs } = this.#settings;
-    const dialling = new Dialling({ id, to, events, handshakeMs }, this.#nowMs);
+    const share = this.#options.security?.begin();
+    const dialling = new Dialling({ id, to, events, share, handshakeMs }, this.#nowMs);
     this.#dialling.set(id, dialling);
     this.#options.wake();
     return () => {
@@ -138,13 +164,13 @@ export class DatagramEndpoint {
       this.#receiveData(head, datagram, from);
       return;
     }
-    if (!seal.open(datagram, head.number)) {
+    if (!seal.open(datagram, head.number, this.#nowMs)) {
       this.counters.damaged++;
       return;
     }
     const packet = decodeHandshake(head, datagram, seal.tagBytes);
     if (packet === undefined) this.counters.malformed++;
-    else this.#receiveHandshake(packet, from);
+    else this.#receiveHandshake(packet, datagram, from);
   }
 
   /** Does all that is due. */
@@ -199,30 +225,44 @@ export class DatagramEndpoint {
     }
   }
 
+  get #suite(): Suite {
+    return this.#options.security ? Suite.SEALED : Suite.PLAIN;
+  }
+
+  #encode(packet: Handshake): Uint8Array {
+    return encodeHandshake({ ...packet, suite: this.#suite }, this.#options.seal);
+  }
+
   #say(to: string, packet: Handshake): void {
-    this.#options.send(to, encodeHandshake(packet, this.#options.seal));
+    this.#options.send(to, this.#encode(packet));
+  }
+
+  #refuse(from: string, id: number, code: number, detail = 0): void {
+    const [kind, value] = [PacketKind.REFUSE, 0] as const;
+    this.#say(from, { kind, to: id, value, detail: code * 256 + detail });
   }
 
   // A stranger's version is answered by ours, in a packet whose form does not change.
   #refuseVersion(datagram: Uint8Array, from: string): void {
     if (datagram[PacketLayout.kind] !== PacketKind.INIT || !this.#accept) return;
     if (datagram.length < ANSWERED_BYTES_MIN) return;
-    const detail = RefuseCode.VERSION * 256 + PACKET_VERSION;
-    const to = readUint48(viewOf(datagram), PacketLayout.BYTES);
-    this.#say(from, { kind: PacketKind.REFUSE, to, value: 0, detail });
+    const id = readUint48(viewOf(datagram), PacketLayout.BYTES);
+    this.#refuse(from, id, RefuseCode.VERSION, PACKET_VERSION);
   }
 
-  #receiveHandshake(packet: Handshake, from: string): void {
+  #receiveHandshake(packet: Handshake, datagram: Uint8Array, from: string): void {
     switch (packet.kind) {
       case PacketKind.INIT:
         if (this.#isWelcome(packet, from)) this.#sendCookie(packet, from);
         break;
       case PacketKind.OPEN:
-        this.#receiveOpen(packet, from);
+        this.#receiveOpen(packet, datagram, from);
         break;
       case PacketKind.RESET: {
         const connection = this.#remoteIds.get(packet.value);
-        if (connection?.remote === from) connection.reset();
+        // Anyone on the path could say so of a sealed connection, whose packets have its id.
+        const isBelieved = connection?.remote === from && !this.#options.security;
+        if (isBelieved) connection.reset();
         else this.counters.unknown++;
         break;
       }
@@ -231,7 +271,7 @@ export class DatagramEndpoint {
       case PacketKind.REFUSE: {
         const dialling = this.#dialling.get(packet.to);
         if (dialling?.to !== from) this.counters.unknown++;
-        else if (packet.kind === PacketKind.ACCEPT) this.#establish(dialling, packet.value);
+        else if (packet.kind === PacketKind.ACCEPT) this.#establish(dialling, packet, datagram);
         else if (dialling.receive(packet)) this.#options.wake();
         break;
       }
@@ -240,12 +280,10 @@ export class DatagramEndpoint {
     }
   }
 
-  #isWelcome(packet: Handshake, from: string): boolean {
+  #isWelcome({ value: id }: Handshake, from: string): boolean {
     if (this.#accept) return true;
     this.counters.refused++;
-    const { value } = packet;
-    const detail = RefuseCode.NOT_LISTENING * 256;
-    if (value > 0) this.#say(from, { kind: PacketKind.REFUSE, to: value, value: 0, detail });
+    if (id > 0) this.#refuse(from, id, RefuseCode.NOT_LISTENING);
     return false;
   }
 
@@ -260,7 +298,7 @@ export class DatagramEndpoint {
     this.#say(from, { kind: PacketKind.COOKIE, to: id, value: madeMs, cookie });
   }
 
-  #receiveOpen(packet: Handshake, from: string): void {
+  #receiveOpen(packet: Handshake, datagram: Uint8Array, from: string): void {
     const { value: dialerId, detail: madeMs = 0, cookie = new Uint8Array(0) } = packet;
     const ageMs = this.#nowMs - madeMs;
     const isFresh = ageMs >= 0 && ageMs <= COOKIE_LIFE_MS;
@@ -270,35 +308,68 @@ export class DatagramEndpoint {
     }
     if (!this.#isWelcome(packet, from)) return;
     const key = `${from} ${dialerId}`;
-    let connection = this.#opening.get(key)?.connection;
-    if (connection === undefined) {
-      const known = this.#remoteIds.get(dialerId);
-      // An OPEN that comes late: the connection is up already.
-      if (known?.remote === from) return;
-      connection = this.#admit(key, from, dialerId);
+    const opening = this.#opening.get(key);
+    if (opening) {
+      this.#options.send(from, opening.answer);
+      return;
     }
-    const value = connection.id;
-    this.#say(from, { kind: PacketKind.ACCEPT, to: dialerId, value });
+    // An OPEN that comes late: the connection is up already.
+    if (this.#remoteIds.get(dialerId)?.remote === from) return;
+    if (!this.#admission.allows(hostOf(from), this.#nowMs)) {
+      this.counters.rate++;
+    } else if (packet.suite !== this.#suite) {
+      this.#refuseSuite(dialerId, from);
+    } else {
+      this.#admit(key, packet, datagram, from);
+    }
   }
 
-  #admit(key: string, from: string, dialerId: number): DatagramConnection {
+  // Both ends tell their owners: the address is real, and somebody set one of them up wrongly.
+  #refuseSuite(dialerId: number, from: string): void {
+    this.counters.suite++;
+    this.#refuse(from, dialerId, RefuseCode.SUITE, this.#suite);
+    const reason = this.#options.security ? PLAIN_DIALER : SEALED_DIALER;
+    this.#accept?.(() => undefined)?.closed(`${from}: ${reason}`, { code: 'security' });
+  }
+
+  #admit(key: string, packet: Handshake, open: Uint8Array, from: string): void {
+    const { security } = this.#options;
+    const { value: dialerId, share: peerShare = new Uint8Array(0) } = packet;
+    const id = this.#newId();
+    const own = security?.begin();
+    const answer = this.#encode({
+      kind: PacketKind.ACCEPT,
+      to: dialerId,
+      value: id,
+      ...(own && { share: own.bytes }),
+    });
+    const agreement = own?.agree('accepter', peerShare, { open, accept: answer });
+    if (security && !agreement) {
+      this.counters.malformed++;
+      return;
+    }
     for (const [oldest, { connection }] of this.#opening) {
       if (this.#opening.size < OPENING_MAX) break;
       this.#forgetOpening(oldest, connection);
     }
-    const connection = this.#newConnection(this.#newId(), dialerId, from);
-    this.#opening.set(key, { connection, sinceMs: this.#nowMs });
-    return connection;
+    const connection = this.#newConnection(id, dialerId, from, agreement);
+    this.#opening.set(key, { connection, answer, sinceMs: this.#nowMs });
+    this.#options.send(from, answer);
   }
 
-  #newConnection(id: number, remoteId: number, remote: string): DatagramConnection {
-    const { seal, send } = this.#options;
+  #newConnection(
+    id: number,
+    remoteId: number,
+    remote: string,
+    agreement: Agreement | undefined,
+  ): DatagramConnection {
+    const { send } = this.#options;
     const connection: DatagramConnection = new DatagramConnection(
       {
         id,
         remoteId,
         remote,
-        seal,
+        ...this.#protection(agreement),
         settings: this.#settings,
         scratch: this.#scratch,
         send: (packet) => {
@@ -315,28 +386,42 @@ export class DatagramEndpoint {
     return connection;
   }
 
+  #protection(agreement: Agreement | undefined): Pick<ConnectionOptions, 'seal' | 'proving'> {
+    if (!agreement) return { seal: this.#options.seal };
+    const { send, receive, proving } = agreement;
+    return { seal: new EpochSeal(send, receive, this.#settings, this.#nowMs), proving };
+  }
+
   #receiveData(head: PacketHead, datagram: Uint8Array, from: string): void {
     const connection = this.#connections.get(head.id);
-    const { seal } = this.#options;
     if (connection === undefined) {
       this.counters.unknown++;
-      // Only a packet that is whole is worth an answer, which is shorter than any of them.
-      if (datagram.length < ANSWERED_BYTES_MIN || this.#dialling.has(head.id)) return;
-      if (!seal.open(datagram, head.number)) return;
-      this.#say(from, { kind: PacketKind.RESET, to: 0, value: head.id });
+      this.#answerUnknown(head, datagram, from);
       return;
     }
     if (connection.remote !== from) {
       this.counters.address++;
       return;
     }
-    if (!seal.open(datagram, head.number)) {
+    // Before the seal is looked at, so that packets which are sent again and again cost nothing.
+    if (connection.isReplay(head.number)) return;
+    const { seal } = connection;
+    if (!seal.open(datagram, head.number, this.#nowMs)) {
       this.counters.damaged++;
       return;
     }
     if (connection.state === 'opening' && !this.#confirm(connection)) return;
     const body = datagram.subarray(PacketLayout.BYTES, datagram.length - seal.tagBytes);
     connection.receive(head.number, body, this.#nowMs);
+  }
+
+  // Only a packet that is whole is worth an answer, which is shorter than any of them. Of a sealed
+  // one that cannot be known, and its sender would not believe the answer.
+  #answerUnknown({ id, number }: PacketHead, datagram: Uint8Array, from: string): void {
+    const { seal, security } = this.#options;
+    if (security || datagram.length < ANSWERED_BYTES_MIN || this.#dialling.has(id)) return;
+    if (!seal.open(datagram, number, this.#nowMs)) return;
+    this.#say(from, { kind: PacketKind.RESET, to: 0, value: id });
   }
 
   // The first packet of a dialer: the connection is up, unless its owner does not want it.
@@ -348,11 +433,18 @@ export class DatagramEndpoint {
     return events !== undefined;
   }
 
-  #establish(dialling: Dialling, remoteId: number): void {
-    if (dialling.reason !== undefined) return;
-    this.#dialling.delete(dialling.id);
-    const connection = this.#newConnection(dialling.id, remoteId, dialling.to);
-    connection.open(dialling.events, this.#nowMs);
+  #establish(dialling: Dialling, packet: Handshake, accept: Uint8Array): void {
+    const { share, open, id, to, events } = dialling;
+    if (dialling.reason !== undefined || open === undefined) return;
+    const peerShare = packet.share ?? new Uint8Array(0);
+    const agreement = share?.agree('dialer', peerShare, { open: this.#encode(open), accept });
+    if (packet.suite !== this.#suite || (share && !agreement)) {
+      this.counters.malformed++;
+      return;
+    }
+    this.#dialling.delete(id);
+    const connection = this.#newConnection(id, packet.value, to, agreement);
+    connection.open(events, this.#nowMs);
   }
 
   #runDialling(id: number, dialling: Dialling): void {
@@ -361,7 +453,7 @@ export class DatagramEndpoint {
     });
     if (dialling.reason === undefined) return;
     this.#dialling.delete(id);
-    dialling.events.closed(dialling.reason);
+    dialling.events.closed(dialling.reason, dialling.refusal);
   }
 
   #forgetOpening(key: string, connection: DatagramConnection): void {
@@ -375,7 +467,17 @@ export class DatagramEndpoint {
       this.#remoteIds.delete(connection.remoteId);
     }
     this.#due.delete(connection);
+    connection.seal.erase();
   }
+}
+
+const PLAIN_DIALER = 'the peer speaks plain text, as after --insecure; this node is sealed';
+const SEALED_DIALER = 'the peer takes sealed links only, and this node was started with --insecure';
+
+/** The host in `host:port`. */
+function hostOf(name: string): string {
+  const port = name.lastIndexOf(':');
+  return port < 0 ? name : name.slice(0, port);
 }
 
 // In a time that does not depend on where they differ.

@@ -24,6 +24,15 @@ const FrameKind = { PADDING: 0, ACK: 1, BYTES: 2, WINDOW: 3, PING: 4, CLOSE: 5 }
 export const CloseCode = { DONE: 0, BROKEN: 1, MALFORMED: 2, TIME_OUT: 3, REFUSED: 4 } as const;
 export type CloseCode = (typeof CloseCode)[keyof typeof CloseCode];
 
+/** What the other side makes of it. */
+export const CLOSE_REASONS: Readonly<Record<number, string>> = {
+  [CloseCode.DONE]: 'closed by the peer',
+  [CloseCode.BROKEN]: 'ECONNRESET',
+  [CloseCode.MALFORMED]: 'EPROTO',
+  [CloseCode.TIME_OUT]: 'ETIMEDOUT',
+  [CloseCode.REFUSED]: 'ECONNREFUSED',
+};
+
 /** What each side takes in a lane before it has told its window. */
 export const FIRST_WINDOW_BYTES = 65_536;
 const ACK_BYTES_MIN = 14;

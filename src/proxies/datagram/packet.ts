@@ -7,26 +7,30 @@
  *   0   0x44, the letter D            4   connection id of the receiver, 48 bits
  *   1   version                       10  packet number, 48 bits; 0 in packets of the handshake
  *   2   type                          16  body, then the tag
- *   3   zero
+ *   3   DATA: low byte of the epoch of its keys; else the suite: 0 in plain text, 1 sealed
  *
  *   dialer                                             accepter
  *   INIT (own id) ------------------------------------>          keeps nothing
  *        <------------------------------------ COOKIE (cookie)
- *   OPEN (own id, cookie) ---------------------------->          keeps a connection
- *        <------------------------------------ ACCEPT (own id)
+ *   OPEN (own id, cookie, key share) ----------------->          keeps a connection
+ *        <------------------------- ACCEPT (own id, key share)
  *   DATA <-------------------------------------------> DATA
  *
  * REFUSE answers an INIT or OPEN that is not welcome, RESET a DATA packet whose connection is not
  * known; it names that connection by the id that the packet was sent to, which only a host on the
- * path can know. INIT, OPEN and ACCEPT are as long as the shortest path MTU in use: a path that is
- * too narrow is noticed at once, and no answer is longer than its question.
+ * path can know, and sealed connections do not believe it. INIT, OPEN and ACCEPT are as long as the
+ * shortest path MTU in use: a path that is too narrow is noticed at once, and no answer is longer
+ * than its question.
  *
- * The body of DATA is a list of frames; see frames.ts.
+ * The tag of DATA is that of the connection's seal; packets of the handshake have a checksum, and
+ * what they say is bound into the keys; see key-exchange.ts. The body of DATA is a list of frames;
+ * see frames.ts.
  */
 import { viewOf, type Checksum } from '../frame.ts';
+import { SHARE_BYTES, Suite } from './security.ts';
 
 /** Raised when packets or the meaning of a frame change. */
-export const PACKET_VERSION = 1;
+export const PACKET_VERSION = 2;
 export const PACKET_MAGIC = 0x44;
 
 export const PacketKind = {
@@ -41,7 +45,15 @@ export const PacketKind = {
 export type PacketKind = (typeof PacketKind)[keyof typeof PacketKind];
 
 /** Offsets in a packet's header. */
-export const PacketLayout = { BYTES: 16, version: 1, kind: 2, zero: 3, id: 4, number: 10 } as const;
+export const PacketLayout = {
+  BYTES: 16,
+  version: 1,
+  kind: 2,
+  suite: 3,
+  epoch: 3,
+  id: 4,
+  number: 10,
+} as const;
 
 /** What a path must carry: the BASE_PLPMTU of RFC 8899, section 5.1.2. */
 export const DATAGRAM_BYTES_MIN = 1200;
@@ -55,19 +67,25 @@ export const COOKIE_BYTES = 16;
 export const ANSWERED_BYTES_MIN = 48;
 
 /** Why an INIT or OPEN is refused; append only. */
-export const RefuseCode = { NOT_LISTENING: 1, VERSION: 2, FULL: 3 } as const;
+export const RefuseCode = { NOT_LISTENING: 1, VERSION: 2, FULL: 3, SUITE: 4 } as const;
 
 /**
- * What protects a packet. Each packet number is used once in a direction, so it can be the nonce of
- * an AEAD cipher.
+ * What protects the packets of a connection. Each packet number is used once in a direction, so it
+ * can be the nonce of an AEAD cipher.
  */
 export interface PacketSeal {
   /** Bytes at the end of every packet. */
   readonly tagBytes: number;
+  /** How often this side has taken new keys. */
+  readonly rekeys: number;
   /** Fills the tag at the end of `packet`; the body may be enciphered in place. */
-  seal(packet: Uint8Array, number: number): void;
+  seal(packet: Uint8Array, number: number, nowMs: number): void;
   /** Whether the packet is as it was sealed; the body is deciphered in place. */
-  open(packet: Uint8Array, number: number): boolean;
+  open(packet: Uint8Array, number: number, nowMs: number): boolean;
+  /** The peer has opened the packet of this number. */
+  acknowledged(number: number): void;
+  /** Forgets all keys; nothing is sealed or opened any more. */
+  erase(): void;
 }
 
 /**
@@ -76,6 +94,7 @@ export interface PacketSeal {
 export function plainSeal(checksum: Checksum): PacketSeal {
   return {
     tagBytes: 4,
+    rekeys: 0,
     seal: (packet) => {
       const end = packet.length - 4;
       viewOf(packet).setUint32(end, checksum(packet.subarray(0, end), 0), true);
@@ -84,6 +103,8 @@ export function plainSeal(checksum: Checksum): PacketSeal {
       const end = packet.length - 4;
       return viewOf(packet).getUint32(end, true) === checksum(packet.subarray(0, end), 0);
     },
+    acknowledged: () => undefined,
+    erase: () => undefined,
   };
 }
 
@@ -93,12 +114,15 @@ export interface PacketHead {
   /** Of the receiver's end of the connection; 0 when it has none yet. */
   id: number;
   number: number;
+  /** Of packets of the handshake; PLAIN when absent. */
+  suite?: Suite;
 }
 
 /** Why a datagram is dropped before its seal is looked at. */
 export type HeadFault = 'short' | 'magic' | 'version' | 'type';
 
 const KINDS = new Set<number>(Object.values(PacketKind));
+const SUITES = new Set<number>(Object.values(Suite));
 
 export function readUint48(view: DataView, at: number): number {
   return view.getUint32(at, true) + view.getUint16(at + 4, true) * 0x1_0000_0000;
@@ -113,7 +137,7 @@ export function writeHead(view: DataView, head: PacketHead): void {
   view.setUint8(0, PACKET_MAGIC);
   view.setUint8(PacketLayout.version, PACKET_VERSION);
   view.setUint8(PacketLayout.kind, head.kind);
-  view.setUint8(PacketLayout.zero, 0);
+  view.setUint8(PacketLayout.suite, head.suite ?? Suite.PLAIN);
   writeUint48(view, PacketLayout.id, head.id);
   writeUint48(view, PacketLayout.number, head.number);
 }
@@ -123,11 +147,17 @@ export function readHead(datagram: Uint8Array, tagBytes: number): PacketHead | H
   if (datagram.length < PacketLayout.BYTES + tagBytes) return 'short';
   const view = viewOf(datagram);
   if (view.getUint8(0) !== PACKET_MAGIC) return 'magic';
-  if (view.getUint8(PacketLayout.version) !== PACKET_VERSION) return 'version';
   const kind = view.getUint8(PacketLayout.kind);
-  if (!KINDS.has(kind) || view.getUint8(PacketLayout.zero) !== 0) return 'type';
+  // The form of REFUSE is the same in every version and suite, so that it can name another one.
+  const isRefusal = kind === PacketKind.REFUSE;
+  const isKnown = view.getUint8(PacketLayout.version) === PACKET_VERSION;
+  if (!isKnown && !isRefusal) return 'version';
+  const hasSuite = kind !== PacketKind.DATA && !isRefusal;
+  const suite = hasSuite ? view.getUint8(PacketLayout.suite) : Suite.PLAIN;
+  if (!KINDS.has(kind) || !SUITES.has(suite)) return 'type';
   return {
     kind: kind as PacketKind,
+    suite: suite as Suite,
     id: readUint48(view, PacketLayout.id),
     number: readUint48(view, PacketLayout.number),
   };
@@ -136,6 +166,8 @@ export function readHead(datagram: Uint8Array, tagBytes: number): PacketHead | H
 /** What a packet of the handshake says; fields that its kind does not have are absent. */
 export interface Handshake {
   kind: PacketKind;
+  /** PLAIN when absent. */
+  suite?: Suite;
   /** Id of the receiver; 0 when it has none. */
   to: number;
   /** INIT, OPEN, ACCEPT: id of the sender. COOKIE: when it was made. RESET: the id not known. */
@@ -144,6 +176,8 @@ export interface Handshake {
   cookie?: Uint8Array;
   /** OPEN: when the cookie was made. REFUSE: the code. */
   detail?: number;
+  /** OPEN and ACCEPT of sealed connections. */
+  share?: Uint8Array;
 }
 
 const AT_VALUE = PacketLayout.BYTES;
@@ -151,6 +185,7 @@ const AT_DETAIL = AT_VALUE + 6;
 const AT_COOKIE = AT_DETAIL + 6;
 const SHORT_BYTES = AT_COOKIE;
 const COOKIE_END = AT_COOKIE + COOKIE_BYTES;
+const SHARE_END = COOKIE_END + SHARE_BYTES;
 
 const LONG = new Set<number>([PacketKind.INIT, PacketKind.OPEN, PacketKind.ACCEPT]);
 
@@ -163,11 +198,13 @@ function handshakeBytes(kind: PacketKind, tagBytes: number): number {
 export function encodeHandshake(packet: Handshake, seal: PacketSeal): Uint8Array {
   const bytes = new Uint8Array(handshakeBytes(packet.kind, seal.tagBytes));
   const view = viewOf(bytes);
-  writeHead(view, { kind: packet.kind, id: packet.to, number: 0 });
+  const { kind, suite = Suite.PLAIN, to: id } = packet;
+  writeHead(view, { kind, suite, id, number: 0 });
   writeUint48(view, AT_VALUE, packet.value);
   writeUint48(view, AT_DETAIL, packet.detail ?? 0);
   if (packet.cookie) bytes.set(packet.cookie, AT_COOKIE);
-  seal.seal(bytes, 0);
+  if (packet.share) bytes.set(packet.share, COOKIE_END);
+  seal.seal(bytes, 0, 0);
   return bytes;
 }
 
@@ -181,10 +218,12 @@ export function decodeHandshake(
   const view = viewOf(bytes);
   return {
     kind: head.kind,
+    suite: head.suite ?? Suite.PLAIN,
     to: head.id,
     value: readUint48(view, AT_VALUE),
     detail: readUint48(view, AT_DETAIL),
     cookie: bytes.length >= COOKIE_END ? bytes.slice(AT_COOKIE, COOKIE_END) : NO_BYTES,
+    share: bytes.length >= SHARE_END ? bytes.slice(COOKIE_END, SHARE_END) : NO_BYTES,
   };
 }
 

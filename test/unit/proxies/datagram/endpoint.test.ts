@@ -51,6 +51,15 @@ class Pair {
     host.endpoint.receive(Uint8Array.from(bytes), from, host.nowMs);
   }
 
+  /** The first half of a handshake with `b`, by a host that gets its answers. */
+  open(from: string, value: number): void {
+    this.forge(this.b, from, encodeHandshake({ kind: PacketKind.INIT, to: 0, value }, SEAL));
+    const { bytes } = this.told.at(-1)!;
+    const detail = new DataView(bytes.buffer).getUint32(16, true);
+    const open = { kind: PacketKind.OPEN, to: 0, value, detail, cookie: bytes.slice(28, 44) };
+    this.forge(this.b, from, encodeHandshake(open, SEAL));
+  }
+
   kinds(from: string): number[] {
     return this.told.filter((one) => one.from === from).map(({ kind }) => kind);
   }
@@ -111,20 +120,30 @@ describe('the handshake', () => {
   it('keeps a bounded number of connections that say nothing, and only for a while', () => {
     const pair = new Pair();
     pair.network.faults = { ...NO_FAULTS, mtu: 0 };
-    for (let i = 0; i < 1000; i++) {
-      const value = 1 + i;
-      pair.forge(pair.b, 'a', encodeHandshake({ kind: PacketKind.INIT, to: 0, value }, SEAL));
-      const { bytes } = pair.told.at(-1)!;
-      const detail = new DataView(bytes.buffer).getUint32(16, true);
-      const open = { kind: PacketKind.OPEN, to: 0, value, detail, cookie: bytes.slice(28, 44) };
-      pair.forge(pair.b, 'a', encodeHandshake(open, SEAL));
-    }
+    for (let i = 0; i < 1000; i++) pair.open(`10.0.0.${i}:1`, 1 + i);
 
     expect(pair.kinds('b').filter((kind) => kind === PacketKind.ACCEPT).length).toBe(1000);
     expect(pair.b.endpoint.size).toBe(256);
     expect(pair.accepted.length).toBe(0);
     pair.network.run(3100);
     expect(pair.b.endpoint.size).toBe(0);
+  });
+
+  it('admits a burst of each host, then so many a second, whatever their ports', () => {
+    const pair = new Pair();
+    pair.network.faults = { ...NO_FAULTS, mtu: 0 };
+    const accepts = (): number =>
+      pair.kinds('b').filter((kind) => kind === PacketKind.ACCEPT).length;
+
+    for (let i = 0; i < 1000; i++) pair.open(`10.0.0.1:${i}`, 1 + i);
+    expect(accepts()).toBe(64);
+    expect(pair.b.endpoint.counters.rate).toBe(1000 - 64);
+    pair.open('[::1]:5', 5000);
+    expect(accepts()).toBe(65);
+
+    pair.network.run(1000);
+    for (let i = 0; i < 1000; i++) pair.open(`10.0.0.1:${i}`, 10_000 + i);
+    expect(accepts()).toBe(65 + 20);
   });
 
   it('gives up after its time when nobody answers', () => {
@@ -174,12 +193,14 @@ describe('the handshake', () => {
     const carry = pair.network.tap!;
     pair.network.tap = (from, to, bytes) => {
       carry(from, to, bytes);
-      // As if the dialer were of a version to come.
+      // As if they were of versions that do not know each other, nor the other's suites.
       if (from === 'a') bytes[1] = 9;
+      else bytes.set([7, PacketKind.REFUSE, 200], 1);
+      SEAL.seal(bytes, 0, 0);
     };
     pair.network.run(10);
 
-    expect(pair.dialer.closedWith).toBe('the peer speaks version 1 of datagrams');
+    expect(pair.dialer.closedWith).toBe('the peer speaks version 2 of datagrams');
     expect(pair.b.endpoint.counters.version).toBe(1);
   });
 
@@ -347,7 +368,7 @@ describe('a connection', () => {
     const view = new DataView(evil.buffer);
     view.setUint32(10, 1_000_000, true);
     view.setUint8(16, 99);
-    SEAL.seal(evil, 0);
+    SEAL.seal(evil, 0, 0);
     pair.forge(pair.b, 'a', evil);
     pair.network.run(100);
 

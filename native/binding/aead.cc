@@ -1,0 +1,111 @@
+// AES-256-GCM over whole packets, in place, by the OpenSSL that Node.js exports to addons.
+//
+// node:crypto makes an object and three buffers for each packet, some 5 us of work; this takes one
+// call, 0.4 us and what the cipher itself needs. A packet is a head, which is only authenticated,
+// the body, and 16 bytes for the tag. The nonce is made as in RFC 9001, section 5.3: the packet's
+// number, big-endian, XOR the last bytes of the iv.
+
+#include <openssl/evp.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cmath>
+#include <memory>
+
+#include "method.h"
+#include "registers.h"
+
+namespace dvk::binding {
+namespace {
+
+constexpr size_t kKeyBytes = 32, kIvBytes = 12, kTagBytes = 16;
+constexpr size_t kPacketBytesMax = size_t{1} << 30;  // lengths are ints in OpenSSL
+constexpr double kNumberLimit = 9007199254740992.0;  // 2^53: beyond, not every integer is a double
+
+struct FreeContext {
+  void operator()(EVP_CIPHER_CTX* context) const {
+    EVP_CIPHER_CTX_free(context);
+  }
+};
+
+using Context = std::unique_ptr<EVP_CIPHER_CTX, FreeContext>;
+
+Context make_context() {
+  Context made(EVP_CIPHER_CTX_new());
+  const bool is_good = made != nullptr && EVP_CipherInit_ex(made.get(), EVP_aes_256_gcm(), nullptr,
+                                                            nullptr, nullptr, 1) == 1;
+  return is_good ? std::move(made) : nullptr;
+}
+
+// One for each thread, which knows the cipher already: to look that up for each packet would take
+// longer than the cipher itself.
+EVP_CIPHER_CTX* context() {
+  thread_local const Context own = make_context();
+  return own.get();
+}
+
+using Nonce = std::array<uint8_t, kIvBytes>;
+
+Nonce nonce_of(const uint8_t* iv, uint64_t number) {
+  Nonce nonce;
+  std::copy(iv, iv + kIvBytes, nonce.begin());
+  for (size_t i = 0; i < 8; i++) {
+    nonce[kIvBytes - 1 - i] ^= static_cast<uint8_t>(number >> 8 * i);
+  }
+  return nonce;
+}
+
+bool is_sensible(const Bytes& secret, const Bytes& packet, uint32_t head_bytes, double number) {
+  return secret.length == kKeyBytes + kIvBytes && packet.length <= kPacketBytesMax &&
+         packet.length >= size_t{head_bytes} + kTagBytes && number >= 0 && number < kNumberLimit &&
+         number == std::floor(number);
+}
+
+// Head and body through the cipher. Leaves the context ready for the tag.
+bool pass(EVP_CIPHER_CTX* cipher, const Bytes& packet, uint32_t head_bytes) {
+  const int body = static_cast<int>(packet.length - head_bytes - kTagBytes);
+  int count = 0;
+  uint8_t* const at = packet.data + head_bytes;
+  return EVP_CipherUpdate(cipher, nullptr, &count, packet.data, static_cast<int>(head_bytes)) ==
+             1 &&
+         EVP_CipherUpdate(cipher, at, &count, at, body) == 1;
+}
+
+bool begin(EVP_CIPHER_CTX* cipher, const Bytes& secret, double number, int encrypts) {
+  const Nonce nonce = nonce_of(secret.data + kKeyBytes, static_cast<uint64_t>(number));
+  return cipher != nullptr &&
+         EVP_CipherInit_ex(cipher, nullptr, nullptr, secret.data, nonce.data(), encrypts) == 1;
+}
+
+// Returns 0, -EINVAL for impossible arguments, or -EIO when OpenSSL fails.
+int js_aead_seal(Bytes secret, Bytes packet, uint32_t head_bytes, double number) {
+  if (!is_sensible(secret, packet, head_bytes, number)) return -EINVAL;
+  EVP_CIPHER_CTX* const cipher = context();
+  int count = 0;
+  uint8_t* const tag = packet.data + packet.length - kTagBytes;
+  if (!begin(cipher, secret, number, 1) || !pass(cipher, packet, head_bytes)) return -EIO;
+  if (EVP_CipherFinal_ex(cipher, tag, &count) != 1) return -EIO;
+  return EVP_CIPHER_CTX_ctrl(cipher, EVP_CTRL_AEAD_GET_TAG, kTagBytes, tag) == 1 ? 0 : -EIO;
+}
+
+// Returns 0, -EBADMSG when the tag does not fit, and the errors of `js_aead_seal`.
+int js_aead_open(Bytes secret, Bytes packet, uint32_t head_bytes, double number) {
+  if (!is_sensible(secret, packet, head_bytes, number)) return -EINVAL;
+  EVP_CIPHER_CTX* const cipher = context();
+  std::array<uint8_t, kTagBytes> rest;
+  int count = 0;
+  uint8_t* const tag = packet.data + packet.length - kTagBytes;
+  if (!begin(cipher, secret, number, 0) || !pass(cipher, packet, head_bytes)) return -EIO;
+  if (EVP_CIPHER_CTX_ctrl(cipher, EVP_CTRL_AEAD_SET_TAG, kTagBytes, tag) != 1) return -EIO;
+  return EVP_CipherFinal_ex(cipher, rest.data(), &count) == 1 ? 0 : -EBADMSG;
+}
+
+}  // namespace
+
+void register_aead(Napi::Object exports, Environment* environment) {
+  define(exports, environment,
+         {{"aeadSeal", method<js_aead_seal>}, {"aeadOpen", method<js_aead_open>}});
+}
+
+}  // namespace dvk::binding

@@ -1,0 +1,32 @@
+/** What can be chosen of a connection over datagrams. */
+import type { EpochLimits } from './epoch-seal.ts';
+import { DATAGRAM_BYTES_MAX } from './packet.ts';
+
+export interface DatagramSettings extends EpochLimits {
+  /** A side that is silent for so long sends a PING. */
+  keepaliveMs: number;
+  /** Nothing came, or nothing was acknowledged, for so long: the connection is over. */
+  deadMs: number;
+  /** How long the handshake may take, and the proofs after it. */
+  handshakeMs: number;
+  /** How long an orderly end may take. */
+  endMs: number;
+  /** Longest datagram to try. */
+  datagramBytesMax: number;
+  /** What each lane takes beyond what was handed over, at most: bounds what a connection holds. */
+  windowBytesMax: number;
+  /** Packets that a connection sends at most, since each number is used once and has 48 bits. */
+  packetsMax: number;
+}
+
+export const DEFAULT_SETTINGS: DatagramSettings = {
+  keepaliveMs: 1000,
+  deadMs: 4000,
+  handshakeMs: 3000,
+  endMs: 1000,
+  datagramBytesMax: DATAGRAM_BYTES_MAX,
+  windowBytesMax: 2 * 1024 * 1024,
+  packetsMax: 2 ** 48 - 2 ** 16,
+  rekeyPackets: 2 ** 21,
+  rekeyMs: 3_600_000,
+};
