@@ -3,7 +3,7 @@ import { fork, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import type { Endpoint } from '../../src/dvk/index.ts';
-import type { MemberOrder } from './dc-member.ts';
+import type { MemberCall, MemberMessage, MemberOrder } from './dc-member.ts';
 
 const PROGRAM = join(import.meta.dirname, '../../dist/test/support/dc-member.js');
 
@@ -56,6 +56,26 @@ export class DcMember {
     });
     if (answer.error !== undefined) throw new MemberError(answer.error);
     return answer.value as Value;
+  }
+
+  /** One call of M3-IPC; the message in its window after it. */
+  ipc(call: MemberCall): Promise<MemberMessage> {
+    return this.order<MemberMessage>({ do: 'ipc', ...call });
+  }
+
+  /** How a call ended: the error's code, or 'none'. */
+  codeOf(call: MemberCall): Promise<string> {
+    return this.ipc(call).then(
+      () => 'none',
+      (error: unknown) => (error as MemberError).message,
+    );
+  }
+
+  /** Lets it exit in the orderly way, without unbinding first. */
+  async exit(): Promise<void> {
+    const exited = once(this.#child, 'exit');
+    this.#child.send({ id: 0, do: 'ipc', call: 'exit' });
+    await exited;
   }
 
   async kill(): Promise<void> {
