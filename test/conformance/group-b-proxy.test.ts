@@ -1,5 +1,5 @@
-// Group B of section 20 of the notes on the authors' work: the programs of section 14.1 in which one
-// process plays both proxies, each by its name. Method: the other node is not there at all; the
+// Group B of section 20 of the notes on the authors' work: the programs of section 14.1 in which
+// one process plays both proxies, each by its name. Method: the other node is not there at all; the
 // test writes its commands by hand, and reads those of this node. Two nodes that are there, each
 // command and each error between them are in group-b-commands.test.ts and group-b-copies.test.ts.
 import { createHash } from 'node:crypto';
@@ -55,7 +55,7 @@ describe('messages by hand', () => {
     expect(await sent).toBe('none');
   });
 
-  it('20.B test_proxy_r, test_proxy6: a receive takes SEND_MSG, and SEND_ACK comes out', async () => {
+  it('20.B test_proxy_r, test_proxy6: a receive takes SEND_MSG; SEND_ACK is out', async () => {
     const received = local.receive(ANY);
     const send = { ...inwards(), kind: CommandKind.SEND_MSG, callId: 4 };
     expect(node.put(1, send, BODY)).toBe(0);
@@ -150,7 +150,7 @@ describe('copies by hand', () => {
     expect(await requester.order({ do: 'hash' })).toBe(expected);
   });
 
-  it('20.B test_proxy_vcopy3: COPYIN_DATA writes to a local grant, and COPYIN_ACK comes out', async () => {
+  it('20.B test_proxy_vcopy3: COPYIN_DATA writes to a grant; COPYIN_ACK is out', async () => {
     const memory = new Uint8Array(100);
     const grant = local.grant(memory, 'write', REMOTE);
     const result = node.put(
@@ -296,7 +296,7 @@ describe('descriptors by hand', () => {
     expect(node.segment.isBound(CLIENT)).toBe(false);
   });
 
-  it('20.B NONODE: a slot of another node is refused without an answer, until it is free', async () => {
+  it('20.B NONODE: a slot of another node is refused without an answer', async () => {
     expect(node.put(2, send(REMOTE), BODY)).toBe(-ErrorNumber.EDVSSLOTUSED);
     expect([node.peek(1), node.peek(2)]).toEqual([undefined, undefined]);
     expect(local.receiveRaw(ANY, 0)).toBe(-11);

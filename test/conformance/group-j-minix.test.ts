@@ -147,7 +147,7 @@ describe('20.J safe copies', () => {
     expect(codes).toEqual(['none', 'none', 'none', 'none', 'EDVSGRANT']);
   });
 
-  it('an indirect grant gives no more than the one that it comes from, and ends with it', async () => {
+  it('an indirect grant gives no more than the one before, and ends with it', async () => {
     const link = dc.server(20);
     const grant = await granted('read');
     const second = link.grantIndirect(granter.endpoint, grant, 'read', ANY);
