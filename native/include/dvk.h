@@ -462,9 +462,9 @@ DVK_API int dvk_revoke(dvk_process* process, int32_t grant);
  * `timeout_ms` bounds each chunk of 1 MiB, and only between nodes.
  *
  * Returns `bytes`; a peer's errors; waiting errors; -EINVAL (grant below -1, own address null),
- * -ERANGE (too long), -DVK_EDVSENDPOINT (both parties are one), -EPERM (not for a user process),
- * -DVK_EDVSGRANT (no grant, or not for this), -EFAULT, -ETIMEDOUT (the other process was stopped in
- * the middle). After an error a part may have been copied.
+ * -ERANGE (too long), -DVK_EDVSENDPOINT (both parties are one, or one is nobody), -EPERM (not for a
+ * user process), -DVK_EDVSGRANT (no grant, or not for this), -EFAULT, -ETIMEDOUT (the other process
+ * was stopped in the middle). After an error a part may have been copied.
  *
  * A process that waits in a call may move its own memory for this, so what it lends must stay
  * mapped until its call returns, and granted memory until it is revoked.

@@ -470,9 +470,8 @@ export class Process {
    * Servers may name any two processes; others must be one of them. Blocks while a process of
    * another node takes part.
    *
-   * EDVSGRANT, EFAULT, EPERM, EDVSENDPOINT (source is destination), EINVAL (an address in own
-   * memory: pass a view). There is no awaited
-   * form.
+   * EDVSGRANT, EFAULT, EPERM, EDVSENDPOINT (source is destination, or nobody), EINVAL (an address in
+   * own memory: pass a view). There is no awaited form.
    */
   vcopySync(source: Party, destination: Party, bytes: number, timeoutMs: number = FOREVER): number {
     return this.#memory.vcopy(source, destination, bytes, timeoutMs);

@@ -9,6 +9,7 @@ import {
   ANY,
   Limit,
   makeEndpoint,
+  NONE,
   PAYLOAD_OFFSET,
   type Endpoint,
   type GrantId,
@@ -131,7 +132,9 @@ describe('bad copies', () => {
     expect(await copy(place, 100)).toBe('none');
     expect(await copy(place, 0)).toBe('none');
     expect(await copy({ ...place, at: 1 }, 100)).toBe('EDVSGRANT');
-    expect(await copy({ ...place, endpoint: ANY }, 1)).toBe('ERANGE');
+    expect(await copy({ ...place, endpoint: ANY }, 1)).toBe('EDVSENDPOINT');
+    expect(await copy({ ...place, endpoint: NONE }, 1)).toBe('EDVSENDPOINT');
+    expect(await copy({ ...place, endpoint: makeEndpoint(300) }, 1)).toBe('ERANGE');
     expect(await copy({ ...place, endpoint: makeEndpoint(200) }, 1)).toBe('EDEADSRCDST');
     expect(await codeOf(() => server.vcopySync(own, own, 1))).toBe('EDVSENDPOINT');
     expect(() => server.vcopySync(place, own, Limit.COPY_BYTES_MAX + 1)).toThrow(RangeError);
