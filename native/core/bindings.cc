@@ -72,7 +72,7 @@ int start(Process& process, Kind kind, int32_t peer) {
   return step_binding(process);
 }
 
-int check(const Process& process) {
+int check(Process& process) {
   const int error = check_caller(process, CallRight::kWaitBind);
   return error == 0 && process.operation.stage != Stage::kNone ? -EBUSY : error;
 }
@@ -103,6 +103,9 @@ int step_binding(Process& process) {
 
 int start_wait_bind(Process& process, uint32_t slot) {
   const int error = check(process);
+  if (error == -EDVSSTANDBY) {
+    return start_standby(process, Kind::kBind, static_cast<int32_t>(slot), nullptr);
+  }
   if (error != 0) return error;
   if (slot >= process.segment.processes()) return -EDVSBADPROC;
   return start(process, Kind::kBind, static_cast<int32_t>(slot));
@@ -110,6 +113,7 @@ int start_wait_bind(Process& process, uint32_t slot) {
 
 int start_wait_unbind(Process& process, int32_t endpoint) {
   const int error = check(process);
+  if (error == -EDVSSTANDBY) return start_standby(process, Kind::kUnbind, endpoint, nullptr);
   if (error != 0) return error;
   if (endpoint == process.endpoint || endpoint == kEndpointSelf) return -EDVSENDPOINT;
   if (process.segment.slot_of(endpoint) < 0) return -ERANGE;

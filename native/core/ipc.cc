@@ -12,6 +12,7 @@
 #include "privilege.h"
 #include "rendezvous.h"
 #include "senda.h"
+#include "standby.h"
 #include "wait.h"
 
 namespace dvk {
@@ -171,7 +172,7 @@ int step_receiving(Process& process) {
 }
 
 // A process has one call under way at a time.
-int check_idle_caller(const Process& process, CallRight right) {
+int check_idle_caller(Process& process, CallRight right) {
   const int error = check_caller(process, right);
   return error == 0 && process.operation.stage != Stage::kNone ? -EBUSY : error;
 }
@@ -220,6 +221,9 @@ int launch(Process& process, uint32_t target) {
 
 int start_message(Process& process, int32_t destination, const Message& message, bool call) {
   int error = check_idle_caller(process, call ? CallRight::kSendrec : CallRight::kSend);
+  if (error == -EDVSSTANDBY) {
+    return start_standby(process, call ? Kind::kCall : Kind::kSend, destination, &message);
+  }
   if (error != 0) return error;
   uint32_t target;
   error =
@@ -329,6 +333,7 @@ int start_sendrec(Process& process, int32_t destination, const Message& message)
 
 int start_receive(Process& process, int32_t source) {
   int error = check_idle_caller(process, CallRight::kReceive);
+  if (error == -EDVSSTANDBY) return start_standby(process, Kind::kReceive, source, nullptr);
   if (error != 0) return error;
   if (source != kEndpointAny && source != kEndpointKernel) {
     uint32_t slot;
@@ -341,6 +346,7 @@ int start_receive(Process& process, int32_t source) {
 
 int start_rcvrqst(Process& process) {
   const int error = check_idle_caller(process, CallRight::kRcvrqst);
+  if (error == -EDVSSTANDBY) return start_standby(process, Kind::kRequest, kEndpointAny, nullptr);
   if (error != 0) return error;
   return start_receiving(process, Kind::kRequest, kEndpointAny);
 }
@@ -358,6 +364,8 @@ int step(Process& process) {
       return step_binding(process);
     case Stage::kDone:
       return finish(process, process.operation.result);
+    case Stage::kStandby:
+      return step_standby(process);
     default:
       return -EDVSPROCSTS;
   }
@@ -371,6 +379,7 @@ void postpone(Process& process, int result) {
 int cancel(Process& process, int error) {
   if (process.operation.stage == Stage::kNone) return error;
   if (process.operation.stage == Stage::kDone) return step(process);
+  if (process.operation.stage == Stage::kStandby) return finish(process, error);
   for (;;) {
     if (load(process.slot->endpoint) != process.endpoint) return finish(process, -EDVSNOTBOUND);
     const uint32_t word = atomic(process.slot->rendezvous).load();
@@ -458,7 +467,7 @@ int answer(Process& process, int32_t client, uint32_t call_id, const Message& me
 namespace {
 
 // A reply may be given during another call of the process: it is done at once.
-int check_reply(const Process& process, int32_t client) {
+int check_reply(Process& process, int32_t client) {
   const int error = check_caller(process, CallRight::kReply);
   return error != 0 ? error : check_client(process, client);
 }
@@ -509,6 +518,7 @@ int wakeup(Segment& segment, int32_t target) {
 
 bool arm(Process& process) {
   atomic(process.slot->sleeping).store(kOnFifo);
+  if (process.operation.stage == Stage::kStandby) return standby_ready(process);
   return !is_waiting(atomic(process.slot->rendezvous).load()) || break_cycle(process);
 }
 

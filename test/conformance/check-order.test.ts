@@ -48,7 +48,7 @@ function set(process: Process, change: Partial<Privileges>): void {
 describe.each(CALLS)('5.2 %s', (name, call, selfError) => {
   const codeOf = (to: Endpoint): string => errorName(call(to));
 
-  it('looks for faults of the caller in the order of the authors, then for those of the peer', () => {
+  it('looks for faults of the caller in the order of the authors, and first', () => {
     set(caller, { calls: [] });
     segment.endContainer();
     expect(codeOf(KERNEL)).toBe('ETRAPDENIED');

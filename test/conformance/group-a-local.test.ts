@@ -191,7 +191,19 @@ describe('waits', () => {
     expect(await receiver.codeOf({ call: 'receive', timeoutMs: 0 })).toBe('EAGAIN');
   });
 
-  it('20.A test_wait4bind: who waits for a bind gets the endpoint', async () => {
+  it('20.A test_wait4bind: a child waits until its parent binds it', async () => {
+    let endpoint: Endpoint | undefined;
+    const child = await dc.boundMember((pid) => {
+      endpoint = dc.segment.bindFor(pid, { name: 'child', level: 'server', slot: FIRST });
+    });
+
+    expect(child.endpoint).toBe(endpoint);
+    const received = child.ipc({ call: 'receive' });
+    await dc.server(SECOND).send(child.endpoint);
+    expect(await received).toMatchObject({ kind: 'send' });
+  });
+
+  it('20.A test_wait4bind: who waits for the bind of another gets its endpoint', async () => {
     const waiter = await dc.member();
     const found = waiter.order({ do: 'awaitBind', slot: FIRST });
     await dc.reaches(waiter.endpoint, 'awaiting bind');

@@ -1,7 +1,8 @@
 /**
  * A process of a DC that does what its parent says over IPC: calls, copies, grants.
  *
- * `dc-member.js SEGMENT SLOT LEVEL`; SLOT -1 is any. It sends `{endpoint}`, then for each order
+ * `dc-member.js SEGMENT SLOT LEVEL`; SLOT -1 is any, and `adopt` the one that another program binds
+ * for it. It sends `{endpoint}`, then for each order
  * `{id, do, ...}` the outcome `{id, value}` or `{id, error}`. Calls block it, so an order given
  * meanwhile waits.
  */
@@ -191,11 +192,14 @@ export function pattern(bytes: number, seed: number): Uint8Array {
 function main(): void {
   const [path = '', slot = '-1', level = 'user'] = process.argv.slice(2);
   const segment = Segment.open(path);
-  const bound = segment.bind({
-    name: `member${slot}`,
-    level: level === 'server' ? 'server' : 'user',
-    ...(slot !== '-1' && { slot: Number(slot) }),
-  });
+  const bound =
+    slot === 'adopt'
+      ? segment.adoptSync()
+      : segment.bind({
+          name: `member${slot}`,
+          level: level === 'server' ? 'server' : 'user',
+          ...(slot !== '-1' && { slot: Number(slot) }),
+        });
   const member = new Member(segment, bound);
   process.on('message', ({ id, ...order }: MemberOrder & { id: number }) => {
     try {

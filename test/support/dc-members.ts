@@ -35,10 +35,23 @@ export class DcMember {
 
   /** Starts a member of the segment's DC; a server gets the slot named. */
   static async start(path: string, server?: { slot: number }): Promise<DcMember> {
-    const role = server ? [String(server.slot), 'server'] : [];
+    return DcMember.#fork(path, server ? [String(server.slot), 'server'] : []);
+  }
+
+  /** Starts a member that waits until `bindIt` has bound it. */
+  static async startBound(path: string, bindIt: (pid: number) => void): Promise<DcMember> {
+    return DcMember.#fork(path, ['adopt'], bindIt);
+  }
+
+  static async #fork(
+    path: string,
+    role: readonly string[],
+    started: (pid: number) => void = () => undefined,
+  ): Promise<DcMember> {
     const child = fork(PROGRAM, [path, ...role], {
       stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
     });
+    started(child.pid ?? 0);
     const [first] = (await Promise.race([
       once(child, 'message'),
       once(child, 'exit').then(() => [{}]),

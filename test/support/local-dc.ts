@@ -13,9 +13,20 @@ export class LocalDc {
     return this.#test.segment;
   }
 
+  get path(): string {
+    return this.#test.path;
+  }
+
   /** A member in a fixed slot, or a user in any. */
   async member(server?: { slot: number }): Promise<DcMember> {
     const member = await DcMember.start(this.#test.path, server);
+    this.#members.push(member);
+    return member;
+  }
+
+  /** A member that waits until `bindIt` has bound it. */
+  async boundMember(bindIt: (pid: number) => void): Promise<DcMember> {
+    const member = await DcMember.startBound(this.path, bindIt);
     this.#members.push(member);
     return member;
   }
