@@ -53,7 +53,7 @@
       'product_prefix': 'lib',
       'product_dir': '<(PRODUCT_DIR)',
       'dependencies': ['dvk_core'],
-      'sources': ['library/dvk.cc', 'library/info.cc'],
+      'sources': ['library/bind.cc', 'library/dvk.cc', 'library/info.cc'],
       'include_dirs': ['include'],
       'cflags': ['-fPIC'],
       'ldflags': ['-pthread', '-Wl,--version-script=<(module_root_dir)/library/dvk.map'],

@@ -33,6 +33,7 @@ Napi::Object describe_segment_header(Napi::Env env) {
   DVK_FIELD(trace);
   DVK_FIELD(table_lock);
   DVK_FIELD(monitor_wake);
+  DVK_FIELD(handed);
   DVK_FIELD(ticket);
   return object;
 }
@@ -65,6 +66,7 @@ Napi::Object describe_process_slot(Napi::Env env) {
   DVK_FIELD(inbox_call0);
   DVK_FIELD(inbox_call1);
   DVK_FIELD(async_busy);
+  DVK_FIELD(thread);
   DVK_FIELD(inbox0);
   DVK_FIELD(inbox1);
   DVK_FIELD(outbox0);
@@ -81,6 +83,7 @@ Napi::Object describe_process_slot(Napi::Env env) {
   DVK_FIELD(destination_at);
   DVK_FIELD(copy_bytes);
   DVK_FIELD(command_call_id);
+  DVK_FIELD(bind_flags);
   DVK_FIELD(sent);
   DVK_FIELD(received);
   DVK_FIELD(sent_remote);

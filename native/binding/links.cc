@@ -90,6 +90,7 @@ void register_links(Napi::Object exports, Environment* environment) {
              {"addNode", method<js_add_node>},
              {"removeNode", method<remove_node>},
              {"attachProxy", method<js_attach_proxy>},
+             {"detachProxy", method<detach_proxy>},
              {"linkUp", method<link_up>},
              {"linkDown", method<link_down>},
              {"get2rmt", method<js_get2rmt>},

@@ -3,6 +3,7 @@
 #include <cerrno>
 
 #include "../core/notify.h"
+#include "../core/standby.h"
 #include "method.h"
 #include "registers.h"
 
@@ -13,19 +14,23 @@ bool is_level(uint32_t level) {
   return level <= static_cast<uint32_t>(ProcessLevel::kKernel);
 }
 
-// bind(segment, slot or -1, level, name, pid or 0) -> process
-int js_bind(Environment& environment, std::shared_ptr<Segment> segment, int32_t slot,
-            uint32_t level, std::string name, int32_t pid) {
-  if (!is_level(level) || name.size() >= kNameBytes || pid < 0) return -EINVAL;
-  if (slot < -1) return -EDVSBADPROC;
-  BindOptions options;
-  options.slot = slot;
-  options.level = static_cast<ProcessLevel>(level);
-  options.name = name.c_str();
-  options.pid = pid;
-  Process* process = nullptr;
-  const int error = Process::bind(*segment, options, &process);
-  if (error < 0) return error;
+// The numbers of a bind: slot or -1, level, BindKind, endpoint, node.
+int read_options(Words numbers, const std::string& name, BindOptions* options) {
+  if (numbers.length != 5 || name.size() >= kNameBytes) return -EINVAL;
+  const uint32_t level = static_cast<uint32_t>(numbers.data[1]);
+  const uint32_t kind = static_cast<uint32_t>(numbers.data[2]);
+  if (!is_level(level) || kind > static_cast<uint32_t>(BindKind::kBackup)) return -EINVAL;
+  if (numbers.data[0] < -1) return -EDVSBADPROC;
+  options->slot = numbers.data[0];
+  options->level = static_cast<ProcessLevel>(level);
+  options->kind = static_cast<BindKind>(kind);
+  options->endpoint = numbers.data[3];
+  options->node = static_cast<uint32_t>(numbers.data[4]);
+  options->name = name.c_str();
+  return 0;
+}
+
+int add_process(Environment& environment, std::shared_ptr<Segment> segment, Process* process) {
   auto bound = std::make_shared<BoundProcess>();
   bound->owner = std::move(segment);
   bound->process.reset(process);
@@ -34,6 +39,35 @@ int js_bind(Environment& environment, std::shared_ptr<Segment> segment, int32_t 
   const int32_t handle = bound->handle;
   if (handle < 0) unbind_process(*bound);
   return handle;
+}
+
+// bind(segment, numbers, name, pid or 0) -> process
+int js_bind(Environment& environment, std::shared_ptr<Segment> segment, Words numbers,
+            std::string name, int32_t pid) {
+  BindOptions options;
+  options.pid = pid;
+  Process* process = nullptr;
+  int error = pid < 0 ? -EINVAL : read_options(numbers, name, &options);
+  if (error == 0) error = Process::bind(*segment, options, &process);
+  return error < 0 ? error : add_process(environment, std::move(segment), process);
+}
+
+int32_t js_bind_for(Segment& segment, int32_t pid, Words numbers, std::string name) {
+  if (pid <= 0) return -EINVAL;
+  BindOptions options;
+  const int error = read_options(numbers, name, &options);
+  options.pid = pid;
+  return error < 0 ? error : bind_for(segment, options);
+}
+
+int js_adopt(Environment& environment, std::shared_ptr<Segment> segment, Timeout timeout) {
+  Process* process = nullptr;
+  const int error = Process::adopt(*segment, timeout.ms, &process);
+  return error < 0 ? error : add_process(environment, std::move(segment), process);
+}
+
+int js_count_bound(Segment& segment) {
+  return static_cast<int>(count_bound(segment));
 }
 
 int js_unbind(Environment& environment, BoundProcess& given) {
@@ -73,6 +107,10 @@ void register_processes(Napi::Object exports, Environment* environment) {
   define(exports, environment,
          {
              {"bind", method<js_bind>},
+             {"bindFor", method<js_bind_for>},
+             {"adopt", method<js_adopt>},
+             {"promote", method<promote>},
+             {"countBound", method<js_count_bound>},
              {"unbind", method<js_unbind>},
              {"processEndpoint", method<js_process_endpoint>},
              {"processWindow", method<js_process_window>},

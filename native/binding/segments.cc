@@ -119,6 +119,8 @@ Napi::Object describe(Napi::Env env, const ProcessInfo& process) {
   object.Set("cpu", static_cast<double>(process.cpu) - 1);
   object.Set("wakeupPending", process.wakeup != 0);
   object.Set("startTime", process.start_time);
+  object.Set("thread", process.thread);
+  object.Set("flags", process.flags);
   object.Set("name", process.name);
   object.Set("sent", process.sent);
   object.Set("received", process.received);
@@ -174,6 +176,15 @@ Napi::Value js_segment_links(Environment& environment, Segment& segment) {
   return result;
 }
 
+Napi::Value js_segment_link(Environment& environment, Segment& segment, uint32_t node) {
+  if (node >= segment.nodes()) return Napi::Number::New(environment.env, -EDVSBADNODEID);
+  LinkSlot* link = segment.link(node);
+  if (load(link->state) == static_cast<uint32_t>(LinkState::kAbsent)) {
+    return Napi::Number::New(environment.env, -EDVSNODCNODE);
+  }
+  return describe(environment.env, node, link);
+}
+
 int js_segment_end(Segment& segment) {
   end_container(segment);
   return 0;
@@ -197,6 +208,7 @@ void register_segments(Napi::Object exports, Environment* environment) {
              {"segmentProcesses", method<js_segment_processes>},
              {"segmentProcess", method<js_segment_process>},
              {"segmentLinks", method<js_segment_links>},
+             {"segmentLink", method<js_segment_link>},
              {"segmentEnd", method<js_segment_end>},
              {"arenaUsed", method<js_arena_used>},
          });

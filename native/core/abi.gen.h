@@ -53,6 +53,7 @@ enum Error : int {
   EDVSRMTPROC = 308,  // the process is on another node
   EDVSLCLPROC = 309,  // the process is on this node
   EDVSNOTBOUND = 310,  // the process is not bound
+  EDVSPROXYRUN = 311,  // another proxy serves that node
   EDVSNODCNODE = 319,  // the node is not a member of the distributed container
   EDVSPROCSTS = 324,  // the process is not in a state that allows this
   EDVSSLOTUSED = 337,  // the process slot is taken
@@ -62,6 +63,7 @@ enum Error : int {
   EDVSNOSLOT = 355,  // no process slot is free
   EDVSBADSEGMENT = 356,  // the file is no segment of this version, or is damaged
   EDVSBADFRAME = 357,  // a frame or command is malformed
+  EDVSSTANDBY = 358,  // the process stands by for its primary on another node
 };
 
 enum CommandKind : uint32_t {
@@ -98,6 +100,12 @@ enum class ProcessLevel : uint32_t {
   kUser = 0,
   kServer = 1,
   kKernel = 2,
+};
+
+enum class BindFlag : uint32_t {
+  kHanded = 1,
+  kReplica = 2,
+  kBackup = 4,
 };
 
 enum class LinkState : uint32_t {
@@ -210,7 +218,8 @@ struct SegmentHeader {
   uint32_t trace;  // number of the trace session while somebody watches; 0: nobody
   uint64_t table_lock;  // owner of the table lock: pid in the low half, start time in the high half
   uint64_t monitor_wake;  // wake id of the node daemon, told of every bind
-  uint8_t reserved1[16];  // zero
+  uint32_t handed;  // futex word: raised when a slot is bound for another program
+  uint8_t reserved1[12];  // zero
   uint64_t ticket;  // next place in a queue; on a cache line of its own
   uint8_t reserved2[120];  // zero
 };
@@ -231,7 +240,8 @@ static_assert(offsetof(SegmentHeader, state) == 88);
 static_assert(offsetof(SegmentHeader, trace) == 92);
 static_assert(offsetof(SegmentHeader, table_lock) == 96);
 static_assert(offsetof(SegmentHeader, monitor_wake) == 104);
-static_assert(offsetof(SegmentHeader, reserved1) == 112);
+static_assert(offsetof(SegmentHeader, handed) == 112);
+static_assert(offsetof(SegmentHeader, reserved1) == 116);
 static_assert(offsetof(SegmentHeader, ticket) == 128);
 static_assert(offsetof(SegmentHeader, reserved2) == 136);
 
@@ -240,8 +250,8 @@ struct ProcessSlot {
   uint32_t life;  // futex word: ProcessLife
   uint32_t generation;  // of the present owner, or of the next one while free
   int32_t endpoint;  // address of the owner, NONE while free
-  int32_t pid;  // owner, as seen by this host; 0 when remote
-  uint64_t start_time;  // of the owner, in clock ticks since boot: tells a reused pid apart
+  int32_t pid;  // owner, as seen by this host; of a remote one its backup here, or 0
+  uint64_t start_time;  // of the owner, or its thread, in clock ticks since boot: tells a reused pid apart
   uint32_t node;  // node where the process lives
   uint32_t level;  // ProcessLevel
   uint32_t cpu;  // CPU it last ran on, plus one; 0 unknown
@@ -261,7 +271,7 @@ struct ProcessSlot {
   uint32_t inbox_call0;  // call_id of the sendrec whose message is in inbox0
   uint32_t inbox_call1;  // ... in inbox1
   uint32_t async_busy;  // bit i: AsyncSlot i is in use; only the owner, and for a remote process the proxy, writes it
-  uint8_t reserved2[4];  // zero
+  int32_t thread;  // the slot lives as long as this thread of the owner; 0: as the program
   Message inbox0;  // a message handed over to the owner
   Message inbox1;  // the other buffer, used after one was given up to a stopped sender
   Message outbox0;  // a message of the owner, waiting to be taken
@@ -278,7 +288,7 @@ struct ProcessSlot {
   uint64_t destination_at;
   uint64_t copy_bytes;
   uint32_t command_call_id;  // call_id that the command belongs to
-  uint32_t reserved3;  // zero
+  uint32_t bind_flags;  // BindFlag
   uint64_t sent;  // messages sent to processes of this node
   uint64_t received;
   uint64_t sent_remote;
@@ -313,7 +323,7 @@ static_assert(offsetof(ProcessSlot, copy_job) == 104);
 static_assert(offsetof(ProcessSlot, inbox_call0) == 112);
 static_assert(offsetof(ProcessSlot, inbox_call1) == 116);
 static_assert(offsetof(ProcessSlot, async_busy) == 120);
-static_assert(offsetof(ProcessSlot, reserved2) == 124);
+static_assert(offsetof(ProcessSlot, thread) == 124);
 static_assert(offsetof(ProcessSlot, inbox0) == 128);
 static_assert(offsetof(ProcessSlot, inbox1) == 192);
 static_assert(offsetof(ProcessSlot, outbox0) == 256);
@@ -330,7 +340,7 @@ static_assert(offsetof(ProcessSlot, destination_grant) == 420);
 static_assert(offsetof(ProcessSlot, destination_at) == 424);
 static_assert(offsetof(ProcessSlot, copy_bytes) == 432);
 static_assert(offsetof(ProcessSlot, command_call_id) == 440);
-static_assert(offsetof(ProcessSlot, reserved3) == 444);
+static_assert(offsetof(ProcessSlot, bind_flags) == 444);
 static_assert(offsetof(ProcessSlot, sent) == 448);
 static_assert(offsetof(ProcessSlot, received) == 456);
 static_assert(offsetof(ProcessSlot, sent_remote) == 464);

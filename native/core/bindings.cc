@@ -75,7 +75,7 @@ int start(Process& process, Kind kind, int32_t peer) {
   return step_binding(process);
 }
 
-int check(const Process& process) {
+int check(Process& process) {
   const int error = check_caller(process, CallRight::kWaitBind);
   return error == 0 && process.operation.stage != Stage::kNone ? -EBUSY : error;
 }
@@ -106,6 +106,9 @@ int step_binding(Process& process) {
 
 int start_wait_bind(Process& process, uint32_t slot) {
   int error = check(process);
+  if (error == -EDVSSTANDBY) {
+    return start_standby(process, Kind::kBind, static_cast<int32_t>(slot), nullptr);
+  }
   if (error == 0 && slot >= process.segment.processes()) error = -EDVSBADPROC;
   if (error != 0) return refuse(process, TraceCall::kWaitBind, kEndpointNone, error);
   return start(process, Kind::kBind, static_cast<int32_t>(slot));
@@ -113,6 +116,7 @@ int start_wait_bind(Process& process, uint32_t slot) {
 
 int start_wait_unbind(Process& process, int32_t endpoint) {
   int error = check(process);
+  if (error == -EDVSSTANDBY) return start_standby(process, Kind::kUnbind, endpoint, nullptr);
   const bool own = endpoint == process.endpoint || endpoint == kEndpointSelf;
   if (error == 0 && own) error = -EDVSENDPOINT;
   if (error == 0 && process.segment.slot_of(endpoint) < 0) error = -ERANGE;

@@ -7,6 +7,7 @@
 #include "call.h"
 #include "copy_job.h"
 #include "deadlock.h"
+#include "standby.h"
 #include "trace.h"
 #include "wait.h"
 
@@ -21,7 +22,6 @@ using Kind = Operation::Kind;
 
 // A caller that finds its peer dead waits this long for the table lock, and tries again later.
 constexpr int64_t kRepairLockMs = 20;
-constexpr int64_t kTimeoutMsMax = int64_t{1} << 40;
 
 // The slot whose owner's death would end the wait, or one that there is not.
 uint32_t awaited_slot(const Process& process, uint32_t word) {
@@ -42,8 +42,7 @@ void look_after_peer(Process& process) {
   ProcessSlot* slot = segment.slot(peer);
   if (load(slot->life) != static_cast<uint32_t>(ProcessLife::kLocal)) return;
   const int32_t endpoint = load(slot->endpoint);
-  if (!process_alive(load(slot->pid), load(slot->start_time)))
-    reap(segment, peer, endpoint, kRepairLockMs);
+  if (!owner_alive(slot)) reap(segment, peer, endpoint, kRepairLockMs);
 }
 
 // How long a waiter without news sleeps until it looks again, after `looks` times.
@@ -95,6 +94,10 @@ bool sleep_on(Process& process, Vigil& vigil) {
 }  // namespace
 
 int wait_for(Process& process, int64_t timeout_ms) {
+  if (process.operation.stage == Operation::Stage::kStandby) {
+    const int result = wait_promoted(process, &timeout_ms);
+    if (result != kPending) return result;
+  }
   timeout_ms = std::min(timeout_ms, kTimeoutMsMax);
   Vigil vigil{.deadline = timeout_ms < 0 ? 0 : now_ns() + timeout_ms * 1'000'000};
   for (uint32_t tries = 1;; tries++) {

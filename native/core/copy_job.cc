@@ -401,7 +401,7 @@ CopyJob::Progress CopyJob::stream(uint8_t* own, uint64_t bytes, bool read) {
       continue;
     }
     // It was stopped inside a chunk. One that writes may not find other data there when it goes on.
-    const bool dead = !process_alive(load(lender_->pid), load(lender_->start_time));
+    const bool dead = !owner_alive(lender_);
     if (!read && !dead && now_ns() - since < kStoppedNs) continue;
     if (!job.compare_exchange_strong(word, with_state(word, kAbandoned))) continue;
     if (!read) error = dead ? -EDSTDIED : -ETIMEDOUT;
@@ -548,7 +548,7 @@ void wait_for_copies(Process& process) {
              load(process.segment.slot(requester)->copy_partner) == process.index + 1;
     if (writes && tries % 1024 == 0) {
       ProcessSlot* slot = process.segment.slot(requester);
-      writes = now_ns() < end && process_alive(load(slot->pid), load(slot->start_time));
+      writes = now_ns() < end && owner_alive(slot);
     }
     if (!writes && job.compare_exchange_strong(word, with_state(word, kFree))) return;
     if (tries % 64 == 0) sched_yield();

@@ -45,8 +45,7 @@ bool will_meet(const Waits& cycle) {
 // Who was killed waits for nothing; that it is dead will be found out soon.
 bool all_live(Segment& segment, const Waits& cycle) {
   for (const Wait& wait : cycle) {
-    const ProcessSlot* slot = segment.slot(wait.slot);
-    if (!process_alive(load(slot->pid), load(slot->start_time))) return false;
+    if (!owner_alive(segment.slot(wait.slot))) return false;
   }
   return true;
 }

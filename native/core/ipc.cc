@@ -12,6 +12,7 @@
 #include "privilege.h"
 #include "rendezvous.h"
 #include "senda.h"
+#include "standby.h"
 #include "trace.h"
 #include "wait.h"
 
@@ -173,7 +174,7 @@ int step_receiving(Process& process) {
 }
 
 // A process has one call under way at a time.
-int check_idle_caller(const Process& process, CallRight right) {
+int check_idle_caller(Process& process, CallRight right) {
   const int error = check_caller(process, right);
   return error == 0 && process.operation.stage != Stage::kNone ? -EBUSY : error;
 }
@@ -227,6 +228,9 @@ int launch(Process& process, uint32_t target) {
 
 int start_message(Process& process, int32_t destination, const Message& message, bool call) {
   int error = check_idle_caller(process, call ? CallRight::kSendrec : CallRight::kSend);
+  if (error == -EDVSSTANDBY) {
+    return start_standby(process, call ? Kind::kCall : Kind::kSend, destination, &message);
+  }
   const int self_error = call ? -EDVSENDPOINT : -EDVSBADDEST;
   uint32_t target;
   if (error == 0) error = check_peer(process, destination, self_error, process.index, &target);
@@ -340,6 +344,7 @@ int start_sendrec(Process& process, int32_t destination, const Message& message)
 
 int start_receive(Process& process, int32_t source) {
   int error = check_idle_caller(process, CallRight::kReceive);
+  if (error == -EDVSSTANDBY) return start_standby(process, Kind::kReceive, source, nullptr);
   if (error == 0 && source != kEndpointAny && source != kEndpointKernel) {
     uint32_t slot;
     const bool own = source == process.endpoint || source == kEndpointSelf;
@@ -351,6 +356,7 @@ int start_receive(Process& process, int32_t source) {
 
 int start_rcvrqst(Process& process) {
   const int error = check_idle_caller(process, CallRight::kRcvrqst);
+  if (error == -EDVSSTANDBY) return start_standby(process, Kind::kRequest, kEndpointAny, nullptr);
   return error != 0 ? refuse(process, TraceCall::kRcvrqst, kEndpointAny, error)
                     : start_receiving(process, Kind::kRequest, kEndpointAny);
 }
@@ -368,6 +374,8 @@ int step(Process& process) {
       return step_binding(process);
     case Stage::kDone:
       return finish(process, process.operation.result);
+    case Stage::kStandby:
+      return step_standby(process);
     default:
       return -EDVSPROCSTS;
   }
@@ -381,6 +389,7 @@ void postpone(Process& process, int result) {
 int cancel(Process& process, int error) {
   if (process.operation.stage == Stage::kNone) return error;
   if (process.operation.stage == Stage::kDone) return step(process);
+  if (process.operation.stage == Stage::kStandby) return finish(process, error);
   for (;;) {
     if (load(process.slot->endpoint) != process.endpoint) return finish(process, -EDVSNOTBOUND);
     const uint32_t word = atomic(process.slot->rendezvous).load();
@@ -468,7 +477,7 @@ int answer(Process& process, int32_t client, uint32_t call_id, const Message& me
 namespace {
 
 // A reply may be given during another call of the process: it is done at once.
-int check_reply(const Process& process, int32_t client) {
+int check_reply(Process& process, int32_t client) {
   const int error = check_caller(process, CallRight::kReply);
   return error != 0 ? error : check_client(process, client);
 }
@@ -514,6 +523,7 @@ int reply_receive(Process& process, int32_t destination, Message* message, int64
 
 bool arm(Process& process) {
   atomic(process.slot->sleeping).store(kOnFifo);
+  if (process.operation.stage == Stage::kStandby) return standby_ready(process);
   if (!is_waiting(atomic(process.slot->rendezvous).load()) || break_cycle(process)) return true;
   if (is_traced(process.segment)) [[unlikely]] {
     trace_sleep(process, kOnFifo);

@@ -14,6 +14,7 @@
 #include "notify.h"
 #include "rendezvous.h"
 #include "senda.h"
+#include "standby.h"
 #include "trace.h"
 #include "wait.h"
 
@@ -84,10 +85,24 @@ int attach_proxy(Segment& segment, uint32_t node, uint64_t wake_id) {
   if (node >= segment.nodes() || node == segment.node_id()) return -EDVSBADNODEID;
   LinkSlot* link = segment.link(node);
   if (link_is(link, LinkState::kAbsent)) return -EDVSNODCNODE;
+  const int pid = load(link->proxy_pid);
+  if (pid != 0 && pid != getpid() && process_alive(pid, load(link->proxy_start_time))) {
+    return -EDVSPROXYRUN;
+  }
   store(link->wake_id, wake_id);
   store(link->proxy_start_time, process_start_time(getpid()));
   store(link->proxy_pid, getpid());
   return 0;
+}
+
+int detach_proxy(Segment& segment, uint32_t node) {
+  if (node >= segment.nodes() || node == segment.node_id()) return -EDVSBADNODEID;
+  LinkSlot* link = segment.link(node);
+  if (link_is(link, LinkState::kAbsent)) return -EDVSNODCNODE;
+  if (load(link->proxy_pid) != getpid()) return -EDVSNOPROXY;
+  store(link->proxy_pid, 0);
+  store(link->wake_id, uint64_t{0});
+  return link_down(segment, node);
 }
 
 void release_descriptors(Segment& segment, uint32_t node) {
@@ -95,7 +110,9 @@ void release_descriptors(Segment& segment, uint32_t node) {
   if (lock.error() != 0) return;
   for (uint32_t i = 0; i < segment.processes(); i++) {
     ProcessSlot* slot = segment.slot(i);
-    if (life_is(slot, ProcessLife::kRemote) && load(slot->node) == node) release_slot(segment, i);
+    if (life_is(slot, ProcessLife::kRemote) && load(slot->node) == node) {
+      release_descriptor(segment, i);
+    }
   }
 }
 

@@ -14,8 +14,11 @@ namespace dvk {
 int add_node(Segment& segment, uint32_t node, const char* name);
 int remove_node(Segment& segment, uint32_t node);
 
-// The proxy's side. `wake_id` names the FIFO that tells it of work.
+// The proxy's side. `wake_id` names the FIFO that tells it of work. Returns 0, -EDVSBADNODEID,
+// -EDVSNODCNODE, -EDVSPROXYRUN when another program that lives is the proxy for that node.
 int attach_proxy(Segment& segment, uint32_t node, uint64_t wake_id);
+// The caller is the proxy for `node` no more; the link is down. Also -EDVSNOPROXY: it was not.
+int detach_proxy(Segment& segment, uint32_t node);
 // The link is up with a new session: announces this node's bound servers.
 int link_up(Segment& segment, uint32_t node, uint32_t session);
 // The link is down: every call waiting for that node ends with -ENOTCONN; descriptors of that node

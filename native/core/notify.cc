@@ -70,7 +70,7 @@ void kick_receiver(Segment& segment, ProcessSlot* slot, uint32_t source) {
   if (concerns_notice(word, source)) kick(segment, slot, word);
 }
 
-int check_source(const Process& process, int32_t* source, uint32_t* slot) {
+int check_source(Process& process, int32_t* source, uint32_t* slot) {
   if (*source == kEndpointSelf || *source == process.endpoint) {
     *source = process.endpoint;
     *slot = process.index;

@@ -14,6 +14,7 @@
 
 #include "process.h"
 #include "rendezvous.h"
+#include "standby.h"
 
 namespace dvk {
 
@@ -56,11 +57,14 @@ inline bool takes_from(const Segment& segment, uint32_t target, uint32_t source)
 }
 
 // The checks of section 5.2 of the M3-IPC notes, in their order. First those of the caller: bound,
-// call allowed, DC running.
-inline int check_caller(const Process& process, CallRight right) {
+// call allowed, DC running. -EDVSSTANDBY for a backup, see standby.h.
+inline int check_caller(Process& process, CallRight right) {
   if (load(process.slot->endpoint) != process.endpoint) return -EDVSNOTBOUND;
   const uint32_t rights = load(process.segment.privilege(process.index)->rights);
-  if ((rights & static_cast<uint32_t>(right)) == 0) return -ETRAPDENIED;
+  if ((rights & static_cast<uint32_t>(right)) == 0) {
+    const int error = check_standby(process);
+    return error == 0 ? check_caller(process, right) : error;
+  }
   return process.segment.running() ? 0 : -EDVSDCNOTRUN;
 }
 // Then those of the peer: none that is never one, in range, another process than the caller

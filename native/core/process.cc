@@ -13,23 +13,13 @@
 #include "notify.h"
 #include "rendezvous.h"
 #include "senda.h"
+#include "slots.h"
+#include "standby.h"
 #include "trace.h"
 #include "wait.h"
 
 namespace dvk {
 namespace {
-
-uint32_t life_of(const Segment& segment, uint32_t index) {
-  return atomic(segment.slot(index)->life).load(std::memory_order_acquire);
-}
-
-bool is(uint32_t life, ProcessLife wanted) {
-  return life == static_cast<uint32_t>(wanted);
-}
-
-void set_life(ProcessSlot* slot, ProcessLife life) {
-  atomic(slot->life).store(static_cast<uint32_t>(life));
-}
 
 // Names are written as two words, so that a reader of the table never sees a torn one with a
 // missing end.
@@ -43,30 +33,41 @@ void set_name(char (&target)[kNameBytes], const char* name) {
   store(shared[1], words[1]);
 }
 
-// Frees the slot of a dead owner, and removes the FIFO that its event loop read. The name of a FIFO
-// holds the pid of its reader.
-void bury(Segment& segment, uint32_t index) {
-  ProcessSlot* slot = segment.slot(index);
-  if (is_traced(segment)) trace_binding(segment, index, TraceKind::kReap, load(slot->endpoint));
+void note(Segment& segment, uint32_t index, TraceKind kind) {
+  if (is_traced(segment)) trace_binding(segment, index, kind, load(segment.slot(index)->endpoint));
+}
+
+// Removes the FIFO that the event loop of a dead owner read. The name of a FIFO holds the pid of
+// its reader.
+void remove_fifo(Segment& segment, ProcessSlot* slot) {
   const uint64_t wake_id = load(slot->wake_id);
   if (wake_id != 0 && wake_id >> 32 == static_cast<uint32_t>(load(slot->pid))) {
     wake_fifo_remove(segment.directory(), wake_id);
   }
+}
+
+// Frees the slot of a dead owner. A thread has left its FIFO to the program, which may use it yet.
+void bury(Segment& segment, uint32_t index) {
+  ProcessSlot* slot = segment.slot(index);
+  note(segment, index, TraceKind::kReap);
+  if (load(slot->thread) == 0) remove_fifo(segment, slot);
   release_slot(segment, index);
 }
 
-// A slot that may be given away. One whose owner died while it was freed is finished here.
+}  // namespace
+
 bool claimable(Segment& segment, uint32_t index) {
   const uint32_t life = life_of(segment, index);
   if (is(life, ProcessLife::kFree)) return true;
   ProcessSlot* slot = segment.slot(index);
   const bool halfway = is(life, ProcessLife::kDying) || is(life, ProcessLife::kBinding);
-  const bool dead =
-      is(life, ProcessLife::kLocal) && !process_alive(load(slot->pid), load(slot->start_time));
+  const bool dead = is(life, ProcessLife::kLocal) && !owner_alive(slot);
   if (!halfway && !dead) return false;
   bury(segment, index);
   return true;
 }
+
+namespace {
 
 // The slot that `wanted` names, or the free dynamic one of this node that was unused for longest.
 int choose_slot(Segment& segment, int wanted) {
@@ -86,8 +87,8 @@ int choose_slot(Segment& segment, int wanted) {
   return best;
 }
 
-// Fills a free slot up to the point where it is LOCAL or REMOTE. Preconditions: the table lock is
-// held.
+}  // namespace
+
 void occupy(Segment& segment, uint32_t index, int32_t endpoint, uint32_t node, ProcessLevel level,
             const char* name) {
   ProcessSlot* slot = segment.slot(index);
@@ -122,8 +123,6 @@ void occupy(Segment& segment, uint32_t index, int32_t endpoint, uint32_t node, P
   atomic(slot->endpoint).store(endpoint);
 }
 
-}  // namespace
-
 void get_name(char (&text)[kNameBytes], char (&shared)[kNameBytes]) {
   uint64_t* source = reinterpret_cast<uint64_t*>(shared);
   const uint64_t words[2] = {load(source[0]), load(source[1])};
@@ -157,47 +156,80 @@ void release_slot(Segment& segment, uint32_t index) {
   drop_asyncs(segment, index);
   store(slot->command_state, static_cast<uint32_t>(CommandState::kNone));
   segment.bind_waiters().remove(index);
+  const bool backup = is_backup(slot);
+  store(slot->bind_flags, 0u);
   store(slot->pid, 0);
+  store(slot->thread, 0);
   if (endpoint != kEndpointNone && !remote) {
     store(slot->generation, generation_of(make_endpoint(index, generation_of(endpoint) + 1)));
     announce(segment, index);
   }
   set_life(slot, ProcessLife::kFree);
+  if (backup) wake_backup(segment, slot);
+}
+
+void tell_of_bind(Segment& segment, uint32_t index) {
+  announce(segment, index);
+  tell_bind_waiters(segment);
+  wake_fifo(segment.directory(), load(segment.header()->monitor_wake));
+}
+
+int bind_owner(Segment& segment, const BindOptions& options, const Owner& owner, uint32_t flags) {
+  const int chosen =
+      is_named(options) ? choose_named(segment, options) : choose_slot(segment, options.slot);
+  if (chosen < 0) return chosen;
+  const uint32_t index = static_cast<uint32_t>(chosen);
+  ProcessSlot* slot = segment.slot(index);
+  const bool backup = options.kind == BindKind::kBackup;
+  const int32_t endpoint =
+      is_named(options) ? options.endpoint : make_endpoint(index, load(slot->generation));
+  if (!is(life_of(segment, index), ProcessLife::kRemote)) {
+    const uint32_t node = backup ? options.node : segment.node_id();
+    occupy(segment, index, endpoint, node, options.level, options.name);
+  }
+  store(slot->generation, generation_of(endpoint));
+  store(slot->level, static_cast<uint32_t>(options.level));
+  store(slot->pid, owner.pid);
+  store(slot->thread, owner.thread);
+  store(slot->start_time, owner.start_time);
+  store(slot->wake_id, options.wake_id);
+  store(slot->lends, !backup && owner.pid == getpid() && can_lend() ? 1u : 0u);
+  if (backup) suspend_rights(segment, index);
+  atomic(slot->bind_flags).store(flags | flags_of(options.kind));
+  return chosen;
 }
 
 int Process::bind(Segment& segment, const BindOptions& options, Process** process) {
   if (!segment.running()) return -EDVSDCNOTRUN;
-  const int pid = options.pid == 0 ? getpid() : options.pid;
-  const uint64_t start_time = process_start_time(pid);
-  if (start_time == 0) return -ESRCH;
+  Owner owner;
+  const int error = find_owner(segment, options, &owner);
+  if (error != 0) return error;
   const TableLock lock(segment);
   if (lock.error() != 0) return lock.error();
-  const int chosen = choose_slot(segment, options.slot);
+  const int chosen = bind_owner(segment, options, owner, 0);
   if (chosen < 0) return chosen;
   const uint32_t index = static_cast<uint32_t>(chosen);
   ProcessSlot* slot = segment.slot(index);
-  const int32_t endpoint = make_endpoint(index, load(slot->generation));
-  occupy(segment, index, endpoint, segment.node_id(), options.level, options.name);
-  store(slot->pid, pid);
-  store(slot->start_time, start_time);
-  store(slot->wake_id, options.wake_id);
-  store(slot->lends, pid == getpid() && can_lend() ? 1u : 0u);
-  *process = new Process(segment, index, endpoint, pid, options.level);
+  const bool backup = options.kind == BindKind::kBackup;
+  *process = new Process(segment, index, load(slot->endpoint), owner.pid, options.level);
   (*process)->sequence = sequence_of(atomic(slot->rendezvous).load());
-  set_life(slot, ProcessLife::kLocal);
-  if (is_traced(segment)) trace_binding(segment, index, TraceKind::kBind, endpoint);
-  announce(segment, index);
-  tell_bind_waiters(segment);
-  wake_fifo(segment.directory(), load(segment.header()->monitor_wake));
+  (*process)->standby = backup;
+  set_life(slot, backup ? ProcessLife::kRemote : ProcessLife::kLocal);
+  note(segment, index, TraceKind::kBind);
+  tell_of_bind(segment, index);
   return 0;
 }
 
 int Process::unbind() {
   const TableLock lock(segment);
   if (lock.error() != 0) return lock.error();
-  if (load(slot->endpoint) != endpoint) return -EDVSNOTBOUND;
-  if (is_traced(segment)) trace_binding(segment, index, TraceKind::kUnbind, endpoint);
-  release_slot(segment, index);
+  if (load(slot->endpoint) != endpoint || !stands_by_here(*this)) return -EDVSNOTBOUND;
+  note(segment, index, TraceKind::kUnbind);
+  if (is_backup(slot)) {
+    retire_backup(segment, index);
+  } else {
+    release_slot(segment, index);
+  }
   return 0;
 }
 
@@ -215,6 +247,12 @@ int bind_remote(Segment& segment, int32_t endpoint, uint32_t node, ProcessLevel 
   if (lock.error() != 0) return lock.error();
   ProcessSlot* slot = segment.slot(index);
   if (is(life_of(segment, index), ProcessLife::kRemote)) {
+    // A backup keeps its own level and name, also when its primary goes to another node.
+    if (load(slot->endpoint) == endpoint && is_backup(slot)) {
+      if (load(slot->node) != node) quiet_descriptor(segment, index);
+      store(slot->node, node);
+      return 0;
+    }
     if (load(slot->endpoint) == endpoint && load(slot->node) == node) {
       store(slot->level, static_cast<uint32_t>(level));
       set_name(slot->name, name);
@@ -228,7 +266,7 @@ int bind_remote(Segment& segment, int32_t endpoint, uint32_t node, ProcessLevel 
   store(slot->pid, 0);
   store(slot->wake_id, uint64_t{0});
   set_life(slot, ProcessLife::kRemote);
-  if (is_traced(segment)) trace_binding(segment, index, TraceKind::kBind, endpoint);
+  note(segment, index, TraceKind::kBind);
   tell_bind_waiters(segment);
   return 0;
 }
@@ -243,8 +281,8 @@ int unbind_remote(Segment& segment, int32_t endpoint) {
       load(segment.slot(slot)->endpoint) != endpoint) {
     return -EDVSNOTBOUND;
   }
-  if (is_traced(segment)) trace_binding(segment, slot, TraceKind::kUnbind, endpoint);
-  release_slot(segment, slot);
+  note(segment, slot, TraceKind::kUnbind);
+  release_descriptor(segment, slot);
   return 0;
 }
 
@@ -269,7 +307,8 @@ int check_endpoint(const Segment& segment, int32_t endpoint, uint32_t* slot) {
 int32_t find_pid(const Segment& segment, int pid, uint32_t first) {
   for (uint32_t index = first; index < segment.processes(); index++) {
     ProcessSlot* slot = segment.slot(index);
-    if (!is(life_of(segment, index), ProcessLife::kLocal) || load(slot->pid) != pid) continue;
+    const bool here = is(life_of(segment, index), ProcessLife::kLocal) || is_backup(slot);
+    if (!here || load(slot->pid) != pid) continue;
     const int32_t endpoint = lookup(segment, index);
     if (endpoint >= 0) return endpoint;
   }
@@ -279,6 +318,7 @@ int32_t find_pid(const Segment& segment, int pid, uint32_t first) {
 namespace {
 
 uint32_t shown_state(ProcessSlot* slot, uint32_t word) {
+  if (is_backup(slot)) return kStateStandsBy;
   if (state_of(word) != State::kRemote || peer_of(word) != kTablePeer) {
     return static_cast<uint32_t>(state_of(word));
   }
@@ -303,6 +343,8 @@ int process_info(const Segment& segment, uint32_t index, ProcessInfo* info) {
   info->cpu = load(slot->cpu);
   info->wakeup = load(slot->wakeup);
   info->start_time = load(slot->start_time);
+  info->thread = load(slot->thread);
+  info->flags = load(slot->bind_flags);
   info->peer = is_waiting(word) ? load(slot->want_source) : kEndpointNone;
   get_name(info->name, slot->name);
   info->sent = load(slot->sent);
@@ -323,8 +365,15 @@ int reap(Segment& segment, uint32_t index, int32_t endpoint, int64_t lock_timeou
   const uint32_t life = life_of(segment, index);
   const bool halfway = is(life, ProcessLife::kDying) || is(life, ProcessLife::kBinding);
   if (!halfway) {
-    if (!is(life, ProcessLife::kLocal) || load(slot->endpoint) != endpoint) return 0;
-    if (process_alive(load(slot->pid), load(slot->start_time))) return 0;
+    const bool backup = is(life, ProcessLife::kRemote) && is_backup(slot);
+    if (!backup && !is(life, ProcessLife::kLocal)) return 0;
+    if (load(slot->endpoint) != endpoint || owner_alive(slot)) return 0;
+    if (backup) {
+      note(segment, index, TraceKind::kReap);
+      remove_fifo(segment, slot);
+      retire_backup(segment, index);
+      return 1;
+    }
   }
   bury(segment, index);
   return 1;
@@ -333,12 +382,14 @@ int reap(Segment& segment, uint32_t index, int32_t endpoint, int64_t lock_timeou
 void end_container(Segment& segment) {
   atomic(segment.header()->state).store(2);
   for (uint32_t index = 0; index < segment.processes(); index++) {
+    if (is_backup(segment.slot(index))) wake_backup(segment, segment.slot(index));
     if (!is(life_of(segment, index), ProcessLife::kLocal)) continue;
     const auto rendezvous = atomic(segment.slot(index)->rendezvous);
     for (uint32_t word = rendezvous.load(); is_waiting(word); word = rendezvous.load()) {
       if (fail(segment, index, word, EDVSDCNOTRUN)) break;
     }
   }
+  futex_wake(&segment.header()->handed, kEveryWaiter);
 }
 
 }  // namespace dvk

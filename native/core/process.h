@@ -13,6 +13,13 @@
 
 namespace dvk {
 
+enum class BindKind : uint8_t {
+  kProcess,  // the slot lives as long as the program
+  kThread,   // ... as the calling thread
+  kReplica,  // on other nodes there are others like it, with the same endpoint
+  kBackup,   // stands by for its primary on another node; see standby.h
+};
+
 struct BindOptions {
   int slot = -1;  // a fixed slot, or -1 for any dynamic slot of this node
   ProcessLevel level =
@@ -20,11 +27,14 @@ struct BindOptions {
   const char* name = "";
   int pid = 0;           // 0: the caller
   uint64_t wake_id = 0;  // FIFO of the caller's event loop, 0 for none
+  BindKind kind = BindKind::kProcess;
+  int32_t endpoint = kEndpointNone;  // kReplica, kBackup: in a fixed slot, in place of `slot`
+  uint32_t node = 0;                 // kBackup: the primary's
 };
 
 // What a process wants its present call to do; private to the process.
 struct Operation {
-  enum class Stage : uint8_t { kNone, kSending, kReceiving, kRemote, kDone, kBinding };
+  enum class Stage : uint8_t { kNone, kSending, kReceiving, kRemote, kDone, kBinding, kStandby };
   enum class Kind : uint8_t { kSend, kCall, kReceive, kRequest, kCopy, kReply, kBind, kUnbind };
   Stage stage = Stage::kNone;
   Kind kind = Kind::kSend;
@@ -59,8 +69,12 @@ struct CallTrace {
 class Process {
  public:
   // Binds the caller (or `pid`). Returns 0 and the process, -EDVSSLOTUSED, -EDVSNOSLOT,
-  // -EDVSDCNOTRUN, -EDVSBADPROC, -ESRCH when `pid` is gone.
+  // -EDVSDCNOTRUN, -EDVSBADPROC, -ESRCH when `pid` is gone, -EINVAL for a thread of another
+  // program; of a backup also -EDVSBADNODEID, -EDVSLCLPROC, -EDVSNODCNODE, -EDVSNOPROXY.
   static int bind(Segment& segment, const BindOptions& options, Process** process);
+  // Takes a slot that bind_for has bound for this program; waits for one. Returns 0 and the
+  // process, -ETIMEDOUT (-EAGAIN for a time-out of 0), -EDVSDCNOTRUN, -EINTR.
+  static int adopt(Segment& segment, int64_t timeout_ms, Process** process);
   // Frees the slot; everyone who waits for this process wakes with -ESRCDIED or -EDSTDIED.
   int unbind();
   ~Process() = default;
@@ -86,6 +100,7 @@ class Process {
   uint32_t spin_misses = 0, waits = 0;
   uint32_t yield_penalty = 0, yield_pause = 0;  // waits until the next yield
   Sleeper sleeper;
+  bool standby = false;  // a backup that has not taken over; see standby.h
   // As requester of copies: bytes since a lender was woken, and copies until the next offer.
   uint64_t offer_credit = 0;
   uint32_t offer_penalty = 0, offer_pause = 0;
@@ -97,12 +112,18 @@ class Process {
 
  private:
   Process(Segment& s, uint32_t i, int32_t e, int p, ProcessLevel l)
-      : segment(s), index(i), endpoint(e), pid(p), slot(s.slot(i)), level(l), sleeper(&slot->rendezvous) {}
+      : segment(s),
+        index(i),
+        endpoint(e),
+        pid(p),
+        slot(s.slot(i)),
+        level(l),
+        sleeper(&slot->rendezvous) {}
 };
 
 // States of ProcessInfo beyond those of the rendezvous word: what a REMOTE one means that waits for
-// no node.
-inline constexpr uint32_t kStateAwaitsBind = 16, kStateAwaitsUnbind = 17;
+// no node; and that of a backup.
+inline constexpr uint32_t kStateAwaitsBind = 16, kStateAwaitsUnbind = 17, kStateStandsBy = 18;
 
 struct ProcessInfo {
   int32_t endpoint;
@@ -110,10 +131,16 @@ struct ProcessInfo {
   int32_t pid, peer;
   uint32_t cpu;         // it last ran on, plus one; 0 unknown
   uint32_t wakeup;      // 1: a wakeup is pending
-  uint64_t start_time;  // in clock ticks since boot
+  uint64_t start_time;  // in clock ticks since boot; of the thread, when there is one
+  int32_t thread;       // that it is bound to, or 0
+  uint32_t flags;       // BindFlag
   char name[kNameBytes];
   uint64_t sent, received, sent_remote, notified, copied_bytes, waits, lent_bytes;
 };
+
+// Binds `options.pid`, another program of this host, which takes the slot by Process::adopt. What
+// is sent to it meanwhile waits. Returns the endpoint, or the errors of Process::bind.
+int32_t bind_for(Segment& segment, const BindOptions& options);
 
 // A descriptor for a process of another node; replaces a stale one. Returns 0, -EDVSSLOTUSED when a
 // local process holds the slot, -EDVSNODCNODE, -EDVSLCLPROC.
@@ -133,18 +160,27 @@ int32_t find_pid(const Segment& segment, int pid, uint32_t first);
 // Fills `info` for a slot. Returns 0, or -EDVSNOTBOUND for a free one.
 int process_info(const Segment& segment, uint32_t slot, ProcessInfo* info);
 
-// Frees the slot of a process that died. Returns 1 when it freed it, 0 when the owner lives or is
-// another one, or when the table lock was not to be had in time.
+// Frees the slot of a process that died; of a backup, lets its descriptor be one as any. Returns 1
+// when it freed it, 0 when the owner lives or is another one, or when the table lock was not to be
+// had in time.
 int reap(Segment& segment, uint32_t slot, int32_t endpoint,
          int64_t lock_timeout_ms = kLockTimeoutMs);
+// Whether the owner of a slot lives: its program, or the thread that it is bound to.
+bool owner_alive(ProcessSlot* slot);
 // Whether a process with that pid and start time exists (zombies do not count). When that cannot be
 // found out, as for want of a free descriptor, it is taken for alive.
 bool process_alive(int pid, uint64_t start_time);
 // 0 for a process that is gone.
 uint64_t process_start_time(int pid);
 std::optional<uint64_t> find_start_time(int pid);
+// The same for a thread of a process.
+std::optional<uint64_t> find_start_time(int pid, int thread);
 
 // Stops the DC: every waiting call ends with -EDVSDCNOTRUN.
 void end_container(Segment& segment);
+// Frees the slots of the dead of this node, and counts the living: dc_end waits for none.
+uint32_t count_bound(Segment& segment);
+// Waits for that. Returns 0, -ETIMEDOUT (-EAGAIN for a time-out of 0), -EINTR.
+int wait_none_bound(Segment& segment, int64_t timeout_ms);
 
 }  // namespace dvk

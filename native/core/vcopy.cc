@@ -202,6 +202,10 @@ int64_t copy_remote(Process& process, const CopyParty& source, const CopyParty& 
   return copied == static_cast<int64_t>(bytes) ? copied : -EIO;
 }
 
+bool is_nobody(const CopyParty& party) {
+  return party.endpoint == kEndpointAny || party.endpoint == kEndpointNone;
+}
+
 }  // namespace
 
 namespace {
@@ -215,7 +219,7 @@ int64_t copy_chunks(Process& process, const CopyParty& source, const CopyParty& 
   if (bytes > kCopyBytesMax) return -ERANGE;
   CopyParty from = own_party(process, source, bytes);
   CopyParty to = own_party(process, destination, bytes);
-  if (from.endpoint == to.endpoint) return -EDVSENDPOINT;
+  if (from.endpoint == to.endpoint || is_nobody(from) || is_nobody(to)) return -EDVSENDPOINT;
   const bool third_party = from.endpoint != process.endpoint && to.endpoint != process.endpoint;
   if (third_party && process.level == ProcessLevel::kUser) return -EPERM;
   uint32_t from_slot, to_slot;

@@ -17,8 +17,8 @@ inline constexpr int32_t kByAddress = -1;
 
 // Copies `bytes` (0 to kCopyBytesMax), in chunks between nodes. Servers may name any party; others
 // must be one of them. Returns the bytes copied, all of them, or a negative error: -ERANGE,
-// -EDVSENDPOINT (source is destination), -EDEADSRCDST, -EDVSGRANT, -EFAULT, -ESRCDIED, -EDSTDIED,
-// -EPERM, -EDVSNOPROXY, -ENOTCONN, -ETIMEDOUT.
+// -EDVSENDPOINT (source is destination, or one is ANY or NONE), -EDEADSRCDST, -EDVSGRANT, -EFAULT,
+// -ESRCDIED, -EDSTDIED, -EPERM, -EDVSNOPROXY, -ENOTCONN, -ETIMEDOUT.
 int64_t vcopy(Process& process, const CopyParty& source, const CopyParty& destination,
               uint64_t bytes, int64_t timeout_ms);
 

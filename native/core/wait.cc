@@ -15,6 +15,7 @@
 #include <utility>
 
 #include "copy_job.h"
+#include "ipc.h"
 #include "rendezvous.h"
 #include "trace.h"
 
@@ -49,8 +50,30 @@ void futex_wait(uint32_t* word, uint32_t expected, int64_t timeout_ns) {
   syscall(SYS_futex, word, FUTEX_WAIT, expected, timeout_ns < 0 ? nullptr : &timeout, nullptr, 0);
 }
 
-void futex_wake(uint32_t* word) {
-  syscall(SYS_futex, word, FUTEX_WAKE, 1, nullptr, nullptr, 0);
+void futex_wake(uint32_t* word, int waiters) {
+  syscall(SYS_futex, word, FUTEX_WAKE, waiters, nullptr, nullptr, 0);
+}
+
+Deadline::Deadline(int64_t timeout_ms)
+    : timeout_ms_(std::min(timeout_ms, kTimeoutMsMax)),
+      end_ns_(timeout_ms < 0 ? 0 : now_ns() + timeout_ms_ * 1'000'000) {}
+
+int Deadline::sleep(uint32_t* word, uint32_t expected, int64_t net_ms) {
+  if (timeout_ms_ == 0) return -EAGAIN;
+  if (interrupted.load(std::memory_order_relaxed)) return -EINTR;
+  int64_t limit = net_ms * 1'000'000;
+  if (timeout_ms_ > 0) {
+    const int64_t left = end_ns_ - now_ns();
+    if (left <= 0) return -ETIMEDOUT;
+    limit = std::min(limit, left);
+  }
+  futex_wait(word, expected, limit);
+  return abandoned != nullptr && abandoned() ? -EINTR : 0;
+}
+
+int64_t Deadline::left_ms() const {
+  if (timeout_ms_ <= 0) return timeout_ms_;
+  return std::max<int64_t>(1, (end_ns_ - now_ns()) / 1'000'000);
 }
 
 void wake(Segment& segment, ProcessSlot* slot) {

@@ -21,6 +21,8 @@ inline constexpr int64_t kYieldNsMax = 30'000;
 inline constexpr int64_t kSliceNs = 500'000;
 inline constexpr uint32_t kSlicePenalty = 16384;
 inline constexpr uint32_t kYieldPauseMax = 65535;
+// Longer time-outs are as good as this one, and a sum with it does not overflow.
+inline constexpr int64_t kTimeoutMsMax = int64_t{1} << 40;
 
 inline constexpr uint32_t kAwake = 0, kOnFutex = 1, kOnFifo = 2;
 
@@ -37,7 +39,23 @@ int64_t now_ns();
 // Sleeps while *word == expected, at most `timeout_ns`, or for ever when that is negative. Returns
 // when woken, changed, timed out or interrupted.
 void futex_wait(uint32_t* word, uint32_t expected, int64_t timeout_ns);
-void futex_wake(uint32_t* word);
+inline constexpr int kEveryWaiter = 0x7fffffff;
+void futex_wake(uint32_t* word, int waiters = 1);
+// The end of a wait on another word than the rendezvous word.
+class Deadline {
+ public:
+  // `timeout_ms` as in ipc.h.
+  explicit Deadline(int64_t timeout_ms);
+  // Sleeps while *word == expected, for `net_ms` at most. Returns 0 to look again, -EAGAIN (no time
+  // was given), -ETIMEDOUT, -EINTR.
+  int sleep(uint32_t* word, uint32_t expected, int64_t net_ms = 10 * kNetMs);
+  // What is left for a call that goes on, as a time-out in ms.
+  int64_t left_ms() const;
+
+ private:
+  const int64_t timeout_ms_;
+  const int64_t end_ns_;
+};
 
 // Wakes the owner of `slot` after its rendezvous word changed.
 void wake(Segment& segment, ProcessSlot* slot);

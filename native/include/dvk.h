@@ -128,15 +128,34 @@ typedef struct dvk_process_info {
   int32_t endpoint, slot, node;
   int32_t life, level; /* DVK_LIFE_..., DVK_LEVEL_... */
   int32_t state;       /* see dvk_state_name() */
-  int32_t pid;         /* 0 for one of another node */
+  int32_t pid;         /* of one of another node its backup here, or 0 */
   int32_t peer;        /* whom it waits for, or DVK_NONE */
   int32_t cpu;         /* it last ran on, or -1 */
   int32_t wakeup_pending;
-  uint64_t start_time; /* in clock ticks since boot */
+  int32_t thread;      /* that it is bound to; 0: to the program */
+  uint32_t flags;      /* DVK_BOUND_... */
+  uint64_t start_time; /* in clock ticks since boot; of the thread, when there is one */
   char name[DVK_NAME_BYTES];
   uint64_t sent, received, sent_remote, notified, copied_bytes;
   uint64_t waits; /* times it slept */
 } dvk_process_info;
+
+/* How a process is bound; see dvk_bind_as(). */
+enum {
+  DVK_BIND_PROCESS = 0, /* the slot lives as long as the program */
+  DVK_BIND_THREAD = 1,  /* ... as the calling thread */
+  DVK_BIND_REPLICA = 2, /* on other nodes there are others like it, with the same endpoint */
+  DVK_BIND_BACKUP = 3,  /* stands by for its primary on another node; see dvk_promote() */
+};
+
+typedef struct dvk_bind_options {
+  int32_t kind;     /* DVK_BIND_... */
+  int32_t slot;     /* of a process or thread: as in dvk_bind(); else 0 */
+  int32_t endpoint; /* of a replica or backup: in a fixed slot; else 0 */
+  int32_t node;     /* of a backup: where the primary is; else 0 */
+  int32_t level;    /* DVK_LEVEL_... */
+  const char* name;
+} dvk_bind_options;
 
 /* ---- Versions and errors. All of these may be called at any time, by any thread. ---- */
 
@@ -195,6 +214,17 @@ DVK_API int dvk_wakeup(dvk_segment* segment, int32_t endpoint);
  */
 DVK_API int dvk_notify_kernel(dvk_segment* segment, int32_t destination, uint32_t value);
 
+/*
+ * Ends the DC on this node: every call, present and later, fails with -DVK_EDVSDCNOTRUN. Returns 0.
+ */
+DVK_API int dvk_end(dvk_segment* segment);
+
+/*
+ * Waits until no process of this node is bound; frees the slots of the dead. Returns 0, -ETIMEDOUT,
+ * or -EAGAIN for a time-out of 0, -EINTR.
+ */
+DVK_API int dvk_wait_unbound(dvk_segment* segment, int64_t timeout_ms);
+
 /* Fills `*info`. Returns 0. */
 DVK_API int dvk_dc_info_get(const dvk_segment* segment, dvk_dc_info* info);
 
@@ -249,6 +279,55 @@ DVK_API void* dvk_arena_at(const dvk_segment* segment, uint64_t offset, uint64_t
  */
 DVK_API int dvk_bind(dvk_segment* segment, int slot, int level, const char* name,
                      dvk_process** process);
+
+/*
+ * Binds the caller in one of the ways above. Returns what dvk_bind() does; of a replica or backup
+ * -DVK_EDVSBADPROC when the endpoint has no fixed slot; of a backup also -DVK_EDVSBADNODEID,
+ * -DVK_EDVSLCLPROC (the node is this one), -DVK_EDVSNODCNODE, -DVK_EDVSNOPROXY.
+ *
+ * A replica has its endpoint on each node where it is bound, and is announced as any process is.
+ *
+ * A backup owns nothing yet: what is sent to its endpoint goes to the primary. Its calls that wait
+ * go on waiting until dvk_promote(), bounded by their time-outs; those that never wait, and grants,
+ * copies and arena memory, fail with -DVK_EDVSSTANDBY. When it ends, the endpoint is the primary's
+ * alone.
+ */
+DVK_API int dvk_bind_as(dvk_segment* segment, const dvk_bind_options* options,
+                        dvk_process** process);
+
+/*
+ * Binds the program `pid` of this host, which takes the slot by dvk_adopt(); what is sent to it
+ * meanwhile waits there. For administration: whoever may open the segment may do it. Returns the
+ * endpoint, 0 or more, or what dvk_bind_as() does; -ESRCH (no such program), -EINVAL (a thread).
+ */
+DVK_API int32_t dvk_bind_for(dvk_segment* segment, int pid, const dvk_bind_options* options);
+
+/*
+ * Takes a slot that dvk_bind_for() has bound for the caller; waits for one. Returns 0 and sets
+ * `*process`, waiting errors, -DVK_EDVSDCNOTRUN.
+ */
+DVK_API int dvk_adopt(dvk_segment* segment, int64_t timeout_ms, dvk_process** process);
+
+/*
+ * Makes the backup of `endpoint` on this node its owner. Calls of this node's processes to the
+ * primary that are under way end with -DVK_EDSTDIED or -DVK_ESRCDIED, later ones reach the new
+ * owner. Who promotes makes sure that the primary is gone: another node believes it once it has
+ * lost the primary's node, or heard that the primary unbound. For administration. Returns 0,
+ * -DVK_EDEADSRCDST, -ERANGE, -DVK_EDVSPROCSTS (it has no backup here), -ESRCH (the backup is dead),
+ * -DVK_EDVSDCNOTRUN, -ETIMEDOUT (locked for 5 s).
+ */
+DVK_API int dvk_promote(dvk_segment* segment, int32_t endpoint);
+
+/*
+ * Makes a process of another node known here, under its endpoint, as the proxies do by themselves.
+ * Returns 0, -EINVAL, -DVK_EDVSBADPROC, -DVK_EDVSBADNODEID, -DVK_EDVSLCLPROC (the node is this
+ * one), -DVK_EDVSNODCNODE, -DVK_EDVSSLOTUSED, -ETIMEDOUT (locked for 5 s).
+ */
+DVK_API int dvk_bind_remote(dvk_segment* segment, int32_t endpoint, int node, int level,
+                            const char* name);
+
+/* Forgets a process of another node. Returns 0, -DVK_EDVSNOTBOUND, -ETIMEDOUT. */
+DVK_API int dvk_unbind_remote(dvk_segment* segment, int32_t endpoint);
 
 /*
  * Frees the slot and the handle, the grants and the arena memory of the process. Those who wait for
@@ -467,9 +546,9 @@ DVK_API int dvk_revoke(dvk_process* process, int32_t grant);
  * `timeout_ms` bounds each chunk of 1 MiB, and only between nodes.
  *
  * Returns `bytes`; a peer's errors; waiting errors; -EINVAL (grant below -1, own address null),
- * -ERANGE (too long), -DVK_EDVSENDPOINT (both parties are one), -EPERM (not for a user process),
- * -DVK_EDVSGRANT (no grant, or not for this), -EFAULT, -ETIMEDOUT (the other process was stopped in
- * the middle). After an error a part may have been copied.
+ * -ERANGE (too long), -DVK_EDVSENDPOINT (both parties are one, or one is nobody), -EPERM (not for a
+ * user process), -DVK_EDVSGRANT (no grant, or not for this), -EFAULT, -ETIMEDOUT (the other process
+ * was stopped in the middle). After an error a part may have been copied.
  *
  * A process that waits in a call may move its own memory for this, so what it lends must stay
  * mapped until its call returns, and granted memory until it is revoked.

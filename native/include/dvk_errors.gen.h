@@ -48,6 +48,13 @@ enum {
   DVK_LIFE_DYING = 4,
 };
 
+/* How a slot is bound; see dvk_process_info. */
+enum {
+  DVK_BOUND_HANDED = 1,
+  DVK_BOUND_REPLICA = 2,
+  DVK_BOUND_BACKUP = 4,
+};
+
 /* State of the link to a node. */
 enum {
   DVK_LINK_ABSENT = 0,
@@ -100,6 +107,7 @@ enum {
   DVK_EDVSRMTPROC = 308, /* the process is on another node */
   DVK_EDVSLCLPROC = 309, /* the process is on this node */
   DVK_EDVSNOTBOUND = 310, /* the process is not bound */
+  DVK_EDVSPROXYRUN = 311, /* another proxy serves that node */
   DVK_EDVSNODCNODE = 319, /* the node is not a member of the distributed container */
   DVK_EDVSPROCSTS = 324, /* the process is not in a state that allows this */
   DVK_EDVSSLOTUSED = 337, /* the process slot is taken */
@@ -109,6 +117,7 @@ enum {
   DVK_EDVSNOSLOT = 355, /* no process slot is free */
   DVK_EDVSBADSEGMENT = 356, /* the file is no segment of this version, or is damaged */
   DVK_EDVSBADFRAME = 357, /* a frame or command is malformed */
+  DVK_EDVSSTANDBY = 358, /* the process stands by for its primary on another node */
 };
 
 /* X(name, number, sentence) for each of these errors. */
@@ -131,6 +140,7 @@ enum {
   X(EDVSRMTPROC, 308, "the process is on another node") \
   X(EDVSLCLPROC, 309, "the process is on this node") \
   X(EDVSNOTBOUND, 310, "the process is not bound") \
+  X(EDVSPROXYRUN, 311, "another proxy serves that node") \
   X(EDVSNODCNODE, 319, "the node is not a member of the distributed container") \
   X(EDVSPROCSTS, 324, "the process is not in a state that allows this") \
   X(EDVSSLOTUSED, 337, "the process slot is taken") \
@@ -139,6 +149,7 @@ enum {
   X(EDVSGRANT, 354, "no grant covers that access") \
   X(EDVSNOSLOT, 355, "no process slot is free") \
   X(EDVSBADSEGMENT, 356, "the file is no segment of this version, or is damaged") \
-  X(EDVSBADFRAME, 357, "a frame or command is malformed")
+  X(EDVSBADFRAME, 357, "a frame or command is malformed") \
+  X(EDVSSTANDBY, 358, "the process stands by for its primary on another node")
 
 #endif

@@ -56,10 +56,6 @@ int write_message(dvk_message* message, const Message& from, int result) {
   return result;
 }
 
-bool is_name(const char* name) {
-  return strnlen(name, dvk::kNameBytes) < dvk::kNameBytes;
-}
-
 // A party may be null memory of the caller only when nothing is copied.
 bool is_party(const dvk_process* process, const dvk_party* party, uint64_t bytes) {
   if (party == nullptr || party->grant < kByAddress) return false;
@@ -201,25 +197,6 @@ void* dvk_arena_at(const dvk_segment* segment, uint64_t offset, uint64_t bytes) 
   const uint64_t size = segment->core->arena_bytes();
   if (offset > size || bytes > size - offset) return nullptr;
   return segment->core->arena() + offset;
-}
-
-int dvk_bind(dvk_segment* segment, int slot, int level, const char* name, dvk_process** process) {
-  if (segment == nullptr || name == nullptr || process == nullptr || !is_name(name)) return -EINVAL;
-  if (level < DVK_LEVEL_USER || level > DVK_LEVEL_KERNEL) return -EINVAL;
-  if (slot < -1) return -dvk::EDVSBADPROC;
-  std::unique_ptr<dvk_process> handle(new (std::nothrow) dvk_process{segment, nullptr});
-  if (handle == nullptr) return -ENOMEM;
-  dvk::BindOptions options;
-  options.slot = slot;
-  options.level = static_cast<dvk::ProcessLevel>(level);
-  options.name = name;
-  dvk::Process* core = nullptr;
-  const int error = dvk::Process::bind(*segment->core, options, &core);
-  if (error != 0) return error;
-  handle->core.reset(core);
-  segment->bound++;
-  *process = handle.release();
-  return 0;
 }
 
 int dvk_unbind(dvk_process* process) {

@@ -12,15 +12,30 @@ namespace {
 using dvk::load;
 
 static_assert(DVK_CALL_SEND == static_cast<int>(dvk::CallRight::kSend));
+static_assert(DVK_BOUND_BACKUP == static_cast<int>(dvk::BindFlag::kBackup));
 static_assert(DVK_CALL_FROM_DYNAMIC == static_cast<int>(dvk::CallRight::kFromDynamic));
 
 // By number; see rendezvous.h and ProcessInfo.
-constexpr const char* kStates[] = {
-    "running", "receiving any", "receiving from", "awaiting reply", "receiving request",
-    "filling", "full",          "full",           "full",           "sending",
-    "calling", "taking",        "taken",          "remote",         "error",
-    "kicked",  "awaiting bind", "awaiting unbind"};
-static_assert(sizeof kStates / sizeof *kStates == dvk::kStateAwaitsUnbind + 1);
+constexpr const char* kStates[] = {"running",
+                                   "receiving any",
+                                   "receiving from",
+                                   "awaiting reply",
+                                   "receiving request",
+                                   "filling",
+                                   "full",
+                                   "full",
+                                   "full",
+                                   "sending",
+                                   "calling",
+                                   "taking",
+                                   "taken",
+                                   "remote",
+                                   "error",
+                                   "kicked",
+                                   "awaiting bind",
+                                   "awaiting unbind",
+                                   "standing by"};
+static_assert(sizeof kStates / sizeof *kStates == dvk::kStateStandsBy + 1);
 
 dvk::Privileges core_privileges(const dvk_privileges* privileges) {
   return {privileges->rights, privileges->ipc_to, privileges->ipc_from};
@@ -85,6 +100,8 @@ int dvk_process_info_get(const dvk_segment* segment, int slot, dvk_process_info*
   info->cpu = static_cast<int>(found.cpu) - 1;
   info->wakeup_pending = found.wakeup != 0;
   info->start_time = found.start_time;
+  info->thread = found.thread;
+  info->flags = found.flags;
   memcpy(info->name, found.name, sizeof info->name);
   info->sent = found.sent;
   info->received = found.received;

@@ -209,7 +209,7 @@ std::string damage(Segment& segment) {
     }
     if (segment.slot_of(endpoint) != static_cast<int>(i)) return describe("a foreign endpoint", i);
     const bool local = life_is(slot, ProcessLife::kLocal);
-    if (local && !process_alive(load(slot->pid), load(slot->start_time))) {
+    if (local && !owner_alive(slot)) {
       return describe("a dead process", i);
     }
   }

@@ -380,8 +380,8 @@ TEST("parties that cannot be are refused with the code of their kind") {
   const CopyParty here = r.here();
   CHECK_EQUAL(vcopy(r.server, here, here, 8, 0), -EDVSENDPOINT);
   CHECK_EQUAL(vcopy(r.server, here, {r.server.endpoint, -1, 0}, 8, 0), -EDVSENDPOINT);
-  CHECK_EQUAL(vcopy(r.server, here, {kEndpointAny, -1, 0}, 8, 0), -ERANGE);
-  CHECK_EQUAL(vcopy(r.server, {kEndpointNone, -1, 0}, here, 8, 0), -ERANGE);
+  CHECK_EQUAL(vcopy(r.server, here, {kEndpointAny, -1, 0}, 8, 0), -EDVSENDPOINT);
+  CHECK_EQUAL(vcopy(r.server, {kEndpointNone, -1, 0}, here, 8, 0), -EDVSENDPOINT);
   CHECK_EQUAL(vcopy(r.server, here, {make_endpoint(9, 0), 0, 0}, 8, 0), -EDEADSRCDST);
   CHECK_EQUAL(vcopy(r.server, here, {r.owner.endpoint, 0, 0}, kCopyBytesMax + 1, 0), -ERANGE);
   CHECK_EQUAL(vcopy(r.user, {r.server.endpoint, 0, 0}, {r.owner.endpoint, 0, 0}, 8, 0), -EPERM);

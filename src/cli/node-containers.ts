@@ -47,9 +47,11 @@ class Monitor {
   scan(): void {
     const bound = new Set<Endpoint>();
     for (const info of this.#segment.processes()) {
-      if (info.life !== 'local' && info.life !== 'dying') continue;
+      if (info.life !== 'local' && info.life !== 'dying' && !info.backup) continue;
       bound.add(info.endpoint);
       if (!this.#watched.has(info.endpoint)) this.#watch(info);
+      // A thread that ends tells nobody, while its program lives.
+      else if (info.thread !== 0) this.#reap(info.slot, info.endpoint, info.name);
     }
     for (const [endpoint, stop] of this.#watched) {
       if (bound.has(endpoint)) continue;

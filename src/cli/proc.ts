@@ -37,10 +37,10 @@ function describe(process: ProcessStatus): Record<string, unknown> {
 
 async function list(options: ListOptions): Promise<void> {
   const processes = (await inspectProcesses(select(options))).filter(
-    ({ container, seenBy, node }) =>
+    ({ container, seenBy, node, backup }) =>
       (options.dc === undefined || container === options.dc) &&
       (options.node === undefined || String(seenBy) === options.node) &&
-      (options.all === true || seenBy === node),
+      (options.all === true || seenBy === node || backup),
   );
   if (options.json === true) {
     output.json({ items: processes.map(describe) });

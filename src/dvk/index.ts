@@ -67,7 +67,7 @@ export {
   type MessageKind,
   type NotifyOptions,
 } from './process.ts';
-export { Segment, type BindOptions, type CreateOptions } from './segment.ts';
+export { Segment, type AdoptOptions, type BindOptions, type CreateOptions } from './segment.ts';
 export {
   canLend,
   clearInterrupt,

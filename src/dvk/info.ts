@@ -1,5 +1,5 @@
 /** What a segment tells about itself, its processes and its links, with names for the numbers. */
-import { LinkState, ProcessLevel, ProcessLife } from './abi/abi.gen.ts';
+import { BindFlag, LinkState, ProcessLevel, ProcessLife } from './abi/abi.gen.ts';
 import type { DcId, Endpoint, NodeId } from './endpoint.ts';
 import type { RawLinkInfo, RawProcessInfo, RawSegmentInfo } from './native.ts';
 
@@ -11,7 +11,7 @@ export type Level = 'user' | 'server' | 'kernel';
 export type Life = 'free' | 'binding' | 'local' | 'remote' | 'dying';
 export type LinkStateName = 'absent' | 'down' | 'up' | 'local';
 
-/** What a process is doing; by the number of its rendezvous state, and two more. */
+/** What a process is doing; by the number of its rendezvous state, and three more. */
 export const STATE_NAMES = [
   'running',
   'receiving any',
@@ -31,6 +31,7 @@ export const STATE_NAMES = [
   'kicked',
   'awaiting bind',
   'awaiting unbind',
+  'standing by',
 ] as const;
 export type StateName = (typeof STATE_NAMES)[number] | 'unknown';
 
@@ -62,15 +63,25 @@ export interface ProcessInfo {
   life: Life;
   level: Level;
   state: StateName;
-  /** As this host numbers processes; 0 for one of another node. */
+  /** As this host numbers processes; of one of another node its backup here, or 0. */
   pid: number;
+  /** Of that process, when the slot lives no longer than it; 0: as long as the program. */
+  thread: number;
   /** Whom it waits for, or NONE. */
   peer: Endpoint;
   /** The CPU it last ran on, -1 unknown. */
   cpu: number;
   /** Whether a wakeup waits for its next receive. */
   wakeupPending: boolean;
-  /** In clock ticks since boot; pid and start time together name a process of this host. */
+  /** Whether its slot was bound for it by another program, and it has not taken it yet. */
+  handed: boolean;
+  /** Whether it was bound as a replica: on other nodes there are others with its endpoint. */
+  replica: boolean;
+  /** Whether `pid` stands by for it, the primary on another node. */
+  backup: boolean;
+  /**
+   * In clock ticks since boot; pid (or thread) and start time together name a process of this host.
+   */
   startTime: number;
   name: string;
   /** Messages to processes of this node. */
@@ -137,7 +148,7 @@ export function segmentInfo(path: string, raw: RawSegmentInfo): SegmentInfo {
   };
 }
 
-export function processInfo(raw: RawProcessInfo): ProcessInfo {
+export function processInfo({ flags, ...raw }: RawProcessInfo): ProcessInfo {
   return {
     ...raw,
     endpoint: raw.endpoint as Endpoint,
@@ -146,6 +157,9 @@ export function processInfo(raw: RawProcessInfo): ProcessInfo {
     life: LIVES.get(raw.life) ?? 'dying',
     level: levelName(raw.level),
     state: STATE_NAMES[raw.state] ?? 'unknown',
+    handed: (flags & BindFlag.HANDED) !== 0,
+    replica: (flags & BindFlag.REPLICA) !== 0,
+    backup: (flags & BindFlag.BACKUP) !== 0,
   };
 }
 

@@ -49,6 +49,9 @@ export interface RawProcessInfo {
   cpu: number;
   wakeupPending: boolean;
   startTime: number;
+  thread: number;
+  /** BindFlag. */
+  flags: number;
   name: string;
   sent: number;
   received: number;
@@ -89,7 +92,15 @@ export type RawPlace = Uint8Array | number | bigint;
  * (-1: none).
  */
 export interface ProcessBinding {
-  bind(segment: number, slot: number, level: number, name: string, pid: number): number;
+  /**
+   * `numbers`: slot or -1, level, kind of bind, endpoint, node. `pid` is 0 for the caller. Returns
+   * a process, or -errno.
+   */
+  bind(segment: number, numbers: Int32Array, name: string, pid: number): number;
+  /** The endpoint, or -errno. */
+  bindFor(segment: number, pid: number, numbers: Int32Array, name: string): number;
+  /** A process, or -errno. */
+  adopt(segment: number, timeoutMs: number): number;
   unbind(process: number): number;
   processEndpoint(process: number): number;
   /** The message window (64 bytes), then two ints: kind of the last message, last call's number. */
@@ -170,7 +181,10 @@ export interface SegmentBinding {
   segmentProcesses(segment: number): RawProcessInfo[] | number;
   segmentProcess(segment: number, slot: number): RawProcessInfo | number;
   segmentLinks(segment: number): RawLinkInfo[] | number;
+  segmentLink(segment: number, node: number): RawLinkInfo | number;
   segmentEnd(segment: number): number;
+  countBound(segment: number): number;
+  promote(segment: number, endpoint: number): number;
   arenaUsed(segment: number): number;
   bindRemote(segment: number, endpoint: number, node: number, level: number, name: string): number;
   unbindRemote(segment: number, endpoint: number): number;
@@ -210,6 +224,7 @@ export interface SegmentBinding {
 /** The proxy's side of the queue between nodes. */
 export interface LinkBinding {
   attachProxy(segment: number, waker: number, node: number): number;
+  detachProxy(segment: number, node: number): number;
   linkUp(segment: number, node: number, session: number): number;
   linkDown(segment: number, node: number): number;
   get2rmt(

@@ -9,7 +9,8 @@
  * awaited call: a server may answer one client late, while it waits for the next.
  *
  * Errors common to all calls, in the order in which they are looked for: EDVSNOTBOUND after unbind,
- * ETRAPDENIED (not a call of this process, see `Privileges`), EDVSDCNOTRUN, EBUSY. Errors of calls
+ * ETRAPDENIED (not a call of this process, see `Privileges`), EDVSDCNOTRUN, EDVSSTANDBY (a backup,
+ * and no call that waits), EBUSY. Errors of calls
  * with a destination or source: EDVSBADDEST (KERNEL; `send`, `senda`: itself), ERANGE, EDVSENDPOINT
  * (the other calls: itself), ECALLDENIED (it may not send there, or that one takes none of it),
  * EDEADSRCDST (nobody there, or a stale endpoint), EDSTDIED or ESRCDIED (died during the call),
@@ -461,9 +462,8 @@ export class Process {
    * Servers may name any two processes; others must be one of them. Blocks while a process of
    * another node takes part.
    *
-   * EDVSGRANT, EFAULT, EPERM, EDVSENDPOINT (source is destination), EINVAL (an address in own
-   * memory: pass a view). There is no awaited
-   * form.
+   * EDVSGRANT, EFAULT, EPERM, EDVSENDPOINT (source is destination, or nobody), EINVAL (an address
+   * in own memory: pass a view). There is no awaited form.
    */
   vcopySync(source: Party, destination: Party, bytes: number, timeoutMs: number = FOREVER): number {
     return this.#memory.vcopy(source, destination, bytes, timeoutMs);

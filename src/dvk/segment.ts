@@ -7,10 +7,11 @@
  * may.
  */
 import { mkdirSync } from 'node:fs';
+import { constants } from 'node:os';
 import { dirname, join } from 'node:path';
 
 import { ErrorNumber, Limit } from './abi/abi.gen.ts';
-import type { Clock } from './clock.ts';
+import { systemClock, type Clock } from './clock.ts';
 import { slotOf, type DcId, type Endpoint, type NodeId } from './endpoint.ts';
 import { check, DvkError, fail } from './errors.ts';
 import {
@@ -25,7 +26,7 @@ import {
 } from './info.ts';
 import { native, type Binding } from './native.ts';
 import { privilegesOf, rawPrivileges, type Privileges } from './privileges.ts';
-import { Process } from './process.ts';
+import { FOREVER, Process } from './process.ts';
 import { Trace } from './trace.ts';
 import { remoteWaitIn, REMOTE_WAIT_BYTES, type RemoteWait, type WaitEdge } from './remote-wait.ts';
 import { Waker } from './waker.ts';
@@ -66,11 +67,51 @@ export interface BindOptions {
   awaitable?: boolean;
   /** Source of the time-outs of awaited calls. */
   clock?: Clock;
+  /**
+   * The slot lives as long as the calling thread, a Worker or the main one; left out, as long as
+   * the program. At most one of `thread`, `replica` and `backup`.
+   */
+  thread?: boolean;
+  /**
+   * The endpoint, in a fixed slot, that replicas on other nodes have too; `slot` is not looked at.
+   */
+  replica?: Endpoint;
+  /**
+   * It stands by for the primary, which has that endpoint, in a fixed slot, on another node, until
+   * `promote`. Its calls that wait go on waiting until then; the others, grants and copies fail
+   * with EDVSSTANDBY.
+   */
+  backup?: { endpoint: Endpoint; node: NodeId };
+}
+
+/** How a process that was bound by another program takes its slot. */
+export interface AdoptOptions {
+  /** 0 does not wait; left out, it waits for ever. */
+  timeoutMs?: number;
+  awaitable?: boolean;
+  clock?: Clock;
 }
 
 const DEFAULT_MODE = 0o600;
 const ANY_SLOT = -1;
 const EDVSNOTBOUND = -ErrorNumber.EDVSNOTBOUND;
+const EDVSNODCNODE = -ErrorNumber.EDVSNODCNODE;
+const EAGAIN = constants.errno.EAGAIN;
+const ETIMEDOUT = constants.errno.ETIMEDOUT;
+const UNBOUND_POLL_MS = 10;
+/** By their numbers in the core. */
+const BIND_KINDS = ['process', 'thread', 'replica', 'backup'] as const;
+
+/** What the addon is told of a bind: slot, level, kind, endpoint, node. Throws TypeError. */
+function bindNumbers(options: BindOptions): Int32Array {
+  const { slot = ANY_SLOT, level = 'user', thread = false, replica, backup } = options;
+  const given = [false, thread, replica !== undefined, backup !== undefined];
+  const kinds = BIND_KINDS.filter((_, kind) => given[kind]);
+  if (kinds.length > 1) throw new TypeError(`a process is bound as one of ${kinds.join(', ')}`);
+  const kind = kinds[0] === undefined ? 0 : BIND_KINDS.indexOf(kinds[0]);
+  const endpoint = backup?.endpoint ?? replica ?? 0;
+  return Int32Array.of(slot, levelNumber(level), kind, endpoint, backup?.node ?? 0);
+}
 
 export class Segment {
   readonly path: string;
@@ -144,8 +185,7 @@ export class Segment {
       }
     }
     this.#stopWatch?.();
-    for (const stop of this.#proxies.values()) stop();
-    this.#proxies.clear();
+    for (const node of [...this.#proxies.keys()]) this.detachProxy(node);
     this.#open = false;
     this.#waker?.release();
     this.#native.segmentClose(this.#handle);
@@ -158,12 +198,44 @@ export class Segment {
     return segmentInfo(this.path, raw);
   }
 
-  /** Makes the caller a process of the DC. EDVSSLOTUSED, EDVSNOSLOT, EDVSBADPROC, EDVSDCNOTRUN. */
+  /**
+   * Makes the caller a process of the DC. EDVSSLOTUSED, EDVSNOSLOT, EDVSBADPROC, EDVSDCNOTRUN; of a
+   * backup also EDVSBADNODEID, EDVSLCLPROC (the node is this one), EDVSNODCNODE, EDVSNOPROXY.
+   */
   bind(options: BindOptions): Process {
-    const level = levelNumber(options.level ?? 'user');
-    const slot = options.slot ?? ANY_SLOT;
-    const handle = this.#native.bind(this.#handle, slot, level, options.name, 0);
-    check(handle, 'bind', { reason: options.name });
+    const handle = this.#native.bind(this.#handle, bindNumbers(options), options.name, 0);
+    return this.#processOf(check(handle, 'bind', { reason: options.name }), options);
+  }
+
+  /**
+   * Binds another program of this host, which takes the slot by `adoptSync`; what is sent to it
+   * meanwhile waits there. For administration: whoever may open the segment may do it. ESRCH: no
+   * such program; EINVAL: a thread; and the errors of `bind`.
+   */
+  bindFor(pid: number, options: BindOptions): Endpoint {
+    const numbers = bindNumbers(options);
+    const result = this.#native.bindFor(this.#handle, pid, numbers, options.name);
+    return check(result, 'bindFor', { reason: options.name }) as Endpoint;
+  }
+
+  /** Takes a slot that `bindFor` has bound for this program. ETIMEDOUT, EAGAIN, EDVSDCNOTRUN. */
+  adoptSync(options: AdoptOptions = {}): Process {
+    const handle = this.#native.adopt(this.#handle, options.timeoutMs ?? FOREVER);
+    return this.#processOf(check(handle, 'adopt'), options);
+  }
+
+  /**
+   * Makes the backup of `endpoint` on this node its owner. Calls of this node's processes to the
+   * primary that are under way end with EDSTDIED or ESRCDIED; later ones reach the new owner. Who
+   * promotes makes sure that the primary is gone: another node believes it once it has lost the
+   * primary's node, or heard that the primary unbound. EDEADSRCDST, ERANGE, EDVSPROCSTS (it has no
+   * backup here), ESRCH (the backup is dead), EDVSDCNOTRUN.
+   */
+  promote(endpoint: Endpoint): void {
+    check(this.#native.promote(this.#handle, endpoint), 'promote', { endpoint });
+  }
+
+  #processOf(handle: number, options: { awaitable?: boolean; clock?: Clock }): Process {
     const host = {
       arena: this.arena,
       waker: (): Waker => (this.#waker ??= Waker.use(this.#handle, this.directory)),
@@ -302,6 +374,22 @@ export class Segment {
     check(this.#native.segmentEnd(this.#handle), 'endContainer');
   }
 
+  /**
+   * Waits until no process of this node is bound; the slots of dead ones are freed. After
+   * `endContainer` that is the end of the DC on this node. ETIMEDOUT, or EAGAIN for a time-out of
+   * 0.
+   */
+  async untilUnbound(timeoutMs = FOREVER, clock: Clock = systemClock): Promise<void> {
+    const endMs = clock.nowMs() + timeoutMs;
+    while (check(this.#native.countBound(this.#handle), 'untilUnbound') > 0) {
+      if (timeoutMs === 0) fail(-EAGAIN, 'untilUnbound');
+      if (timeoutMs > 0 && clock.nowMs() >= endMs) fail(-ETIMEDOUT, 'untilUnbound');
+      await new Promise<void>((resolve) => {
+        clock.after(UNBOUND_POLL_MS, resolve);
+      });
+    }
+  }
+
   /** Bytes of the arena that are allocated. */
   arenaUsed(): number {
     return check(this.#native.arenaUsed(this.#handle), 'arenaUsed');
@@ -314,6 +402,10 @@ export class Segment {
     check(this.#native.addNode(this.#handle, node, name), 'addNode', { node });
   }
 
+  /**
+   * Takes `node` out of the DC as seen from here: who waits for it gets ENOTCONN, and its processes
+   * are forgotten. EDVSBADNODEID, EDVSNODCNODE.
+   */
   removeNode(node: NodeId): void {
     check(this.#native.removeNode(this.#handle, node), 'removeNode', { node });
   }
@@ -325,9 +417,18 @@ export class Segment {
     return raw.map(linkInfo);
   }
 
+  /** What is known of one node; undefined for one that is no member of the DC. EDVSBADNODEID. */
+  link(node: NodeId): LinkInfo | undefined {
+    const raw = this.#native.segmentLink(this.#handle, node);
+    if (raw === EDVSNODCNODE) return undefined;
+    if (typeof raw === 'number') fail(raw, 'link', { node });
+    return linkInfo(raw);
+  }
+
   /**
    * Makes the caller the proxy for `node`; after `armProxy`, `onWork` is called when a command
-   * waits, or for nothing.
+   * waits, or for nothing. EDVSBADNODEID, EDVSNODCNODE, EDVSPROXYRUN: another program that lives is
+   * it already.
    */
   attachProxy(node: NodeId, onWork: () => void): void {
     const waker = (this.#waker ??= Waker.use(this.#handle, this.directory));
@@ -336,10 +437,15 @@ export class Segment {
     this.#proxies.set(node, waker.listen(onWork));
   }
 
-  /** Ends `attachProxy`. */
+  /** Ends `attachProxy`: the link is down, and calls to the node fail with EDVSNOPROXY. */
   detachProxy(node: NodeId): void {
-    this.#proxies.get(node)?.();
+    const stop = this.#proxies.get(node);
+    if (stop === undefined) return;
+    stop();
     this.#proxies.delete(node);
+    // The node may have been taken out of the DC meanwhile.
+    const result = this.#native.detachProxy(this.#handle, node);
+    if (result !== EDVSNODCNODE) check(result, 'detachProxy', { node });
   }
 
   /**

@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { findProgram } from '../../src/cli/programs.ts';
-import { ANY, errorNumber, isDvkError, type Endpoint } from '../../src/dvk/index.ts';
+import { ANY, errorNumber, isDvkError, nodeId, type Endpoint } from '../../src/dvk/index.ts';
 import { CProgram, compile, packageConfig, ROOT, whyNoC } from '../support/c-programs.ts';
 import { TestSegment } from '../support/segments.ts';
 
@@ -103,6 +103,9 @@ describe.skipIf(obstacle !== undefined)(`dvk.h ${obstacle ?? ''}`, () => {
 describe.skipIf(obstacle !== undefined)(`A program in C ${obstacle ?? ''}`, () => {
   it('gets the documented results of every call', async () => {
     const noSegment = join(files, 'no-segment');
+    test.segment.addNode(nodeId(1), 'n1');
+    test.segment.attachProxy(nodeId(1), () => undefined);
+    test.segment.linkUp(nodeId(1), 1);
     writeFileSync(noSegment, 'something else');
 
     expect(await outputOf(example('calls', noSegment))).toMatch(/^\d+ checks, 0 failed\n$/);

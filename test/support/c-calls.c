@@ -1,7 +1,7 @@
 /*
  * Every call of dvk.h, with right and wrong arguments, by two processes of one program.
  *
- *   c-calls SEGMENT FILE    FILE is no segment
+ *   c-calls SEGMENT FILE    node 1 is a member of the DC, and linked; FILE is no segment
  *
  * Prints each check that fails, then `N checks, N failed`.
  */
@@ -43,6 +43,14 @@ static void refuses_null(void) {
   CHECK(dvk_wakeup(NULL, 0), -EINVAL);
   CHECK(dvk_arena_at(NULL, 0, 0) == NULL, 1);
   CHECK(dvk_bind(NULL, -1, DVK_LEVEL_USER, "x", &user), -EINVAL);
+  CHECK(dvk_bind_as(segment, NULL, &user), -EINVAL);
+  CHECK(dvk_bind_for(segment, 1, NULL), -EINVAL);
+  CHECK(dvk_adopt(NULL, 0, &user), -EINVAL);
+  CHECK(dvk_bind_remote(NULL, 1, 1, DVK_LEVEL_USER, "x"), -EINVAL);
+  CHECK(dvk_unbind_remote(NULL, 1), -EINVAL);
+  CHECK(dvk_promote(NULL, 1), -EINVAL);
+  CHECK(dvk_end(NULL), -EINVAL);
+  CHECK(dvk_wait_unbound(NULL, 0), -EINVAL);
   CHECK(dvk_unbind(NULL), -EINVAL);
   CHECK(dvk_endpoint(NULL), -EINVAL);
   CHECK(dvk_last_kind(NULL), -EINVAL);
@@ -233,6 +241,86 @@ static void tells(void) {
   CHECK(dvk_find_pid(segment, 1, 0), -DVK_EDVSNOTBOUND);
 }
 
+static int32_t flags_in(int slot) {
+  dvk_process_info info = {0};
+  CHECK(dvk_process_info_get(segment, slot, &info), 0);
+  return (int32_t)info.flags;
+}
+
+static void* bind_thread(void* process) {
+  const dvk_bind_options options = {DVK_BIND_THREAD, 20, 0, 0, DVK_LEVEL_USER, "thread"};
+  dvk_process_info info;
+  CHECK(dvk_bind_as(segment, &options, process), 0);
+  CHECK(dvk_process_info_get(segment, 20, &info), 0);
+  CHECK(info.thread != 0 && info.thread != getpid() && info.pid == getpid(), 1);
+  return NULL;
+}
+
+static void binds_otherwise(void) {
+  dvk_process *of_thread = NULL, *own = NULL;
+  dvk_message message = {.type = 1};
+  pthread_t thread;
+  pthread_create(&thread, NULL, bind_thread, &of_thread);
+  pthread_join(thread, NULL);
+  CHECK(dvk_receive(user, dvk_endpoint(of_thread), &message, 10000), -DVK_ESRCDIED);
+  CHECK(dvk_unbind(of_thread), -DVK_EDVSNOTBOUND);
+
+  dvk_bind_options options = {DVK_BIND_PROCESS, 21, 0, 0, DVK_LEVEL_SERVER, "own"};
+  CHECK(dvk_bind_for(segment, 0, &options), -EINVAL);
+  CHECK(dvk_adopt(segment, 0, &own), -EAGAIN);
+  const int32_t endpoint = dvk_bind_for(segment, getpid(), &options);
+  CHECK(endpoint, dvk_lookup(segment, 21));
+  CHECK(flags_in(21), DVK_BOUND_HANDED);
+  CHECK(dvk_adopt(segment, 0, &own), 0);
+  CHECK(flags_in(21), 0);
+  CHECK(dvk_unbind(own), 0);
+
+  options.kind = DVK_BIND_REPLICA;
+  options.endpoint = 22;
+  CHECK(dvk_bind_as(segment, &options, &own), 0);
+  CHECK(dvk_endpoint(own), 22);
+  CHECK(flags_in(22), DVK_BOUND_REPLICA);
+  CHECK(dvk_unbind(own), 0);
+  options.kind = DVK_BIND_BACKUP + 1;
+  CHECK(dvk_bind_as(segment, &options, &own), -EINVAL);
+}
+
+static void stands_by(void) {
+  dvk_process* backup = NULL;
+  dvk_message message = {.type = 1};
+  dvk_bind_options options = {DVK_BIND_BACKUP, 0, 23, -1, DVK_LEVEL_SERVER, "backup"};
+  CHECK(dvk_bind_as(segment, &options, &backup), -DVK_EDVSBADNODEID);
+  options.node = 0;
+  CHECK(dvk_bind_as(segment, &options, &backup), -DVK_EDVSLCLPROC);
+  options.node = 2;
+  CHECK(dvk_bind_as(segment, &options, &backup), -DVK_EDVSNODCNODE);
+  options.node = 1;
+  CHECK(dvk_bind_remote(segment, 23, 1, DVK_LEVEL_SERVER, "primary"), 0);
+  CHECK(dvk_promote(segment, 23), -DVK_EDVSPROCSTS);
+  CHECK(dvk_bind_as(segment, &options, &backup), 0);
+  CHECK(flags_in(23), DVK_BOUND_BACKUP);
+  CHECK(dvk_receive(backup, DVK_ANY, &message, 0), -EAGAIN);
+  CHECK(dvk_notify(backup, dvk_endpoint(user)), -DVK_EDVSSTANDBY);
+  CHECK(dvk_promote(segment, 23), 0);
+  CHECK(dvk_notify(backup, dvk_endpoint(server)), 0);
+  CHECK(dvk_receive(server, 23, &message, 0), 0);
+  CHECK(dvk_unbind(backup), 0);
+  CHECK(dvk_bind_remote(segment, 23, -1, DVK_LEVEL_USER, "x"), -DVK_EDVSBADNODEID);
+  CHECK(dvk_bind_remote(segment, 24, 1, DVK_LEVEL_USER, "x"), 0);
+  CHECK(dvk_unbind_remote(segment, 24), 0);
+  CHECK(dvk_unbind_remote(segment, 24), -DVK_EDVSNOTBOUND);
+}
+
+static void ends(void) {
+  CHECK(dvk_wait_unbound(segment, 0), -EAGAIN);
+  CHECK(dvk_unbind(user), 0);
+  CHECK(dvk_end(segment), 0);
+  CHECK(dvk_notify(server, 5), -DVK_EDVSDCNOTRUN);
+  CHECK(dvk_wait_unbound(segment, 1), -ETIMEDOUT);
+  CHECK(dvk_unbind(server), 0);
+  CHECK(dvk_wait_unbound(segment, -1), 0);
+}
+
 static void privileges(void) {
   const int32_t to_user = dvk_endpoint(user), to_server = dvk_endpoint(server);
   dvk_message message = {.type = 1};
@@ -342,8 +430,9 @@ int main(int argc, char** argv) {
   privileges();
   is_interrupted();
   copies();
-  CHECK(dvk_unbind(server), 0);
-  CHECK(dvk_unbind(user), 0);
+  binds_otherwise();
+  stands_by();
+  ends();
   CHECK(dvk_close(segment), 0);
   printf("%d checks, %d failed\n", checks, failures);
   return failures == 0 ? 0 : 1;

@@ -1,16 +1,34 @@
 /**
  * A process of a DC that does what its parent says over IPC: calls, copies, grants.
  *
- * `dc-member.js SEGMENT SLOT LEVEL`; SLOT -1 is any. It sends `{endpoint}`, then for each order
+ * `dc-member.js SEGMENT SLOT LEVEL`; SLOT -1 is any, and `adopt` the one that another program binds
+ * for it. It sends `{endpoint}`, then for each order
  * `{id, do, ...}` the outcome `{id, value}` or `{id, error}`. Calls block it, so an order given
  * meanwhile waits.
  */
 import { createHash } from 'node:crypto';
-import { ANY, isDvkError, Segment } from '../../src/dvk/index.ts';
+import { addressOf, ANY, isDvkError, PAYLOAD_OFFSET, Segment } from '../../src/dvk/index.ts';
 import type { Endpoint, GrantId, Party, Process } from '../../src/dvk/index.ts';
 
 /** One end of a copy: the member's buffer, or a place in a grant of somebody. */
 export type MemberParty = 'own' | { endpoint: number; grant: number; at: number };
+
+/** One call of M3-IPC; `numbers` begin the payload. It blocks, for ever when no time is given. */
+export interface MemberCall {
+  call: 'send' | 'receive' | 'sendrec' | 'rcvrqst' | 'reply' | 'notify' | 'unbind' | 'exit';
+  peer?: number;
+  type?: number;
+  numbers?: readonly number[];
+  timeoutMs?: number;
+}
+
+/** The message in the member's window after a call. */
+export interface MemberMessage {
+  source: number;
+  type: number;
+  numbers: [number, number, number];
+  kind: string;
+}
 
 export type MemberOrder =
   | { do: 'fill'; bytes: number; seed: number }
@@ -20,9 +38,13 @@ export type MemberOrder =
   | { do: 'call'; server: number; type: number; timeoutMs?: number }
   | { do: 'calls'; server: number; count: number; start: number }
   | { do: 'receive' }
+  | ({ do: 'ipc' } & MemberCall)
+  | { do: 'lend'; server: number; bytes: number; seed: number }
+  | { do: 'awaitBind'; slot: number }
   | { do: 'echo'; count: number }
   | { do: 'bound'; endpoint: number };
 
+const FIRST_NUMBER = 2;
 const SLOT_OF_NUMBER = 2;
 const SLOT_OF_TWICE = 3;
 
@@ -56,11 +78,62 @@ class Member {
       case 'receive':
         this.#process.receiveSync(ANY);
         return this.#process.message.type;
+      case 'ipc':
+        return this.#ipc(order);
+      case 'lend':
+        return this.#lend(order.server as Endpoint, pattern(order.bytes, order.seed));
+      case 'awaitBind':
+        return this.#process.waitForBindSync(order.slot);
       case 'echo':
         return this.#echo(order.count);
       case 'bound':
         return this.#segment.isBound(order.endpoint as Endpoint);
     }
+  }
+
+  #ipc({ call, peer = ANY, type = 0, numbers = [], timeoutMs }: MemberCall): MemberMessage {
+    const bound = this.#process;
+    const { message } = bound;
+    if (call === 'send' || call === 'sendrec' || call === 'reply') {
+      message.type = type;
+      message.int32.set(numbers, FIRST_NUMBER);
+    }
+    const endpoint = peer as Endpoint;
+    switch (call) {
+      case 'send':
+        bound.sendSync(endpoint, timeoutMs);
+        break;
+      case 'receive':
+        bound.receiveSync(endpoint, timeoutMs);
+        break;
+      case 'sendrec':
+        bound.sendrecSync(endpoint, timeoutMs);
+        break;
+      case 'rcvrqst':
+        bound.rcvrqstSync(timeoutMs);
+        break;
+      case 'reply':
+        bound.replySync(endpoint);
+        break;
+      case 'notify':
+        bound.notify(endpoint);
+        break;
+      case 'unbind':
+        bound.unbind();
+        break;
+      case 'exit':
+        process.exit(0);
+    }
+    const [a = 0, b = 0, c = 0] = message.int32.subarray(FIRST_NUMBER);
+    return { source: message.source, type: message.type, numbers: [a, b, c], kind: bound.lastKind };
+  }
+
+  /** Calls `server` with the address of `buffer`, and waits; returns what is in it then. */
+  #lend(server: Endpoint, buffer: Uint8Array): string {
+    const { message } = this.#process;
+    message.view.setBigUint64(PAYLOAD_OFFSET, addressOf(buffer), true);
+    this.#process.sendrecSync(server);
+    return createHash('sha256').update(buffer).digest('hex');
   }
 
   #vcopy(order: MemberOrder & { do: 'vcopy' }): { bytes: number; seconds: number } {
@@ -119,11 +192,14 @@ export function pattern(bytes: number, seed: number): Uint8Array {
 function main(): void {
   const [path = '', slot = '-1', level = 'user'] = process.argv.slice(2);
   const segment = Segment.open(path);
-  const bound = segment.bind({
-    name: `member${slot}`,
-    level: level === 'server' ? 'server' : 'user',
-    ...(slot !== '-1' && { slot: Number(slot) }),
-  });
+  const bound =
+    slot === 'adopt'
+      ? segment.adoptSync()
+      : segment.bind({
+          name: `member${slot}`,
+          level: level === 'server' ? 'server' : 'user',
+          ...(slot !== '-1' && { slot: Number(slot) }),
+        });
   const member = new Member(segment, bound);
   process.on('message', ({ id, ...order }: MemberOrder & { id: number }) => {
     try {

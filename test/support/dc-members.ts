@@ -3,7 +3,7 @@ import { fork, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import type { Endpoint } from '../../src/dvk/index.ts';
-import type { MemberOrder } from './dc-member.ts';
+import type { MemberCall, MemberMessage, MemberOrder } from './dc-member.ts';
 
 const PROGRAM = join(import.meta.dirname, '../../dist/test/support/dc-member.js');
 
@@ -35,10 +35,23 @@ export class DcMember {
 
   /** Starts a member of the segment's DC; a server gets the slot named. */
   static async start(path: string, server?: { slot: number }): Promise<DcMember> {
-    const role = server ? [String(server.slot), 'server'] : [];
+    return DcMember.#fork(path, server ? [String(server.slot), 'server'] : []);
+  }
+
+  /** Starts a member that waits until `bindIt` has bound it. */
+  static async startBound(path: string, bindIt: (pid: number) => void): Promise<DcMember> {
+    return DcMember.#fork(path, ['adopt'], bindIt);
+  }
+
+  static async #fork(
+    path: string,
+    role: readonly string[],
+    started: (pid: number) => void = () => undefined,
+  ): Promise<DcMember> {
     const child = fork(PROGRAM, [path, ...role], {
       stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
     });
+    started(child.pid ?? 0);
     const [first] = (await Promise.race([
       once(child, 'message'),
       once(child, 'exit').then(() => [{}]),
@@ -56,6 +69,26 @@ export class DcMember {
     });
     if (answer.error !== undefined) throw new MemberError(answer.error);
     return answer.value as Value;
+  }
+
+  /** One call of M3-IPC; the message in its window after it. */
+  ipc(call: MemberCall): Promise<MemberMessage> {
+    return this.order<MemberMessage>({ do: 'ipc', ...call });
+  }
+
+  /** How a call ended: the error's code, or 'none'. */
+  codeOf(call: MemberCall): Promise<string> {
+    return this.ipc(call).then(
+      () => 'none',
+      (error: unknown) => (error as MemberError).message,
+    );
+  }
+
+  /** Lets it exit in the orderly way, without unbinding first. */
+  async exit(): Promise<void> {
+    const exited = once(this.#child, 'exit');
+    this.#child.send({ id: 0, do: 'ipc', call: 'exit' });
+    await exited;
   }
 
   async kill(): Promise<void> {

@@ -69,6 +69,9 @@ const ROLES: Record<string, (peer: Peer) => void | Promise<void>> = {
   receive: ({ process }) => {
     process.receiveSync(ANY);
   },
+  receiveOfThread: ({ process }) => {
+    process.receiveSync(ANY);
+  },
   receiveFrom: ({ process, other }) => {
     process.receiveSync(other);
   },
@@ -122,7 +125,8 @@ async function main(): Promise<void> {
     : (workerData as string[]);
   const segment = Segment.open(path);
   const server = role.startsWith('echo') ? { slot: SERVER_SLOT, level: 'server' as const } : {};
-  const bound = segment.bind({ name: role.slice(0, 15), ...server });
+  const thread = role.endsWith('OfThread');
+  const bound = segment.bind({ name: role.slice(0, 15), thread, ...server });
   tell(`ready ${String(bound.endpoint)}`);
   try {
     await ROLES[role]?.({ segment, process: bound, other: Number(other) as Endpoint });

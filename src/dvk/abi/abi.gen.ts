@@ -96,6 +96,8 @@ export const ErrorNumber = {
   EDVSLCLPROC: 309,
   /** the process is not bound */
   EDVSNOTBOUND: 310,
+  /** another proxy serves that node */
+  EDVSPROXYRUN: 311,
   /** the node is not a member of the distributed container */
   EDVSNODCNODE: 319,
   /** the process is not in a state that allows this */
@@ -114,6 +116,8 @@ export const ErrorNumber = {
   EDVSBADSEGMENT: 356,
   /** a frame or command is malformed */
   EDVSBADFRAME: 357,
+  /** the process stands by for its primary on another node */
+  EDVSSTANDBY: 358,
 } as const;
 
 /** Commands between nodes. */
@@ -177,6 +181,15 @@ export const ProcessLevel = {
 } as const;
 
 export type ProcessLevel = (typeof ProcessLevel)[keyof typeof ProcessLevel];
+
+/** Values of BindFlag. */
+export const BindFlag = {
+  HANDED: 1,
+  REPLICA: 2,
+  BACKUP: 4,
+} as const;
+
+export type BindFlag = (typeof BindFlag)[keyof typeof BindFlag];
 
 /** Values of LinkState. */
 export const LinkState = {
@@ -308,7 +321,8 @@ export const SegmentHeaderLayout = {
   trace: 92,
   tableLock: 96,
   monitorWake: 104,
-  reserved1: 112,
+  handed: 112,
+  reserved1: 116,
   ticket: 128,
   reserved2: 136,
 } as const;
@@ -340,7 +354,7 @@ export const ProcessSlotLayout = {
   inboxCall0: 112,
   inboxCall1: 116,
   asyncBusy: 120,
-  reserved2: 124,
+  thread: 124,
   inbox0: 128,
   inbox1: 192,
   outbox0: 256,
@@ -357,7 +371,7 @@ export const ProcessSlotLayout = {
   destinationAt: 424,
   copyBytes: 432,
   commandCallId: 440,
-  reserved3: 444,
+  bindFlags: 444,
   sent: 448,
   received: 456,
   sentRemote: 464,

@@ -182,6 +182,7 @@ function cConstants(): string {
     ...cEnum('Levels of a process.', valuesOf('LEVEL_', CONSTANTS.ProcessLevel)),
     ...cEnum('Flags of dvk_senda.', valuesOf('ASYNC_', CONSTANTS.AsyncFlag)),
     ...cEnum('What a slot is used for.', valuesOf('LIFE_', CONSTANTS.ProcessLife)),
+    ...cEnum('How a slot is bound; see dvk_process_info.', valuesOf('BOUND_', CONSTANTS.BindFlag)),
     ...cEnum('State of the link to a node.', valuesOf('LINK_', CONSTANTS.LinkState)),
     ...cEnum('Rights of a grant.', valuesOf('RIGHT_', CONSTANTS.GrantRight)),
     ...cEnum('Rights of a process; see dvk_privileges.', valuesOf('CALL_', CONSTANTS.CallRight)),

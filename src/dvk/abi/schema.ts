@@ -74,6 +74,7 @@ export const ERRORS = {
   EDVSRMTPROC: [308, 'the process is on another node'],
   EDVSLCLPROC: [309, 'the process is on this node'],
   EDVSNOTBOUND: [310, 'the process is not bound'],
+  EDVSPROXYRUN: [311, 'another proxy serves that node'],
   EDVSNODCNODE: [319, 'the node is not a member of the distributed container'],
   EDVSPROCSTS: [324, 'the process is not in a state that allows this'],
   EDVSSLOTUSED: [337, 'the process slot is taken'],
@@ -83,6 +84,7 @@ export const ERRORS = {
   EDVSNOSLOT: [355, 'no process slot is free'],
   EDVSBADSEGMENT: [356, 'the file is no segment of this version, or is damaged'],
   EDVSBADFRAME: [357, 'a frame or command is malformed'],
+  EDVSSTANDBY: [358, 'the process stands by for its primary on another node'],
 } as const;
 
 /** Commands between nodes, M3-IPC's numbers (proxy_usr.h); an acknowledgement has ACK set. */
@@ -145,7 +147,8 @@ const segmentHeader: StructSchema = [
     'owner of the table lock: pid in the low half, start time in the high half',
   ],
   ['monitor_wake', 'u64', 'wake id of the node daemon, told of every bind'],
-  ['reserved1', 'u8[16]', 'zero'],
+  ['handed', 'u32', 'futex word: raised when a slot is bound for another program'],
+  ['reserved1', 'u8[12]', 'zero'],
   ['ticket', 'u64', 'next place in a queue; on a cache line of its own'],
   ['reserved2', 'u8[120]', 'zero'],
 ];
@@ -154,8 +157,12 @@ const processSlot: StructSchema = [
   ['life', 'u32', 'futex word: ProcessLife'],
   ['generation', 'u32', 'of the present owner, or of the next one while free'],
   ['endpoint', 'i32', 'address of the owner, NONE while free'],
-  ['pid', 'i32', 'owner, as seen by this host; 0 when remote'],
-  ['start_time', 'u64', 'of the owner, in clock ticks since boot: tells a reused pid apart'],
+  ['pid', 'i32', 'owner, as seen by this host; of a remote one its backup here, or 0'],
+  [
+    'start_time',
+    'u64',
+    'of the owner, or its thread, in clock ticks since boot: tells a reused pid apart',
+  ],
   ['node', 'u32', 'node where the process lives'],
   ['level', 'u32', 'ProcessLevel'],
   ['cpu', 'u32', 'CPU it last ran on, plus one; 0 unknown'],
@@ -180,7 +187,7 @@ const processSlot: StructSchema = [
     'u32',
     'bit i: AsyncSlot i is in use; only the owner, and for a remote process the proxy, writes it',
   ],
-  ['reserved2', 'u8[4]', 'zero'],
+  ['thread', 'i32', 'the slot lives as long as this thread of the owner; 0: as the program'],
 
   ['inbox0', 'message', 'a message handed over to the owner'],
   ['inbox1', 'message', 'the other buffer, used after one was given up to a stopped sender'],
@@ -199,7 +206,7 @@ const processSlot: StructSchema = [
   ['destination_at', 'u64', ''],
   ['copy_bytes', 'u64', ''],
   ['command_call_id', 'u32', 'call_id that the command belongs to'],
-  ['reserved3', 'u32', 'zero'],
+  ['bind_flags', 'u32', 'BindFlag'],
 
   ['sent', 'u64', 'messages sent to processes of this node'],
   ['received', 'u64', ''],
@@ -403,6 +410,7 @@ export const STRUCTS = {
 export const CONSTANTS = {
   ProcessLife: { FREE: 0, BINDING: 1, LOCAL: 2, REMOTE: 3, DYING: 4 },
   ProcessLevel: { USER: 0, SERVER: 1, KERNEL: 2 },
+  BindFlag: { HANDED: 1, REPLICA: 2, BACKUP: 4 },
   LinkState: { ABSENT: 0, DOWN: 1, UP: 2, LOCAL: 3 },
   CommandState: { NONE: 0, QUEUED: 1, TAKEN: 2 },
   ProbeStage: { FOLLOW: 0, ASK: 1, ECHO: 2 },

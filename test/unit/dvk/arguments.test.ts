@@ -58,7 +58,10 @@ describe('the addon', () => {
       fc.constant(() => undefined),
     );
     // Blocking calls get a short time-out where they would take a long one, by being left out.
-    const blocking = new Set(['send', 'receive', 'sendrec', 'rcvrqst', 'replyReceive', 'vcopy']);
+    const blocking = new Set([
+      ...['send', 'receive', 'sendrec', 'rcvrqst', 'replyReceive', 'vcopy'],
+      ...['waitBind', 'waitUnbind', 'adopt'],
+    ]);
     const paths = new Set(['segmentCreate', 'segmentOpen']);
     const tried = names.filter((name) => !blocking.has(name) && !paths.has(name));
     try {

@@ -13,7 +13,7 @@ const LOOP = `
   const { workerData, parentPort } = require('node:worker_threads');
   const addon = require(workerData.addon);
   const segment = addon.segmentOpen(workerData.path);
-  const bound = addon.bind(segment, -1, 1, 'worker', 0);
+  const bound = addon.bind(segment, Int32Array.of(-1, 1, 0, 0, 0), 'worker', 0);
   const attempt = (call) => { try { call(); } catch {} };
   parentPort.postMessage('ready');
   for (;;) {

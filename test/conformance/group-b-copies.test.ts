@@ -1,12 +1,12 @@
 // The commands between nodes that copy, one by one: group B of the conformance list. Method: as for
-// the other commands, see command-set.test.ts; who asks for a copy blocks, so it is a child
+// the other commands, see group-b-commands.test.ts; who asks for a copy blocks, so it is a child
 // process.
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { CommandKind, CommandLayout, ErrorNumber } from '../../../src/dvk/abi/abi.gen.ts';
-import { ANY, nodeId } from '../../../src/dvk/index.ts';
-import { pattern } from '../../support/dc-member.ts';
-import { HandProxies } from '../../support/hand-proxy.ts';
-import { describeCommand } from '../../support/proxy-frames.ts';
+import { CommandKind, CommandLayout, ErrorNumber } from '../../src/dvk/abi/abi.gen.ts';
+import { ANY, nodeId } from '../../src/dvk/index.ts';
+import { pattern } from '../support/dc-member.ts';
+import { HandProxies } from '../support/hand-proxy.ts';
+import { describeCommand } from '../support/proxy-frames.ts';
 
 const { ACK } = CommandKind;
 const MIB = 1024 * 1024;
@@ -23,7 +23,7 @@ afterEach(async () => {
 
 const messageOf = (error: unknown): string => (error as Error).message;
 
-describe('COPYIN_DATA', () => {
+describe('20.B COPYIN_DATA', () => {
   it('writes to a grant of the other node, and COPYIN_ACK carries the bytes', async () => {
     const target = nodes.server();
     const memory = new Uint8Array(1000);
@@ -96,7 +96,7 @@ describe('COPYIN_DATA', () => {
   });
 });
 
-describe('COPYOUT_RQST', () => {
+describe('20.B COPYOUT_RQST', () => {
   it('is answered by COPYOUT_DATA', async () => {
     const target = nodes.server();
     const memory = pattern(5000, 8);
@@ -161,7 +161,7 @@ describe('COPYOUT_RQST', () => {
   });
 });
 
-describe('COPYLCL_RQST', () => {
+describe('20.B COPYLCL_RQST', () => {
   it('copies between two processes of the other node', async () => {
     const [from, to] = [nodes.server(10), nodes.server(11)];
     const source = pattern(3000, 2);
@@ -190,7 +190,7 @@ describe('COPYLCL_RQST', () => {
   });
 });
 
-describe('COPYRMT_RQST', () => {
+describe('20.B COPYRMT_RQST', () => {
   beforeEach(async () => {
     await nodes.remove();
     nodes = new HandProxies(3);
@@ -246,7 +246,7 @@ describe('COPYRMT_RQST', () => {
   });
 });
 
-describe('a copy', () => {
+describe('20.B a copy', () => {
   it('ends with ENOTCONN when the link goes down on the way', async () => {
     const target = nodes.server();
     const grant = target.grant(new Uint8Array(4 * MIB), 'write', ANY);

@@ -1,7 +1,15 @@
-// senda and receive filters: what MINIX has beside M3-IPC. Method: processes of one event loop.
-// Reference: dvs.md 16.3 and 16.5.
+// Group J of the conformance list: senda with its flags, and receive filters, which MINIX has
+// beside M3-IPC. Method: processes of one event loop. Reference: dvs.md 16.3, 16.5 and 20.
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { ANY, isDvkError, Limit, type AsyncId, type Process } from '../../src/dvk/index.ts';
+import {
+  ANY,
+  isDvkError,
+  KERNEL,
+  Limit,
+  makeEndpoint,
+  type AsyncId,
+  type Process,
+} from '../../src/dvk/index.ts';
 import { TestSegment } from '../support/segments.ts';
 
 let test: TestSegment;
@@ -31,7 +39,7 @@ function codeOf(action: () => unknown): string {
   }
 }
 
-describe('senda', () => {
+describe('20.J senda', () => {
   it('leaves messages that are received in order, and tells what became of each', () => {
     const ids = [1, 2, 3].map((type) => post(type));
     ids.forEach((id, i) => {
@@ -64,6 +72,37 @@ describe('senda', () => {
     expect(client.lastKind).toBe('notify');
     expect(client.message.source).toBe(client.endpoint);
     expect(client.sendaStatus(id)).toEqual({ done: true, error: undefined });
+  });
+
+  it('asked to notify of failures alone, is silent when it was received', () => {
+    const id = post(1, { notify: 'failed' });
+    server.receiveSync(ANY, 0);
+
+    expect(client.receiveRaw(ANY, 0)).toBe(-11);
+    expect(client.sendaStatus(id)).toEqual({ done: true, error: undefined });
+  });
+
+  it('never satisfies the reply of a sendrec: NOREPLY of MINIX holds always', async () => {
+    client.message.type = 1;
+    const call = client.sendrec(server.endpoint);
+    server.rcvrqstSync();
+    server.message.type = 2;
+    server.senda(client.endpoint, { forget: true });
+    server.message.type = 3;
+    server.replySync(client.endpoint);
+    await call;
+
+    expect(client.message.type).toBe(3);
+    client.receiveSync(ANY, 0);
+    expect([client.message.type, client.lastKind]).toEqual([2, 'async']);
+  });
+
+  it('is not for KERNEL, oneself, or who is not there', () => {
+    const codes = [KERNEL, client.endpoint, makeEndpoint(9), ANY].map((to) =>
+      codeOf(() => client.senda(to)),
+    );
+
+    expect(codes).toEqual(['EDVSBADDEST', 'EDVSBADDEST', 'EDEADSRCDST', 'ERANGE']);
   });
 
   it('ends with EDSTDIED when the receiver unbinds', () => {
@@ -99,7 +138,7 @@ describe('senda', () => {
   });
 });
 
-describe('a filter', () => {
+describe('20.J a filter', () => {
   it('lets only what is allowed pass', async () => {
     const other = test.segment.bind({ name: 'other' });
     server.setFilter({ allow: [{ source: client.endpoint }, { type: 9 }] });

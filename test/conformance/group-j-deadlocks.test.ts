@@ -1,5 +1,6 @@
-// MINIX's rules of deadlock: which waits are a cycle, and who is told. Method: awaited calls of one
-// event loop, and a blocking call that would wait for one of them. Reference: dvs.md 16.2.
+// Group J of the conformance list: MINIX's rules of deadlock, pairs and cycles, and who is told.
+// Method: awaited calls of one event loop, and a blocking call that would wait for one of them.
+// Reference: dvs.md 16.2 and 20.
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { errorName, isDvkError, type Process } from '../../src/dvk/index.ts';
 import { TestSegment } from '../support/segments.ts';
@@ -32,7 +33,7 @@ async function codeOf(call: Promise<void>): Promise<string> {
   }
 }
 
-describe('two processes', () => {
+describe('20.J two processes', () => {
   it('that send to each other: the second gets ELOCKED, blocking or awaited', async () => {
     const first = at(0).send(at(1).endpoint);
     expect(errorName(at(1).sendRaw(at(0).endpoint, 5_000))).toBe('ELOCKED');
@@ -58,7 +59,7 @@ describe('two processes', () => {
   });
 });
 
-describe('a cycle of more', () => {
+describe('20.J a cycle of more', () => {
   it('fails for the one that would close it, and the others go on', async () => {
     const waits = [
       at(0).send(at(1).endpoint),

@@ -2,10 +2,10 @@
 // Method: this process is the proxy of every node; it takes each command by get2rmt, looks at it,
 // and puts it to the other node by put2lcl.
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { CommandKind, CommandLayout, ErrorNumber } from '../../../src/dvk/abi/abi.gen.ts';
-import { ANY, makeEndpoint, nodeId, type Process } from '../../../src/dvk/index.ts';
-import { HandProxies } from '../../support/hand-proxy.ts';
-import { command, describeCommand, type CommandFields } from '../../support/proxy-frames.ts';
+import { CommandKind, CommandLayout, ErrorNumber } from '../../src/dvk/abi/abi.gen.ts';
+import { ANY, makeEndpoint, nodeId, type Process } from '../../src/dvk/index.ts';
+import { HandProxies } from '../support/hand-proxy.ts';
+import { command, describeCommand, type CommandFields } from '../support/proxy-frames.ts';
 
 const { ACK } = CommandKind;
 const MIB = 1024 * 1024;
@@ -27,7 +27,7 @@ function crafted(fields: CommandFields, from = 0, to = 1): Uint8Array {
   return command({ dcId: 5, sourceNode: from, destinationNode: to, ...fields });
 }
 
-describe('PROCBIND and PROCUNBIND', () => {
+describe('20.B PROCBIND and PROCUNBIND', () => {
   it('make a server known to the other node, and forgotten', () => {
     const bound = nodes.segment(1).bind({ name: 'disk', level: 'server', slot: 11 });
 
@@ -93,7 +93,7 @@ describe('PROCBIND and PROCUNBIND', () => {
   });
 });
 
-describe('SEND_MSG', () => {
+describe('20.B SEND_MSG', () => {
   it('arrives with content and true source, and is acknowledged when received', async () => {
     const target = nodes.server();
     const caller = nodes.client();
@@ -209,7 +209,7 @@ describe('SEND_MSG', () => {
   });
 });
 
-describe('SNDREC_MSG', () => {
+describe('20.B SNDREC_MSG', () => {
   it('is answered by REPLY_MSG, without an ack of its own', async () => {
     const target = nodes.server();
     const caller = nodes.client();
@@ -318,7 +318,7 @@ describe('SNDREC_MSG', () => {
   });
 });
 
-describe('NTFY_MSG', () => {
+describe('20.B NTFY_MSG', () => {
   it('arrives without an answer, and merges until it is received', async () => {
     const target = nodes.server();
     const caller = nodes.server(12, 0);
@@ -340,7 +340,7 @@ describe('NTFY_MSG', () => {
   });
 });
 
-describe('a link that goes down', () => {
+describe('20.B a link that goes down', () => {
   it('ends every call that waits for the other node with ENOTCONN', async () => {
     const target = nodes.server();
     const [sender, caller, late] = [nodes.client(), nodes.client(), nodes.client()];
@@ -403,7 +403,7 @@ describe('a link that goes down', () => {
   });
 });
 
-describe('a malformed command', () => {
+describe('20.B a malformed command', () => {
   const bad = -ErrorNumber.EDVSBADFRAME;
 
   it.each<[string, number, CommandFields]>([

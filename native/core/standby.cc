@@ -1,0 +1,135 @@
+#include "standby.h"
+
+#include <errno.h>
+
+#include "bindings.h"
+#include "call.h"
+#include "copy_job.h"
+#include "privilege.h"
+#include "senda.h"
+#include "wait.h"
+
+namespace dvk {
+namespace {
+
+using Stage = Operation::Stage;
+using Kind = Operation::Kind;
+
+bool is_promoted(const Process& process) {
+  return atomic(process.slot->life).load() == static_cast<uint32_t>(ProcessLife::kLocal) &&
+         !is_backup(process.slot);
+}
+
+void take_over(Process& process) {
+  process.sequence = sequence_of(atomic(process.slot->rendezvous).load());
+  process.standby = false;
+  store(process.slot->lends, can_lend() ? 1u : 0u);
+  store_privileges(process.segment, process.index, default_privileges(process.level));
+}
+
+}  // namespace
+
+int check_standby(Process& process) {
+  if (!process.standby) return -ETRAPDENIED;
+  if (!stands_by_here(process)) return -EDVSNOTBOUND;
+  if (!process.segment.running()) return -EDVSDCNOTRUN;
+  if (!is_promoted(process)) return -EDVSSTANDBY;
+  take_over(process);
+  return 0;
+}
+
+int start_standby(Process& process, Kind kind, int32_t peer, const Message* message) {
+  if (process.operation.stage != Stage::kNone) return -EBUSY;
+  process.operation.kind = kind;
+  process.operation.peer = peer;
+  if (message != nullptr) process.operation.message = *message;
+  process.operation.stage = Stage::kStandby;
+  return kPending;
+}
+
+bool standby_ready(const Process& process) {
+  return is_promoted(process) || !process.segment.running() || !stands_by_here(process) ||
+         atomic(process.slot->endpoint).load() != process.endpoint;
+}
+
+int step_standby(Process& process) {
+  if (!stands_by_here(process)) return finish(process, -EDVSNOTBOUND);
+  if (!process.segment.running()) return finish(process, -EDVSDCNOTRUN);
+  if (!is_promoted(process)) return kPending;
+  take_over(process);
+  process.operation.stage = Stage::kNone;
+  const int32_t peer = process.operation.peer;
+  const Message message = process.operation.message;
+  switch (process.operation.kind) {
+    case Kind::kSend:
+      return start_send(process, peer, message);
+    case Kind::kCall:
+      return start_sendrec(process, peer, message);
+    case Kind::kReceive:
+      return start_receive(process, peer);
+    case Kind::kRequest:
+      return start_rcvrqst(process);
+    case Kind::kBind:
+      return start_wait_bind(process, static_cast<uint32_t>(peer));
+    case Kind::kUnbind:
+      return start_wait_unbind(process, peer);
+    default:
+      return -EDVSPROCSTS;
+  }
+}
+
+int wait_promoted(Process& process, int64_t* timeout_ms) {
+  Deadline deadline(*timeout_ms);
+  for (;;) {
+    const uint32_t life = atomic(process.slot->life).load();
+    const int result = step(process);
+    if (result != kPending || process.operation.stage != Stage::kStandby) {
+      *timeout_ms = deadline.left_ms();
+      return result;
+    }
+    const int error = deadline.sleep(&process.slot->life, life);
+    if (error != 0) return cancel(process, error);
+  }
+}
+
+void suspend_rights(Segment& segment, uint32_t index) {
+  Privileges privileges = default_privileges(ProcessLevel::kKernel);
+  privileges.rights &=
+      static_cast<uint32_t>(CallRight::kToDynamic) | static_cast<uint32_t>(CallRight::kFromDynamic);
+  store_privileges(segment, index, privileges);
+}
+
+void retire_backup(Segment& segment, uint32_t index) {
+  ProcessSlot* slot = segment.slot(index);
+  atomic(slot->bind_flags).store(0);
+  store(slot->pid, 0);
+  store(slot->start_time, uint64_t{0});
+  store(slot->wake_id, uint64_t{0});
+  store_privileges(segment, index, default_privileges(ProcessLevel::kKernel));
+}
+
+void quiet_descriptor(Segment& segment, uint32_t index) {
+  ProcessSlot* slot = segment.slot(index);
+  const uint32_t word = atomic(slot->rendezvous).load();
+  atomic(slot->rendezvous).store(pack(State::kIdle, sequence_of(word), 0));
+  fail_waiters(segment, index, load(slot->endpoint));
+  drop_copy_job(segment, index);
+  clear_copy_job(segment, index);
+  drop_asyncs(segment, index);
+  store(slot->command_state, static_cast<uint32_t>(CommandState::kNone));
+}
+
+void release_descriptor(Segment& segment, uint32_t index) {
+  if (is_backup(segment.slot(index))) {
+    quiet_descriptor(segment, index);
+  } else {
+    release_slot(segment, index);
+  }
+}
+
+void wake_backup(Segment& segment, ProcessSlot* slot) {
+  futex_wake(&slot->life, kEveryWaiter);
+  wake_fifo(segment.directory(), load(slot->wake_id));
+}
+
+}  // namespace dvk
