@@ -32,6 +32,7 @@ Napi::Object describe_segment_header(Napi::Env env) {
   DVK_FIELD(state);
   DVK_FIELD(table_lock);
   DVK_FIELD(monitor_wake);
+  DVK_FIELD(proxy_partner);
   DVK_FIELD(ticket);
   return object;
 }
@@ -133,6 +134,7 @@ Napi::Object describe_copy_order(Napi::Env env) {
   DVK_FIELD(address);
   DVK_FIELD(bytes);
   DVK_FIELD(direction);
+  DVK_FIELD(error);
   DVK_FIELD(seal);
   DVK_FIELD(moved);
   return object;

@@ -4,6 +4,7 @@
 #include <cerrno>
 
 #include "../core/bindings.h"
+#include "../core/copy_job.h"
 #include "../core/notify.h"
 #include "../core/senda.h"
 #include "../core/wait.h"
@@ -99,6 +100,7 @@ int settle_or_arm(Waker& waker, BoundProcess& bound, int result) {
       return kPending;
     }
     disarm(process);
+    serve_copy_job(process);
     result = step(process);
   }
   return result;
@@ -173,8 +175,12 @@ int js_waker_step(Environment& environment, Waker& waker, Words results) {
     BoundProcess* bound = environment.processes.find(pending[index]);
     if (bound == nullptr || !bound->pending) continue;
     Process& process = *bound->process;
+    serve_copy_job(process);
     int result = step(process);
-    while (result == kPending && arm(process)) result = step(process);
+    while (result == kPending && arm(process)) {
+      serve_copy_job(process);
+      result = step(process);
+    }
     if (result == kPending) {
       pending[kept++] = pending[index];
       continue;

@@ -570,7 +570,8 @@ int wakeup(Segment& segment, int32_t target) {
 
 bool arm(Process& process) {
   atomic(process.slot->sleeping).store(kOnFifo);
-  return !is_waiting(atomic(process.slot->rendezvous).load()) || break_cycle(process);
+  return !is_waiting(atomic(process.slot->rendezvous).load()) || has_copy_work(process) ||
+         break_cycle(process);
 }
 
 void disarm(Process& process) {

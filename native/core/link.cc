@@ -82,6 +82,8 @@ int attach_proxy(Segment& segment, uint32_t node, uint64_t wake_id) {
   if (node >= segment.nodes() || node == segment.node_id()) return -EDVSBADNODEID;
   LinkSlot* link = segment.link(node);
   if (link_is(link, LinkState::kAbsent)) return -EDVSNODCNODE;
+  // What the proxy before this one held when it died.
+  if (load(link->proxy_pid) != getpid()) drop_copy_job(segment, kProxyPeer);
   store(link->wake_id, wake_id);
   store(link->proxy_start_time, process_start_time(getpid()));
   store(link->proxy_pid, getpid());
@@ -376,9 +378,8 @@ int64_t read_payload(Segment& segment, int32_t requester, const Command& command
                      uint8_t* payload) {
   if (command.copy_bytes > kCopyChunkBytes) return -ERANGE;
   const CopyParty source{command.copy_source, command.copy_source_grant, command.copy_source_at};
-  Region region;
-  const int error = resolve(segment, requester, source, command.copy_bytes, 1, &region);
-  return error != 0 ? error : copy_from(region, payload, command.copy_bytes);
+  return copy_end({segment, nullptr}, {requester, source, GrantRight::kRead}, payload,
+                  command.copy_bytes);
 }
 
 void copy_fields(ProcessSlot* slot, Command* command) {

@@ -95,7 +95,7 @@ void occupy(Segment& segment, uint32_t index, int32_t endpoint, uint32_t node, P
   // use.
   atomic(slot->rendezvous).store(pack(State::kIdle, sequence_of(old) + 1, 0));
   atomic(slot->sleeping).store(kAwake);
-  store(slot->lends, 0u);
+  store(slot->lends, kLendsNever);
   store(slot->copy_partner, 0u);
   store(slot->want_source, kEndpointNone);
   store(slot->command_state, static_cast<uint32_t>(CommandState::kNone));
@@ -179,7 +179,7 @@ int Process::bind(Segment& segment, const BindOptions& options, Process** proces
   store(slot->pid, pid);
   store(slot->start_time, start_time);
   store(slot->wake_id, options.wake_id);
-  store(slot->lends, pid == getpid() && can_lend() ? 1u : 0u);
+  store(slot->lends, pid != getpid() ? kLendsNever : can_lend() ? kLendsAlways : kLendsAtNeed);
   *process = new Process(segment, index, endpoint, pid, options.level);
   (*process)->sequence = sequence_of(atomic(slot->rendezvous).load());
   set_life(slot, ProcessLife::kLocal);

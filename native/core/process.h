@@ -46,6 +46,7 @@ struct Lent {
 struct CopyPart {
   uint64_t address = 0, bytes = 0, identity = 0;
   bool read = false;
+  bool plain = false;  // can be touched without a question; see is_plain_memory
 };
 
 class Process {
@@ -83,6 +84,7 @@ class Process {
   // As lender.
   CopyPart part;
   Lent lent[kGrants];
+  Lent own_part;  // of a chunk that is under way between nodes
   bool stage_made = false;
 
  private:

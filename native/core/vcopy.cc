@@ -18,28 +18,6 @@ namespace {
 // price of a call.
 constexpr uint64_t kBounceBytes = 65536;
 
-}  // namespace
-
-int64_t copy_from(const Region& source, uint8_t* target, uint64_t bytes) {
-  if (bytes == 0) return 0;
-  if (source.arena != nullptr) {
-    memcpy(target, source.arena, bytes);
-    return static_cast<int64_t>(bytes);
-  }
-  return transfer(source.pid, source.address, target, bytes, true);
-}
-
-int64_t copy_to(const Region& destination, const uint8_t* data, uint64_t bytes) {
-  if (bytes == 0) return 0;
-  if (destination.arena != nullptr) {
-    memcpy(destination.arena, data, bytes);
-    return static_cast<int64_t>(bytes);
-  }
-  return transfer(destination.pid, destination.address, const_cast<uint8_t*>(data), bytes, false);
-}
-
-namespace {
-
 // Moves `bytes` through a buffer of this process, part by part: read(done, buffer, part), then
 // write(done, buffer, part). Each returns a negative error, or not.
 template <typename Read, typename Write>
@@ -54,103 +32,87 @@ int64_t through_buffer(uint64_t bytes, Read read, Write write) {
   return static_cast<int64_t>(bytes);
 }
 
+int find(const Copier& copier, const End& end, uint64_t bytes, Region* region) {
+  const uint32_t right = static_cast<uint32_t>(end.right);
+  return resolve(copier.segment, end.requester, end.party, bytes, right, region);
+}
+
 }  // namespace
 
-int64_t copy_regions(const Region& source, const Region& destination, uint64_t bytes) {
-  if (destination.arena != nullptr && source.arena != nullptr) {
-    memmove(destination.arena, source.arena, bytes);
-    return static_cast<int64_t>(bytes);
+int64_t copy_end(const Copier& copier, const End& end, uint8_t* own, uint64_t bytes) {
+  const bool read = end.right == GrantRight::kRead;
+  uint64_t done = 0;
+  int64_t deadline = 0;
+  for (bool again = false;; again = true) {
+    Region region;
+    int error = find(copier, end, bytes, &region);
+    // Who was there when this began has died.
+    if (error == -EDEADSRCDST && again) return read ? -ESRCDIED : -EDSTDIED;
+    if (error != 0) return error;
+    if (bytes == 0 || (again && done == bytes)) return static_cast<int64_t>(bytes);
+    if (region.arena != nullptr) {
+      memmove(read ? own : region.arena, read ? region.arena : own, bytes);
+      return static_cast<int64_t>(bytes);
+    }
+    CopyJob job(copier, region.slot);
+    // Once more: from the claim on, the lender waits for the copy's end.
+    const uint32_t lender = region.slot;
+    error = find(copier, end, bytes, &region);
+    if (error == 0 && (region.arena != nullptr || region.slot != lender)) error = -EDVSGRANT;
+    if (error != 0) return error;
+    const Block all{region.pid, region.address, own, bytes, read};
+    const CopyJob::Progress progress = job.run(all.from(done), again, &deadline);
+    done += progress.done;
+    if (progress.error < 0) return progress.error;
+    if (job.end() && done == bytes) return static_cast<int64_t>(bytes);
+    // The lender went on, or the word was another's. What came is whole if it still may be copied.
   }
-  if (destination.arena != nullptr) return copy_from(source, destination.arena, bytes);
-  if (source.arena != nullptr) return copy_to(destination, source.arena, bytes);
-  return through_buffer(
-      bytes,
-      [&](uint64_t done, uint8_t* buffer, uint64_t part) {
-        return transfer(source.pid, source.address + done, buffer, part, true);
-      },
-      [&](uint64_t done, uint8_t* buffer, uint64_t part) {
-        return transfer(destination.pid, destination.address + done, buffer, part, false);
-      });
 }
 
-namespace {
-
-// A party of a copy, as the requester names it.
-struct End {
-  const CopyParty& party;
-  uint32_t right;
-};
-
-int resolve(Process& process, const End& end, uint64_t bytes, Region* region) {
-  return resolve(process.segment, process.endpoint, end.party, bytes, end.right, region);
-}
-
-// Between the requester's own private memory, at `own`, and the other end.
-int64_t copy_own(Process& process, const End& other, uint8_t* own, uint64_t bytes) {
-  const bool read = other.right == static_cast<uint32_t>(GrantRight::kRead);
-  Region region;
-  int error = resolve(process, other, bytes, &region);
-  if (error != 0) return error;
-  if (bytes == 0) return 0;
-  if (region.arena != nullptr) {
-    return read ? copy_from(region, own, bytes) : copy_to(region, own, bytes);
-  }
-  CopyJob job(process, region.slot);
-  // Once more: from the claim on, the lender waits for the copy's end.
-  const uint32_t lender = region.slot;
-  error = resolve(process, other, bytes, &region);
-  if (error == 0 && (region.arena != nullptr || region.slot != lender)) error = -EDVSGRANT;
-  if (error != 0) return error;
-  int64_t copied = job.run(region.pid, region.address, own, bytes, read);
-  if (copied < 0 && copied != kLenderLeft) return copied;
-  if (job.end()) return copied;
-  // The lender went on, or the word was another's. What came is whole if it still may be copied.
-  error = resolve(process, other, bytes, &region);
-  if (error == -EDEADSRCDST) return read ? -ESRCDIED : -EDSTDIED;
-  if (error != 0 || copied != kLenderLeft) return error != 0 ? error : copied;
-  return transfer(region.pid, region.address, own, bytes, read);
-}
-
-// Between two processes that are not the requester: private memories meet in a buffer.
-int64_t copy_others(Process& process, const End& source, const End& destination, uint64_t bytes) {
+int64_t copy_ends(const Copier& copier, const End& source, const End& destination,
+                  uint64_t bytes) {
   Region from, to;
-  int error = resolve(process, source, bytes, &from);
-  if (error == 0) error = resolve(process, destination, bytes, &to);
+  int error = find(copier, source, bytes, &from);
+  if (error == 0) error = find(copier, destination, bytes, &to);
   if (error != 0) return error;
   if (from.arena != nullptr && to.arena != nullptr) {
     memmove(to.arena, from.arena, bytes);
     return static_cast<int64_t>(bytes);
   }
-  if (to.arena != nullptr) return copy_own(process, source, to.arena, bytes);
-  if (from.arena != nullptr) return copy_own(process, destination, from.arena, bytes);
-  const auto copy_part = [&](const End& end, uint64_t done, uint8_t* buffer, uint64_t part) {
-    const CopyParty party{end.party.endpoint, end.party.grant, end.party.at + done};
-    return copy_own(process, {party, end.right}, buffer, part);
-  };
+  if (to.arena != nullptr) return copy_end(copier, source, to.arena, bytes);
+  if (from.arena != nullptr) return copy_end(copier, destination, from.arena, bytes);
   return through_buffer(
       bytes,
       [&](uint64_t done, uint8_t* buffer, uint64_t part) {
-        return copy_part(source, done, buffer, part);
+        return copy_end(copier, source.from(done), buffer, part);
       },
       [&](uint64_t done, uint8_t* buffer, uint64_t part) {
-        return copy_part(destination, done, buffer, part);
+        return copy_end(copier, destination.from(done), buffer, part);
       });
+}
+
+namespace {
+
+// Whether `party` is memory of the caller, by its address.
+bool is_own(const Process& process, const CopyParty& party) {
+  return party.endpoint == process.endpoint && party.grant == kByAddress;
 }
 
 // One chunk between processes of this node. The requester's own private memory needs no system call
 // on its side, unless a grant names it: grants are in shared memory, where anyone may scribble.
-int64_t copy_local(Process& process, const End& source, const End& destination, uint64_t bytes) {
-  const auto is_own = [&](const CopyParty& party) {
-    return party.endpoint == process.endpoint && party.grant == kByAddress &&
-           process.pid == getpid();
-  };
-  if (is_own(source.party)) {
-    return copy_own(process, destination, reinterpret_cast<uint8_t*>(source.party.at), bytes);
+int64_t copy_local(Process& process, const CopyParty& source, const CopyParty& destination,
+                   uint64_t bytes) {
+  const Copier copier{process.segment, &process};
+  const End from{process.endpoint, source, GrantRight::kRead};
+  const End to{process.endpoint, destination, GrantRight::kWrite};
+  const bool bound_itself = process.pid == getpid();
+  if (bound_itself && is_own(process, source)) {
+    return copy_end(copier, to, reinterpret_cast<uint8_t*>(source.at), bytes);
   }
-  if (is_own(destination.party)) {
-    return copy_own(process, source, reinterpret_cast<uint8_t*>(destination.party.at), bytes);
+  if (bound_itself && is_own(process, destination)) {
+    return copy_end(copier, from, reinterpret_cast<uint8_t*>(destination.at), bytes);
   }
-  return copy_others(process, source, destination, bytes);
+  return copy_ends(copier, from, to, bytes);
 }
 
 struct Nodes {
@@ -166,6 +128,16 @@ uint32_t copy_kind(const Segment& segment, const Nodes& nodes, uint32_t* target)
   *target = nodes.source;
   if (nodes.destination == here) return kCommandCopyoutRqst;
   return nodes.source == nodes.destination ? kCommandCopylclRqst : kCommandCopyrmtRqst;
+}
+
+// The caller's private memory in a chunk, if one of its ends is that.
+Lent own_part(const Process& process, const CopyParty& source, const CopyParty& destination,
+              uint64_t bytes) {
+  const uint32_t read = static_cast<uint32_t>(GrantRight::kRead);
+  const uint32_t write = static_cast<uint32_t>(GrantRight::kWrite);
+  if (is_own(process, source)) return {source.at, bytes, read};
+  if (is_own(process, destination)) return {destination.at, bytes, write};
+  return {};
 }
 
 // One chunk with at least one party on another node.
@@ -189,6 +161,8 @@ int64_t copy_remote(Process& process, const CopyParty& source, const CopyParty& 
   store(slot->want_source, load(slot->command_endpoint));
   process.operation.kind = Operation::Kind::kCopy;
   process.operation.peer = load(slot->command_endpoint);
+  // The proxy may have to ask this process for it.
+  process.own_part = own_part(process, source, destination, bytes);
   int result = start_remote(process, target);
   if (result == kPending && kind == kCommandCopyrmtRqst) {
     // The answer comes from the destination's node.
@@ -196,9 +170,20 @@ int64_t copy_remote(Process& process, const CopyParty& source, const CopyParty& 
     if (error != 0) result = cancel(process, error);
   }
   if (result == kPending) result = wait_for(process, timeout_ms);
+  process.own_part = {};
   if (result != 0) return result;
   const int64_t copied = load(slot->command_result);
   return copied == static_cast<int64_t>(bytes) ? copied : -EIO;
+}
+
+// Whether the caller may have to do with a party: those in fixed slots are asked for in its ipc_to,
+// as for a message (section 5.4 of the M3-IPC notes: "system parties"). A user is no such party.
+int check_party(const Process& process, int32_t endpoint) {
+  const int slot = process.segment.slot_of(endpoint);
+  if (slot < 0) return -ERANGE;
+  const uint32_t index = static_cast<uint32_t>(slot);
+  if (endpoint == process.endpoint || index >= kSystemProcesses) return 0;
+  return may_send(process.segment, process.index, index) ? 0 : -ECALLDENIED;
 }
 
 }  // namespace
@@ -215,8 +200,10 @@ int64_t vcopy(Process& process, const CopyParty& source, const CopyParty& destin
   if (from.endpoint == to.endpoint) return -EDVSENDPOINT;
   const bool third_party = from.endpoint != process.endpoint && to.endpoint != process.endpoint;
   if (third_party && process.level == ProcessLevel::kUser) return -EPERM;
+  error = check_party(process, from.endpoint);
+  if (error == 0) error = check_party(process, to.endpoint);
   uint32_t from_slot, to_slot;
-  error = check_endpoint(segment, from.endpoint, &from_slot);
+  if (error == 0) error = check_endpoint(segment, from.endpoint, &from_slot);
   if (error == 0) error = check_endpoint(segment, to.endpoint, &to_slot);
   if (error != 0) return error;
   const Nodes nodes{load(segment.slot(from_slot)->node), load(segment.slot(to_slot)->node)};
@@ -225,7 +212,7 @@ int64_t vcopy(Process& process, const CopyParty& source, const CopyParty& destin
   uint64_t done = 0;
   do {
     const uint64_t part = std::min(bytes - done, kCopyChunkBytes);
-    const int64_t n = local ? copy_local(process, {from, 1}, {to, 2}, part)
+    const int64_t n = local ? copy_local(process, from, to, part)
                             : copy_remote(process, from, to, nodes, part, timeout_ms);
     if (n < 0) return n;
     done += part;

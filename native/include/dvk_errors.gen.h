@@ -4,7 +4,7 @@
 
 /* Version of dvk.h and of the layout of segments, and limits. */
 enum {
-  DVK_ABI_VERSION = 2, /* a segment of another version is refused */
+  DVK_ABI_VERSION = 3, /* a segment of another version is refused */
   DVK_MESSAGE_BYTES = 64, /* a message: source, type and 56 bytes of payload; one cache line */
   DVK_NAME_BYTES = 16, /* names of processes, nodes, DCs and DVSs, NUL included */
   DVK_PROCESSES_MAX = 65536, /* process slots of a DC at most; a slot number has 16 bits */

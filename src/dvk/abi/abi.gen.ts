@@ -1,6 +1,6 @@
 // Generated from schema.ts by generate.ts; edit the schema.
 
-export const ABI_VERSION = 2;
+export const ABI_VERSION = 3;
 
 /** Sizes and counts. */
 export const Limit = {
@@ -243,7 +243,8 @@ export const SegmentHeaderLayout = {
   reserved0: 92,
   tableLock: 96,
   monitorWake: 104,
-  reserved1: 112,
+  proxyPartner: 112,
+  reserved1: 116,
   ticket: 128,
   reserved2: 136,
 } as const;
@@ -342,7 +343,7 @@ export const CopyOrderLayout = {
   address: 0,
   bytes: 8,
   direction: 16,
-  reserved0: 20,
+  error: 20,
   seal: 24,
   reserved1: 32,
   moved: 64,
