@@ -20,8 +20,6 @@ constexpr uint64_t kAloneBytes = 65536;
 constexpr int64_t kGlanceNs = 1'000;
 // How long a lender may move nothing where nobody but it can do it.
 constexpr int64_t kInsistNs = 20'000'000;
-// How long it is waited for there. A proxy carries everybody's calls, so it waits for a moment.
-constexpr int64_t kPatienceNs = 1'000'000'000, kProxyPatienceNs = 100'000'000;
 // The longest pause between two looks for it.
 constexpr int64_t kPauseNs = 500'000;
 // A wake across CPUs pays from this many bytes on.
@@ -290,8 +288,7 @@ int CopyJob::refusal(uint64_t word) const {
 
 // For a lender that this process may not trace: the lender does it, or nobody.
 CopyJob::Progress CopyJob::insist(const Block& block, int64_t* deadline) {
-  const int64_t patience = copier_.process != nullptr ? kPatienceNs : kProxyPatienceNs;
-  if (*deadline == 0) *deadline = now_ns() + patience;
+  if (*deadline == 0) *deadline = now_ns() + copier_.patience_ns;
   if (load(lender_->lends) == kLendsNever) return {0, -EPERM};
   if (!renew()) {
     // Another requester has it.
@@ -313,7 +310,7 @@ CopyJob::Progress CopyJob::insist(const Block& block, int64_t* deadline) {
     word = atomic(lender_->copy_job).load();
     if (!mine(word)) break;
     if (progress.error == 0) progress.error = refusal(word);
-    if (progress.done > next * cut.chunk) *deadline = now_ns() + patience;
+    if (progress.done > next * cut.chunk) *deadline = now_ns() + copier_.patience_ns;
   }
   if (progress.error == 0 && progress.done < block.bytes) progress.error = kLenderLeft;
   return progress;

@@ -34,10 +34,14 @@ inline constexpr uint32_t kLendsNever = 0, kLendsAlways = 1, kLendsAtNeed = 2;
 // Smaller copies are done before the lender has noticed, on another CPU and on the same.
 inline constexpr uint64_t kStagedBytesMin = 16384, kStagedNearBytesMin = 131072;
 
+inline constexpr int64_t kPatienceNs = 1'000'000'000;
+
 // Who asks lenders: a process, or the proxy of this node, for a requester of another.
 struct Copier {
   Segment& segment;
   Process* process;  // null: the proxy
+  // How long to wait for a lender where nobody else can do it.
+  int64_t patience_ns = kPatienceNs;
 };
 
 // [address, address + bytes) of the lender, whose pid is `pid`, and as many bytes of the caller;

@@ -195,7 +195,7 @@ int put_ack(Segment& segment, uint32_t node, const Command& command) {
 // Writes the data of a copy that `requester` asked for.
 int64_t write_payload(Segment& segment, int32_t requester, const CopyParty& destination,
                       const Command& command, const uint8_t* payload) {
-  return copy_end({segment, nullptr}, {requester, destination, GrantRight::kWrite},
+  return copy_end(proxy_copier(segment), {requester, destination, GrantRight::kWrite},
                   const_cast<uint8_t*>(payload), command.payload_bytes);
 }
 
@@ -234,7 +234,7 @@ int64_t copy_here(Segment& segment, const Command& command) {
   const CopyParty source{command.copy_source, command.copy_source_grant, command.copy_source_at};
   const CopyParty destination{command.copy_destination, command.copy_destination_grant,
                               command.copy_destination_at};
-  return copy_ends({segment, nullptr}, {command.requester, source, GrantRight::kRead},
+  return copy_ends(proxy_copier(segment), {command.requester, source, GrantRight::kRead},
                    {command.requester, destination, GrantRight::kWrite}, command.copy_bytes);
 }
 

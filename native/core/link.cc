@@ -378,7 +378,7 @@ int64_t read_payload(Segment& segment, int32_t requester, const Command& command
                      uint8_t* payload) {
   if (command.copy_bytes > kCopyChunkBytes) return -ERANGE;
   const CopyParty source{command.copy_source, command.copy_source_grant, command.copy_source_at};
-  return copy_end({segment, nullptr}, {requester, source, GrantRight::kRead}, payload,
+  return copy_end(proxy_copier(segment), {requester, source, GrantRight::kRead}, payload,
                   command.copy_bytes);
 }
 

@@ -23,7 +23,7 @@ struct BindOptions {
 
 // What a process wants its present call to do; private to the process.
 struct Operation {
-  enum class Stage : uint8_t { kNone, kSending, kReplying, kReceiving, kRemote, kDone, kBinding };
+  enum class Stage : uint8_t { kNone, kSending, kReplying, kReceiving, kRemote, kCopying, kBinding };
   enum class Kind : uint8_t { kSend, kCall, kReceive, kRequest, kCopy, kReply, kBind, kUnbind };
   Stage stage = Stage::kNone;
   Kind kind = Kind::kSend;
@@ -40,6 +40,22 @@ enum class MessageKind : uint32_t { kSend = 0, kCall = 1, kNotify = 2, kAsync = 
 struct Lent {
   uint64_t address = 0, bytes = 0;
   uint32_t rights = 0;
+};
+
+// One side of a copy: memory of `endpoint`, named by a grant of it and an offset in that grant, or
+// (grant -1) by an address. An address is allowed for the requester's own memory, and for that of a
+// process blocked in a sendrec to the requester.
+struct CopyParty {
+  int32_t endpoint;
+  int32_t grant;
+  uint64_t at;
+};
+
+// A copy that the process asked for; `deadline`: see step_vcopy.
+struct Copying {
+  CopyParty from{}, to{};
+  uint64_t bytes = 0;
+  int64_t deadline = 0;
 };
 
 // The copy job that the process takes part in, checked once; see copy_job.h.
@@ -80,6 +96,7 @@ class Process {
   // As requester of copies: bytes since a lender was woken, and copies until the next offer.
   uint64_t offer_credit = 0;
   uint32_t offer_penalty = 0, offer_pause = 0;
+  Copying copying;
   uint64_t copied = 0;  // bytes of its last copy that are where they belong, whatever came of it
   // As lender.
   CopyPart part;

@@ -1,96 +1,15 @@
 #include "vcopy.h"
 
 #include <errno.h>
-#include <string.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <memory>
 
-#include "copy_job.h"
 #include "link.h"
 #include "privilege.h"
+#include "wait.h"
 
 namespace dvk {
-namespace {
-
-// Third-party copies of private memory go through a buffer of this size; smaller ones lose to the
-// price of a call.
-constexpr uint64_t kBounceBytes = 65536;
-
-// Moves `bytes` through a buffer of this process, part by part: read(done, buffer, part), then
-// write(done, buffer, part). Each returns a negative error, or not.
-template <typename Read, typename Write>
-int64_t through_buffer(uint64_t bytes, Read read, Write write) {
-  const std::unique_ptr<uint8_t[]> buffer(new uint8_t[kBounceBytes]);
-  for (uint64_t done = 0; done < bytes; done += kBounceBytes) {
-    const uint64_t part = std::min(bytes - done, kBounceBytes);
-    int64_t n = read(done, buffer.get(), part);
-    if (n >= 0) n = write(done, buffer.get(), part);
-    if (n < 0) return n;
-  }
-  return static_cast<int64_t>(bytes);
-}
-
-int find(const Copier& copier, const End& end, uint64_t bytes, Region* region) {
-  const uint32_t right = static_cast<uint32_t>(end.right);
-  return resolve(copier.segment, end.requester, end.party, bytes, right, region);
-}
-
-}  // namespace
-
-int64_t copy_end(const Copier& copier, const End& end, uint8_t* own, uint64_t bytes) {
-  const bool read = end.right == GrantRight::kRead;
-  uint64_t done = 0;
-  int64_t deadline = 0;
-  for (bool again = false;; again = true) {
-    Region region;
-    int error = find(copier, end, bytes, &region);
-    // Who was there when this began has died.
-    if (error == -EDEADSRCDST && again) return read ? -ESRCDIED : -EDSTDIED;
-    if (error != 0) return error;
-    if (bytes == 0 || (again && done == bytes)) return static_cast<int64_t>(bytes);
-    if (region.arena != nullptr) {
-      memmove(read ? own : region.arena, read ? region.arena : own, bytes);
-      return static_cast<int64_t>(bytes);
-    }
-    CopyJob job(copier, region.slot);
-    // Once more: from the claim on, the lender waits for the copy's end.
-    const uint32_t lender = region.slot;
-    error = find(copier, end, bytes, &region);
-    if (error == 0 && (region.arena != nullptr || region.slot != lender)) error = -EDVSGRANT;
-    if (error != 0) return error;
-    const Block all{region.pid, region.address, own, bytes, read};
-    const CopyJob::Progress progress = job.run(all.from(done), again, &deadline);
-    done += progress.done;
-    if (progress.error < 0) return progress.error;
-    if (job.end() && done == bytes) return static_cast<int64_t>(bytes);
-    // The lender went on, or the word was another's. What came is whole if it still may be copied.
-  }
-}
-
-int64_t copy_ends(const Copier& copier, const End& source, const End& destination,
-                  uint64_t bytes) {
-  Region from, to;
-  int error = find(copier, source, bytes, &from);
-  if (error == 0) error = find(copier, destination, bytes, &to);
-  if (error != 0) return error;
-  if (from.arena != nullptr && to.arena != nullptr) {
-    memmove(to.arena, from.arena, bytes);
-    return static_cast<int64_t>(bytes);
-  }
-  if (to.arena != nullptr) return copy_end(copier, source, to.arena, bytes);
-  if (from.arena != nullptr) return copy_end(copier, destination, from.arena, bytes);
-  return through_buffer(
-      bytes,
-      [&](uint64_t done, uint8_t* buffer, uint64_t part) {
-        return copy_end(copier, source.from(done), buffer, part);
-      },
-      [&](uint64_t done, uint8_t* buffer, uint64_t part) {
-        return copy_end(copier, destination.from(done), buffer, part);
-      });
-}
-
 namespace {
 
 // Whether `party` is memory of the caller, by its address.
@@ -100,9 +19,9 @@ bool is_own(const Process& process, const CopyParty& party) {
 
 // One chunk between processes of this node. The requester's own private memory needs no system call
 // on its side, unless a grant names it: grants are in shared memory, where anyone may scribble.
-int64_t copy_local(Process& process, const CopyParty& source, const CopyParty& destination,
+int64_t copy_local(const Copier& copier, const CopyParty& source, const CopyParty& destination,
                    uint64_t bytes) {
-  const Copier copier{process.segment, &process};
+  const Process& process = *copier.process;
   const End from{process.endpoint, source, GrantRight::kRead};
   const End to{process.endpoint, destination, GrantRight::kWrite};
   const bool bound_itself = process.pid == getpid();
@@ -140,9 +59,9 @@ Lent own_part(const Process& process, const CopyParty& source, const CopyParty& 
   return {};
 }
 
-// One chunk with at least one party on another node.
-int64_t copy_remote(Process& process, const CopyParty& source, const CopyParty& destination,
-                    const Nodes& nodes, uint64_t bytes, int64_t timeout_ms) {
+// Starts a chunk with at least one party on another node. Returns kPending or an error.
+int start_chunk(Process& process, const CopyParty& source, const CopyParty& destination,
+                const Nodes& nodes, uint64_t bytes) {
   ProcessSlot* slot = process.slot;
   uint32_t target;
   const uint32_t kind = copy_kind(process.segment, nodes, &target);
@@ -169,11 +88,15 @@ int64_t copy_remote(Process& process, const CopyParty& source, const CopyParty& 
     const int error = check_link(process.segment, nodes.destination);
     if (error != 0) result = cancel(process, error);
   }
-  if (result == kPending) result = wait_for(process, timeout_ms);
+  return result;
+}
+
+// What the chunk came to that start_chunk began and that ended with `result`: 0 when it is where it
+// belongs.
+int end_chunk(Process& process, uint64_t bytes, int result) {
   process.own_part = {};
   if (result != 0) return result;
-  const int64_t copied = load(slot->command_result);
-  return copied == static_cast<int64_t>(bytes) ? copied : -EIO;
+  return load(process.slot->command_result) == static_cast<int64_t>(bytes) ? 0 : -EIO;
 }
 
 // Whether the caller may have to do with a party: those in fixed slots are asked for in its ipc_to,
@@ -188,40 +111,126 @@ int check_party(const Process& process, int32_t endpoint) {
 
 }  // namespace
 
-int64_t vcopy(Process& process, const CopyParty& source, const CopyParty& destination,
-              uint64_t bytes, int64_t timeout_ms) {
+namespace {
+
+// The checks of a copy; fills `copying`, what is to be done.
+int begin(Process& process, const CopyParty& source, const CopyParty& destination, uint64_t bytes) {
   Segment& segment = process.segment;
   int error = check_caller(process, CallRight::kVcopy);
   if (error != 0) return error;
   if (process.operation.stage != Operation::Stage::kNone) return -EBUSY;
   if (bytes > kCopyBytesMax) return -ERANGE;
-  CopyParty from = own_party(process, source, bytes);
-  CopyParty to = own_party(process, destination, bytes);
+  const CopyParty from = own_party(process, source, bytes);
+  const CopyParty to = own_party(process, destination, bytes);
   if (from.endpoint == to.endpoint) return -EDVSENDPOINT;
   const bool third_party = from.endpoint != process.endpoint && to.endpoint != process.endpoint;
   if (third_party && process.level == ProcessLevel::kUser) return -EPERM;
   error = check_party(process, from.endpoint);
   if (error == 0) error = check_party(process, to.endpoint);
-  uint32_t from_slot, to_slot;
-  if (error == 0) error = check_endpoint(segment, from.endpoint, &from_slot);
-  if (error == 0) error = check_endpoint(segment, to.endpoint, &to_slot);
+  uint32_t slot;
+  if (error == 0) error = check_endpoint(segment, from.endpoint, &slot);
+  if (error == 0) error = check_endpoint(segment, to.endpoint, &slot);
   if (error != 0) return error;
-  const Nodes nodes{load(segment.slot(from_slot)->node), load(segment.slot(to_slot)->node)};
-  const bool local = nodes.source == segment.node_id() && nodes.destination == segment.node_id();
+  process.copying = {from, to, bytes, 0};
   process.copied = 0;
-  uint64_t done = 0;
-  do {
-    const uint64_t part = std::min(bytes - done, kCopyChunkBytes);
-    const int64_t n = local ? copy_local(process, from, to, part)
-                            : copy_remote(process, from, to, nodes, part, timeout_ms);
-    if (n < 0) return n;
-    done += part;
-    process.copied += part;
-    from.at += part;
-    to.at += part;
-  } while (done < bytes);
-  store(process.slot->copied_bytes, load(process.slot->copied_bytes) + bytes);
-  return static_cast<int64_t>(bytes);
+  return 0;
+}
+
+// The next chunk of `copying`.
+struct Chunk {
+  explicit Chunk(const Process& process)
+      : bytes(std::min(process.copying.bytes - process.copied, kCopyChunkBytes)),
+        from(process.copying.from),
+        to(process.copying.to) {
+    const Segment& segment = process.segment;
+    from.at += process.copied;
+    to.at += process.copied;
+    nodes = {node_of(segment, from), node_of(segment, to)};
+    local = nodes.source == segment.node_id() && nodes.destination == segment.node_id();
+  }
+  static uint32_t node_of(const Segment& segment, const CopyParty& party) {
+    // In range since it was checked.
+    return load(segment.slot(static_cast<uint32_t>(segment.slot_of(party.endpoint)))->node);
+  }
+  uint64_t bytes;
+  CopyParty from, to;
+  Nodes nodes;
+  bool local;
+};
+
+// A chunk is where it belongs. Returns whether it was the last.
+bool advance(Process& process, uint64_t bytes) {
+  process.copied += bytes;
+  if (process.copied < process.copying.bytes) return false;
+  store(process.slot->copied_bytes, load(process.slot->copied_bytes) + process.copying.bytes);
+  return true;
+}
+
+// What step_vcopy returns when a chunk ended with `error`, or well.
+int after_chunk(Process& process, uint64_t bytes, int error) {
+  process.operation.stage = Operation::Stage::kNone;
+  if (error != 0) return error;
+  process.copying.deadline = 0;
+  if (advance(process, bytes)) return 0;
+  process.operation.stage = Operation::Stage::kCopying;
+  return kMore;
+}
+
+}  // namespace
+
+int64_t vcopy(Process& process, const CopyParty& source, const CopyParty& destination,
+              uint64_t bytes, int64_t timeout_ms) {
+  int error = begin(process, source, destination, bytes);
+  if (error != 0) return error;
+  const Copier copier{process.segment, &process};
+  for (;;) {
+    const Chunk chunk(process);
+    if (chunk.local) {
+      const int64_t n = copy_local(copier, chunk.from, chunk.to, chunk.bytes);
+      if (n < 0) return n;
+    } else {
+      error = start_chunk(process, chunk.from, chunk.to, chunk.nodes, chunk.bytes);
+      if (error == kPending) error = wait_for(process, timeout_ms);
+      error = end_chunk(process, chunk.bytes, error);
+      if (error != 0) return error;
+    }
+    if (advance(process, chunk.bytes)) return static_cast<int64_t>(bytes);
+  }
+}
+
+int start_vcopy(Process& process, const CopyParty& source, const CopyParty& destination,
+                uint64_t bytes) {
+  const int error = begin(process, source, destination, bytes);
+  if (error != 0) return error;
+  process.operation.kind = Operation::Kind::kCopy;
+  process.operation.stage = Operation::Stage::kCopying;
+  return kMore;
+}
+
+int step_vcopy(Process& process) {
+  if (process.operation.stage != Operation::Stage::kCopying) return -EDVSPROCSTS;
+  if (load(process.slot->endpoint) != process.endpoint) return cancel(process, -EDVSNOTBOUND);
+  const Chunk chunk(process);
+  if (!chunk.local) {
+    // Nothing is under way, as start_remote wants it.
+    process.operation.stage = Operation::Stage::kNone;
+    const int result = start_chunk(process, chunk.from, chunk.to, chunk.nodes, chunk.bytes);
+    return result == kPending ? kPending : end_step(process, result);
+  }
+  const Copier copier{process.segment, &process, kStepPatienceNs};
+  const int64_t n = copy_local(copier, chunk.from, chunk.to, chunk.bytes);
+  if (n == -EPERM) {
+    // The owner was given a moment; all of them together are as long as that of a blocking caller.
+    int64_t& deadline = process.copying.deadline;
+    if (deadline == 0) deadline = now_ns() + kPatienceNs;
+    if (now_ns() < deadline) return kMore;
+  }
+  return after_chunk(process, chunk.bytes, n < 0 ? static_cast<int>(n) : 0);
+}
+
+int end_step(Process& process, int result) {
+  const uint64_t bytes = Chunk(process).bytes;
+  return after_chunk(process, bytes, end_chunk(process, bytes, result));
 }
 
 int64_t vcopy_vector(Process& process, const CopyElement* elements, uint32_t count,

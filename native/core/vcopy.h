@@ -6,14 +6,6 @@
 
 namespace dvk {
 
-// One side of a copy: memory of `endpoint`, named by a grant of it and an offset in that grant, or
-// (grant -1) by an address. An address is allowed for the requester's own memory, and for that of a
-// process blocked in a sendrec to the requester.
-struct CopyParty {
-  int32_t endpoint;
-  int32_t grant;
-  uint64_t at;
-};
 inline constexpr int32_t kByAddress = -1;
 
 // Copies `bytes` (0 to kCopyBytesMax), in chunks of kCopyChunkBytes. Servers may name any party;
@@ -28,6 +20,19 @@ inline constexpr int32_t kByAddress = -1;
 // it could help; memory of the arena needs neither.
 int64_t vcopy(Process& process, const CopyParty& source, const CopyParty& destination,
               uint64_t bytes, int64_t timeout_ms);
+
+// The same in steps, for callers that may not block: start_vcopy returns kMore, or an error; then
+// step_vcopy moves a chunk and returns kMore, 0 when that was the last, or an error. It returns
+// kPending where another node has the word: once that call has ended with a result, which is asked
+// for as for any call, end_step says what step_vcopy would have said. `cancel` ends the copy between
+// chunks, and the call of one. Where only the memory's owner can do it a step waits for it for
+// kStepPatienceNs.
+inline constexpr int kMore = 2;
+inline constexpr int64_t kStepPatienceNs = 1'000'000;
+int start_vcopy(Process& process, const CopyParty& source, const CopyParty& destination,
+                uint64_t bytes);
+int step_vcopy(Process& process);
+int end_step(Process& process, int result);
 
 // One part of a scattered copy.
 struct CopyElement {
@@ -82,6 +87,11 @@ struct End {
     return {requester, {party.endpoint, party.grant, party.at + at}, right};
   }
 };
+// The proxy of this node, that carries everybody's calls, waits for lenders for a moment only.
+inline constexpr int64_t kProxyPatienceNs = 100'000'000;
+inline Copier proxy_copier(Segment& segment) {
+  return {segment, nullptr, kProxyPatienceNs};
+}
 // One chunk, at most kCopyChunkBytes, between `end`, of a process of this node, and memory of the
 // caller: from there when it is read, to there when it is written. Returns the bytes or a negative
 // error.
