@@ -399,13 +399,21 @@ int step(Process& process) {
       return step_receiving(process);
     case Stage::kBinding:
       return step_binding(process);
+    case Stage::kDone:
+      return finish(process, process.operation.result);
     default:
       return -EDVSPROCSTS;
   }
 }
 
+void postpone(Process& process, int result) {
+  process.operation.stage = Stage::kDone;
+  process.operation.result = result;
+}
+
 int cancel(Process& process, int error) {
   if (process.operation.stage == Stage::kNone) return error;
+  if (process.operation.stage == Stage::kDone) return step(process);
   for (;;) {
     if (load(process.slot->endpoint) != process.endpoint) return finish(process, -EDVSNOTBOUND);
     const uint32_t word = atomic(process.slot->rendezvous).load();

@@ -23,7 +23,15 @@ struct BindOptions {
 
 // What a process wants its present call to do; private to the process.
 struct Operation {
-  enum class Stage : uint8_t { kNone, kSending, kReplying, kReceiving, kRemote, kCopying, kBinding };
+  enum class Stage : uint8_t {
+    kNone,
+    kSending,
+    kReceiving,
+    kRemote,
+    kDone,
+    kBinding,
+    kCopying,
+  };
   enum class Kind : uint8_t { kSend, kCall, kReceive, kRequest, kCopy, kReply, kBind, kUnbind };
   Stage stage = Stage::kNone;
   Kind kind = Kind::kSend;
