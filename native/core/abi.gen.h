@@ -350,7 +350,7 @@ struct CopyOrder {
   uint64_t address;  // in the private memory of the slot's owner
   uint64_t bytes;  // at most COPY_CHUNK_BYTES
   uint32_t direction;  // 0 reads that memory, 1 writes it; 2 more: nobody else can do it
-  uint32_t error;  // why the owner declined, or gave the order back
+  uint32_t error;  // why the owner gave an order back, and the sequence of that in the upper half
   uint64_t seal;  // ties the order to its job
   uint8_t reserved1[32];  // zero
   uint64_t moved;  // chunks that the requester has moved; on a cache line of its own

@@ -183,21 +183,20 @@ uint64_t CopyJob::order(const Block& block, uint32_t flags) {
   store(order->address, block.address);
   store(order->bytes, block.bytes);
   store(order->direction, direction);
-  store(order->error, 0u);
   store(order->seal, seal_of(identity_, block.address, block.bytes, direction));
   return atomic(lender_->copy_job).load();
 }
 
-// The requester's end of an accepted job, from the chunk that the lender began with. What is
-// missing at its end is this side's to do alone.
-CopyJob::Progress CopyJob::stream(const Block& block) {
+// The requester's end of an accepted job, from the chunk `first` that the lender began with: in the
+// segment another one's job may be under way by now. What is missing at its end is this side's to
+// do alone.
+CopyJob::Progress CopyJob::stream(const Block& block, uint64_t first) {
   const auto [pid, address, own, bytes, read] = block;
   const Cut cut(bytes, copier_.segment.stage(index_));
   CopyOrder* order = copier_.segment.copy_order(index_);
   const auto job = atomic(lender_->copy_job);
   // Chunks taken out of the stage (read) or put into it (write), by this side.
-  uint64_t moved = load(order->moved);
-  const uint64_t first = moved;
+  uint64_t moved = first;
   int64_t since = 0;
   bool woken = false;
   int error = 0;
@@ -255,7 +254,7 @@ CopyJob::Progress CopyJob::offer(const Block& block) {
     const bool awake = load(lender_->sleeping) == kAwake;
     const bool came = accepted(word, awake && !missed ? kGlanceNs : 0);
     missed = missed || awake;
-    if (came || !advance(&word, with_state(word, kAlone))) return stream(block);
+    if (came || !advance(&word, with_state(word, kAlone))) return stream(block, next);
     const uint64_t part = std::min(block.bytes - done, std::max(kAloneBytes, cut.chunk));
     const int64_t n = transfer(block.pid, block.address + done, block.own + done, part, block.read);
     if (n < 0) return {done, static_cast<int>(n)};
@@ -283,7 +282,8 @@ int CopyJob::await_lender(uint64_t word, bool read, int64_t deadline) {
 int CopyJob::refusal(uint64_t word) const {
   if (state_of(word) != kAlone) return 0;
   const uint32_t error = atomic(copier_.segment.copy_order(index_)->error).load();
-  return error == 0 ? 0 : error == EFAULT ? -EFAULT : -EPERM;
+  if (error >> 16 != refusal_of(identity_, 0) >> 16) return 0;
+  return error == refusal_of(identity_, EFAULT) ? -EFAULT : -EPERM;
 }
 
 // For a lender that this process may not trace: the lender does it, or nobody.
@@ -306,7 +306,7 @@ CopyJob::Progress CopyJob::insist(const Block& block, int64_t* deadline) {
     if (!advance(&word, identity_ | kOffered | next * kNextOne)) break;
     const int error = await_lender(word, block.read, *deadline);
     if (error != 0 && advance(&word, with_state(word, kAlone))) return {progress.done, error};
-    progress = stream(block);
+    progress = stream(block, next);
     word = atomic(lender_->copy_job).load();
     if (!mine(word)) break;
     if (progress.error == 0) progress.error = refusal(word);

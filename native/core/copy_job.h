@@ -95,7 +95,7 @@ class CopyJob {
   int refusal(uint64_t word) const;
   Progress insist(const Block& block, int64_t* deadline);
   bool accepted(uint64_t word, int64_t ns);
-  Progress stream(const Block& block);
+  Progress stream(const Block& block, uint64_t first);
   bool stalled(int64_t since, bool* woken);
   void judge(uint64_t bytes, int64_t took);
 

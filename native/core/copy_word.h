@@ -54,6 +54,12 @@ inline uint64_t with_state(uint64_t word, JobState state) {
   return (word & ~kStateMask) | state;
 }
 
+// Why the lender gave the order of a job back. It names the job, since a lender that is late may
+// write it when the next one has begun.
+inline uint32_t refusal_of(uint64_t identity, int error) {
+  return static_cast<uint32_t>(identity >> 24) << 16 | static_cast<uint32_t>(error);
+}
+
 // Both sides cut a job the same way: eight chunks or more, so that the ends overlap.
 inline uint64_t chunk_bytes(uint64_t bytes) {
   const uint64_t eighth = (bytes / 8 + 4095) & ~uint64_t{4095};

@@ -137,8 +137,8 @@ void answer_offer(Process& process, uint64_t word) {
     if (error == 0 && !make_stage(process)) error = ENOMEM;
   }
   if (error != 0) {
+    atomic(order->error).store(refusal_of(part.identity, error));
     part = {};
-    atomic(order->error).store(static_cast<uint32_t>(error));
   }
   atomic(process.slot->copy_job)
       .compare_exchange_strong(word, with_state(word, error == 0 ? kActive : kAlone));
@@ -168,7 +168,7 @@ Moved move_chunk(Process& process, const Cut& cut) {
   if (part.read ? next - moved >= cut.ring : next >= moved) return Moved::kNothing;
   if (!job.compare_exchange_strong(word, with_state(word, kBusy))) return Moved::kOver;
   const bool good = move_own(part, part.address + cut.at(next), cut.staged(next), cut.size(next));
-  if (!good) atomic(order->error).store(static_cast<uint32_t>(EFAULT));
+  if (!good) atomic(order->error).store(refusal_of(part.identity, EFAULT));
   uint64_t busy = with_state(word, kBusy);
   if (job.compare_exchange_strong(busy, good ? word + kNextOne : with_state(word, kAlone))) {
     if (!good) return Moved::kOver;

@@ -238,7 +238,7 @@ const copyOrder: StructSchema = [
   ['address', 'u64', "in the private memory of the slot's owner"],
   ['bytes', 'u64', 'at most COPY_CHUNK_BYTES'],
   ['direction', 'u32', '0 reads that memory, 1 writes it; 2 more: nobody else can do it'],
-  ['error', 'u32', 'why the owner declined, or gave the order back'],
+  ['error', 'u32', 'why the owner gave an order back, and the sequence of that in the upper half'],
   ['seal', 'u64', 'ties the order to its job'],
   ['reserved1', 'u8[32]', 'zero'],
   ['moved', 'u64', 'chunks that the requester has moved; on a cache line of its own'],
