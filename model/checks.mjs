@@ -5,6 +5,9 @@ const INSTANCES = [
   ...['unbind', 'senders', 'calls', 'rebind', 'mixed-loops', 'wakeups', 'end', 'timed-calls'],
   ...['send', 'mixed', 'death-of-receiver', 'death-of-sender', 'death-of-repair'],
   ...['notices', 'notice-in-call', 'late-answers', 'stopped-senders'],
+  ...['lending-traced', 'lending-two-calls', 'lending-untraced-read', 'lending-untraced-write'],
+  ...['lending-deaths', 'lending-lost'],
+  ...['deadlock-three', 'deadlock-two', 'deadlock-again', 'deadlock-deaths'],
 ];
 
 const FORMULAS = [
@@ -32,6 +35,20 @@ const FAULTS = [
   ['death-of-receiver', 'ENDPOINT_LAST'],
   ['death-of-sender', 'NO_REPAIR_WAKE'],
   ['rebind', 'NO_LOOK_IN_CLAIM'],
+  ['lending-traced', 'NO_LEAVE'],
+  ['lending-traced', 'CLAIM_UNCHECKED'],
+  ['lending-two-calls', 'STAGE_UNSEEN'],
+  ['lending-two-calls', 'MOVED_READ_AGAIN'],
+  ['lending-traced', 'GO_ON'],
+  ['lending-untraced-write', 'SAME_IDENTITY'],
+  ['lending-untraced-write', 'ERROR_UNTIED'],
+  ['lending-deaths', 'BUSY_FREED'],
+  ['deadlock-three', 'TICKET_FIRST'],
+  ['deadlock-two', 'OLD_TICKET'],
+  ['deadlock-two', 'NO_MEET'],
+  ['deadlock-again', 'ONE_WALK'],
+  ['deadlock-three', 'ANYONE'],
+  ['deadlock-deaths', 'DEAD_TOO'],
 ];
 
 export const CHECKS = [

@@ -6,6 +6,7 @@
 #include <cerrno>
 
 #include "../core/bindings.h"
+#include "../core/vcopy.h"
 #include "../core/wait.h"
 #include "method.h"
 #include "registers.h"
@@ -53,6 +54,7 @@ int settle_or_expect(Environment& environment, Waker& waker, BoundProcess& bound
   while (result == kPending) {
     if (!arm(process)) return expect(waker, bound, false);
     disarm(process);
+    serve_copy_job(process);
     result = step(process);
   }
   return result;
@@ -65,6 +67,9 @@ bool receives(Operation::Kind kind) {
 
 // Brings what was received, if anything, to the window.
 int deliver(BoundProcess& bound, int result) {
+  if (bound.process->operation.kind == Operation::Kind::kCopy) {
+    return end_step(*bound.process, result);
+  }
   if (result != 0 || !receives(bound.process->operation.kind)) return result;
   bound.window->message = bound.process->operation.message;
   return received(bound, result);
@@ -114,13 +119,26 @@ int js_begin_wait_unbind(Environment& environment, BoundProcess& bound, int32_t 
                [&](Process& process) { return start_wait_unbind(process, endpoint); });
 }
 
+// The next chunk of an awaited copy.
+int js_step_vcopy(Environment& environment, BoundProcess& bound) {
+  Waker* waker = environment.wakers.find(bound.waker);
+  if (waker == nullptr) return -ENOTSUP;
+  const int result = step_vcopy(*bound.process);
+  if (result != kPending) return result;
+  const int settled = settle_or_expect(environment, *waker, bound, kPending);
+  return settled == kPending ? kPending : end_step(*bound.process, settled);
+}
+
 int js_cancel(Environment& environment, BoundProcess& bound, int32_t error) {
-  if (!bound.pending) return -error;
+  const bool copying = bound.process->operation.stage == Operation::Stage::kCopying;
+  if (!bound.pending) return copying ? cancel(*bound.process, -error) : -error;
   bound.pending = false;
   Waker* waker = environment.wakers.find(bound.waker);
   if (waker != nullptr) std::erase(waker->pending, bound.handle);
   disarm(*bound.process);
-  return deliver(bound, cancel(*bound.process, -error));
+  const int result = deliver(bound, cancel(*bound.process, -error));
+  // A chunk of a copy was complete all the same, and the copy is not.
+  return result == kMore ? cancel(*bound.process, -error) : result;
 }
 
 // wakerStep: see src/dvk/native.ts.
@@ -133,8 +151,12 @@ int js_waker_step(Environment& environment, Waker& waker, Words results) {
     BoundProcess* bound = environment.processes.find(pending[index]);
     if (bound == nullptr || !bound->pending) continue;
     Process& process = *bound->process;
+    serve_copy_job(process);
     int result = step(process);
-    while (result == kPending && arm(process)) result = step(process);
+    while (result == kPending && arm(process)) {
+      serve_copy_job(process);
+      result = step(process);
+    }
     if (result == kPending) {
       pending[kept++] = pending[index];
       continue;
@@ -162,6 +184,7 @@ void register_awaited_calls(Napi::Object exports, Environment* environment) {
              {"beginReplyReceive", method<js_begin_reply_receive>},
              {"beginWaitBind", method<js_begin_wait_bind>},
              {"beginWaitUnbind", method<js_begin_wait_unbind>},
+             {"stepVcopy", method<js_step_vcopy>},
              {"cancel", method<js_cancel>},
              {"wakerStep", method<js_waker_step>},
          });

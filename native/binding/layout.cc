@@ -34,6 +34,7 @@ Napi::Object describe_segment_header(Napi::Env env) {
   DVK_FIELD(table_lock);
   DVK_FIELD(monitor_wake);
   DVK_FIELD(handed);
+  DVK_FIELD(proxy_partner);
   DVK_FIELD(ticket);
   return object;
 }
@@ -137,6 +138,7 @@ Napi::Object describe_copy_order(Napi::Env env) {
   DVK_FIELD(address);
   DVK_FIELD(bytes);
   DVK_FIELD(direction);
+  DVK_FIELD(error);
   DVK_FIELD(seal);
   DVK_FIELD(moved);
   return object;

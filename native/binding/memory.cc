@@ -68,19 +68,41 @@ bool fits(const Process& process, const CopyParty& party, const Place& place) {
   return party.grant >= 0 ? !place.is_view : place.is_view == own && party.grant == -1;
 }
 
+// Both ends of a copy, read from what vcopy and beginVcopy have in common.
+struct Ends {
+  CopyParty source, destination;
+  // Returns 0 or an error; a wrong type also leaves an exception pending.
+  int read(napi_env env, const Process& process, napi_value from_value, napi_value to_value,
+           double bytes) {
+    if (!(bytes >= 0) || bytes > kSafeInteger) return -ERANGE;
+    Place from, to;
+    if (!read_place(env, from_value, bytes, &from)) return -EINVAL;
+    if (!read_place(env, to_value, bytes, &to)) return -EINVAL;
+    source.at = from.at;
+    destination.at = to.at;
+    return fits(process, source, from) && fits(process, destination, to) ? 0 : -EINVAL;
+  }
+};
+
 // vcopy(process, source endpoint, grant or -1, place, destination endpoint, grant or -1, place,
 // bytes, timeout)
 int64_t js_vcopy(Environment& environment, Process& process, int32_t source_endpoint,
-                 int32_t source_grant, napi_value from_value, int32_t destination_endpoint,
-                 int32_t destination_grant, napi_value to_value, double bytes, Timeout timeout) {
-  if (!(bytes >= 0) || bytes > kSafeInteger) return -ERANGE;
-  Place from, to;
-  if (!read_place(environment.env, from_value, bytes, &from)) return 0;
-  if (!read_place(environment.env, to_value, bytes, &to)) return 0;
-  const CopyParty source{source_endpoint, source_grant, from.at};
-  const CopyParty destination{destination_endpoint, destination_grant, to.at};
-  if (!fits(process, source, from) || !fits(process, destination, to)) return -EINVAL;
-  return vcopy(process, source, destination, static_cast<uint64_t>(bytes), timeout.ms);
+                 int32_t source_grant, napi_value from, int32_t destination_endpoint,
+                 int32_t destination_grant, napi_value to, double bytes, Timeout timeout) {
+  Ends ends{{source_endpoint, source_grant, 0}, {destination_endpoint, destination_grant, 0}};
+  const int error = ends.read(environment.env, process, from, to, bytes);
+  if (error != 0) return error;
+  return vcopy(process, ends.source, ends.destination, static_cast<uint64_t>(bytes), timeout.ms);
+}
+
+// The same without the time-out: what start_vcopy returns.
+int js_begin_vcopy(Environment& environment, Process& process, int32_t source_endpoint,
+                   int32_t source_grant, napi_value from, int32_t destination_endpoint,
+                   int32_t destination_grant, napi_value to, double bytes) {
+  Ends ends{{source_endpoint, source_grant, 0}, {destination_endpoint, destination_grant, 0}};
+  const int error = ends.read(environment.env, process, from, to, bytes);
+  if (error != 0) return error;
+  return start_vcopy(process, ends.source, ends.destination, static_cast<uint64_t>(bytes));
 }
 
 // Elements first to first + 2 of `parts` as a party. Returns 0, or an error; a wrong type also
@@ -148,6 +170,7 @@ void register_memory(Napi::Object exports, Environment* environment) {
   define(exports, environment,
          {
              {"vcopy", method<js_vcopy>},
+             {"beginVcopy", method<js_begin_vcopy>},
              {"grant", method<js_grant>},
              {"vcopyVector", method<js_vcopy_vector>},
              {"copied", method<js_copied>},

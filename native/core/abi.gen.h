@@ -219,6 +219,7 @@ struct SegmentHeader {
   uint64_t table_lock;  // owner of the table lock: pid in the low half, start time in the high half
   uint64_t monitor_wake;  // wake id of the node daemon, told of every bind
   uint32_t handed;  // futex word: raised when a slot is bound for another program
+  uint32_t proxy_partner;  // slot, plus one, whose copy job the proxy holds; 0 none
   uint8_t reserved1[12];  // zero
   uint64_t ticket;  // next place in a queue; on a cache line of its own
   uint8_t reserved2[120];  // zero
@@ -241,6 +242,7 @@ static_assert(offsetof(SegmentHeader, trace) == 92);
 static_assert(offsetof(SegmentHeader, table_lock) == 96);
 static_assert(offsetof(SegmentHeader, monitor_wake) == 104);
 static_assert(offsetof(SegmentHeader, handed) == 112);
+static_assert(offsetof(SegmentHeader, proxy_partner) == 112);
 static_assert(offsetof(SegmentHeader, reserved1) == 116);
 static_assert(offsetof(SegmentHeader, ticket) == 128);
 static_assert(offsetof(SegmentHeader, reserved2) == 136);
@@ -266,7 +268,7 @@ struct ProcessSlot {
   uint32_t command_state;  // CommandState of `command`
   uint32_t remote_call;  // of a remote process: the command that its present call came with
   uint32_t wakeup;  // 1: a wakeup is pending
-  uint32_t lends;  // 1: the owner takes part in copies of its memory while it waits
+  uint32_t lends;  // 1: the owner takes part in copies of its memory while it waits; 2: where nobody else can
   uint64_t copy_job;  // state of such a copy; see native/core/copy_job.h
   uint32_t inbox_call0;  // call_id of the sendrec whose message is in inbox0
   uint32_t inbox_call1;  // ... in inbox1
@@ -405,8 +407,8 @@ static_assert(offsetof(AsyncSlot, message) == 64);
 struct CopyOrder {
   uint64_t address;  // in the private memory of the slot's owner
   uint64_t bytes;  // at most COPY_CHUNK_BYTES
-  uint32_t direction;  // 0 reads that memory, 1 writes it
-  uint32_t reserved0;  // zero
+  uint32_t direction;  // 0 reads that memory, 1 writes it; 2 more: nobody else can do it
+  uint32_t error;  // why the owner gave an order back, and the sequence of that in the upper half
   uint64_t seal;  // ties the order to its job
   uint8_t reserved1[32];  // zero
   uint64_t moved;  // chunks that the requester has moved; on a cache line of its own
@@ -416,7 +418,7 @@ static_assert(sizeof(CopyOrder) == 128);
 static_assert(offsetof(CopyOrder, address) == 0);
 static_assert(offsetof(CopyOrder, bytes) == 8);
 static_assert(offsetof(CopyOrder, direction) == 16);
-static_assert(offsetof(CopyOrder, reserved0) == 20);
+static_assert(offsetof(CopyOrder, error) == 20);
 static_assert(offsetof(CopyOrder, seal) == 24);
 static_assert(offsetof(CopyOrder, reserved1) == 32);
 static_assert(offsetof(CopyOrder, moved) == 64);

@@ -5,6 +5,8 @@
 // ring of chunks in the segment, while the requester moves the other way at the other end: two
 // memcpys that overlap, four times as fast on two CPUs, twice on one. It also needs no right to
 // trace the owner. Whenever the owner does not come, or stops, the requester goes on alone.
+// Where it may not trace the owner (Yama, another user, a sandbox) it waits for it to come into a
+// call, blocking or awaited. The proxy of the node is such a requester too.
 //
 // The job is a word of the lender's slot:
 //
@@ -14,6 +16,7 @@
 //              OFFERED -> ACTIVE <-> BUSY     the lender's; it is BUSY inside one chunk
 //               ACTIVE -> ALONE               the requester takes back what is left
 //                 BUSY -> ABANDONED -> FREE   ... while the lender is stopped inside a read
+//      OFFERED or BUSY -> ALONE               the lender declines, or cannot touch the memory
 //
 // The word is also what keeps a lender from returning while its memory is written: a call that ends
 // without its server (time-out, death, wakeup) waits for SETTING and ALONE to pass.
@@ -25,54 +28,90 @@
 
 namespace dvk {
 
-inline constexpr int64_t kLenderLeft = INT64_MIN;
+// Values of `lends` in a slot: whenever it pays, or only where nobody else can move the memory.
+inline constexpr uint32_t kLendsNever = 0, kLendsAlways = 1, kLendsAtNeed = 2;
 
 // Smaller copies are done before the lender has noticed, on another CPU and on the same.
 inline constexpr uint64_t kStagedBytesMin = 16384, kStagedNearBytesMin = 131072;
 
+inline constexpr int64_t kPatienceNs = 1'000'000'000;
+
+// Who asks lenders: a process, or the proxy of this node, for a requester of another.
+struct Copier {
+  Segment& segment;
+  Process* process;  // null: the proxy
+  // How long to wait for a lender where nobody else can do it.
+  int64_t patience_ns = kPatienceNs;
+};
+
+// [address, address + bytes) of the lender, whose pid is `pid`, and as many bytes of the caller;
+// read: from there to here.
+struct Block {
+  int pid;
+  uint64_t address;
+  uint8_t* own;
+  uint64_t bytes;
+  bool read;
+  Block from(uint64_t at) const {
+    return {pid, address + at, own + at, bytes - at, read};
+  }
+};
+
 // The requester's side of one job: at most kCopyChunkBytes of one lender.
 class CopyJob {
  public:
+  static constexpr int kLenderLeft = 1;
+  // Bytes, from the start, that are where they belong; and why there are no more: 0 when these are
+  // all, a negative error, or kLenderLeft. Then the caller looks again before it copies more.
+  struct Progress {
+    uint64_t done;
+    int error;
+  };
+
   // Claims the job word of `lender`. Where another requester has it, the copy goes on without.
-  CopyJob(Process& requester, uint32_t lender);
+  CopyJob(const Copier& copier, uint32_t lender);
   ~CopyJob();
   CopyJob(const CopyJob&) = delete;
   CopyJob& operator=(const CopyJob&) = delete;
 
-  // Copies `bytes` between [address, address + bytes) of the lender, whose pid is `pid`, and `own`.
-  // Returns the bytes or a negative error; kLenderLeft when it left in the middle, so that the
-  // caller must look again before it writes more. Preconditions: bytes is 1 to kCopyChunkBytes.
-  int64_t run(int pid, uint64_t address, uint8_t* own, uint64_t bytes, bool read);
+  // Copies `block`, 1 to kCopyChunkBytes bytes; by a system call at once where it goes on with what
+  // was begun (`again`). Where this process may not trace the lender, that is waited for until
+  // `deadline`, which is set by the first of several runs, and put off by progress; then -EPERM.
+  Progress run(const Block& block, bool again, int64_t* deadline);
   // Gives the word back. Returns whether the lender was held all the time; if not, the caller looks
   // again whether the copy was still allowed.
   bool end();
 
  private:
-  // Bytes, from the start, that are where they belong; and why there are no more, if that is so.
-  struct Progress {
-    uint64_t done;
-    int error;
-  };
   bool mine(uint64_t word) const;
+  bool held() const;
+  bool renew();
   bool advance(uint64_t* word, uint64_t next);
-  bool can_ask() const;
+  bool is_blocked() const;
   bool worth_offering(uint64_t bytes);
-  uint64_t order(uint64_t address, uint64_t bytes, bool read);
-  Progress offer(int pid, uint64_t address, uint8_t* own, uint64_t bytes, bool read);
-  Progress insist(uint64_t address, uint8_t* own, uint64_t bytes, bool read);
+  uint64_t order(const Block& block, uint32_t flags);
+  Progress offer(const Block& block);
+  int await_lender(uint64_t word, bool read, int64_t deadline);
+  int refusal(uint64_t word) const;
+  Progress insist(const Block& block, int64_t* deadline);
   bool accepted(uint64_t word, int64_t ns);
-  Progress stream(uint8_t* own, uint64_t bytes, bool read);
+  Progress stream(const Block& block, uint64_t first);
   bool stalled(int64_t since, bool* woken);
   void judge(uint64_t bytes, int64_t took);
 
-  Process& requester_;
+  const Copier copier_;
   ProcessSlot* const lender_;
   const uint32_t index_;
-  int64_t patience_ns_;    // how long a lender may move nothing before it is given up
-  uint64_t identity_ = 0;  // requester and sequence of the claimed word; 0: not claimed
+  const uint32_t requester_;  // slot, or kProxyPeer
+  int64_t patience_ns_;       // how long a lender may move nothing before it is given up
+  uint64_t identity_ = 0;     // requester and sequence of the claimed word; 0: not claimed
 };
 
-// One copy with process_vm_readv or process_vm_writev. Returns the bytes or a negative error.
+// Where a requester, a slot or kProxyPeer, says whose job it holds; null for no requester.
+uint32_t* partner_of(Segment& segment, uint32_t requester);
+
+// One copy with process_vm_readv or process_vm_writev. Returns the bytes or a negative error; -EPERM
+// without the right to trace the process.
 int64_t transfer(int pid, uint64_t address, uint8_t* own, uint64_t bytes, bool read);
 
 // The lender's side. Whether a job waits for this process to do something.
@@ -89,9 +128,9 @@ inline void leave_copy_job(Process& process) {
   }
 }
 
-// Undoes a dead requester's claim. Preconditions: the table lock is held.
+// Undoes a dead requester's claim: that of a slot, whose table lock is held, or of kProxyPeer.
 void drop_copy_job(Segment& segment, uint32_t dead);
-// Empties the job and the stage of a slot that is given up. Preconditions: as above.
+// Empties the job and the stage of a slot that is given up. Preconditions: the table lock is held.
 void clear_copy_job(Segment& segment, uint32_t index);
 
 // Whether [address, address + bytes) is anonymous private memory of this process, readable and

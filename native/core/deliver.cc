@@ -204,6 +204,13 @@ int put_ack(Segment& segment, uint32_t node, const Command& command) {
   return 0;
 }
 
+// Writes the data of a copy that `requester` asked for.
+int64_t write_payload(Segment& segment, int32_t requester, const CopyParty& destination,
+                      const Command& command, const uint8_t* payload) {
+  return copy_end(proxy_copier(segment), {requester, destination, GrantRight::kWrite},
+                  const_cast<uint8_t*>(payload), command.payload_bytes);
+}
+
 int put_copyout_data(Segment& segment, uint32_t node, const Command& command,
                      const uint8_t* payload) {
   const int index = local_slot(segment, command.destination);
@@ -219,14 +226,9 @@ int put_copyout_data(Segment& segment, uint32_t node, const Command& command,
     // Where the data goes is what the caller asked for, whatever the answer says.
     const CopyParty destination{load(slot->destination_endpoint), load(slot->destination_grant),
                                 load(slot->destination_at)};
-    Region region;
-    if (command.payload_bytes > load(slot->copy_bytes)) {
-      result = -EDVSBADFRAME;
-    } else {
-      result =
-          resolve(segment, command.destination, destination, command.payload_bytes, 2, &region);
-      if (result == 0) result = copy_to(region, payload, command.payload_bytes);
-    }
+    result = command.payload_bytes > load(slot->copy_bytes)
+                 ? -EDVSBADFRAME
+                 : write_payload(segment, command.destination, destination, command, payload);
   }
   store(slot->command_result, static_cast<int32_t>(result));
   settle_caller(segment, slot, claim, with_state(claim, State::kTaken, kProxyPeer));
@@ -237,22 +239,15 @@ int64_t put_data(Segment& segment, const Command& command, const uint8_t* payloa
   if (command.payload_bytes != command.copy_bytes) return -EDVSBADFRAME;
   const CopyParty destination{command.copy_destination, command.copy_destination_grant,
                               command.copy_destination_at};
-  Region region;
-  const int error =
-      resolve(segment, command.requester, destination, command.payload_bytes, 2, &region);
-  return error != 0 ? error : copy_to(region, payload, command.payload_bytes);
+  return write_payload(segment, command.requester, destination, command, payload);
 }
 
 int64_t copy_here(Segment& segment, const Command& command) {
   const CopyParty source{command.copy_source, command.copy_source_grant, command.copy_source_at};
   const CopyParty destination{command.copy_destination, command.copy_destination_grant,
                               command.copy_destination_at};
-  Region from, to;
-  int error = resolve(segment, command.requester, source, command.copy_bytes, 1, &from);
-  if (error == 0) {
-    error = resolve(segment, command.requester, destination, command.copy_bytes, 2, &to);
-  }
-  return error != 0 ? error : copy_regions(from, to, command.copy_bytes);
+  return copy_ends(proxy_copier(segment), {command.requester, source, GrantRight::kRead},
+                   {command.requester, destination, GrantRight::kWrite}, command.copy_bytes);
 }
 
 // Keeps a copy's fields at the requester's descriptor until the proxy comes for them.

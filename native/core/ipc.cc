@@ -524,7 +524,10 @@ int reply_receive(Process& process, int32_t destination, Message* message, int64
 bool arm(Process& process) {
   atomic(process.slot->sleeping).store(kOnFifo);
   if (process.operation.stage == Stage::kStandby) return standby_ready(process);
-  if (!is_waiting(atomic(process.slot->rendezvous).load()) || break_cycle(process)) return true;
+  if (!is_waiting(atomic(process.slot->rendezvous).load()) || has_copy_work(process) ||
+      break_cycle(process)) {
+    return true;
+  }
   if (is_traced(process.segment)) [[unlikely]] {
     trace_sleep(process, kOnFifo);
   }

@@ -89,6 +89,8 @@ int attach_proxy(Segment& segment, uint32_t node, uint64_t wake_id) {
   if (pid != 0 && pid != getpid() && process_alive(pid, load(link->proxy_start_time))) {
     return -EDVSPROXYRUN;
   }
+  // What the proxy before this one held when it died.
+  if (pid != getpid()) drop_copy_job(segment, kProxyPeer);
   store(link->wake_id, wake_id);
   store(link->proxy_start_time, process_start_time(getpid()));
   store(link->proxy_pid, getpid());
@@ -400,9 +402,8 @@ int64_t read_payload(Segment& segment, int32_t requester, const Command& command
                      uint8_t* payload) {
   if (command.copy_bytes > kCopyChunkBytes) return -ERANGE;
   const CopyParty source{command.copy_source, command.copy_source_grant, command.copy_source_at};
-  Region region;
-  const int error = resolve(segment, requester, source, command.copy_bytes, 1, &region);
-  return error != 0 ? error : copy_from(region, payload, command.copy_bytes);
+  return copy_end(proxy_copier(segment), {requester, source, GrantRight::kRead}, payload,
+                  command.copy_bytes);
 }
 
 void copy_fields(ProcessSlot* slot, Command* command) {

@@ -7,7 +7,8 @@
 // lines but who changes them, so every CPU keeps them in its cache; a call that is under way keeps
 // what it had.
 //
-// The masks of peers are for messages, notifications and relays. A reply needs none: the client
+// The masks of peers are for messages, notifications, relays, and `ipc_to` for fixed slots that are
+// parties of a vcopy. A reply needs none: the client
 // asked for it. Descriptors of other nodes' processes have every right, since each node holds to
 // account its own: the sender's asks `ipc_to`, the receiver's `ipc_from` (deliver.cc).
 #pragma once

@@ -165,7 +165,7 @@ bool follow_waits(Segment& segment, const WaitEdge& edge, RemoteWait* wait) {
     Wait found;
     if (!read_wait(slot, &found) || found.endpoint != expected) return false;
     // Who was killed in its sleep waits for nothing.
-    if (!process_alive(load(slot->pid), load(slot->start_time))) return false;
+    if (!owner_alive(slot)) return false;
     path.add(found);
     if (waits_remotely(segment, slot, found.word)) {
       *wait = tell(segment, found, path);

@@ -98,7 +98,7 @@ void occupy(Segment& segment, uint32_t index, int32_t endpoint, uint32_t node, P
   // use.
   atomic(slot->rendezvous).store(pack(State::kIdle, sequence_of(old) + 1, 0));
   atomic(slot->sleeping).store(kAwake);
-  store(slot->lends, 0u);
+  store(slot->lends, kLendsNever);
   store(slot->copy_partner, 0u);
   store(slot->want_source, kEndpointNone);
   store(slot->command_state, static_cast<uint32_t>(CommandState::kNone));
@@ -193,7 +193,8 @@ int bind_owner(Segment& segment, const BindOptions& options, const Owner& owner,
   store(slot->thread, owner.thread);
   store(slot->start_time, owner.start_time);
   store(slot->wake_id, options.wake_id);
-  store(slot->lends, !backup && owner.pid == getpid() && can_lend() ? 1u : 0u);
+  const bool lends = !backup && owner.pid == getpid();
+  store(slot->lends, !lends ? kLendsNever : can_lend() ? kLendsAlways : kLendsAtNeed);
   if (backup) suspend_rights(segment, index);
   atomic(slot->bind_flags).store(flags | flags_of(options.kind));
   return chosen;

@@ -34,7 +34,16 @@ struct BindOptions {
 
 // What a process wants its present call to do; private to the process.
 struct Operation {
-  enum class Stage : uint8_t { kNone, kSending, kReceiving, kRemote, kDone, kBinding, kStandby };
+  enum class Stage : uint8_t {
+    kNone,
+    kSending,
+    kReceiving,
+    kRemote,
+    kDone,
+    kBinding,
+    kCopying,
+    kStandby,
+  };
   enum class Kind : uint8_t { kSend, kCall, kReceive, kRequest, kCopy, kReply, kBind, kUnbind };
   Stage stage = Stage::kNone;
   Kind kind = Kind::kSend;
@@ -53,10 +62,36 @@ struct Lent {
   uint32_t rights = 0;
 };
 
+// One side of a copy: memory of `endpoint`, named by a grant of it and an offset in that grant, or
+// (grant -1) by an address. An address is allowed for the requester's own memory, and for that of a
+// process blocked in a sendrec to the requester.
+struct CopyParty {
+  int32_t endpoint;
+  int32_t grant;
+  uint64_t at;
+};
+
+// A copy as the trace has it: `peer` is the other party, or the source when there are two others;
+// then `type` is the destination.
+struct TracedCopy {
+  int32_t peer = 0, type = 0;
+  uint8_t how = 0;  // 1 from the peer, 2 to it, 3 from it to another
+  uint64_t begun = 0;
+};
+
+// A copy that the process asked for; `deadline`: see step_vcopy.
+struct Copying {
+  CopyParty from{}, to{};
+  uint64_t bytes = 0;
+  int64_t deadline = 0;
+  TracedCopy traced{};  // of an awaited copy
+};
+
 // The copy job that the process takes part in, checked once; see copy_job.h.
 struct CopyPart {
   uint64_t address = 0, bytes = 0, identity = 0;
   bool read = false;
+  bool plain = false;  // can be touched without a question; see is_plain_memory
 };
 
 // What the trace keeps of the present call: when it and its sleep began, 0 for none; and the
@@ -104,10 +139,12 @@ class Process {
   // As requester of copies: bytes since a lender was woken, and copies until the next offer.
   uint64_t offer_credit = 0;
   uint32_t offer_penalty = 0, offer_pause = 0;
+  Copying copying;
   uint64_t copied = 0;  // bytes of its last copy that are where they belong, whatever came of it
   // As lender.
   CopyPart part;
   Lent lent[kGrants];
+  Lent own_part;  // of a chunk that is under way between nodes
   bool stage_made = false;
 
  private:

@@ -23,7 +23,7 @@ bool is_promoted(const Process& process) {
 void take_over(Process& process) {
   process.sequence = sequence_of(atomic(process.slot->rendezvous).load());
   process.standby = false;
-  store(process.slot->lends, can_lend() ? 1u : 0u);
+  store(process.slot->lends, can_lend() ? kLendsAlways : kLendsAtNeed);
   store_privileges(process.segment, process.index, default_privileges(process.level));
 }
 

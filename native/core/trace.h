@@ -88,13 +88,6 @@ class TracedCall {
   const uint64_t begun_;
 };
 
-// A copy: `peer` is the other party, or the source when there are two others; then `type` is the
-// destination.
-struct TracedCopy {
-  int32_t peer = 0, type = 0;
-  uint8_t how = 0;  // 1 from the peer, 2 to it, 3 from it to another
-  uint64_t begun = 0;
-};
 void trace_copy_begin(Process& process, TracedCopy* copy, uint64_t bytes);
 void trace_copy_end(Process& process, const TracedCopy& copy, int64_t result);
 

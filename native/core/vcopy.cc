@@ -1,157 +1,38 @@
 #include "vcopy.h"
 
 #include <errno.h>
-#include <string.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <memory>
 
-#include "copy_job.h"
 #include "link.h"
 #include "privilege.h"
 #include "trace.h"
+#include "wait.h"
 
 namespace dvk {
 namespace {
 
-// Third-party copies of private memory go through a buffer of this size; smaller ones lose to the
-// price of a call.
-constexpr uint64_t kBounceBytes = 65536;
-
-}  // namespace
-
-int64_t copy_from(const Region& source, uint8_t* target, uint64_t bytes) {
-  if (bytes == 0) return 0;
-  if (source.arena != nullptr) {
-    memcpy(target, source.arena, bytes);
-    return static_cast<int64_t>(bytes);
-  }
-  return transfer(source.pid, source.address, target, bytes, true);
-}
-
-int64_t copy_to(const Region& destination, const uint8_t* data, uint64_t bytes) {
-  if (bytes == 0) return 0;
-  if (destination.arena != nullptr) {
-    memcpy(destination.arena, data, bytes);
-    return static_cast<int64_t>(bytes);
-  }
-  return transfer(destination.pid, destination.address, const_cast<uint8_t*>(data), bytes, false);
-}
-
-namespace {
-
-// Moves `bytes` through a buffer of this process, part by part: read(done, buffer, part), then
-// write(done, buffer, part). Each returns a negative error, or not.
-template <typename Read, typename Write>
-int64_t through_buffer(uint64_t bytes, Read read, Write write) {
-  const std::unique_ptr<uint8_t[]> buffer(new uint8_t[kBounceBytes]);
-  for (uint64_t done = 0; done < bytes; done += kBounceBytes) {
-    const uint64_t part = std::min(bytes - done, kBounceBytes);
-    int64_t n = read(done, buffer.get(), part);
-    if (n >= 0) n = write(done, buffer.get(), part);
-    if (n < 0) return n;
-  }
-  return static_cast<int64_t>(bytes);
-}
-
-}  // namespace
-
-int64_t copy_regions(const Region& source, const Region& destination, uint64_t bytes) {
-  if (destination.arena != nullptr && source.arena != nullptr) {
-    memmove(destination.arena, source.arena, bytes);
-    return static_cast<int64_t>(bytes);
-  }
-  if (destination.arena != nullptr) return copy_from(source, destination.arena, bytes);
-  if (source.arena != nullptr) return copy_to(destination, source.arena, bytes);
-  return through_buffer(
-      bytes,
-      [&](uint64_t done, uint8_t* buffer, uint64_t part) {
-        return transfer(source.pid, source.address + done, buffer, part, true);
-      },
-      [&](uint64_t done, uint8_t* buffer, uint64_t part) {
-        return transfer(destination.pid, destination.address + done, buffer, part, false);
-      });
-}
-
-namespace {
-
-// A party of a copy, as the requester names it.
-struct End {
-  const CopyParty& party;
-  uint32_t right;
-};
-
-int resolve(Process& process, const End& end, uint64_t bytes, Region* region) {
-  return resolve(process.segment, process.endpoint, end.party, bytes, end.right, region);
-}
-
-// Between the requester's own private memory, at `own`, and the other end.
-int64_t copy_own(Process& process, const End& other, uint8_t* own, uint64_t bytes) {
-  const bool read = other.right == static_cast<uint32_t>(GrantRight::kRead);
-  Region region;
-  int error = resolve(process, other, bytes, &region);
-  if (error != 0) return error;
-  if (bytes == 0) return 0;
-  if (region.arena != nullptr) {
-    return read ? copy_from(region, own, bytes) : copy_to(region, own, bytes);
-  }
-  CopyJob job(process, region.slot);
-  // Once more: from the claim on, the lender waits for the copy's end.
-  const uint32_t lender = region.slot;
-  error = resolve(process, other, bytes, &region);
-  if (error == 0 && (region.arena != nullptr || region.slot != lender)) error = -EDVSGRANT;
-  if (error != 0) return error;
-  int64_t copied = job.run(region.pid, region.address, own, bytes, read);
-  if (copied < 0 && copied != kLenderLeft) return copied;
-  if (job.end()) return copied;
-  // The lender went on, or the word was another's. What came is whole if it still may be copied.
-  error = resolve(process, other, bytes, &region);
-  if (error == -EDEADSRCDST) return read ? -ESRCDIED : -EDSTDIED;
-  if (error != 0 || copied != kLenderLeft) return error != 0 ? error : copied;
-  return transfer(region.pid, region.address, own, bytes, read);
-}
-
-// Between two processes that are not the requester: private memories meet in a buffer.
-int64_t copy_others(Process& process, const End& source, const End& destination, uint64_t bytes) {
-  Region from, to;
-  int error = resolve(process, source, bytes, &from);
-  if (error == 0) error = resolve(process, destination, bytes, &to);
-  if (error != 0) return error;
-  if (from.arena != nullptr && to.arena != nullptr) {
-    memmove(to.arena, from.arena, bytes);
-    return static_cast<int64_t>(bytes);
-  }
-  if (to.arena != nullptr) return copy_own(process, source, to.arena, bytes);
-  if (from.arena != nullptr) return copy_own(process, destination, from.arena, bytes);
-  const auto copy_part = [&](const End& end, uint64_t done, uint8_t* buffer, uint64_t part) {
-    const CopyParty party{end.party.endpoint, end.party.grant, end.party.at + done};
-    return copy_own(process, {party, end.right}, buffer, part);
-  };
-  return through_buffer(
-      bytes,
-      [&](uint64_t done, uint8_t* buffer, uint64_t part) {
-        return copy_part(source, done, buffer, part);
-      },
-      [&](uint64_t done, uint8_t* buffer, uint64_t part) {
-        return copy_part(destination, done, buffer, part);
-      });
+// Whether `party` is memory of the caller, by its address.
+bool is_own(const Process& process, const CopyParty& party) {
+  return party.endpoint == process.endpoint && party.grant == kByAddress;
 }
 
 // One chunk between processes of this node. The requester's own private memory needs no system call
 // on its side, unless a grant names it: grants are in shared memory, where anyone may scribble.
-int64_t copy_local(Process& process, const End& source, const End& destination, uint64_t bytes) {
-  const auto is_own = [&](const CopyParty& party) {
-    return party.endpoint == process.endpoint && party.grant == kByAddress &&
-           process.pid == getpid();
-  };
-  if (is_own(source.party)) {
-    return copy_own(process, destination, reinterpret_cast<uint8_t*>(source.party.at), bytes);
+int64_t copy_local(const Copier& copier, const CopyParty& source, const CopyParty& destination,
+                   uint64_t bytes) {
+  const Process& process = *copier.process;
+  const End from{process.endpoint, source, GrantRight::kRead};
+  const End to{process.endpoint, destination, GrantRight::kWrite};
+  const bool bound_itself = process.pid == getpid();
+  if (bound_itself && is_own(process, source)) {
+    return copy_end(copier, to, reinterpret_cast<uint8_t*>(source.at), bytes);
   }
-  if (is_own(destination.party)) {
-    return copy_own(process, source, reinterpret_cast<uint8_t*>(destination.party.at), bytes);
+  if (bound_itself && is_own(process, destination)) {
+    return copy_end(copier, from, reinterpret_cast<uint8_t*>(destination.at), bytes);
   }
-  return copy_others(process, source, destination, bytes);
+  return copy_ends(copier, from, to, bytes);
 }
 
 struct Nodes {
@@ -169,9 +50,19 @@ uint32_t copy_kind(const Segment& segment, const Nodes& nodes, uint32_t* target)
   return nodes.source == nodes.destination ? kCommandCopylclRqst : kCommandCopyrmtRqst;
 }
 
-// One chunk with at least one party on another node.
-int64_t copy_remote(Process& process, const CopyParty& source, const CopyParty& destination,
-                    const Nodes& nodes, uint64_t bytes, int64_t timeout_ms) {
+// The caller's private memory in a chunk, if one of its ends is that.
+Lent own_part(const Process& process, const CopyParty& source, const CopyParty& destination,
+              uint64_t bytes) {
+  const uint32_t read = static_cast<uint32_t>(GrantRight::kRead);
+  const uint32_t write = static_cast<uint32_t>(GrantRight::kWrite);
+  if (is_own(process, source)) return {source.at, bytes, read};
+  if (is_own(process, destination)) return {destination.at, bytes, write};
+  return {};
+}
+
+// Starts a chunk with at least one party on another node. Returns kPending or an error.
+int start_chunk(Process& process, const CopyParty& source, const CopyParty& destination,
+                const Nodes& nodes, uint64_t bytes) {
   ProcessSlot* slot = process.slot;
   uint32_t target;
   const uint32_t kind = copy_kind(process.segment, nodes, &target);
@@ -190,58 +81,90 @@ int64_t copy_remote(Process& process, const CopyParty& source, const CopyParty& 
   store(slot->want_source, load(slot->command_endpoint));
   process.operation.kind = Operation::Kind::kCopy;
   process.operation.peer = load(slot->command_endpoint);
+  // The proxy may have to ask this process for it.
+  process.own_part = own_part(process, source, destination, bytes);
   int result = start_remote(process, target);
   if (result == kPending && kind == kCommandCopyrmtRqst) {
     // The answer comes from the destination's node.
     const int error = check_link(process.segment, nodes.destination);
     if (error != 0) result = cancel(process, error);
   }
-  if (result == kPending) result = wait_for(process, timeout_ms);
+  return result;
+}
+
+// What the chunk came to that start_chunk began and that ended with `result`: 0 when it is where it
+// belongs.
+int end_chunk(Process& process, uint64_t bytes, int result) {
+  process.own_part = {};
   if (result != 0) return result;
-  const int64_t copied = load(slot->command_result);
-  return copied == static_cast<int64_t>(bytes) ? copied : -EIO;
+  return load(process.slot->command_result) == static_cast<int64_t>(bytes) ? 0 : -EIO;
+}
+
+// Whether the caller may have to do with a party: those in fixed slots are asked for in its ipc_to,
+// as for a message (section 5.4 of the M3-IPC notes: "system parties"). A user is no such party.
+int check_party(const Process& process, int32_t endpoint) {
+  const int slot = process.segment.slot_of(endpoint);
+  if (slot < 0) return -ERANGE;
+  const uint32_t index = static_cast<uint32_t>(slot);
+  if (endpoint == process.endpoint || index >= kSystemProcesses) return 0;
+  return may_send(process.segment, process.index, index) ? 0 : -ECALLDENIED;
 }
 
 bool is_nobody(const CopyParty& party) {
   return party.endpoint == kEndpointAny || party.endpoint == kEndpointNone;
 }
 
-}  // namespace
-
-namespace {
-
-int64_t copy_chunks(Process& process, const CopyParty& source, const CopyParty& destination,
-                    uint64_t bytes, int64_t timeout_ms) {
+// The checks of a copy; fills `copying`, what is to be done.
+int begin(Process& process, const CopyParty& source, const CopyParty& destination, uint64_t bytes) {
   Segment& segment = process.segment;
   int error = check_caller(process, CallRight::kVcopy);
   if (error != 0) return error;
   if (process.operation.stage != Operation::Stage::kNone) return -EBUSY;
   if (bytes > kCopyBytesMax) return -ERANGE;
-  CopyParty from = own_party(process, source, bytes);
-  CopyParty to = own_party(process, destination, bytes);
+  const CopyParty from = own_party(process, source, bytes);
+  const CopyParty to = own_party(process, destination, bytes);
   if (from.endpoint == to.endpoint || is_nobody(from) || is_nobody(to)) return -EDVSENDPOINT;
   const bool third_party = from.endpoint != process.endpoint && to.endpoint != process.endpoint;
   if (third_party && process.level == ProcessLevel::kUser) return -EPERM;
-  uint32_t from_slot, to_slot;
-  error = check_endpoint(segment, from.endpoint, &from_slot);
-  if (error == 0) error = check_endpoint(segment, to.endpoint, &to_slot);
+  error = check_party(process, from.endpoint);
+  if (error == 0) error = check_party(process, to.endpoint);
+  uint32_t slot;
+  if (error == 0) error = check_endpoint(segment, from.endpoint, &slot);
+  if (error == 0) error = check_endpoint(segment, to.endpoint, &slot);
   if (error != 0) return error;
-  const Nodes nodes{load(segment.slot(from_slot)->node), load(segment.slot(to_slot)->node)};
-  const bool local = nodes.source == segment.node_id() && nodes.destination == segment.node_id();
+  process.copying = {.from = from, .to = to, .bytes = bytes};
   process.copied = 0;
-  uint64_t done = 0;
-  do {
-    const uint64_t part = std::min(bytes - done, kCopyChunkBytes);
-    const int64_t n = local ? copy_local(process, {from, 1}, {to, 2}, part)
-                            : copy_remote(process, from, to, nodes, part, timeout_ms);
-    if (n < 0) return n;
-    done += part;
-    process.copied += part;
-    from.at += part;
-    to.at += part;
-  } while (done < bytes);
-  store(process.slot->copied_bytes, load(process.slot->copied_bytes) + bytes);
-  return static_cast<int64_t>(bytes);
+  return 0;
+}
+
+// The next chunk of `copying`.
+struct Chunk {
+  explicit Chunk(const Process& process)
+      : bytes(std::min(process.copying.bytes - process.copied, kCopyChunkBytes)),
+        from(process.copying.from),
+        to(process.copying.to) {
+    const Segment& segment = process.segment;
+    from.at += process.copied;
+    to.at += process.copied;
+    nodes = {node_of(segment, from), node_of(segment, to)};
+    local = nodes.source == segment.node_id() && nodes.destination == segment.node_id();
+  }
+  static uint32_t node_of(const Segment& segment, const CopyParty& party) {
+    // In range since it was checked.
+    return load(segment.slot(static_cast<uint32_t>(segment.slot_of(party.endpoint)))->node);
+  }
+  uint64_t bytes;
+  CopyParty from, to;
+  Nodes nodes;
+  bool local;
+};
+
+// A chunk is where it belongs. Returns whether it was the last.
+bool advance(Process& process, uint64_t bytes) {
+  process.copied += bytes;
+  if (process.copied < process.copying.bytes) return false;
+  store(process.slot->copied_bytes, load(process.slot->copied_bytes) + process.copying.bytes);
+  return true;
 }
 
 TracedCopy traced_copy(const Process& process, int32_t source, int32_t destination) {
@@ -252,19 +175,97 @@ TracedCopy traced_copy(const Process& process, int32_t source, int32_t destinati
   return own(source) ? TracedCopy{destination, 0, 2, 0} : TracedCopy{source, destination, 3, 0};
 }
 
+// The end of an awaited copy, but of one that was given up.
+int end_traced(Process& process, int result) {
+  TracedCopy& traced = process.copying.traced;
+  if (traced.begun != 0) trace_copy_end(process, traced, result);
+  traced.begun = 0;
+  return result;
+}
+
+// What step_vcopy returns when a chunk ended with `error`, or well.
+int after_chunk(Process& process, uint64_t bytes, int error) {
+  process.operation.stage = Operation::Stage::kNone;
+  if (error != 0) return end_traced(process, error);
+  process.copying.deadline = 0;
+  if (advance(process, bytes)) return end_traced(process, 0);
+  process.operation.stage = Operation::Stage::kCopying;
+  return kMore;
+}
+
+// See vcopy.
+int64_t copy_all(Process& process, const CopyParty& source, const CopyParty& destination,
+                 uint64_t bytes, int64_t timeout_ms) {
+  int error = begin(process, source, destination, bytes);
+  if (error != 0) return error;
+  const Copier copier{process.segment, &process};
+  for (;;) {
+    const Chunk chunk(process);
+    if (chunk.local) {
+      const int64_t n = copy_local(copier, chunk.from, chunk.to, chunk.bytes);
+      if (n < 0) return n;
+    } else {
+      error = start_chunk(process, chunk.from, chunk.to, chunk.nodes, chunk.bytes);
+      if (error == kPending) error = wait_for(process, timeout_ms);
+      error = end_chunk(process, chunk.bytes, error);
+      if (error != 0) return error;
+    }
+    if (advance(process, chunk.bytes)) return static_cast<int64_t>(bytes);
+  }
+}
+
 }  // namespace
 
 int64_t vcopy(Process& process, const CopyParty& source, const CopyParty& destination,
               uint64_t bytes, int64_t timeout_ms) {
   if (!is_traced(process.segment)) [[likely]] {
-    return copy_chunks(process, source, destination, bytes, timeout_ms);
+    return copy_all(process, source, destination, bytes, timeout_ms);
   }
   process.copied = 0;
   TracedCopy traced = traced_copy(process, source.endpoint, destination.endpoint);
   trace_copy_begin(process, &traced, bytes);
-  const int64_t result = copy_chunks(process, source, destination, bytes, timeout_ms);
+  const int64_t result = copy_all(process, source, destination, bytes, timeout_ms);
   trace_copy_end(process, traced, result);
   return result;
+}
+
+int start_vcopy(Process& process, const CopyParty& source, const CopyParty& destination,
+                uint64_t bytes) {
+  const int error = begin(process, source, destination, bytes);
+  if (error != 0) return error;
+  if (is_traced(process.segment)) [[unlikely]] {
+    process.copying.traced = traced_copy(process, source.endpoint, destination.endpoint);
+    trace_copy_begin(process, &process.copying.traced, bytes);
+  }
+  process.operation.kind = Operation::Kind::kCopy;
+  process.operation.stage = Operation::Stage::kCopying;
+  return kMore;
+}
+
+int step_vcopy(Process& process) {
+  if (process.operation.stage != Operation::Stage::kCopying) return -EDVSPROCSTS;
+  if (load(process.slot->endpoint) != process.endpoint) return cancel(process, -EDVSNOTBOUND);
+  const Chunk chunk(process);
+  if (!chunk.local) {
+    // Nothing is under way, as start_remote wants it.
+    process.operation.stage = Operation::Stage::kNone;
+    const int result = start_chunk(process, chunk.from, chunk.to, chunk.nodes, chunk.bytes);
+    return result == kPending ? kPending : end_step(process, result);
+  }
+  const Copier copier{process.segment, &process, kStepPatienceNs};
+  const int64_t n = copy_local(copier, chunk.from, chunk.to, chunk.bytes);
+  if (n == -EPERM) {
+    // The owner was given a moment; all of them together are as long as that of a blocking caller.
+    int64_t& deadline = process.copying.deadline;
+    if (deadline == 0) deadline = now_ns() + kPatienceNs;
+    if (now_ns() < deadline) return kMore;
+  }
+  return after_chunk(process, chunk.bytes, n < 0 ? static_cast<int>(n) : 0);
+}
+
+int end_step(Process& process, int result) {
+  const uint64_t bytes = Chunk(process).bytes;
+  return after_chunk(process, bytes, end_chunk(process, bytes, result));
 }
 
 int64_t vcopy_vector(Process& process, const CopyElement* elements, uint32_t count,

@@ -1,26 +1,38 @@
 // Grants, the arena, and vcopy: moving a block between two processes.
 #pragma once
 
+#include "copy_job.h"
 #include "ipc.h"
 
 namespace dvk {
 
-// One side of a copy: memory of `endpoint`, named by a grant of it and an offset in that grant, or
-// (grant -1) by an address. An address is allowed for the requester's own memory, and for that of a
-// process blocked in a sendrec to the requester.
-struct CopyParty {
-  int32_t endpoint;
-  int32_t grant;
-  uint64_t at;
-};
 inline constexpr int32_t kByAddress = -1;
 
-// Copies `bytes` (0 to kCopyBytesMax), in chunks between nodes. Servers may name any party; others
-// must be one of them. Returns the bytes copied, all of them, or a negative error: -ERANGE,
-// -EDVSENDPOINT (source is destination, or one is ANY or NONE), -EDEADSRCDST, -EDVSGRANT, -EFAULT,
-// -ESRCDIED, -EDSTDIED, -EPERM, -EDVSNOPROXY, -ENOTCONN, -ETIMEDOUT.
+// Copies `bytes` (0 to kCopyBytesMax), in chunks of kCopyChunkBytes. Servers may name any party;
+// others must be one of them. Returns the bytes copied, all of them, or a negative error, looked for
+// in this order: those of every caller (privilege.h), -EBUSY (a call is under way), -ERANGE
+// (`bytes`), -EDVSENDPOINT (source is destination, or one is ANY or NONE), -EPERM (a user as third
+// party); for the source, then the destination, unless it is the caller: -ERANGE (no endpoint),
+// -ECALLDENIED (a fixed slot that is not in the caller's ipc_to); for both -EDEADSRCDST; then for
+// each chunk: the link to another node (-EDVSNOPROXY, -ENOTCONN), -EDEADSRCDST, -EPERM (a user, an
+// address), -EDVSGRANT, -EFAULT. In the middle also -ESRCDIED, -EDSTDIED, -ETIMEDOUT, and -EPERM:
+// the memory is private, this process may not trace its owner, and that came into no call within a
+// second, so that it could help; memory of the arena needs neither.
 int64_t vcopy(Process& process, const CopyParty& source, const CopyParty& destination,
               uint64_t bytes, int64_t timeout_ms);
+
+// The same in steps, for callers that may not block: start_vcopy returns kMore, or an error; then
+// step_vcopy moves a chunk and returns kMore, 0 when that was the last, or an error. It returns
+// kPending where another node has the word: once that call has ended with a result, which is asked
+// for as for any call, end_step says what step_vcopy would have said. `cancel` ends the copy between
+// chunks, and the call of one. Where only the memory's owner can do it a step waits for it for
+// kStepPatienceNs.
+inline constexpr int kMore = 2;
+inline constexpr int64_t kStepPatienceNs = 1'000'000;
+int start_vcopy(Process& process, const CopyParty& source, const CopyParty& destination,
+                uint64_t bytes);
+int step_vcopy(Process& process);
+int end_step(Process& process, int result);
 
 // One part of a scattered copy.
 struct CopyElement {
@@ -65,10 +77,26 @@ struct Region {
 CopyParty own_party(Process& process, const CopyParty& party, uint64_t bytes);
 int resolve(Segment& segment, int32_t requester, const CopyParty& party, uint64_t bytes,
             uint32_t right, Region* region);
-// Copies between resolved regions, or one and memory of this process, by process_vm_readv/writev or
-// memcpy. Returns the bytes or a negative error.
-int64_t copy_regions(const Region& source, const Region& destination, uint64_t bytes);
-int64_t copy_from(const Region& source, uint8_t* target, uint64_t bytes);
-int64_t copy_to(const Region& destination, const uint8_t* data, uint64_t bytes);
+
+// A party of a copy, as `requester`, of this node or another, named it, and what is done there.
+struct End {
+  int32_t requester;
+  CopyParty party;
+  GrantRight right;
+  End from(uint64_t at) const {
+    return {requester, {party.endpoint, party.grant, party.at + at}, right};
+  }
+};
+// The proxy of this node, that carries everybody's calls, waits for lenders for a moment only.
+inline constexpr int64_t kProxyPatienceNs = 100'000'000;
+inline Copier proxy_copier(Segment& segment) {
+  return {segment, nullptr, kProxyPatienceNs};
+}
+// One chunk, at most kCopyChunkBytes, between `end`, of a process of this node, and memory of the
+// caller: from there when it is read, to there when it is written. Returns the bytes or a negative
+// error.
+int64_t copy_end(const Copier& copier, const End& end, uint8_t* own, uint64_t bytes);
+// The same between two processes of this node.
+int64_t copy_ends(const Copier& copier, const End& source, const End& destination, uint64_t bytes);
 
 }  // namespace dvk

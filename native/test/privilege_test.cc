@@ -87,6 +87,30 @@ constexpr Call kCalls[] = {
      [](Process& p, int32_t peer) { return set_privileges(p, peer, privileges_of(p)); }},
 };
 
+TEST("priv: a copy asks ipc_to for parties in fixed slots, and nothing for users") {
+  Bench b;
+  uint8_t memory[64] = {};
+  const CopyParty here{kEndpointSelf, -1, reinterpret_cast<uint64_t>(memory)};
+  uint8_t lent[64] = {};
+  const auto granted = [&](Process& owner) {
+    return CopyParty{owner.endpoint, grant(owner, lent, sizeof lent, 3, kEndpointAny), 0};
+  };
+  const CopyParty other = granted(b.other), client = granted(b.client), kernel = granted(b.kernel);
+  CHECK_EQUAL(vcopy(b.server, other, here, 8, 0), 8);
+  Privileges now = privileges_of(b.server);
+  change(b.server, now.rights & ~right(CallRight::kToDynamic), ~(uint64_t{1} << 2), now.ipc_from);
+  CHECK_EQUAL(vcopy(b.server, other, here, 8, 0), -ECALLDENIED);
+  CHECK_EQUAL(vcopy(b.server, here, other, 8, 0), -ECALLDENIED);
+  CHECK_EQUAL(vcopy(b.server, client, here, 8, 0), 8);
+  CHECK_EQUAL(vcopy(b.server, client, kernel, 8, 0), 8);
+  CHECK_EQUAL(vcopy(b.server, client, other, 8, 0), -ECALLDENIED);
+  CHECK_EQUAL(vcopy(b.server, other, client, 8, 0), -ECALLDENIED);
+  CHECK_EQUAL(b.other.unbind(), 0);
+  CHECK_EQUAL(vcopy(b.server, other, here, 8, 0), -ECALLDENIED);
+  change(b.server, now.rights, now.ipc_to, now.ipc_from);
+  CHECK_EQUAL(vcopy(b.server, other, here, 8, 0), -EDEADSRCDST);
+}
+
 TEST("priv: a level's calls are allowed, and each call that was taken away is refused") {
   for (const ProcessLevel level :
        {ProcessLevel::kUser, ProcessLevel::kServer, ProcessLevel::kKernel}) {

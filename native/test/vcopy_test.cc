@@ -9,6 +9,7 @@
 #include <map>
 #include <vector>
 
+#include "../core/privilege.h"
 #include "support.h"
 
 namespace dvk::test {
@@ -385,6 +386,63 @@ TEST("parties that cannot be are refused with the code of their kind") {
   CHECK_EQUAL(vcopy(r.server, here, {make_endpoint(9, 0), 0, 0}, 8, 0), -EDEADSRCDST);
   CHECK_EQUAL(vcopy(r.server, here, {r.owner.endpoint, 0, 0}, kCopyBytesMax + 1, 0), -ERANGE);
   CHECK_EQUAL(vcopy(r.user, {r.server.endpoint, 0, 0}, {r.owner.endpoint, 0, 0}, 8, 0), -EPERM);
+}
+
+TEST("a copy is refused for the first reason in the documented order") {
+  Rights r;
+  const CopyParty here = r.here(), dead{make_endpoint(9, 0), 0, 0}, none{kEndpointAny, 0, 0};
+  const auto deny = [&](uint32_t rights, uint64_t ipc_to) {
+    CHECK_EQUAL(set_privileges(r.segment, r.user.endpoint, {rights, ipc_to, ~uint64_t{0}}), 0);
+  };
+  Privileges own{};
+  CHECK_EQUAL(get_privileges(r.segment, r.user.endpoint, &own), 0);
+  // Each step mends what the one before was refused for.
+  CHECK_EQUAL(start_receive(r.user, kEndpointAny), kPending);
+  deny(own.rights & ~static_cast<uint32_t>(CallRight::kVcopy), 0);
+  CHECK_EQUAL(vcopy(r.user, dead, dead, ~uint64_t{0}, 0), -ETRAPDENIED);
+  deny(own.rights, 0);
+  CHECK_EQUAL(vcopy(r.user, dead, dead, ~uint64_t{0}, 0), -EBUSY);
+  CHECK_EQUAL(cancel(r.user, -EAGAIN), -EAGAIN);
+  CHECK_EQUAL(vcopy(r.user, dead, dead, ~uint64_t{0}, 0), -ERANGE);
+  CHECK_EQUAL(vcopy(r.user, dead, dead, 8, 0), -EDVSENDPOINT);
+  CHECK_EQUAL(vcopy(r.user, dead, none, 8, 0), -EPERM);
+  CHECK_EQUAL(vcopy(r.user, here, none, 8, 0), -ERANGE);
+  CHECK_EQUAL(vcopy(r.user, dead, here, 8, 0), -ECALLDENIED);
+  deny(own.rights, ~uint64_t{0});
+  CHECK_EQUAL(vcopy(r.user, dead, here, 8, 0), -EDEADSRCDST);
+  const CopyParty theirs{r.owner.endpoint, -1, 64};
+  CHECK_EQUAL(vcopy(r.user, theirs, here, 8, 0), -EPERM);
+  CHECK_EQUAL(vcopy(r.server, theirs, here, 8, 0), -EDVSGRANT);
+  const int32_t id = grant(r.owner, reinterpret_cast<void*>(64), 64, 3, kEndpointAny);
+  CHECK_EQUAL(vcopy(r.user, {r.owner.endpoint, id, 0}, here, 8, 0), -EFAULT);
+  end_container(r.segment);
+  CHECK_EQUAL(vcopy(r.user, dead, dead, 8, 0), -EDVSDCNOTRUN);
+  CHECK_EQUAL(r.user.unbind(), 0);
+  CHECK_EQUAL(vcopy(r.user, dead, dead, 8, 0), -EDVSNOTBOUND);
+}
+
+// Both ends with others than the requester, by grants: what a chunk is refused for.
+TEST("a third party gets the error of the end that is wrong, the source's first") {
+  Rights r;
+  const int32_t good = grant(r.owner, r.memory.data(), 64, 3, r.server.endpoint);
+  const int32_t bad = grant(r.user, reinterpret_cast<void*>(64), 64, 3, r.server.endpoint);
+  const int32_t fine = grant(r.user, r.own.data(), 64, 3, r.server.endpoint);
+  const auto copy = [&](int32_t from, int32_t to, uint64_t bytes) {
+    return vcopy(r.server, {r.owner.endpoint, from, 0}, {r.user.endpoint, to, 0}, bytes, 0);
+  };
+  CHECK_EQUAL(copy(good, fine, 64), 64);
+  CHECK_EQUAL(copy(good, fine, 0), 0);
+  CHECK_EQUAL(copy(good, fine, 65), -EDVSGRANT);
+  CHECK_EQUAL(copy(good + 1, bad, 8), -EDVSGRANT);
+  CHECK_EQUAL(copy(good, fine + 1, 8), -EDVSGRANT);
+  CHECK_EQUAL(copy(good, bad, 8), -EFAULT);
+  CHECK_EQUAL(start_receive(r.server, kEndpointAny), kPending);
+  CHECK_EQUAL(copy(good, fine, 8), -EBUSY);
+  CHECK_EQUAL(cancel(r.server, -EAGAIN), -EAGAIN);
+  CHECK_EQUAL(revoke(r.user, fine), 0);
+  CHECK_EQUAL(copy(good, fine, 8), -EDVSGRANT);
+  CHECK_EQUAL(r.user.unbind(), 0);
+  CHECK_EQUAL(copy(good, fine, 8), -EDEADSRCDST);
 }
 
 TEST("memory that is not mapped gives EFAULT, on either side and after a good page") {

@@ -161,32 +161,32 @@ function checkProgram(program: string, debianPackage: string, why: string): Chec
   return check(program, 'warn', `missing: ${why}`, `Install it: apt install ${debianPackage}`);
 }
 
-// Yama decides whether process_vm_readv may read another process of the same user.
 function checkCopies(): Check {
   const name = 'private copies';
   if (canLend())
     return check(name, 'ok', 'a process that waits takes part in copies of its memory');
+  const found = 'the system alone copies private memory where it may, which is slower';
   const remedy = 'Use Linux 6.11 or newer, or keep data that is copied in the arena.';
-  return check(name, 'warn', 'the system alone copies private memory, which is slower', remedy);
+  return check(name, 'warn', found, remedy);
 }
 
+// Yama decides whether process_vm_readv may read another process of the same user. Where it may
+// not, the owner of the memory has to come into a call; see docs/decisions/0027-untraced-copies.md.
 function checkPtrace(): Check {
   const name = 'ptrace_scope';
-  let scope: string;
+  let scope = '';
   try {
     scope = readFileSync('/proc/sys/kernel/yama/ptrace_scope', 'utf8').trim();
   } catch {
-    return check(name, 'ok', 'no Yama: a vcopy may use private memory of processes of one user');
+    // A kernel without Yama.
   }
-  if (scope === '0' || process.getuid?.() === 0) return check(name, 'ok', `Yama ${scope}`);
-  const remedy =
-    'Keep data that is copied in the arena, or: sysctl kernel.yama.ptrace_scope=0, or be root.';
-  const refused = 'between processes of a user is refused';
-  if (canLend()) {
-    const found = `Yama ${scope}: a vcopy of private memory ${refused} unless its owner waits`;
-    return check(name, 'ok', found, null);
+  const yama = scope === '' ? 'no Yama' : `Yama ${scope}`;
+  if (scope === '' || scope === '0' || (process.getuid?.() === 0 && scope !== '3')) {
+    return check(name, 'ok', `${yama}: every copy between processes of one user works`);
   }
-  return check(name, 'warn', `Yama ${scope}: a vcopy of private memory ${refused}`, remedy);
+  const works = 'copies of the arena, and of private memory whose owner waits or soon will';
+  const found = `${yama}: ${works}, work; of a busy owner's private memory they fail with EPERM`;
+  return check(name, 'ok', found);
 }
 
 function checkFiles(): Check {

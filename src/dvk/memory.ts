@@ -124,6 +124,27 @@ export class Memory {
     return check(result, 'vcopy');
   }
 
+  /** Starts an awaited copy; its views stay alive and in place while `copying` is referenced. */
+  beginVcopy(source: Party, destination: Party, bytes: number): { result: number; copying: Party[] } {
+    checkBytes(bytes);
+    const copying = [source, destination];
+    const result = this.#native.beginVcopy(
+      this.#handle,
+      this.#endpointOf(source),
+      grantOf(source),
+      placeOf(source),
+      this.#endpointOf(destination),
+      grantOf(destination),
+      placeOf(destination),
+      bytes,
+    );
+    for (const party of copying) {
+      const own = party instanceof Uint8Array && party.buffer !== this.#arena().buffer;
+      if (own) markAsUntransferable(party.buffer);
+    }
+    return { result, copying };
+  }
+
   #partyOf(party: Party): [number, number, RawPlace] {
     return [this.#endpointOf(party), grantOf(party), placeOf(party)];
   }

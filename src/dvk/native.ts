@@ -153,6 +153,19 @@ export interface ProcessBinding {
     bytes: number,
     timeoutMs: number,
   ): number;
+  /** Starts an awaited copy: 2, or -errno. */
+  beginVcopy(
+    process: number,
+    sourceEndpoint: number,
+    sourceGrant: number,
+    source: RawPlace,
+    destinationEndpoint: number,
+    destinationGrant: number,
+    destination: RawPlace,
+    bytes: number,
+  ): number;
+  /** Copies a chunk: 0 it was the last, 1 armed and pending as a call, 2 more to do, or -errno. */
+  stepVcopy(process: number): number;
   grant(process: number, view: Uint8Array, rights: number, grantee: number): number;
   grantIndirect(
     process: number,

@@ -90,6 +90,7 @@ export interface ProcessHost {
 export const FOREVER = -1;
 
 const PENDING = 1;
+const MORE = 2;
 const KINDS: readonly MessageKind[] = ['send', 'call', 'notify', 'async'];
 const STATUS_OFFSET = 64;
 const MATCH_SOURCE = 1;
@@ -463,10 +464,41 @@ export class Process {
    * another node takes part.
    *
    * EDVSGRANT, EFAULT, EPERM, EDVSENDPOINT (source is destination, or nobody), EINVAL (an address
-   * in own memory: pass a view). There is no awaited form.
+   * in own memory: pass a view). EPERM also for private memory whose owner this process may not
+   * trace, and which came into no call within a second; keep such memory in the arena.
    */
   vcopySync(source: Party, destination: Party, bytes: number, timeoutMs: number = FOREVER): number {
     return this.#memory.vcopy(source, destination, bytes, timeoutMs);
+  }
+
+  /**
+   * Awaited `vcopySync`: chunk by chunk, with a turn of the event loop between two, so timers go on
+   * firing. Views must not be detached before it settles. A time-out or `signal` ends it after the
+   * chunk under way; `copied` tells how far it came. A time-out of 0 limits copies between nodes
+   * alone.
+   */
+  async vcopy(
+    source: Party,
+    destination: Party,
+    bytes: number,
+    options: CallOptions = {},
+  ): Promise<number> {
+    this.#prepare('vcopy', options);
+    const { timeoutMs = FOREVER } = options;
+    const end = this.#clock.nowMs() + timeoutMs;
+    const copy = this.#memory.beginVcopy(source, destination, bytes);
+    let { result } = copy;
+    while (result === PENDING || result === MORE) {
+      const chunk = result;
+      const left = timeoutMs > 0 ? Math.max(1, end - this.#clock.nowMs()) : timeoutMs;
+      result = await new Promise((settle) => {
+        if (chunk === PENDING) this.#expect(settle, { ...options, timeoutMs: left });
+        else this.#expectTurn(settle, { ...options, timeoutMs: left || FOREVER });
+      });
+    }
+    // Referenced until now, and so are the views.
+    if (result < 0 || copy.copying.length === 0) this.#fail(result, 'vcopy');
+    return bytes;
   }
 
   /**
@@ -538,6 +570,17 @@ export class Process {
       settle(result);
     };
     this.#waker?.expect(this.#handle, this.#settle);
+  }
+
+  /** Copies the next chunk in the next turn of the event loop. */
+  #expectTurn(settle: (result: number) => void, options: CallOptions): void {
+    this.#expect(settle, options);
+    const expected = this.#settle;
+    setImmediate(() => {
+      if (expected === undefined || this.#settle !== expected) return;
+      this.#waker?.forget(this.#handle);
+      expected(this.#native.stepVcopy(this.#handle));
+    });
   }
 
   /**

@@ -148,7 +148,8 @@ const segmentHeader: StructSchema = [
   ],
   ['monitor_wake', 'u64', 'wake id of the node daemon, told of every bind'],
   ['handed', 'u32', 'futex word: raised when a slot is bound for another program'],
-  ['reserved1', 'u8[12]', 'zero'],
+  ['proxy_partner', 'u32', 'slot, plus one, whose copy job the proxy holds; 0 none'],
+  ['reserved1', 'u8[8]', 'zero'],
   ['ticket', 'u64', 'next place in a queue; on a cache line of its own'],
   ['reserved2', 'u8[120]', 'zero'],
 ];
@@ -178,7 +179,11 @@ const processSlot: StructSchema = [
   ['command_state', 'u32', 'CommandState of `command`'],
   ['remote_call', 'u32', 'of a remote process: the command that its present call came with'],
   ['wakeup', 'u32', '1: a wakeup is pending'],
-  ['lends', 'u32', '1: the owner takes part in copies of its memory while it waits'],
+  [
+    'lends',
+    'u32',
+    '1: the owner takes part in copies of its memory while it waits; 2: where nobody else can',
+  ],
   ['copy_job', 'u64', 'state of such a copy; see native/core/copy_job.h'],
   ['inbox_call0', 'u32', 'call_id of the sendrec whose message is in inbox0'],
   ['inbox_call1', 'u32', '... in inbox1'],
@@ -244,8 +249,8 @@ const asyncSlot: StructSchema = [
 const copyOrder: StructSchema = [
   ['address', 'u64', "in the private memory of the slot's owner"],
   ['bytes', 'u64', 'at most COPY_CHUNK_BYTES'],
-  ['direction', 'u32', '0 reads that memory, 1 writes it'],
-  ['reserved0', 'u32', 'zero'],
+  ['direction', 'u32', '0 reads that memory, 1 writes it; 2 more: nobody else can do it'],
+  ['error', 'u32', 'why the owner gave an order back, and the sequence of that in the upper half'],
   ['seal', 'u64', 'ties the order to its job'],
   ['reserved1', 'u8[32]', 'zero'],
   ['moved', 'u64', 'chunks that the requester has moved; on a cache line of its own'],
