@@ -57,9 +57,6 @@ uint64_t next_of(uint64_t word) {
 uint64_t identity_of(uint64_t word) {
   return word & kIdentityMask;
 }
-uint32_t requester_of(uint64_t word) {
-  return static_cast<uint32_t>(word >> 8) & 0xffff;
-}
 // The sequence after that of `word`; never 0, so that no identity is.
 uint64_t next_sequence(uint64_t word) {
   const uint64_t sequence = (word + kSequenceOne) & kIdentityMask & ~uint64_t{0xffff00};
@@ -173,6 +170,7 @@ void answer_offer(Process& process, uint64_t word) {
       load(order->seal) == seal_of(part.identity, part.address, part.bytes, direction) &&
       part.bytes > 0 && part.bytes <= kCopyChunkBytes &&
       part.address <= ~uint64_t{0} - part.bytes && getpid() == process.pid;
+  DVK_CRASH_POINT("lend.asked");
   const bool lends = sane && may_lend(process, part) && make_stage(process);
   if (!lends) part = {};
   atomic(process.slot->copy_job)
@@ -193,14 +191,17 @@ Moved move_chunk(Process& process, const Cut& cut) {
   const uint64_t moved = atomic(order->moved).load();
   if (part.read ? next - moved >= cut.ring : next >= moved) return Moved::kNothing;
   if (!job.compare_exchange_strong(word, with_state(word, kBusy))) return Moved::kOver;
+  DVK_CRASH_POINT("lend.busy");
   uint8_t* memory = reinterpret_cast<uint8_t*>(part.address) + cut.at(next);
   if (part.read) {
     memcpy(cut.staged(next), memory, cut.size(next));
   } else {
     memcpy(memory, cut.staged(next), cut.size(next));
   }
+  DVK_CRASH_POINT("lend.copied");
   uint64_t busy = with_state(word, kBusy);
   if (job.compare_exchange_strong(busy, word + kNextOne)) {
+    DVK_CRASH_POINT("lend.moved");
     store(process.slot->lent_bytes, load(process.slot->lent_bytes) + cut.size(next));
     return Moved::kChunk;
   }
@@ -265,9 +266,11 @@ CopyJob::CopyJob(Process& requester, uint32_t lender)
   if (state_of(word) != kFree) return;
   // Named before the claim: whoever finds this process dead undoes the claim by it.
   atomic(requester.slot->copy_partner).store(lender + 1);
+  DVK_CRASH_POINT("copy.partner");
   const uint64_t identity = next_sequence(word) | uint64_t{requester.index} << 8;
   if (job.compare_exchange_strong(word, identity | kSetting)) {
     identity_ = identity;
+    DVK_CRASH_POINT("copy.claimed");
   } else {
     atomic(requester.slot->copy_partner).store(0);
   }
@@ -289,6 +292,7 @@ bool CopyJob::end() {
   bool held = false;
   // The lender is never BUSY here: stream() has seen its last chunk, or given the job up.
   while (mine(word) && !held) held = job.compare_exchange_weak(word, with_state(word, kFree));
+  DVK_CRASH_POINT("copy.ended");
   identity_ = 0;
   atomic(requester_.slot->copy_partner).store(0);
   return held;
@@ -360,6 +364,7 @@ uint64_t CopyJob::order(uint64_t address, uint64_t bytes, bool read) {
   store(order->bytes, bytes);
   store(order->direction, direction);
   store(order->seal, seal_of(identity_, address, bytes, direction));
+  DVK_CRASH_POINT("copy.ordered");
   return atomic(lender_->copy_job).load();
 }
 
@@ -389,6 +394,7 @@ CopyJob::Progress CopyJob::stream(uint8_t* own, uint64_t bytes, bool read) {
       } else {
         memcpy(cut.staged(moved), own + cut.at(moved), cut.size(moved));
       }
+      DVK_CRASH_POINT("copy.staged");
       moved++;
       atomic(order->moved).store(moved);
       since = 0;
@@ -430,6 +436,7 @@ CopyJob::Progress CopyJob::offer(int pid, uint64_t address, uint8_t* own, uint64
     const bool came = accepted(word, awake && !missed ? kGlanceNs : 0);
     missed = missed || awake;
     if (came || !advance(&word, with_state(word, kAlone))) return stream(own, bytes, read);
+    DVK_CRASH_POINT("copy.alone");
     const uint64_t part = std::min(bytes - done, std::max(kAloneBytes, cut.chunk));
     const int64_t n = transfer(pid, address + done, own + done, part, read);
     if (n < 0) return {done, static_cast<int>(n)};

@@ -25,6 +25,11 @@
 
 namespace dvk {
 
+// The slot of the requester in a job's word.
+inline uint32_t requester_of(uint64_t word) {
+  return static_cast<uint32_t>(word >> 8) & 0xffff;
+}
+
 inline constexpr int64_t kLenderLeft = INT64_MIN;
 
 // Smaller copies are done before the lender has noticed, on another CPU and on the same.

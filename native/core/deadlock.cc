@@ -79,6 +79,7 @@ bool break_cycle(Process& process) {
   if (load(slot->wait_ticket) == 0) {
     atomic(slot->wait_ticket).store(atomic(segment.header()->ticket).fetch_add(1));
   }
+  DVK_CRASH_POINT("deadlock.ticket");
   // As if the word were set now: of two that walk, one sees the other.
   if (!rendezvous.compare_exchange_strong(word, word)) return true;
   if (!comes_back(segment, process.index, nullptr)) return false;

@@ -35,10 +35,6 @@ namespace {
 using Stage = Operation::Stage;
 using Kind = Operation::Kind;
 
-// A claimant that runs is done within nanoseconds; one that is not after this long is stopped.
-constexpr uint64_t kClaimNs = 2'000'000;
-// A proxy that brings the data of a copy writes the caller's own memory, so it gets longer.
-constexpr uint64_t kCopyClaimNs = 1'000'000'000;
 // A caller that finds its peer dead waits this long for the table lock, and tries again later.
 constexpr int64_t kRepairLockMs = 20;
 constexpr int64_t kTimeoutMsMax = int64_t{1} << 40;
@@ -47,10 +43,12 @@ constexpr int64_t kTimeoutMsMax = int64_t{1} << 40;
 int take_inbox(Process& process, uint32_t word) {
   Message& message = process.operation.message;
   copy_out(&message, inbox_of(process.slot, sequence_of(word)));
+  DVK_CRASH_POINT("receive.copied");
   const uint32_t peer = peer_of(word);
   const State state = state_of(word);
   const uint32_t call_id = load(inbox_call_of(process.slot, sequence_of(word)));
   atomic(process.slot->rendezvous).store(idle_word(process), std::memory_order_release);
+  DVK_CRASH_POINT("receive.idle");
   settle_source(process.segment, peer, &message);
   note_received(process,
                 state == State::kFullCall     ? MessageKind::kCall
@@ -129,7 +127,9 @@ int scan(Process& process) {
     if (taken != kPending) return finish(process, taken);
     const uint32_t open = open_word(process);
     begin_wait(process.slot);
+    process.claim = 0;
     rendezvous.exchange(open);
+    DVK_CRASH_POINT("receive.open");
     operation.stage = Stage::kReceiving;
     const bool dead = source_dead(process);
     const bool ended = !process.segment.running();
@@ -171,6 +171,8 @@ int step_receiving(Process& process) {
       // Nobody but the owner changes this state.
       atomic(process.slot->rendezvous).store(idle_word(process));
       return scan(process);
+    case State::kFilling:
+      return pass_claimant(process, word) ? scan(process) : kPending;
     default:
       return is_waiting(word) ? kPending : take_nonsense(process);
   }
@@ -244,6 +246,7 @@ int follow_relay(Process& process, uint32_t word) {
   Operation& operation = process.operation;
   copy_out(&operation.message, inbox_of(process.slot, sequence_of(word)));
   atomic(process.slot->rendezvous).store(idle_word(process), std::memory_order_release);
+  DVK_CRASH_POINT("relay.followed");
   operation.peer = operation.message.source;
   uint32_t target;
   const int error = operation.peer == process.endpoint
@@ -301,6 +304,7 @@ bool withdraw(Process& process, uint32_t word) {
   if (!atomic(process.slot->rendezvous).compare_exchange_strong(word, idle_word(process))) {
     return false;
   }
+  DVK_CRASH_POINT("withdraw.word");
   Segment& segment = process.segment;
   if (process.operation.kind == Kind::kBind) segment.bind_waiters().remove(process.index);
   const uint32_t peer = peer_of(word);
@@ -310,17 +314,6 @@ bool withdraw(Process& process, uint32_t word) {
     withdraw_command(segment, process.index, peer);
   }
   return true;
-}
-
-// A claimant is in the middle. It gets a moment, then it is taken for stopped, and both message
-// buffers change.
-void outwait_claimant(Process& process, uint32_t word) {
-  const bool copies = process.operation.kind == Kind::kCopy;
-  if (spin_while(process.slot, word, copies ? kCopyClaimNs : kClaimNs)) return;
-  const uint32_t next = pack(State::kIdle, process.sequence + 1, 0);
-  if (atomic(process.slot->rendezvous).compare_exchange_strong(word, next)) {
-    process.sequence = (process.sequence + 1) & kSequenceMask;
-  }
 }
 
 // The slot whose owner's death would end the wait, or one that there is not.
@@ -334,16 +327,23 @@ uint32_t awaited_slot(const Process& process, uint32_t word) {
   return open || !is_waiting(word) ? kNobody : peer_of(word);
 }
 
-// A waiter without news looks after its peer, should the death notice be lost.
+// A waiter without news looks after its peer, should the death notice be lost. Where the table is
+// locked for long it ends its own wait at least.
 void look_after_peer(Process& process) {
   Segment& segment = process.segment;
-  const uint32_t peer = awaited_slot(process, atomic(process.slot->rendezvous).load());
+  const uint32_t word = atomic(process.slot->rendezvous).load();
+  const uint32_t peer = awaited_slot(process, word);
   if (peer >= segment.processes()) return;
   ProcessSlot* slot = segment.slot(peer);
+  if (state_of(word) == State::kSending || state_of(word) == State::kCalling) {
+    wake_claimed(segment, slot);
+  }
   if (load(slot->life) != static_cast<uint32_t>(ProcessLife::kLocal)) return;
   const int32_t endpoint = load(slot->endpoint);
-  if (!process_alive(load(slot->pid), load(slot->start_time)))
-    reap(segment, peer, endpoint, kRepairLockMs);
+  if (process_alive(load(slot->pid), load(slot->start_time))) return;
+  if (reap(segment, peer, endpoint, kRepairLockMs) == 0) {
+    fail_waiter(segment, process.index, peer, endpoint);
+  }
 }
 
 void sleep_on(Process& process, int64_t remaining_ns) {
@@ -356,6 +356,7 @@ void sleep_on(Process& process, int64_t remaining_ns) {
   const int64_t limit = remaining_ns < 0 ? net : std::min(net, remaining_ns);
   count(slot->waits);
   atomic(slot->sleeping).store(kOnFutex);
+  DVK_CRASH_POINT("sleep.begun");
   if (!has_copy_work(process)) futex_wait(&slot->rendezvous, word, limit);
   atomic(slot->sleeping).store(kAwake);
 }
@@ -500,6 +501,7 @@ int answer(Process& process, int32_t client, uint32_t call_id, const Message& me
   }
   uint32_t claim = with_state(word, State::kFilling, process.index);
   if (!atomic(slot->rendezvous).compare_exchange_strong(word, claim)) return -EDVSPROCSTS;
+  DVK_CRASH_POINT("reply.claimed");
   // The word does not tell one call from the next, but while it is claimed no other one begins.
   const int error = load(slot->endpoint) != client   ? -EDEADSRCDST
                     : load(slot->call_id) != call_id ? -EDVSPROCSTS
@@ -509,8 +511,10 @@ int answer(Process& process, int32_t client, uint32_t call_id, const Message& me
     return error;
   }
   copy_in(inbox_of(slot, sequence_of(word)), message);
+  DVK_CRASH_POINT("reply.copied");
   const uint32_t full = with_state(word, relays ? State::kFullNotify : State::kFull, process.index);
   if (!atomic(slot->rendezvous).compare_exchange_strong(claim, full)) return -EDVSPROCSTS;
+  DVK_CRASH_POINT("reply.full");
   wake(process.segment, slot);
   count(process.slot->sent);
   return 0;
@@ -559,6 +563,7 @@ int wakeup(Segment& segment, int32_t target) {
   if (is_remote(segment, index)) return -EDVSRMTPROC;
   ProcessSlot* slot = segment.slot(index);
   atomic(slot->wakeup).store(1);
+  DVK_CRASH_POINT("wakeup.set");
   uint32_t word = atomic(slot->rendezvous).load();
   const State state = state_of(word);
   if (state == State::kAny || state == State::kFrom || state == State::kRequest) {

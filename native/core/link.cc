@@ -65,6 +65,7 @@ int add_node(Segment& segment, uint32_t node, const char* name) {
   char text[kNameBytes] = {};
   memcpy(text, name, std::min(strlen(name), sizeof text - 1));
   memcpy(link->name, text, sizeof text);
+  DVK_CRASH_POINT("node.named");
   atomic(link->state).store(static_cast<uint32_t>(LinkState::kDown));
   return 0;
 }
@@ -73,8 +74,10 @@ int remove_node(Segment& segment, uint32_t node) {
   if (node >= segment.nodes() || node == segment.node_id()) return -EDVSBADNODEID;
   if (link_is(segment.link(node), LinkState::kAbsent)) return -EDVSNODCNODE;
   link_down(segment, node);
+  DVK_CRASH_POINT("node.down");
   release_descriptors(segment, node);
   atomic(segment.link(node)->state).store(static_cast<uint32_t>(LinkState::kAbsent));
+  DVK_CRASH_POINT("node.forgotten");
   return 0;
 }
 
@@ -85,6 +88,7 @@ int attach_proxy(Segment& segment, uint32_t node, uint64_t wake_id) {
   store(link->wake_id, wake_id);
   store(link->proxy_start_time, process_start_time(getpid()));
   store(link->proxy_pid, getpid());
+  DVK_CRASH_POINT("proxy.attached");
   return 0;
 }
 
@@ -108,7 +112,9 @@ int link_up(Segment& segment, uint32_t node, uint32_t session) {
   SlotSet announcements = segment.announcements(node);
   clear(announcements);
   store(link->session, session);
+  DVK_CRASH_POINT("link.forgotten");
   atomic(link->state).store(static_cast<uint32_t>(LinkState::kUp));
+  DVK_CRASH_POINT("link.up");
   for (uint32_t i = 0; i < kSystemProcesses; i++) {
     if (life_is(segment.slot(i), ProcessLife::kLocal)) announcements.add(i);
   }
@@ -164,6 +170,7 @@ int link_down(Segment& segment, uint32_t node) {
   LinkSlot* link = segment.link(node);
   if (link_is(link, LinkState::kAbsent)) return -EDVSNODCNODE;
   atomic(link->state).store(static_cast<uint32_t>(LinkState::kDown));
+  DVK_CRASH_POINT("link.down");
   // Copies that were to pass through this node end with an error at who asked for them.
   segment.link_queue(node).each([&](uint32_t index) {
     ProcessSlot* slot = segment.slot(index);
@@ -177,6 +184,7 @@ int link_down(Segment& segment, uint32_t node) {
   // by its word or finds the link down.
   clear(segment.link_queue(node));
   for (uint32_t i = 0; i < segment.processes(); i++) {
+    DVK_CRASH_POINT("link.cleared");
     ProcessSlot* slot = segment.slot(i);
     if (life_is(slot, ProcessLife::kLocal)) {
       disconnect(segment, i, node);
@@ -193,7 +201,9 @@ void queue_command(Segment& segment, uint32_t index, uint32_t node) {
   ProcessSlot* slot = segment.slot(index);
   store(slot->ticket, segment.next_ticket());
   atomic(slot->command_state).store(static_cast<uint32_t>(CommandState::kQueued));
+  DVK_CRASH_POINT("command.word");
   segment.link_queue(node).add(index);
+  DVK_CRASH_POINT("command.queued");
   wake_proxy(segment, segment.link(node));
 }
 
@@ -201,6 +211,7 @@ void announce_for(Segment& segment, uint32_t descriptor) {
   const uint32_t node = load(segment.slot(descriptor)->node);
   if (node >= segment.nodes()) return;
   segment.announcements(node).add(descriptor);
+  DVK_CRASH_POINT("announce.added");
   wake_proxy(segment, segment.link(node));
 }
 
@@ -227,6 +238,7 @@ int start_remote(Process& process, uint32_t node) {
   const uint32_t word = pack(State::kRemote, process.sequence, node);
   atomic(slot->rendezvous).store(word);
   process.operation.stage = Operation::Stage::kRemote;
+  DVK_CRASH_POINT("remote.word");
   queue_command(process.segment, process.index, node);
   // A link that went down before the word was set has not seen this call.
   if (!link_is(process.segment.link(node), LinkState::kUp)) return cancel(process, -ENOTCONN);
@@ -256,6 +268,7 @@ int answer_remote(Process& process, int32_t client, uint32_t word, uint32_t call
     unclaim(segment, slot, claim, word);
     return -EDVSPROCSTS;
   }
+  DVK_CRASH_POINT("answer.claimed");
   const int error = load(slot->endpoint) == client ? check_link(segment, node) : -EDEADSRCDST;
   if (error == 0) {
     copy_in(inbox_of(slot, sequence_of(word)), message);
@@ -267,6 +280,7 @@ int answer_remote(Process& process, int32_t client, uint32_t word, uint32_t call
     // and have its answer overwritten.
     queue_command(segment, target, node);
   }
+  DVK_CRASH_POINT("answer.queued");
   const uint32_t idle = pack(State::kIdle, sequence_of(word), 0);
   if (!atomic(slot->rendezvous).compare_exchange_strong(claim, idle)) return -EDVSPROCSTS;
   if (error != 0) return error;
@@ -325,6 +339,7 @@ bool take_announcement(Segment& segment, uint32_t node, Command* command) {
   SlotSet announcements = segment.announcements(node);
   return announcements.each([&](uint32_t index) {
     announcements.remove(index);
+    DVK_CRASH_POINT("proxy.announced");
     ProcessSlot* slot = segment.slot(index);
     if (life_is(slot, ProcessLife::kRemote)) {
       if (load(slot->node) != node) return false;
@@ -486,11 +501,13 @@ int get2rmt(Segment& segment, uint32_t node, Command* command, uint8_t* payload,
       continue;
     }
     segment.link_queue(node).remove(index);
+    DVK_CRASH_POINT("proxy.unqueued");
     uint32_t queued = static_cast<uint32_t>(CommandState::kQueued);
     if (!atomic(slot->command_state)
              .compare_exchange_strong(queued, static_cast<uint32_t>(CommandState::kTaken))) {
       continue;
     }
+    DVK_CRASH_POINT("proxy.taken");
     address_command(segment, node, command);
     command->kind = load(slot->command_kind);
     command->call_id = load(slot->command_call_id);
@@ -500,6 +517,7 @@ int get2rmt(Segment& segment, uint32_t node, Command* command, uint8_t* payload,
     // A caller that withdrew while its fields were read has changed this number.
     if (!filled || load(slot->command_call_id) != command->call_id) continue;
     if (life_is(slot, ProcessLife::kLocal) && load(slot->call_id) != command->call_id) continue;
+    DVK_CRASH_POINT("proxy.filled");
     add(link->sent, 1);
     add(link->sent_bytes, command->payload_bytes);
     return 1;

@@ -50,6 +50,7 @@ void bury(Segment& segment, uint32_t index) {
   if (wake_id != 0 && wake_id >> 32 == static_cast<uint32_t>(load(slot->pid))) {
     wake_fifo_remove(segment.directory(), wake_id);
   }
+  DVK_CRASH_POINT("bury.fifo");
   release_slot(segment, index);
 }
 
@@ -90,6 +91,7 @@ void occupy(Segment& segment, uint32_t index, int32_t endpoint, uint32_t node, P
             const char* name) {
   ProcessSlot* slot = segment.slot(index);
   set_life(slot, ProcessLife::kBinding);
+  DVK_CRASH_POINT("bind.begun");
   const uint32_t old = atomic(slot->rendezvous).load();
   // The other message buffer: a stopped sender of the previous owner may still write the one in
   // use.
@@ -117,7 +119,9 @@ void occupy(Segment& segment, uint32_t index, int32_t endpoint, uint32_t node, P
   });
   clear_notices(segment, index);
   drop_asyncs(segment, index);
+  DVK_CRASH_POINT("bind.cleared");
   atomic(slot->endpoint).store(endpoint);
+  DVK_CRASH_POINT("bind.endpoint");
 }
 
 }  // namespace
@@ -141,26 +145,36 @@ void release_slot(Segment& segment, uint32_t index) {
   const bool remote = load(slot->node) != segment.node_id();
   store(slot->want_source, endpoint);
   set_life(slot, ProcessLife::kDying);
+  DVK_CRASH_POINT("free.dying");
   atomic(slot->endpoint).store(kEndpointNone);
+  DVK_CRASH_POINT("free.endpoint");
   const uint32_t word = atomic(slot->rendezvous).load();
   atomic(slot->rendezvous).store(pack(State::kIdle, sequence_of(word), 0));
+  DVK_CRASH_POINT("free.word");
   fail_waiters(segment, index, endpoint);
+  DVK_CRASH_POINT("free.waiters");
   drop_copy_job(segment, index);
   clear_copy_job(segment, index);
+  DVK_CRASH_POINT("free.copies");
   if (endpoint != kEndpointNone) arena_release_all(segment, endpoint);
+  DVK_CRASH_POINT("free.arena");
   for (uint32_t i = 0; i < kGrants; i++) {
     GrantSlot* grant = segment.grant(index, i);
     store(grant->state, load(grant->state) & ~0xffu);  // The sequence goes on: old ids stay dead.
   }
+  DVK_CRASH_POINT("free.grants");
   drop_asyncs(segment, index);
   store(slot->command_state, static_cast<uint32_t>(CommandState::kNone));
   segment.bind_waiters().remove(index);
+  DVK_CRASH_POINT("free.asyncs");
   store(slot->pid, 0);
   if (endpoint != kEndpointNone && !remote) {
     store(slot->generation, generation_of(make_endpoint(index, generation_of(endpoint) + 1)));
     announce(segment, index);
   }
+  DVK_CRASH_POINT("free.announced");
   set_life(slot, ProcessLife::kFree);
+  DVK_CRASH_POINT("free.done");
 }
 
 int Process::bind(Segment& segment, const BindOptions& options, Process** process) {
@@ -182,9 +196,12 @@ int Process::bind(Segment& segment, const BindOptions& options, Process** proces
   store(slot->lends, pid == getpid() && can_lend() ? 1u : 0u);
   *process = new Process(segment, index, endpoint, pid, options.level);
   (*process)->sequence = sequence_of(atomic(slot->rendezvous).load());
+  DVK_CRASH_POINT("bind.named");
   set_life(slot, ProcessLife::kLocal);
+  DVK_CRASH_POINT("bind.local");
   announce(segment, index);
   tell_bind_waiters(segment);
+  DVK_CRASH_POINT("bind.told");
   wake_fifo(segment.directory(), load(segment.header()->monitor_wake));
   return 0;
 }
@@ -224,6 +241,7 @@ int bind_remote(Segment& segment, int32_t endpoint, uint32_t node, ProcessLevel 
   store(slot->pid, 0);
   store(slot->wake_id, uint64_t{0});
   set_life(slot, ProcessLife::kRemote);
+  DVK_CRASH_POINT("bind.remote");
   tell_bind_waiters(segment);
   return 0;
 }
@@ -326,12 +344,14 @@ int reap(Segment& segment, uint32_t index, int32_t endpoint, int64_t lock_timeou
 
 void end_container(Segment& segment) {
   atomic(segment.header()->state).store(2);
+  DVK_CRASH_POINT("end.state");
   for (uint32_t index = 0; index < segment.processes(); index++) {
     if (!is(life_of(segment, index), ProcessLife::kLocal)) continue;
     const auto rendezvous = atomic(segment.slot(index)->rendezvous);
     for (uint32_t word = rendezvous.load(); is_waiting(word); word = rendezvous.load()) {
       if (fail(segment, index, word, EDVSDCNOTRUN)) break;
     }
+    DVK_CRASH_POINT("end.failed");
   }
 }
 

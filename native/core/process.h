@@ -69,6 +69,9 @@ class Process {
   uint32_t last_call = 0;  // number of the call whose request was received last
   OwedReplies owed;
   Filter filter;
+  // A claim of the present call's word, and since when it has been there.
+  uint32_t claim = 0;
+  int64_t claimed_at = 0;
   // Process-private state of the rendezvous: sequence and message buffers in use, and how spinning
   // has paid.
   uint32_t sequence = 0;

@@ -189,6 +189,7 @@ int64_t copy_remote(Process& process, const CopyParty& source, const CopyParty& 
   store(slot->want_source, load(slot->command_endpoint));
   process.operation.kind = Operation::Kind::kCopy;
   process.operation.peer = load(slot->command_endpoint);
+  DVK_CRASH_POINT("vcopy.command");
   int result = start_remote(process, target);
   if (result == kPending && kind == kCommandCopyrmtRqst) {
     // The answer comes from the destination's node.
@@ -228,6 +229,7 @@ int64_t vcopy(Process& process, const CopyParty& source, const CopyParty& destin
     const int64_t n = local ? copy_local(process, {from, 1}, {to, 2}, part)
                             : copy_remote(process, from, to, nodes, part, timeout_ms);
     if (n < 0) return n;
+    DVK_CRASH_POINT("vcopy.chunk");
     done += part;
     process.copied += part;
     from.at += part;
