@@ -327,6 +327,14 @@ uint32_t awaited_slot(const Process& process, uint32_t word) {
   return open || !is_waiting(word) ? kNobody : peer_of(word);
 }
 
+// Whether the owner of `slot` is alive, or of another node.
+bool lives_on(ProcessSlot* slot) {
+  const uint32_t life = load(slot->life);
+  if (life == static_cast<uint32_t>(ProcessLife::kRemote)) return true;
+  return life == static_cast<uint32_t>(ProcessLife::kLocal) &&
+         process_alive(load(slot->pid), load(slot->start_time));
+}
+
 // A waiter without news looks after its peer, should the death notice be lost. Where the table is
 // locked for long it ends its own wait at least.
 void look_after_peer(Process& process) {
@@ -338,12 +346,9 @@ void look_after_peer(Process& process) {
   if (state_of(word) == State::kSending || state_of(word) == State::kCalling) {
     wake_claimed(segment, slot);
   }
-  if (load(slot->life) != static_cast<uint32_t>(ProcessLife::kLocal)) return;
   const int32_t endpoint = load(slot->endpoint);
-  if (process_alive(load(slot->pid), load(slot->start_time))) return;
-  if (reap(segment, peer, endpoint, kRepairLockMs) == 0) {
-    fail_waiter(segment, process.index, peer, endpoint);
-  }
+  if (lives_on(slot) || reap(segment, peer, endpoint, kRepairLockMs) != 0) return;
+  if (!lives_on(slot)) fail_waiter(segment, process.index, peer, process.operation.peer);
 }
 
 void sleep_on(Process& process, int64_t remaining_ns) {

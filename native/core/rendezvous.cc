@@ -38,7 +38,9 @@ int death_error(const Segment& segment, ProcessSlot* waiter, uint32_t word, uint
     case State::kTaking:
       return peer_of(word) == slot ? EDSTDIED : 0;
     case State::kRemote:
-      return load(waiter->want_source) == endpoint ? EDSTDIED : 0;
+      // NONE is wanted by who waits for a bind, and is the endpoint of one that died before it had
+      // any.
+      return endpoint != kEndpointNone && load(waiter->want_source) == endpoint ? EDSTDIED : 0;
     default:
       return 0;
   }

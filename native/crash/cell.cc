@@ -22,6 +22,8 @@ constexpr int64_t kHangMs = kSanitized ? 10'000 : 2'000;
 constexpr int64_t kWatchdogMs = 20'000;
 // How long one is stopped before it is killed: longer than a waiter needs to look after it.
 constexpr int64_t kStoppedMs = 150;
+// The daemon waits no longer for the table lock, and comes again.
+constexpr int64_t kSweepLockMs = 20;
 
 class Play {
  public:
@@ -84,7 +86,7 @@ class Play {
   std::vector<pid_t> pids_;
   int64_t fault_at_ = 0;    // of the last fault, or the end of a stop
   int64_t stopped_at_ = 0;  // of the first process that is stopped
-  bool resumed_ = false;
+  bool swept_ = true;       // all slots of the dead were freed
 };
 
 void Play::start(int role) {
@@ -104,6 +106,7 @@ void Play::start(int role) {
 
 // The part of the node daemon: it frees the slots of the dead, at once.
 void Play::sweep() {
+  swept_ = true;
   for (Segment* segment : segments_) {
     for (uint32_t i = 0; i < segment->processes(); i++) {
       ProcessSlot* slot = segment->slot(i);
@@ -112,7 +115,8 @@ void Play::sweep() {
                        life == static_cast<uint32_t>(ProcessLife::kDying);
       const bool dead = life == static_cast<uint32_t>(ProcessLife::kLocal) &&
                         !process_alive(load(slot->pid), load(slot->start_time));
-      if (cut || dead) reap(*segment, i, load(slot->endpoint));
+      if (!cut && !dead) continue;
+      if (reap(*segment, i, load(slot->endpoint), kSweepLockMs) == 0) swept_ = false;
     }
     // And it ends the calls to other nodes when their proxy is gone.
     for (uint32_t n = 0; n < segment->nodes(); n++) {
@@ -187,6 +191,7 @@ std::string Play::watch() {
   for (;;) {
     const int64_t now = now_ns();
     const std::string wrong = look(now);
+    if (!swept_) sweep();
     if (board_.failed.load() != 0) return board_.reason;
     if (!wrong.empty()) return wrong;
     if (all_done(false, false)) close_services();
@@ -227,7 +232,8 @@ std::string Play::check_rebind() {
     const int32_t old = desk(i).endpoint.load();
     if (desk(i).dead.load() == 0) continue;
     Segment& segment = *segments_[desk(i).node.load()];
-    const int index = old == 0 ? -1 : segment.slot_of(old);
+    int index = old == 0 ? -1 : segment.slot_of(old);
+    if (index >= 0 && lookup(segment, static_cast<uint32_t>(index)) >= 0) index = -1;  // given out
     BindOptions options;
     options.level = ProcessLevel::kServer;
     options.slot = index >= 0 && index < static_cast<int>(kSystemProcesses) ? index : -1;
