@@ -70,14 +70,29 @@ int add_node(Segment& segment, uint32_t node, const char* name) {
   return 0;
 }
 
+namespace {
+
+// Preconditions: the table lock is held.
+void forget_descriptors(Segment& segment, uint32_t node) {
+  for (uint32_t i = 0; i < segment.processes(); i++) {
+    ProcessSlot* slot = segment.slot(i);
+    if (life_is(slot, ProcessLife::kRemote) && load(slot->node) == node) release_slot(segment, i);
+  }
+}
+
+}  // namespace
+
 int remove_node(Segment& segment, uint32_t node) {
   if (node >= segment.nodes() || node == segment.node_id()) return -EDVSBADNODEID;
   if (link_is(segment.link(node), LinkState::kAbsent)) return -EDVSNODCNODE;
   link_down(segment, node);
   DVK_CRASH_POINT("node.down");
-  release_descriptors(segment, node);
-  atomic(segment.link(node)->state).store(static_cast<uint32_t>(LinkState::kAbsent));
+  // With the lock until it is no member any more, so that no descriptor is bound meanwhile.
+  const TableLock lock(segment);
+  if (lock.error() != 0) return lock.error();
+  forget_descriptors(segment, node);
   DVK_CRASH_POINT("node.forgotten");
+  atomic(segment.link(node)->state).store(static_cast<uint32_t>(LinkState::kAbsent));
   return 0;
 }
 
@@ -92,15 +107,6 @@ int attach_proxy(Segment& segment, uint32_t node, uint64_t wake_id) {
   return 0;
 }
 
-void release_descriptors(Segment& segment, uint32_t node) {
-  const TableLock lock(segment);
-  if (lock.error() != 0) return;
-  for (uint32_t i = 0; i < segment.processes(); i++) {
-    ProcessSlot* slot = segment.slot(i);
-    if (life_is(slot, ProcessLife::kRemote) && load(slot->node) == node) release_slot(segment, i);
-  }
-}
-
 int link_up(Segment& segment, uint32_t node, uint32_t session) {
   if (node >= segment.nodes() || node == segment.node_id()) return -EDVSBADNODEID;
   LinkSlot* link = segment.link(node);
@@ -108,7 +114,11 @@ int link_up(Segment& segment, uint32_t node, uint32_t session) {
   // What was known of the node's processes, and every call to them, belongs to the old session; it
   // announces the living ones anew. A proxy that was killed did not take its link down.
   link_down(segment, node);
-  release_descriptors(segment, node);
+  {
+    // Where the table is locked for long they stay: the other node answers for who is gone.
+    const TableLock lock(segment);
+    if (lock.error() == 0) forget_descriptors(segment, node);
+  }
   SlotSet announcements = segment.announcements(node);
   clear(announcements);
   store(link->session, session);
@@ -124,7 +134,13 @@ int link_up(Segment& segment, uint32_t node, uint32_t session) {
 
 namespace {
 
-// Ends what the process in `index` awaits of `node`.
+bool is_descriptor(Segment& segment, uint32_t index, uint32_t node) {
+  return index < segment.processes() && life_is(segment.slot(index), ProcessLife::kRemote) &&
+         load(segment.slot(index)->node) == node;
+}
+
+// Ends what the process in `index` awaits of `node`. Its proxy may have died in the middle of a
+// hand-over, or before it woke the process.
 void disconnect(Segment& segment, uint32_t index, uint32_t node) {
   ProcessSlot* slot = segment.slot(index);
   for (;;) {
@@ -132,13 +148,14 @@ void disconnect(Segment& segment, uint32_t index, uint32_t node) {
     const uint32_t peer = peer_of(word);
     const bool waits_for_node = node_of(segment, load(slot->want_source)) == node;
     const bool copies_to_node = node_of(segment, load(slot->destination_endpoint)) == node;
-    bool lost = false;
+    bool lost = false, claimed = false;
     switch (state_of(word)) {
       case State::kRemote:
         lost = peer == node || waits_for_node || copies_to_node;
         break;
       case State::kFilling:
-        lost = peer == kProxyPeer && (waits_for_node || copies_to_node);
+        claimed = is_descriptor(segment, peer, node);
+        lost = peer == kProxyPeer ? waits_for_node || copies_to_node : claimed && waits_for_node;
         break;
       case State::kFrom:
         lost = waits_for_node;
@@ -146,7 +163,11 @@ void disconnect(Segment& segment, uint32_t index, uint32_t node) {
       default:
         break;
     }
-    if (!lost || fail(segment, index, word, ENOTCONN)) return;
+    if (!lost && !claimed) {
+      if (!is_waiting(word)) wake(segment, slot);
+      return;
+    }
+    if (lost ? fail(segment, index, word, ENOTCONN) : kick(segment, slot, word)) return;
   }
 }
 

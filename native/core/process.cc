@@ -220,12 +220,12 @@ int bind_remote(Segment& segment, int32_t endpoint, uint32_t node, ProcessLevel 
   if (chosen < 0 || chosen == static_cast<int>(kProxyPeer)) return -EDVSBADPROC;
   if (node >= segment.nodes()) return -EDVSBADNODEID;
   if (node == segment.node_id()) return -EDVSLCLPROC;
-  if (load(segment.link(node)->state) == static_cast<uint32_t>(LinkState::kAbsent)) {
-    return -EDVSNODCNODE;
-  }
   const uint32_t index = static_cast<uint32_t>(chosen);
   const TableLock lock(segment);
   if (lock.error() != 0) return lock.error();
+  if (load(segment.link(node)->state) == static_cast<uint32_t>(LinkState::kAbsent)) {
+    return -EDVSNODCNODE;
+  }
   ProcessSlot* slot = segment.slot(index);
   if (is(life_of(segment, index), ProcessLife::kRemote)) {
     if (load(slot->endpoint) == endpoint && load(slot->node) == node) {
@@ -327,19 +327,40 @@ int process_info(const Segment& segment, uint32_t index, ProcessInfo* info) {
   return 0;
 }
 
+namespace {
+
+// Cut short, unless somebody is at it with the table lock.
+bool is_halfway(const Segment& segment, uint32_t index) {
+  const uint32_t life = life_of(segment, index);
+  return is(life, ProcessLife::kDying) || is(life, ProcessLife::kBinding);
+}
+
+}  // namespace
+
 int reap(Segment& segment, uint32_t index, int32_t endpoint, int64_t lock_timeout_ms) {
   if (index >= segment.processes()) return 0;
   ProcessSlot* slot = segment.slot(index);
   const TableLock lock(segment, lock_timeout_ms);
   if (lock.error() != 0) return 0;
-  const uint32_t life = life_of(segment, index);
-  const bool halfway = is(life, ProcessLife::kDying) || is(life, ProcessLife::kBinding);
-  if (!halfway) {
-    if (!is(life, ProcessLife::kLocal) || load(slot->endpoint) != endpoint) return 0;
+  if (!is_halfway(segment, index)) {
+    if (!is(life_of(segment, index), ProcessLife::kLocal) || load(slot->endpoint) != endpoint)
+      return 0;
     if (process_alive(load(slot->pid), load(slot->start_time))) return 0;
   }
   bury(segment, index);
   return 1;
+}
+
+int sweep(Segment& segment, int64_t lock_timeout_ms) {
+  const uint64_t owner = atomic(segment.header()->table_lock).load();
+  if (owner != 0 && lock_owner_alive(owner)) return 0;
+  if (owner != 0) const TableLock inherited(segment, lock_timeout_ms);
+  int freed = 0;
+  for (uint32_t index = 0; index < segment.processes(); index++) {
+    if (!is_halfway(segment, index)) continue;
+    freed += reap(segment, index, kEndpointNone, lock_timeout_ms);
+  }
+  return freed;
 }
 
 void end_container(Segment& segment) {

@@ -96,6 +96,13 @@ bool end_async(Segment& segment, uint32_t sender, AsyncSlot* entry, const AsyncW
   return true;
 }
 
+// Whoever ended a message may have died before it told of it.
+void tell_again(Segment& segment, uint32_t sender, AsyncSlot* entry) {
+  const AsyncWord word = word_of(entry);
+  if (word.state != AsyncState::kDone) return;
+  tell(segment, sender, load(entry->flags), static_cast<int>(word.peer));
+}
+
 // Ends all messages of `sender` for which `lost(entry)` holds with `error`.
 template <typename Lost>
 void end_all(Segment& segment, uint32_t sender, int error, Lost lost) {
@@ -342,12 +349,7 @@ void tidy_asyncs(Process& process) {
 void fail_asyncs(Segment& segment, uint32_t index, uint32_t slot, int32_t endpoint) {
   segment.async_senders(index).remove(slot);
   each_busy(segment, index, [&](uint32_t, AsyncSlot* entry) {
-    if (load(entry->destination) != endpoint) return false;
-    const AsyncWord word = word_of(entry);
-    // The dead may have ended it and not come to tell.
-    if (word.state == AsyncState::kDone) {
-      tell(segment, index, load(entry->flags), static_cast<int>(word.peer));
-    }
+    if (load(entry->destination) == endpoint) tell_again(segment, index, entry);
     return false;
   });
   end_all(segment, index, EDSTDIED,
@@ -449,10 +451,15 @@ int put_async_ack(Segment& segment, uint32_t node, const Command& command) {
 }
 
 void disconnect_asyncs(Segment& segment, uint32_t index, uint32_t node) {
-  end_all(segment, index, ENOTCONN, [&](AsyncSlot* entry) {
+  const auto goes_there = [&](AsyncSlot* entry) {
     const int target = segment.slot_of(load(entry->destination));
     return target >= 0 && load(segment.slot(static_cast<uint32_t>(target))->node) == node;
+  };
+  each_busy(segment, index, [&](uint32_t, AsyncSlot* entry) {
+    if (goes_there(entry)) tell_again(segment, index, entry);
+    return false;
   });
+  end_all(segment, index, ENOTCONN, goes_there);
 }
 
 }  // namespace dvk

@@ -110,14 +110,11 @@ void Play::sweep() {
   for (Segment* segment : segments_) {
     for (uint32_t i = 0; i < segment->processes(); i++) {
       ProcessSlot* slot = segment->slot(i);
-      const uint32_t life = load(slot->life);
-      const bool cut = life == static_cast<uint32_t>(ProcessLife::kBinding) ||
-                       life == static_cast<uint32_t>(ProcessLife::kDying);
-      const bool dead = life == static_cast<uint32_t>(ProcessLife::kLocal) &&
+      const bool dead = load(slot->life) == static_cast<uint32_t>(ProcessLife::kLocal) &&
                         !process_alive(load(slot->pid), load(slot->start_time));
-      if (!cut && !dead) continue;
-      if (reap(*segment, i, load(slot->endpoint), kSweepLockMs) == 0) swept_ = false;
+      if (dead && reap(*segment, i, load(slot->endpoint), kSweepLockMs) == 0) swept_ = false;
     }
+    dvk::sweep(*segment, kSweepLockMs);
     // And it ends the calls to other nodes when their proxy is gone.
     for (uint32_t n = 0; n < segment->nodes(); n++) {
       LinkSlot* link = segment->link(n);

@@ -196,13 +196,18 @@ bool count_hits(uint32_t number, Counts* counts) {
   return true;
 }
 
-// The hits of a point that are worth a cell: all changes of memory, and of a label the first, the
-// second and the last.
-std::vector<uint32_t> hits_of(uint32_t point, uint32_t count, bool full) {
-  constexpr uint32_t kWritesMax = 400;
+// The hits of a point that are worth a cell: changes of memory all, or every third; of a label the
+// first, the second and the last.
+std::vector<uint32_t> hits_of(uint32_t point, uint32_t count, const Options& options) {
+  constexpr uint32_t kWritesMax = 1000;
+  const bool full = options.full;
   std::vector<uint32_t> hits;
   if (point == kWrites) {
-    for (uint32_t hit = 1; hit <= std::min(count, kWritesMax); hit++) hits.push_back(hit);
+    const uint32_t stride = full ? 1 : 3;
+    const uint32_t first = full ? 1 : 1 + static_cast<uint32_t>(options.seed % stride);
+    for (uint32_t hit = first; hit <= std::min(count, kWritesMax); hit += stride) {
+      hits.push_back(hit);
+    }
   } else if (count > 0) {
     for (const uint32_t hit : std::set<uint32_t>{1, full ? std::min(count, 2u) : 1, count}) {
       hits.push_back(hit);
@@ -211,13 +216,13 @@ std::vector<uint32_t> hits_of(uint32_t point, uint32_t count, bool full) {
   return hits;
 }
 
-std::vector<Cell> cells_of(uint32_t number, const Counts& counts, bool full) {
+std::vector<Cell> cells_of(uint32_t number, const Counts& counts, const Options& options) {
   std::vector<Cell> cells;
   for (uint32_t role = 0; role < counts.size(); role++) {
     for (uint32_t point = 0; point <= kPointsMax; point++) {
-      for (const uint32_t hit : hits_of(point, counts[role][point], full)) {
+      for (const uint32_t hit : hits_of(point, counts[role][point], options)) {
         for (const Fault fault : {Fault::kKill, Fault::kStop, Fault::kStopKill}) {
-          if (!full && fault != Fault::kKill && (point == kWrites || hit > 1)) continue;
+          if (!options.full && fault != Fault::kKill && (point == kWrites || hit > 1)) continue;
           cells.push_back({number, {{role, {point, hit, fault}}}});
         }
       }
@@ -367,7 +372,7 @@ int run_all(const Options& options) {
       continue;
     }
     played.push_back(i);
-    for (Cell& cell : cells_of(i, counts[i], options.full)) cells.push_back(std::move(cell));
+    for (Cell& cell : cells_of(i, counts[i], options)) cells.push_back(std::move(cell));
   }
   if (cells.size() > kCellsMax) cells.resize(kCellsMax);
   test::Random random(options.seed);
