@@ -35,8 +35,6 @@ namespace {
 using Stage = Operation::Stage;
 using Kind = Operation::Kind;
 
-// A caller that finds its peer dead waits this long for the table lock, and tries again later.
-constexpr int64_t kRepairLockMs = 20;
 constexpr int64_t kTimeoutMsMax = int64_t{1} << 40;
 
 // Takes the message out of the inbox.

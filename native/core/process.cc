@@ -351,14 +351,14 @@ int reap(Segment& segment, uint32_t index, int32_t endpoint, int64_t lock_timeou
   return 1;
 }
 
-int sweep(Segment& segment, int64_t lock_timeout_ms) {
+int sweep(Segment& segment) {
   const uint64_t owner = atomic(segment.header()->table_lock).load();
   if (owner != 0 && lock_owner_alive(owner)) return 0;
-  if (owner != 0) const TableLock inherited(segment, lock_timeout_ms);
+  if (owner != 0) const TableLock inherited(segment, kRepairLockMs);
   int freed = 0;
   for (uint32_t index = 0; index < segment.processes(); index++) {
     if (!is_halfway(segment, index)) continue;
-    freed += reap(segment, index, kEndpointNone, lock_timeout_ms);
+    freed += reap(segment, index, kEndpointNone, kRepairLockMs);
   }
   return freed;
 }

@@ -22,8 +22,6 @@ constexpr int64_t kHangMs = kSanitized ? 10'000 : 2'000;
 constexpr int64_t kWatchdogMs = 20'000;
 // How long one is stopped before it is killed: longer than a waiter needs to look after it.
 constexpr int64_t kStoppedMs = 150;
-// The daemon waits no longer for the table lock, and comes again.
-constexpr int64_t kSweepLockMs = 20;
 
 class Play {
  public:
@@ -97,7 +95,7 @@ void Play::start(int role) {
     scenario_.roles[static_cast<size_t>(role)].play(actor);
     actor.disarm();
     board_.desks[role].done.store(1);
-    while (board_.leaving.load() == 0) usleep(100);
+    while (board_.leaving.load() == 0) usleep(500);
     if (actor.own != nullptr) actor.own->unbind();
     _exit(0);
   }
@@ -112,9 +110,9 @@ void Play::sweep() {
       ProcessSlot* slot = segment->slot(i);
       const bool dead = load(slot->life) == static_cast<uint32_t>(ProcessLife::kLocal) &&
                         !process_alive(load(slot->pid), load(slot->start_time));
-      if (dead && reap(*segment, i, load(slot->endpoint), kSweepLockMs) == 0) swept_ = false;
+      if (dead && reap(*segment, i, load(slot->endpoint), kRepairLockMs) == 0) swept_ = false;
     }
-    dvk::sweep(*segment, kSweepLockMs);
+    dvk::sweep(*segment);
     // And it ends the calls to other nodes when their proxy is gone.
     for (uint32_t n = 0; n < segment->nodes(); n++) {
       LinkSlot* link = segment->link(n);
@@ -203,7 +201,7 @@ std::string Play::watch() {
       }
       return "hangs:" + who;
     }
-    usleep(100);
+    usleep(fault_at_ == 0 ? 100 : 300);
   }
 }
 

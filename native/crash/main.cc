@@ -35,7 +35,7 @@ namespace {
 constexpr uint64_t kSeed = 20260131;
 constexpr uint32_t kCellsMax = 200'000;
 // Most of the time most processes of a cell sleep.
-constexpr uint32_t kJobsPerCpu = 4;
+constexpr uint32_t kJobsPerCpu = 10;
 
 struct Options {
   const char* part = "";

@@ -12,6 +12,7 @@ namespace {
 // Longer than the net below lost death notices, so that a call with this time-out has been through
 // it.
 constexpr int64_t kStopPatienceMs = 150;
+constexpr int64_t kMeetNs = 10'000'000'000;
 
 bool is_death(int64_t result) {
   return result == -EDSTDIED || result == -ESRCDIED || result == -EDEADSRCDST;
@@ -98,11 +99,13 @@ bool Actor::others_done() const {
 }
 
 void Actor::meet(std::initializer_list<int> roles, const std::function<bool()>& met) const {
-  test::until("the others come to their places", [&] {
-    return met() || std::any_of(roles.begin(), roles.end(), [&](int role) {
-             return gone(role) || board.desks[role].done.load() != 0;
-           });
-  });
+  const int64_t begun = now_ns();
+  const auto over = [&](int role) { return gone(role) || board.desks[role].done.load() != 0; };
+  while (!met() && !std::any_of(roles.begin(), roles.end(), over)) {
+    const int64_t waited = now_ns() - begun;
+    if (waited > kMeetNs) test::fail_test(__FILE__, __LINE__, "the others do not come");
+    usleep(waited < 2'000'000 ? 50 : 500);
+  }
 }
 
 void Actor::meet_state(int role, State state) const {

@@ -69,8 +69,10 @@ class Monitor {
       return;
     }
     const stop = watchReadable(fd, () => {
+      // Not watched any more: where the table is locked, the next sweep tries again.
+      this.#watched.get(endpoint)?.();
+      this.#watched.delete(endpoint);
       this.#reap(slot, endpoint, name);
-      this.scan();
     });
     this.#watched.set(endpoint, () => {
       stop();
@@ -83,6 +85,12 @@ class Monitor {
 
   #reap(slot: number, endpoint: Endpoint, name: string): void {
     if (this.#segment.reap(slot, endpoint)) logEvent('process.reaped', { slot, endpoint, name });
+  }
+
+  /** The net below: what is bound, and what a process died in the middle of. */
+  sweep(): void {
+    this.#segment.sweep();
+    this.scan();
   }
 
   stop(): void {
@@ -121,7 +129,7 @@ export class NodeContainers {
   }
 
   #sweep(): void {
-    for (const { monitor } of this.#containers.values()) monitor.scan();
+    for (const { monitor } of this.#containers.values()) monitor.sweep();
     this.#cancelSweep = systemClock.after(SWEEP_MS, () => {
       this.#sweep();
     });
@@ -132,11 +140,14 @@ export class NodeContainers {
     return [...this.#containers.values()].map(({ spec, path }) => ({ dcId: spec.id, path }));
   }
 
-  /** Ends the calls that wait for other nodes; for when the proxy is gone and cannot. */
+  /**
+   * Ends the calls that wait for other nodes; for when the proxy is gone and cannot. Also of links
+   * that are down: it may have died while it took them down.
+   */
   linksDown(): void {
     for (const { segment } of this.#containers.values()) {
       for (const link of segment.links()) {
-        if (link.state === 'up') segment.linkDown(link.node);
+        if (link.state !== 'local') segment.linkDown(link.node);
       }
     }
   }

@@ -169,6 +169,9 @@ export interface SegmentBinding {
   segmentProcess(segment: number, slot: number): RawProcessInfo | number;
   segmentLinks(segment: number): RawLinkInfo[] | number;
   segmentEnd(segment: number): number;
+  /** What two looks, `pauseMs` apart, find wrong; one look for a pause of 0. */
+  segmentCheck(segment: number, pauseMs: number): string[] | number;
+  segmentSweep(segment: number): number;
   arenaUsed(segment: number): number;
   bindRemote(segment: number, endpoint: number, node: number, level: number, name: string): number;
   unbindRemote(segment: number, endpoint: number): number;
