@@ -46,13 +46,14 @@ TableLock::TableLock(Segment& segment, int64_t timeout_ms) : segment_(segment), 
       DVK_CRASH_POINT("lock.taken");
       return;
     }
+    const bool late = now_ns() > deadline;
     // A dead owner is found out at once, a live one holds the lock for microseconds.
-    if (tries > 20 && !lock_owner_alive(seen) &&
+    if ((tries > 20 || late) && !lock_owner_alive(seen) &&
         word.compare_exchange_strong(seen, self_, std::memory_order_acquire)) {
       DVK_CRASH_POINT("lock.inherited");
       return;
     }
-    if (now_ns() > deadline) {
+    if (late) {
       error_ = -ETIMEDOUT;
       return;
     }

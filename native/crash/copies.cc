@@ -168,8 +168,8 @@ SCENARIO({"copies of a stopped caller's memory",
               Memory own(9);
               const CopyParty theirs{m.source, kByAddress, place_in(m)};
               const CopyParty mine{kEndpointSelf, kByAddress, own.address()};
-              copy(a, mine, theirs, {{a.self, {-EDVSGRANT}}});
-              copy(a, theirs, mine, {{a.self, {-EDVSGRANT}}});
+              copy(a, mine, theirs, {{kClient, kCopyDeaths}, {a.self, {-EDVSGRANT}}});
+              copy(a, theirs, mine, {{kClient, kCopyDeaths}, {a.self, {-EDVSGRANT}}});
               a.expect("reply", reply(a.me(), m.source, m), {{a.self, kReplyDeaths}});
             }},
            {"client", [](Actor& a) {

@@ -231,12 +231,41 @@ std::vector<Cell> cells_of(uint32_t number, const Counts& counts, const Options&
   return cells;
 }
 
+// Whether a label is one that nothing comes to on this machine.
+bool is_beyond(uint32_t point) {
+  return strncmp(point_label(point), "lend.", 5) == 0 && !can_lend();
+}
+
+// Cells of labels at which nothing was stopped are played again: some are come to only when the
+// other process has the CPU at the right moment. Returns whether none went wrong.
+bool cover_all(const std::vector<Cell>& cells) {
+  constexpr int kTries = 20;
+  for (int i = 0; i < kTries; i++) {
+    std::vector<Cell> missed;
+    for (const Cell& cell : cells) {
+      const uint32_t point = cell.aims[0].shot.point;
+      if (shared->covered[point].load() == 0 && !is_beyond(point)) missed.push_back(cell);
+    }
+    if (missed.empty()) return true;
+    const bool well = in_processes(1, [&] {
+      for (const Cell& cell : missed) {
+        bool reached = false;
+        const std::string wrong = play_patiently(cell, &reached);
+        if (wrong.empty()) continue;
+        tell(cell, wrong);
+        _exit(1);
+      }
+    });
+    if (!well) return false;
+  }
+  return true;
+}
+
 // Labels that nothing was stopped at.
 int report_coverage() {
   int missed = 0;
   for (uint32_t point = 0; point < point_count(); point++) {
-    const bool lenders = strncmp(point_label(point), "lend.", 5) == 0;
-    if (shared->covered[point].load() != 0 || (lenders && !can_lend())) continue;
+    if (shared->covered[point].load() != 0 || is_beyond(point)) continue;
     printf("not ok %s: no process was stopped at this label\n", point_label(point));
     missed++;
   }
@@ -381,6 +410,7 @@ int run_all(const Options& options) {
   failed += report(cells, played);
   int passed = static_cast<int>(played.size()) - failed;
   if (*options.part == 0) {
+    if (!cover_all(cells)) failed++;
     const int missed = report_coverage();
     failed += missed;
     passed += missed == 0 ? 1 : 0;

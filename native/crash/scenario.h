@@ -112,6 +112,9 @@ class Actor {
   int role_of(int32_t endpoint) const;
 
  private:
+  bool several() const;
+  bool excused(int64_t result) const;
+
   const std::vector<Segment*>& segments_;
   const std::vector<Shot>& shots_;
 };

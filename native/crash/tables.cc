@@ -283,7 +283,7 @@ SCENARIO({"privileges",
               a.start();
               a.meet({0}, [&] { return a.board.desks[0].hits.points[kWrites].load() > 0; });
               a.arm();
-              const int result = send(a.me(), a.endpoint(2), a.note(), kForever);
+              const int result = send(a.me(), a.endpoint(2), a.note(), a.patience({2}));
               a.expect("send", result, {{2, kSendDeaths}}, {-ECALLDENIED});
               a.sent(result);
             }},
