@@ -19,6 +19,8 @@
 #include "../core/process.h"
 #include "../core/segment.h"
 
+struct uv_loop_s;
+
 namespace dvk::binding {
 
 // Values that JavaScript names by an int: index in the low 16 bits, a generation above.
@@ -113,6 +115,10 @@ struct Environment {
   Napi::Env env;
   Napi::FunctionReference nothing;  // a function that does nothing; see `still_wanted`
   Polls* polls = nullptr;           // of poll.cc
+  uv_loop_s* loop = nullptr;
+  // The turn of the loop in which a call was awaited last, and when the first one was.
+  uint64_t turn = 0;
+  int64_t turn_begun = 0;
   Table<Segment> segments;
   Table<BoundProcess> processes;
   Table<Waker> wakers;

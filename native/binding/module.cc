@@ -11,9 +11,9 @@ Napi::Object start(Napi::Env env, Napi::Object exports) {
   Environment* environment = make_environment(env);
   if (environment == nullptr) return exports;
   for (const auto add :
-       {register_segments, register_processes, register_process_calls, register_privileges,
-        register_wakers, register_memory, register_links, register_system, register_layout,
-        register_poll, register_fuse_device, register_datagram}) {
+       {register_segments, register_processes, register_process_calls, register_awaited_calls,
+        register_privileges, register_wakers, register_memory, register_links, register_system,
+        register_layout, register_poll, register_fuse_device, register_datagram}) {
     add(exports, environment);
   }
   return exports;

@@ -179,6 +179,7 @@ void register_poll(Napi::Object exports, Environment* environment) {
     return;
   }
   environment->polls = polls;
+  environment->loop = polls->loop;
   define(exports, environment,
          {
              {"pollStart", method<js_poll_start>},

@@ -6,24 +6,11 @@
 #include "../core/bindings.h"
 #include "../core/notify.h"
 #include "../core/senda.h"
-#include "../core/wait.h"
 #include "method.h"
 #include "registers.h"
 
 namespace dvk::binding {
 namespace {
-
-// A reply from another CPU mostly comes within this time, and the event loop stands still
-// meanwhile.
-constexpr uint64_t kAwaitedSpinNs = 20'000;
-
-int received(BoundProcess& bound, int result) {
-  if (result == 0) {
-    bound.window->kind = static_cast<uint32_t>(bound.process->last_kind);
-    bound.window->call = bound.process->last_call;
-  }
-  return result;
-}
 
 int js_send(BoundProcess& bound, int32_t destination, Timeout timeout) {
   return send(*bound.process, destination, bound.window->message, timeout.ms);
@@ -88,109 +75,15 @@ int32_t js_bound_endpoint(Process& process) {
   return process.operation.message.source;
 }
 
-// What a started call came to; a pending one is armed and noted with its waker.
-int settle_or_arm(Waker& waker, BoundProcess& bound, int result) {
-  Process& process = *bound.process;
-  if (result == kPending && spin_for(process, kAwaitedSpinNs)) result = step(process);
-  while (result == kPending) {
-    if (!arm(process)) {
-      bound.pending = true;
-      waker.pending.push_back(bound.handle);
-      return kPending;
-    }
-    disarm(process);
-    result = step(process);
+}  // namespace
+
+int received(BoundProcess& bound, int result) {
+  if (result == 0) {
+    bound.window->kind = static_cast<uint32_t>(bound.process->last_kind);
+    bound.window->call = bound.process->last_call;
   }
   return result;
 }
-
-bool receives(Operation::Kind kind) {
-  return kind != Operation::Kind::kSend && kind != Operation::Kind::kBind &&
-         kind != Operation::Kind::kUnbind;
-}
-
-// Brings what was received, if anything, to the window.
-int deliver(BoundProcess& bound, int result) {
-  if (result != 0 || !receives(bound.process->operation.kind)) return result;
-  bound.window->message = bound.process->operation.message;
-  return received(bound, result);
-}
-
-template <typename Start>
-int begin(Environment& environment, BoundProcess& bound, Start start) {
-  Waker* waker = environment.wakers.find(bound.waker);
-  if (waker == nullptr) return -ENOTSUP;
-  return deliver(bound, settle_or_arm(*waker, bound, start(*bound.process)));
-}
-
-int js_begin_send(Environment& environment, BoundProcess& bound, int32_t destination) {
-  return begin(environment, bound, [&](Process& process) {
-    return start_send(process, destination, bound.window->message);
-  });
-}
-
-int js_begin_sendrec(Environment& environment, BoundProcess& bound, int32_t destination) {
-  return begin(environment, bound, [&](Process& process) {
-    return start_sendrec(process, destination, bound.window->message);
-  });
-}
-
-int js_begin_receive(Environment& environment, BoundProcess& bound, int32_t source) {
-  return begin(environment, bound,
-               [&](Process& process) { return start_receive(process, source); });
-}
-
-int js_begin_rcvrqst(Environment& environment, BoundProcess& bound) {
-  return begin(environment, bound, start_rcvrqst);
-}
-
-int js_begin_wait_bind(Environment& environment, BoundProcess& bound, uint32_t slot) {
-  return begin(environment, bound,
-               [&](Process& process) { return start_wait_bind(process, slot); });
-}
-
-int js_begin_wait_unbind(Environment& environment, BoundProcess& bound, int32_t endpoint) {
-  return begin(environment, bound,
-               [&](Process& process) { return start_wait_unbind(process, endpoint); });
-}
-
-int js_cancel(Environment& environment, BoundProcess& bound, int32_t error) {
-  if (!bound.pending) return -error;
-  bound.pending = false;
-  Waker* waker = environment.wakers.find(bound.waker);
-  if (waker != nullptr) std::erase(waker->pending, bound.handle);
-  disarm(*bound.process);
-  return deliver(bound, cancel(*bound.process, -error));
-}
-
-// wakerStep: see src/dvk/native.ts.
-int js_waker_step(Environment& environment, Waker& waker, Words results) {
-  drain(waker);
-  const size_t most = results.length / 2;
-  size_t count = 0, kept = 0, index = 0;
-  std::vector<int32_t>& pending = waker.pending;
-  for (; index < pending.size() && count < most; index++) {
-    BoundProcess* bound = environment.processes.find(pending[index]);
-    if (bound == nullptr || !bound->pending) continue;
-    Process& process = *bound->process;
-    int result = step(process);
-    while (result == kPending && arm(process)) result = step(process);
-    if (result == kPending) {
-      pending[kept++] = pending[index];
-      continue;
-    }
-    disarm(process);
-    bound->pending = false;
-    results.data[2 * count] = pending[index];
-    results.data[2 * count + 1] = deliver(*bound, result);
-    count++;
-  }
-  pending.erase(pending.begin() + static_cast<std::ptrdiff_t>(kept),
-                pending.begin() + static_cast<std::ptrdiff_t>(index));
-  return static_cast<int>(count);
-}
-
-}  // namespace
 
 void register_process_calls(Napi::Object exports, Environment* environment) {
   define(exports, environment,
@@ -213,14 +106,6 @@ void register_process_calls(Napi::Object exports, Environment* environment) {
              {"waitBind", method<js_wait_bind>},
              {"waitUnbind", method<js_wait_unbind>},
              {"boundEndpoint", method<js_bound_endpoint>},
-             {"beginSend", method<js_begin_send>},
-             {"beginReceive", method<js_begin_receive>},
-             {"beginSendrec", method<js_begin_sendrec>},
-             {"beginRcvrqst", method<js_begin_rcvrqst>},
-             {"beginWaitBind", method<js_begin_wait_bind>},
-             {"beginWaitUnbind", method<js_begin_wait_unbind>},
-             {"cancel", method<js_cancel>},
-             {"wakerStep", method<js_waker_step>},
          });
 }
 

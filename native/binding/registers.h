@@ -9,6 +9,7 @@ namespace dvk::binding {
 void register_segments(Napi::Object exports, Environment* environment);
 void register_processes(Napi::Object exports, Environment* environment);
 void register_process_calls(Napi::Object exports, Environment* environment);
+void register_awaited_calls(Napi::Object exports, Environment* environment);
 void register_privileges(Napi::Object exports, Environment* environment);
 void register_wakers(Napi::Object exports, Environment* environment);
 void register_memory(Napi::Object exports, Environment* environment);
@@ -19,7 +20,11 @@ void register_poll(Napi::Object exports, Environment* environment);
 void register_fuse_device(Napi::Object exports, Environment* environment);
 void register_datagram(Napi::Object exports, Environment* environment);
 
+// Notes beside a message that was received how it came. Returns `result`.
+int received(BoundProcess& bound, int result);
 // Empties the FIFO of a waker.
 void drain(const Waker& waker);
+// Makes it readable.
+void wake_self(const Waker& waker);
 
 }  // namespace dvk::binding

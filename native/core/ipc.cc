@@ -16,9 +16,6 @@
 
 namespace dvk {
 
-std::atomic<bool> interrupted{false};
-thread_local bool (*abandoned)() = nullptr;
-
 void note_received(Process& process, MessageKind kind, uint32_t peer, uint32_t call_id) {
   process.last_kind = kind;
   process.last_peer = peer;
@@ -34,8 +31,6 @@ namespace {
 
 using Stage = Operation::Stage;
 using Kind = Operation::Kind;
-
-constexpr int64_t kTimeoutMsMax = int64_t{1} << 40;
 
 // Takes the message out of the inbox.
 int take_inbox(Process& process, uint32_t word) {
@@ -314,56 +309,6 @@ bool withdraw(Process& process, uint32_t word) {
   return true;
 }
 
-// The slot whose owner's death would end the wait, or one that there is not.
-uint32_t awaited_slot(const Process& process, uint32_t word) {
-  constexpr uint32_t kNobody = ~0u;
-  if (process.operation.kind == Kind::kUnbind) {
-    return static_cast<uint32_t>(process.segment.slot_of(process.operation.peer));
-  }
-  const State state = state_of(word);
-  const bool open = state == State::kAny || state == State::kRequest || state == State::kRemote;
-  return open || !is_waiting(word) ? kNobody : peer_of(word);
-}
-
-// Whether the owner of `slot` is alive, or of another node.
-bool lives_on(ProcessSlot* slot) {
-  const uint32_t life = load(slot->life);
-  if (life == static_cast<uint32_t>(ProcessLife::kRemote)) return true;
-  return life == static_cast<uint32_t>(ProcessLife::kLocal) &&
-         process_alive(load(slot->pid), load(slot->start_time));
-}
-
-// A waiter without news looks after its peer, should the death notice be lost. Where the table is
-// locked for long it ends its own wait at least.
-void look_after_peer(Process& process) {
-  Segment& segment = process.segment;
-  const uint32_t word = atomic(process.slot->rendezvous).load();
-  const uint32_t peer = awaited_slot(process, word);
-  if (peer >= segment.processes()) return;
-  ProcessSlot* slot = segment.slot(peer);
-  if (state_of(word) == State::kSending || state_of(word) == State::kCalling) {
-    wake_claimed(segment, slot);
-  }
-  const int32_t endpoint = load(slot->endpoint);
-  if (lives_on(slot) || reap(segment, peer, endpoint, kRepairLockMs) != 0) return;
-  if (!lives_on(slot)) fail_waiter(segment, process.index, peer, process.operation.peer);
-}
-
-void sleep_on(Process& process, int64_t remaining_ns) {
-  ProcessSlot* slot = process.slot;
-  const uint32_t word = atomic(slot->rendezvous).load();
-  if (!is_waiting(word)) return;
-  const bool open = state_of(word) == State::kAny || state_of(word) == State::kRequest ||
-                    process.operation.kind == Kind::kBind;
-  const int64_t net = (open ? 10 : 1) * kNetMs * 1'000'000;
-  const int64_t limit = remaining_ns < 0 ? net : std::min(net, remaining_ns);
-  count(slot->waits);
-  atomic(slot->sleeping).store(kOnFutex);
-  DVK_CRASH_POINT("sleep.begun");
-  if (!has_copy_work(process)) futex_wait(&slot->rendezvous, word, limit);
-  atomic(slot->sleeping).store(kAwake);
-}
-
 }  // namespace
 
 int start_send(Process& process, int32_t destination, const Message& message) {
@@ -403,13 +348,21 @@ int step(Process& process) {
       return step_receiving(process);
     case Stage::kBinding:
       return step_binding(process);
+    case Stage::kDone:
+      return finish(process, process.operation.result);
     default:
       return -EDVSPROCSTS;
   }
 }
 
+void postpone(Process& process, int result) {
+  process.operation.stage = Stage::kDone;
+  process.operation.result = result;
+}
+
 int cancel(Process& process, int error) {
   if (process.operation.stage == Stage::kNone) return error;
+  if (process.operation.stage == Stage::kDone) return step(process);
   for (;;) {
     if (load(process.slot->endpoint) != process.endpoint) return finish(process, -EDVSNOTBOUND);
     const uint32_t word = atomic(process.slot->rendezvous).load();
@@ -431,32 +384,6 @@ int cancel(Process& process, int error) {
       }
       default:
         if (withdraw(process, word)) return finish(process, error);
-    }
-  }
-}
-
-int wait_for(Process& process, int64_t timeout_ms) {
-  timeout_ms = std::min(timeout_ms, kTimeoutMsMax);
-  const int64_t deadline = timeout_ms < 0 ? 0 : now_ns() + timeout_ms * 1'000'000;
-  int64_t looked = 0;
-  for (uint32_t tries = 1;; tries++) {
-    const int result = step(process);
-    if (result != kPending) return result;
-    if (timeout_ms == 0) return cancel(process, -EAGAIN);
-    if (interrupted.load(std::memory_order_relaxed)) return cancel(process, -EINTR);
-    // A word that a hostile member never leaves alone must not hide the time-out.
-    if (serve_copy_job(process) && tries % 256 != 0) continue;
-    if ((spin_for(process, kSpinNs) || yield_for(process)) && tries % 256 != 0) continue;
-    const int64_t now = now_ns();
-    if (timeout_ms > 0 && now >= deadline) return cancel(process, -ETIMEDOUT);
-    if (looked == 0) looked = now;
-    if (break_cycle(process)) continue;
-    sleep_on(process, timeout_ms < 0 ? -1 : deadline - now);
-    publish_cpu(process);
-    if (now_ns() - looked >= kNetMs * 1'000'000) {
-      if (abandoned != nullptr && abandoned()) return cancel(process, -EINTR);
-      look_after_peer(process);
-      looked = now_ns();
     }
   }
 }

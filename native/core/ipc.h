@@ -27,6 +27,9 @@ int start_rcvrqst(Process& process);                  // requests of sendrec onl
 // Goes on with the call. When it returns 0 the message received, if any, is in
 // process.operation.message and its kind in process.last_kind.
 int step(Process& process);
+// Keeps the result of a call that is complete, as the next step or cancel shall return it; until then
+// the call is under way.
+void postpone(Process& process, int result);
 // Ends the call from outside with `error` (-ETIMEDOUT, -EINTR, ...); returns what the call came to:
 // `error`, or 0 when it was complete already.
 int cancel(Process& process, int error);

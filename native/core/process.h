@@ -8,6 +8,7 @@
 
 #include "filter.h"
 #include "lock.h"
+#include "net.h"
 #include "owed.h"
 
 namespace dvk {
@@ -23,7 +24,7 @@ struct BindOptions {
 
 // What a process wants its present call to do; private to the process.
 struct Operation {
-  enum class Stage : uint8_t { kNone, kSending, kReplying, kReceiving, kRemote, kDone, kBinding };
+  enum class Stage : uint8_t { kNone, kSending, kReceiving, kRemote, kDone, kBinding };
   enum class Kind : uint8_t { kSend, kCall, kReceive, kRequest, kCopy, kReply, kBind, kUnbind };
   Stage stage = Stage::kNone;
   Kind kind = Kind::kSend;
@@ -79,6 +80,7 @@ class Process {
   uint32_t last_peer = 0;
   uint32_t spin_misses = 0, waits = 0;
   uint32_t yield_penalty = 0, yield_pause = 0;  // waits until the next yield
+  Sleeper sleeper;
   // As requester of copies: bytes since a lender was woken, and copies until the next offer.
   uint64_t offer_credit = 0;
   uint32_t offer_penalty = 0, offer_pause = 0;
@@ -90,7 +92,7 @@ class Process {
 
  private:
   Process(Segment& s, uint32_t i, int32_t e, int p, ProcessLevel l)
-      : segment(s), index(i), endpoint(e), pid(p), slot(s.slot(i)), level(l) {}
+      : segment(s), index(i), endpoint(e), pid(p), slot(s.slot(i)), level(l), sleeper(&slot->rendezvous) {}
 };
 
 // States of ProcessInfo beyond those of the rendezvous word: what a REMOTE one means that waits for

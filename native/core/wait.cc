@@ -45,7 +45,7 @@ int64_t now_ns() {
 
 void futex_wait(uint32_t* word, uint32_t expected, int64_t timeout_ns) {
   const timespec timeout{timeout_ns / 1'000'000'000, timeout_ns % 1'000'000'000};
-  syscall(SYS_futex, word, FUTEX_WAIT, expected, &timeout, nullptr, 0);
+  syscall(SYS_futex, word, FUTEX_WAIT, expected, timeout_ns < 0 ? nullptr : &timeout, nullptr, 0);
 }
 
 void futex_wake(uint32_t* word) {
@@ -111,6 +111,14 @@ bool on_same_cpu(const Process& process, uint32_t peer) {
   return cpu != 0 && cpu == load(process.slot->cpu);
 }
 
+// A bad yield costs a slice of 3 ms, a good one saves 3 us, so trust is lost faster than it is won,
+// and most of it at once when a stranger had its slice.
+uint32_t next_penalty(uint32_t penalty, bool changed, int64_t took_ns) {
+  if (changed && took_ns <= kYieldNsMax) return penalty - (penalty + 7) / 8;
+  const uint32_t more = 4 * penalty + 3;
+  return std::min(took_ns < kSliceNs ? more : std::max(more, kSlicePenalty), kYieldPauseMax);
+}
+
 }  // namespace
 
 bool yield_for(Process& process) {
@@ -126,10 +134,7 @@ bool yield_for(Process& process) {
   sched_yield();
   const int64_t took = now_ns() - begun;
   const bool changed = rendezvous.load(std::memory_order_acquire) != word || has_copy_work(process);
-  // A bad one costs a slice of 3 ms, a good one saves 3 us, so trust is lost faster than it is won.
-  process.yield_penalty = changed && took <= kYieldNsMax
-                              ? process.yield_penalty - (process.yield_penalty + 7) / 8
-                              : std::min(4 * process.yield_penalty + 3, kYieldPauseMax);
+  process.yield_penalty = next_penalty(process.yield_penalty, changed, took);
   process.yield_pause = process.yield_penalty;
   return changed;
 }

@@ -17,9 +17,10 @@ namespace dvk {
 inline constexpr uint64_t kSpinNs = 50'000;
 // A peer answers within this; a yield that took longer went to a stranger.
 inline constexpr int64_t kYieldNsMax = 30'000;
+// A busy stranger takes a slice at least as long as this.
+inline constexpr int64_t kSliceNs = 500'000;
+inline constexpr uint32_t kSlicePenalty = 16384;
 inline constexpr uint32_t kYieldPauseMax = 65535;
-// The net below a lost death notice: a waiter looks after its peer this often.
-inline constexpr int64_t kNetMs = 100;
 
 inline constexpr uint32_t kAwake = 0, kOnFutex = 1, kOnFifo = 2;
 
@@ -33,8 +34,8 @@ inline void relax() {
 }
 
 int64_t now_ns();
-// Sleeps while *word == expected, at most `timeout_ns`. Returns when woken, changed, timed out or
-// interrupted.
+// Sleeps while *word == expected, at most `timeout_ns`, or for ever when that is negative. Returns
+// when woken, changed, timed out or interrupted.
 void futex_wait(uint32_t* word, uint32_t expected, int64_t timeout_ns);
 void futex_wake(uint32_t* word);
 

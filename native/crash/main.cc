@@ -187,6 +187,7 @@ bool count_hits(uint32_t number, Counts* counts) {
       return false;
     }
     for (size_t role = 0; role < counts->size(); role++) {
+      if (board->desks[role].planned.load() != 0) continue;
       for (uint32_t point = 0; point <= kPointsMax; point++) {
         uint32_t& most = (*counts)[role][point];
         most = std::max(most, board->desks[role].hits.points[point].load());

@@ -70,6 +70,7 @@ void Actor::disarm() {
 }
 
 void Actor::plan(const char* label, Fault fault) {
+  board.desks[self].planned.store(1);
   for (uint32_t point = 0; point < point_count(); point++) {
     if (strcmp(point_label(point), label) != 0) continue;
     arm_process({point, 1, fault}, &board.desks[self].hits);

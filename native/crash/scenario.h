@@ -26,6 +26,7 @@ struct Desk {
   std::atomic<uint32_t> ready, done;
   std::atomic<uint32_t> dead, stopped;  // as the runner has seen
   std::atomic<uint32_t> node;
+  std::atomic<uint32_t> planned;  // the scenario itself stops it
   // Messages that its receiver has had, and how many there must be and may be.
   std::atomic<uint32_t> received, least, most;
   Hits hits;
