@@ -139,9 +139,9 @@ bool is_descriptor(Segment& segment, uint32_t index, uint32_t node) {
          load(segment.slot(index)->node) == node;
 }
 
-// Ends what the process in `index` awaits of `node`. Its proxy may have died in the middle of a
-// hand-over, or before it woke the process.
-void disconnect(Segment& segment, uint32_t index, uint32_t node) {
+// Ends what the process in `index` awaits of `node`. A proxy that is dead may have died in the
+// middle of a hand-over, or before it woke the process.
+void disconnect(Segment& segment, uint32_t index, uint32_t node, bool proxy_dead) {
   ProcessSlot* slot = segment.slot(index);
   for (;;) {
     const uint32_t word = atomic(slot->rendezvous).load();
@@ -154,7 +154,7 @@ void disconnect(Segment& segment, uint32_t index, uint32_t node) {
         lost = peer == node || waits_for_node || copies_to_node;
         break;
       case State::kFilling:
-        claimed = is_descriptor(segment, peer, node);
+        claimed = proxy_dead && is_descriptor(segment, peer, node);
         lost = peer == kProxyPeer ? waits_for_node || copies_to_node : claimed && waits_for_node;
         break;
       case State::kFrom:
@@ -204,11 +204,12 @@ int link_down(Segment& segment, uint32_t node) {
   // The queue is cleared before the words are looked at: a call that queues later either is found
   // by its word or finds the link down.
   clear(segment.link_queue(node));
+  DVK_CRASH_POINT("link.cleared");
+  const bool proxy_dead = !process_alive(load(link->proxy_pid), load(link->proxy_start_time));
   for (uint32_t i = 0; i < segment.processes(); i++) {
-    DVK_CRASH_POINT("link.cleared");
     ProcessSlot* slot = segment.slot(i);
     if (life_is(slot, ProcessLife::kLocal)) {
-      disconnect(segment, i, node);
+      disconnect(segment, i, node, proxy_dead);
       disconnect_asyncs(segment, i, node);
     } else if (life_is(slot, ProcessLife::kRemote) && load(slot->node) == node) {
       idle_descriptor(segment, i);

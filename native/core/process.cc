@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "bindings.h"
+#include "call.h"
 #include "copy_job.h"
 #include "link.h"
 #include "lock.h"
@@ -352,9 +353,16 @@ int reap(Segment& segment, uint32_t index, int32_t endpoint, int64_t lock_timeou
 }
 
 int sweep(Segment& segment) {
+  for (uint32_t index = 0; index < segment.processes(); index++) {
+    if (is(life_of(segment, index), ProcessLife::kLocal)) {
+      wake_claimed(segment, segment.slot(index));
+    }
+  }
   const uint64_t owner = atomic(segment.header()->table_lock).load();
-  if (owner != 0 && lock_owner_alive(owner)) return 0;
-  if (owner != 0) const TableLock inherited(segment, kRepairLockMs);
+  if (owner != 0) {
+    if (lock_owner_alive(owner)) return 0;
+    const TableLock inherited(segment, kRepairLockMs);
+  }
   int freed = 0;
   for (uint32_t index = 0; index < segment.processes(); index++) {
     if (!is_halfway(segment, index)) continue;

@@ -133,7 +133,8 @@ int process_info(const Segment& segment, uint32_t slot, ProcessInfo* info);
 int reap(Segment& segment, uint32_t slot, int32_t endpoint,
          int64_t lock_timeout_ms = kLockTimeoutMs);
 // Goes on with what processes died in: their table lock, and slots that were half bound or half
-// freed. For who looks after a node, now and then. Returns how many slots it freed.
+// freed; and wakes receivers that somebody claimed and did not finish. For who looks after a node,
+// every second. Returns how many slots it freed.
 int sweep(Segment& segment);
 // Whether a process with that pid and start time exists (zombies do not count). When that cannot be
 // found out, as for want of a free descriptor, it is taken for alive.

@@ -180,42 +180,68 @@ SCENARIO({"a claimant is outwaited",
               a.sent(result);
             }}}});
 
-// A client in an event loop: woken by a FIFO, stepped by hand.
-void call_awaited(Actor& a, int fifo) {
-  Message m = a.note();
-  int result = start_sendrec(a.me(), a.endpoint(kServer), m);
-  const int64_t end = now_ns() + 300'000'000;
+// A process in an event loop: woken by a FIFO, stepped by hand.
+int bind_awaitable(Actor& a, int slot) {
+  const uint64_t wake_id = static_cast<uint64_t>(getpid()) << 32 | 1;
+  const int fifo = wake_fifo_create(a.segment.directory(), wake_id);
+  BindOptions options;
+  options.level = ProcessLevel::kServer;
+  options.slot = slot;
+  options.wake_id = wake_id;
+  a.expect("bind", Process::bind(a.segment, options, &a.own));
+  a.board.desks[a.self].endpoint.store(a.own->endpoint);
+  return fifo;
+}
+
+// Goes on with a call that was started, until it is done or `give_up` says so.
+int await_call(Actor& a, int fifo, int result, const std::function<bool()>& give_up) {
   while (result == kPending) {
-    if (arm(a.me())) {
-      result = step(a.me());
-      continue;
+    if (give_up()) return cancel(a.me(), -ETIMEDOUT);
+    if (!arm(a.me())) {
+      pollfd entry{fifo, POLLIN, 0};
+      poll(&entry, 1, 50);
+      char bytes[64];
+      const ssize_t count = read(fifo, bytes, sizeof bytes);
+      disarm(a.me());
+      // Nothing but a wake makes it look.
+      if (count <= 0) continue;
     }
-    pollfd entry{fifo, POLLIN, 0};
-    poll(&entry, 1, 50);
-    char bytes[64];
-    while (read(fifo, bytes, sizeof bytes) > 0) {
-    }
-    disarm(a.me());
     result = step(a.me());
-    const bool late = a.aims_at(kServer) && now_ns() > end;
-    if (result == kPending && late) result = cancel(a.me(), -ETIMEDOUT);
   }
-  a.expect("sendrec", result, {{kServer, kCallDeaths}});
-  a.called(result);
+  return result;
 }
 
 SCENARIO({"a call is awaited",
           {{"server", ready(serve_all), true},
            {"client", [](Actor& a) {
-              const uint64_t wake_id = static_cast<uint64_t>(getpid()) << 32 | 1;
-              const int fifo = wake_fifo_create(a.segment.directory(), wake_id);
-              BindOptions options;
-              options.wake_id = wake_id;
-              a.expect("bind", Process::bind(a.segment, options, &a.own));
-              a.board.desks[a.self].endpoint.store(a.own->endpoint);
+              const int fifo = bind_awaitable(a, -1);
               a.ready();
-              call_awaited(a, fifo);
+              const int64_t end = now_ns() + 300'000'000;
+              const int started = start_sendrec(a.me(), a.endpoint(kServer), a.note());
+              const int result = await_call(a, fifo, started, [&] {
+                return (a.aims_at(kServer) || a.aims_at(a.self)) && now_ns() > end;
+              });
+              a.expect("sendrec", result, {{kServer, kCallDeaths}, {a.self, {}}});
+              a.called(result);
             }}}});
+
+SCENARIO({"a receive is awaited",
+          {{"receiver",
+            [](Actor& a) {
+              const int fifo = bind_awaitable(a, 1);
+              a.ready();
+              for (bool last = false; !last;) {
+                last = a.others_done();
+                const int started = start_receive(a.me(), kEndpointAny);
+                const int result = await_call(a, fifo, started, [&] { return last; });
+                if (result == 0) a.count(a.me().operation.message);
+                a.expect("receive", result, {}, {-EDVSWOKENUP, last ? -ETIMEDOUT : 0});
+                last = last && result == -ETIMEDOUT;
+              }
+            },
+            true},
+           {"sender", client(kServer, State::kAny, send_to)},
+           {"other", late(kServer, send_to)}}});
 
 // The front server hands requests on to the back one, or answers when it cannot.
 SCENARIO({"relay",
