@@ -4,7 +4,7 @@
 const INSTANCES = [
   ...['unbind', 'senders', 'calls', 'rebind', 'mixed-loops', 'wakeups', 'end', 'timed-calls'],
   ...['send', 'mixed', 'death-of-receiver', 'death-of-sender', 'death-of-repair'],
-  ...['notices', 'notice-in-call', 'late-answers', 'stopped-senders'],
+  ...['notices', 'notice-in-call', 'late-answers', 'stopped-senders', 'passed-senders'],
   ...['lending-traced', 'lending-two-calls', 'lending-untraced-read', 'lending-untraced-write'],
   ...['lending-deaths', 'lending-lost'],
   ...['deadlock-three', 'deadlock-two', 'deadlock-again', 'deadlock-deaths'],
@@ -25,6 +25,7 @@ const FAULTS = [
   ['send', 'QUEUE_FIRST'],
   ['send', 'NO_REQUEUE'],
   ['stopped-senders', 'SAME_BUFFER'],
+  ['passed-senders', 'SAME_BUFFER'],
   ['send', 'COPY_BEFORE_CLAIM'],
   ['late-answers', 'NO_CALL_NUMBER'],
   ['mixed', 'KICK_IN_REPLY'],

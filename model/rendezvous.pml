@@ -296,6 +296,9 @@ proctype Process(byte number; byte me; byte generation) {
   byte mine, sequence, peer, message, result, error, lowest, best, i, snapshot, how;
   byte client, asked, victim, old, kind;
   bool ok, timed, expired, request, call, queued;
+#ifdef PASSES
+  bool passed;
+#endif
   {
     mine = ENDPOINT(me, generation);
     if
@@ -659,6 +662,25 @@ proctype Process(byte number; byte me; byte generation) {
     :: else -> assert(false)
     fi;
     if
+#ifdef PASSES
+    :: STATE(w) == FILLING && source == ANY && !passed ->
+       /* pass_claimant, once: there are two buffers */
+       d_step {
+         if
+         :: word[me] == w ->
+            passed = true;
+            buffer_changes(me);
+            word[me] = WORD(IDLE, sequence, 0);
+            calling[me] = NOBODY
+         :: else
+         fi
+       }
+       w = word[me];
+       if
+       :: STATE(w) == IDLE -> goto scan
+       :: else -> goto step
+       fi
+#endif
     :: timed -> goto cancel
     :: !expired && !ON_LOOP(number) ->
        /* sleep_on */

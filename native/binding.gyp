@@ -69,6 +69,20 @@
           'sources': ["<!@(cd <(module_root_dir) && ls test/*.cc)"],
           'ldflags': ['-pthread'],
         },
+        # The core once more, with the places where the crash matrix stops processes. Nothing else
+        # is made of these objects.
+        {
+          'target_name': 'dvk_crash_test',
+          'type': 'executable',
+          'defines': ['DVK_CRASH_POINTS'],
+          'cflags_cc': ['-O1'],
+          'cflags_cc!': ['-O2'],
+          'sources': [
+            "<!@(cd <(module_root_dir) && ls core/*.cc crash/*.cc)",
+            'test/support.cc',
+          ],
+          'ldflags': ['-pthread'],
+        },
       ],
     }],
   ],

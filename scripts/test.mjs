@@ -26,9 +26,9 @@ const SOAK_TIMEOUT_MS = 24 * 3_600_000;
 function nativeTests() {
   const folder = 'native/build/Release';
   if (!existsSync(join(root, folder))) return [];
-  return listFiles(folder, (path) => /^native\/build\/Release\/dvk_core_test\w*$/.test(path)).map(
-    (path) => join(root, path),
-  );
+  return listFiles(folder, (path) =>
+    /^native\/build\/Release\/dvk_(core|crash)_test$/.test(path),
+  ).map((path) => join(root, path));
 }
 
 /** Runs vitest with `args`: the counts, the skipped tests, and the failures outside of tests. */

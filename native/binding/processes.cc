@@ -98,7 +98,7 @@ int js_check_endpoint(Segment& segment, int32_t endpoint) {
 }
 
 int js_reap(Segment& segment, uint32_t slot, int32_t endpoint) {
-  return reap(segment, slot, endpoint);
+  return reap(segment, slot, endpoint, kRepairLockMs);
 }
 
 }  // namespace

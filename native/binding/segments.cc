@@ -3,6 +3,8 @@
 #include <cerrno>
 #include <cstring>
 
+#include "../core/check.h"
+#include "../core/process.h"
 #include "../core/rendezvous.h"
 #include "../core/vcopy.h"
 #include "method.h"
@@ -190,6 +192,17 @@ int js_segment_end(Segment& segment) {
   return 0;
 }
 
+Napi::Value js_segment_check(Environment& environment, Segment& segment, uint32_t pause_ms) {
+  Napi::Array result = Napi::Array::New(environment.env);
+  uint32_t count = 0;
+  for (const std::string& fault : check_segment(segment, pause_ms)) result.Set(count++, fault);
+  return result;
+}
+
+int js_segment_sweep(Segment& segment) {
+  return sweep(segment);
+}
+
 int64_t js_arena_used(Segment& segment) {
   return static_cast<int64_t>(arena_used(segment));
 }
@@ -210,6 +223,8 @@ void register_segments(Napi::Object exports, Environment* environment) {
              {"segmentLinks", method<js_segment_links>},
              {"segmentLink", method<js_segment_link>},
              {"segmentEnd", method<js_segment_end>},
+             {"segmentCheck", method<js_segment_check>},
+             {"segmentSweep", method<js_segment_sweep>},
              {"arenaUsed", method<js_arena_used>},
          });
 }

@@ -67,7 +67,9 @@ int64_t arena_allocate(Process& process, uint64_t bytes) {
     if (first < 0) return -ENOMEM;
     store(entry->first_page, static_cast<uint32_t>(first));
     store(entry->owner, process.endpoint);
+    DVK_CRASH_POINT("arena.owned");
     atomic(entry->pages).store(static_cast<uint32_t>(pages));
+    DVK_CRASH_POINT("arena.taken");
     offset = static_cast<uint64_t>(first) * kPageBytes;
   }
   // Faults cost 3 us a page later and 1 us now; where the kernel cannot, they come later.
@@ -79,6 +81,7 @@ int64_t arena_allocate(Process& process, uint64_t bytes) {
     return -ENOMEM;
   }
 #endif
+  DVK_CRASH_POINT("arena.populated");
   return static_cast<int64_t>(offset);
 }
 
@@ -91,6 +94,7 @@ int arena_free(Process& process, uint64_t offset) {
     if (load(entry->pages) != 0 && load(entry->first_page) * kPageBytes == offset &&
         load(entry->owner) == process.endpoint) {
       atomic(entry->pages).store(0u);
+      DVK_CRASH_POINT("arena.freed");
       return 0;
     }
   }

@@ -71,6 +71,7 @@ int start(Process& process, Kind kind, int32_t peer) {
   store(slot->want_source, kind == Kind::kUnbind ? peer : kEndpointNone);
   if (kind == Kind::kBind) process.segment.bind_waiters().add(process.index);
   atomic(slot->rendezvous).store(pack(State::kRemote, process.sequence, kTablePeer));
+  DVK_CRASH_POINT("wait_bind.word");
   process.operation.stage = Stage::kBinding;
   return step_binding(process);
 }

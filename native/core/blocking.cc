@@ -20,8 +20,6 @@ namespace {
 
 using Kind = Operation::Kind;
 
-// A caller that finds its peer dead waits this long for the table lock, and tries again later.
-constexpr int64_t kRepairLockMs = 20;
 
 // The slot whose owner's death would end the wait, or one that there is not.
 uint32_t awaited_slot(const Process& process, uint32_t word) {
@@ -34,15 +32,27 @@ uint32_t awaited_slot(const Process& process, uint32_t word) {
   return open || !is_waiting(word) ? kNobody : peer_of(word);
 }
 
-// A waiter without news looks after its peer, should the death notice be lost.
+// Whether the owner of `slot` is alive, or of another node.
+bool lives_on(ProcessSlot* slot) {
+  const uint32_t life = load(slot->life);
+  if (life == static_cast<uint32_t>(ProcessLife::kRemote)) return true;
+  return life == static_cast<uint32_t>(ProcessLife::kLocal) && owner_alive(slot);
+}
+
+// A waiter without news looks after its peer, should the death notice be lost. Where the table is
+// locked for long it ends its own wait at least.
 void look_after_peer(Process& process) {
   Segment& segment = process.segment;
-  const uint32_t peer = awaited_slot(process, atomic(process.slot->rendezvous).load());
+  const uint32_t word = atomic(process.slot->rendezvous).load();
+  const uint32_t peer = awaited_slot(process, word);
   if (peer >= segment.processes()) return;
   ProcessSlot* slot = segment.slot(peer);
-  if (load(slot->life) != static_cast<uint32_t>(ProcessLife::kLocal)) return;
+  if (state_of(word) == State::kSending || state_of(word) == State::kCalling) {
+    wake_claimed(segment, slot);
+  }
   const int32_t endpoint = load(slot->endpoint);
-  if (!owner_alive(slot)) reap(segment, peer, endpoint, kRepairLockMs);
+  if (lives_on(slot) || reap(segment, peer, endpoint, kRepairLockMs) != 0) return;
+  if (!lives_on(slot)) fail_waiter(segment, process.index, peer, process.operation.peer);
 }
 
 // How long a waiter without news sleeps until it looks again, after `looks` times.
@@ -77,6 +87,7 @@ bool sleep_on(Process& process, Vigil& vigil) {
   count(slot->waits);
   if (is_traced(process.segment)) trace_sleep(process, kOnFutex);
   atomic(slot->sleeping).store(kOnFutex);
+  DVK_CRASH_POINT("sleep.begun");
   if (!has_copy_work(process)) futex_wait(&slot->rendezvous, word, limit);
   atomic(slot->sleeping).store(kAwake);
   if (process.trace.slept != 0) trace_awake(process);

@@ -67,6 +67,16 @@ inline int check_client(const Process& process, int32_t client) {
   return check_endpoint(process.segment, client, &slot);
 }
 
+// A claimant is in the middle of a hand-over with the process, whose word is `word`. It gets a
+// moment, then it is taken for stopped: the word falls idle, and both message buffers change.
+void outwait_claimant(Process& process, uint32_t word);
+// The same for a process that receives from anyone, which a stopped sender must not keep from the
+// others. Returns whether the word is idle now: it has been claimed by the same one for long.
+bool pass_claimant(Process& process, uint32_t word);
+// For who is queued, and who looks after a node: lets the owner of `slot` look at a claim of its
+// word. An event loop looks only when it is woken.
+void wake_claimed(Segment& segment, ProcessSlot* slot);
+
 // Goes on with a wait for a bind or an unbind; see bindings.cc.
 int step_binding(Process& process);
 

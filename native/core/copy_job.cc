@@ -71,9 +71,11 @@ CopyJob::CopyJob(const Copier& copier, uint32_t lender)
   uint32_t none = 0;
   const auto partner = atomic(*partner_of(copier.segment, requester_));
   if (!partner.compare_exchange_strong(none, lender + 1)) return;
+  DVK_CRASH_POINT("copy.partner");
   const uint64_t identity = next_sequence(word) | uint64_t{requester_} << 8;
   if (job.compare_exchange_strong(word, identity | kSetting)) {
     identity_ = identity;
+    DVK_CRASH_POINT("copy.claimed");
   } else {
     partner.store(0);
   }
@@ -95,6 +97,7 @@ bool CopyJob::end() {
   bool held = false;
   // The lender is never BUSY here: stream() has seen its last chunk, or given the job up.
   while (mine(word) && !held) held = job.compare_exchange_weak(word, with_state(word, kFree));
+  DVK_CRASH_POINT("copy.ended");
   identity_ = 0;
   atomic(*partner_of(copier_.segment, requester_)).store(0);
   return held;
@@ -184,6 +187,7 @@ uint64_t CopyJob::order(const Block& block, uint32_t flags) {
   store(order->bytes, block.bytes);
   store(order->direction, direction);
   store(order->seal, seal_of(identity_, block.address, block.bytes, direction));
+  DVK_CRASH_POINT("copy.ordered");
   return atomic(lender_->copy_job).load();
 }
 
@@ -214,6 +218,7 @@ CopyJob::Progress CopyJob::stream(const Block& block, uint64_t first) {
       } else {
         memcpy(cut.staged(moved), own + cut.at(moved), cut.size(moved));
       }
+      DVK_CRASH_POINT("copy.staged");
       moved++;
       atomic(order->moved).store(moved);
       since = 0;
@@ -255,6 +260,7 @@ CopyJob::Progress CopyJob::offer(const Block& block) {
     const bool came = accepted(word, awake && !missed ? kGlanceNs : 0);
     missed = missed || awake;
     if (came || !advance(&word, with_state(word, kAlone))) return stream(block, next);
+    DVK_CRASH_POINT("copy.alone");
     const uint64_t part = std::min(block.bytes - done, std::max(kAloneBytes, cut.chunk));
     const int64_t n = transfer(block.pid, block.address + done, block.own + done, part, block.read);
     if (n < 0) return {done, static_cast<int>(n)};

@@ -28,6 +28,11 @@
 
 namespace dvk {
 
+// The slot of the requester in a job's word, or kProxyPeer.
+inline uint32_t requester_of(uint64_t word) {
+  return static_cast<uint32_t>(word >> 8) & 0xffff;
+}
+
 // Values of `lends` in a slot: whenever it pays, or only where nobody else can move the memory.
 inline constexpr uint32_t kLendsNever = 0, kLendsAlways = 1, kLendsAtNeed = 2;
 

@@ -42,9 +42,6 @@ inline uint64_t next_of(uint64_t word) {
 inline uint64_t identity_of(uint64_t word) {
   return word & kIdentityMask;
 }
-inline uint32_t requester_of(uint64_t word) {
-  return static_cast<uint32_t>(word >> 8) & 0xffff;
-}
 // The sequence after that of `word`; never 0, so that no identity is.
 inline uint64_t next_sequence(uint64_t word) {
   const uint64_t sequence = (word + kSequenceOne) & kIdentityMask & ~uint64_t{0xffff00};

@@ -67,6 +67,7 @@ bool break_cycle(Process& process) {
     atomic(slot->wait_ticket).store(atomic(segment.header()->ticket).fetch_add(1));
     if (remote) segment.remote_waiters().add(process.index);
   }
+  DVK_CRASH_POINT("deadlock.ticket");
   if (remote) return false;
   // As if the word were set now: of two that walk, one sees the other.
   if (!rendezvous.compare_exchange_strong(word, word)) return true;

@@ -90,6 +90,7 @@ int put_message(Segment& segment, uint32_t node, const Command& command, bool ca
   store(slot->call_id, command.call_id);
   store(slot->remote_call, kind);
   store(slot->want_source, command.destination);
+  DVK_CRASH_POINT("deliver.reset");
   const int target = local_slot(segment, command.destination);
   const bool denied = target >= 0 && !takes_from(segment, static_cast<uint32_t>(target), sender);
   if (target < 0 || denied) {
@@ -146,12 +147,14 @@ bool claim_caller(Segment& segment, ProcessSlot* slot, uint32_t node, uint32_t c
   }
   *claim = with_state(word, State::kFilling, kProxyPeer);
   if (!atomic(slot->rendezvous).compare_exchange_strong(word, *claim)) return false;
+  DVK_CRASH_POINT("deliver.claimed");
   if (awaits_answer(slot, call_id, kind)) return true;
   atomic(slot->rendezvous).compare_exchange_strong(*claim, word);
   return false;
 }
 
 void settle_caller(Segment& segment, ProcessSlot* slot, uint32_t claim, uint32_t word) {
+  DVK_CRASH_POINT("deliver.settle");
   if (atomic(slot->rendezvous).compare_exchange_strong(claim, word)) wake(segment, slot);
 }
 

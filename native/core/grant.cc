@@ -125,7 +125,9 @@ int32_t make_grant(Process& process, const GrantView& view, uint32_t rights, int
     store(grant->bytes, view.bytes);
     store(grant->place, view.place);
     process.lent[i] = lends ? Lent{view.address, view.bytes, rights} : Lent{};
+    DVK_CRASH_POINT("grant.filled");
     atomic(grant->state).store(sequence << 8 | rights, std::memory_order_release);
+    DVK_CRASH_POINT("grant.made");
     return static_cast<int32_t>(sequence << kIndexBits | i);
   }
   return -ENOSPC;
@@ -202,6 +204,7 @@ int revoke(Process& process, int32_t id) {
   const uint32_t state = load(grant->state);
   if ((state & 0xff) == 0 || state >> 8 != grant_sequence(id)) return -EDVSGRANT;
   atomic(grant->state).store(state & ~0xffu);
+  DVK_CRASH_POINT("revoke.ended");
   process.lent[grant_index(id)] = {};
   leave_copy_job(process);  // none goes on under it
   return 0;

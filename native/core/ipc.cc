@@ -35,19 +35,16 @@ namespace {
 using Stage = Operation::Stage;
 using Kind = Operation::Kind;
 
-// A claimant that runs is done within nanoseconds; one that is not after this long is stopped.
-constexpr uint64_t kClaimNs = 2'000'000;
-// A proxy that brings the data of a copy writes the caller's own memory, so it gets longer.
-constexpr uint64_t kCopyClaimNs = 1'000'000'000;
-
 // Takes the message out of the inbox.
 int take_inbox(Process& process, uint32_t word) {
   Message& message = process.operation.message;
   copy_out(&message, inbox_of(process.slot, sequence_of(word)));
+  DVK_CRASH_POINT("receive.copied");
   const uint32_t peer = peer_of(word);
   const State state = state_of(word);
   const uint32_t call_id = load(inbox_call_of(process.slot, sequence_of(word)));
   atomic(process.slot->rendezvous).store(idle_word(process), std::memory_order_release);
+  DVK_CRASH_POINT("receive.idle");
   settle_source(process.segment, peer, &message);
   note_received(process,
                 state == State::kFullCall     ? MessageKind::kCall
@@ -126,7 +123,9 @@ int scan(Process& process) {
     if (taken != kPending) return finish(process, taken);
     const uint32_t open = open_word(process);
     begin_wait(process.slot);
+    process.claim = 0;
     rendezvous.exchange(open);
+    DVK_CRASH_POINT("receive.open");
     operation.stage = Stage::kReceiving;
     const bool dead = source_dead(process);
     const bool ended = !process.segment.running();
@@ -168,6 +167,8 @@ int step_receiving(Process& process) {
       // Nobody but the owner changes this state.
       atomic(process.slot->rendezvous).store(idle_word(process));
       return scan(process);
+    case State::kFilling:
+      return pass_claimant(process, word) ? scan(process) : kPending;
     default:
       return is_waiting(word) ? kPending : take_nonsense(process);
   }
@@ -250,6 +251,7 @@ int follow_relay(Process& process, uint32_t word) {
   Operation& operation = process.operation;
   copy_out(&operation.message, inbox_of(process.slot, sequence_of(word)));
   atomic(process.slot->rendezvous).store(idle_word(process), std::memory_order_release);
+  DVK_CRASH_POINT("relay.followed");
   operation.peer = operation.message.source;
   uint32_t target;
   const int error = operation.peer == process.endpoint
@@ -310,6 +312,7 @@ bool withdraw(Process& process, uint32_t word) {
   if (!atomic(process.slot->rendezvous).compare_exchange_strong(word, idle_word(process))) {
     return false;
   }
+  DVK_CRASH_POINT("withdraw.word");
   Segment& segment = process.segment;
   if (process.operation.kind == Kind::kBind) segment.bind_waiters().remove(process.index);
   const uint32_t peer = peer_of(word);
@@ -319,17 +322,6 @@ bool withdraw(Process& process, uint32_t word) {
     withdraw_command(segment, process.index, peer);
   }
   return true;
-}
-
-// A claimant is in the middle. It gets a moment, then it is taken for stopped, and both message
-// buffers change.
-void outwait_claimant(Process& process, uint32_t word) {
-  const bool copies = process.operation.kind == Kind::kCopy;
-  if (spin_while(process.slot, word, copies ? kCopyClaimNs : kClaimNs)) return;
-  const uint32_t next = pack(State::kIdle, process.sequence + 1, 0);
-  if (atomic(process.slot->rendezvous).compare_exchange_strong(word, next)) {
-    process.sequence = (process.sequence + 1) & kSequenceMask;
-  }
 }
 
 }  // namespace
@@ -458,6 +450,7 @@ int answer(Process& process, int32_t client, uint32_t call_id, const Message& me
   }
   uint32_t claim = with_state(word, State::kFilling, process.index);
   if (!atomic(slot->rendezvous).compare_exchange_strong(word, claim)) return -EDVSPROCSTS;
+  DVK_CRASH_POINT("reply.claimed");
   // The word does not tell one call from the next, but while it is claimed no other one begins.
   const int error = load(slot->endpoint) != client   ? -EDEADSRCDST
                     : load(slot->call_id) != call_id ? -EDVSPROCSTS
@@ -467,8 +460,10 @@ int answer(Process& process, int32_t client, uint32_t call_id, const Message& me
     return error;
   }
   copy_in(inbox_of(slot, sequence_of(word)), message);
+  DVK_CRASH_POINT("reply.copied");
   const uint32_t full = with_state(word, relays ? State::kFullNotify : State::kFull, process.index);
   if (!atomic(slot->rendezvous).compare_exchange_strong(claim, full)) return -EDVSPROCSTS;
+  DVK_CRASH_POINT("reply.full");
   wake(process.segment, slot);
   count(process.slot->sent);
   return 0;

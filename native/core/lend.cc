@@ -129,6 +129,7 @@ void answer_offer(Process& process, uint64_t word) {
       load(order->seal) == seal_of(part.identity, part.address, part.bytes, direction) &&
       part.bytes > 0 && part.bytes <= kCopyChunkBytes &&
       part.address <= ~uint64_t{0} - part.bytes && getpid() == process.pid;
+  DVK_CRASH_POINT("lend.asked");
   int error = sane && may_lend(process, part) ? 0 : EPERM;
   if (error == 0) {
     part.plain = is_plain_memory(part.address, part.bytes);
@@ -167,11 +168,14 @@ Moved move_chunk(Process& process, const Cut& cut) {
   const uint64_t moved = atomic(order->moved).load();
   if (part.read ? next - moved >= cut.ring : next >= moved) return Moved::kNothing;
   if (!job.compare_exchange_strong(word, with_state(word, kBusy))) return Moved::kOver;
+  DVK_CRASH_POINT("lend.busy");
   const bool good = move_own(part, part.address + cut.at(next), cut.staged(next), cut.size(next));
   if (!good) atomic(order->error).store(refusal_of(part.identity, EFAULT));
+  DVK_CRASH_POINT("lend.copied");
   uint64_t busy = with_state(word, kBusy);
   if (job.compare_exchange_strong(busy, good ? word + kNextOne : with_state(word, kAlone))) {
     if (!good) return Moved::kOver;
+    DVK_CRASH_POINT("lend.moved");
     store(process.slot->lent_bytes, load(process.slot->lent_bytes) + cut.size(next));
     return Moved::kChunk;
   }

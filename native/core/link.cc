@@ -68,15 +68,35 @@ int add_node(Segment& segment, uint32_t node, const char* name) {
   char text[kNameBytes] = {};
   memcpy(text, name, std::min(strlen(name), sizeof text - 1));
   memcpy(link->name, text, sizeof text);
+  DVK_CRASH_POINT("node.named");
   atomic(link->state).store(static_cast<uint32_t>(LinkState::kDown));
   return 0;
 }
+
+namespace {
+
+// Preconditions: the table lock is held.
+void forget_descriptors(Segment& segment, uint32_t node) {
+  for (uint32_t i = 0; i < segment.processes(); i++) {
+    ProcessSlot* slot = segment.slot(i);
+    if (life_is(slot, ProcessLife::kRemote) && load(slot->node) == node) {
+      release_descriptor(segment, i);
+    }
+  }
+}
+
+}  // namespace
 
 int remove_node(Segment& segment, uint32_t node) {
   if (node >= segment.nodes() || node == segment.node_id()) return -EDVSBADNODEID;
   if (link_is(segment.link(node), LinkState::kAbsent)) return -EDVSNODCNODE;
   link_down(segment, node);
-  release_descriptors(segment, node);
+  DVK_CRASH_POINT("node.down");
+  // With the lock until it is no member any more, so that no descriptor is bound meanwhile.
+  const TableLock lock(segment);
+  if (lock.error() != 0) return lock.error();
+  forget_descriptors(segment, node);
+  DVK_CRASH_POINT("node.forgotten");
   atomic(segment.link(node)->state).store(static_cast<uint32_t>(LinkState::kAbsent));
   return 0;
 }
@@ -94,6 +114,7 @@ int attach_proxy(Segment& segment, uint32_t node, uint64_t wake_id) {
   store(link->wake_id, wake_id);
   store(link->proxy_start_time, process_start_time(getpid()));
   store(link->proxy_pid, getpid());
+  DVK_CRASH_POINT("proxy.attached");
   return 0;
 }
 
@@ -107,17 +128,6 @@ int detach_proxy(Segment& segment, uint32_t node) {
   return link_down(segment, node);
 }
 
-void release_descriptors(Segment& segment, uint32_t node) {
-  const TableLock lock(segment);
-  if (lock.error() != 0) return;
-  for (uint32_t i = 0; i < segment.processes(); i++) {
-    ProcessSlot* slot = segment.slot(i);
-    if (life_is(slot, ProcessLife::kRemote) && load(slot->node) == node) {
-      release_descriptor(segment, i);
-    }
-  }
-}
-
 int link_up(Segment& segment, uint32_t node, uint32_t session) {
   if (node >= segment.nodes() || node == segment.node_id()) return -EDVSBADNODEID;
   LinkSlot* link = segment.link(node);
@@ -125,12 +135,18 @@ int link_up(Segment& segment, uint32_t node, uint32_t session) {
   // What was known of the node's processes, and every call to them, belongs to the old session; it
   // announces the living ones anew. A proxy that was killed did not take its link down.
   link_down(segment, node);
-  release_descriptors(segment, node);
+  {
+    // Where the table is locked for long they stay: the other node answers for who is gone.
+    const TableLock lock(segment);
+    if (lock.error() == 0) forget_descriptors(segment, node);
+  }
   SlotSet announcements = segment.announcements(node);
   clear(announcements);
   store(link->session, session);
+  DVK_CRASH_POINT("link.forgotten");
   atomic(link->state).store(static_cast<uint32_t>(LinkState::kUp));
   if (is_traced(segment)) trace_link(segment, TraceKind::kLinkUp, node);
+  DVK_CRASH_POINT("link.up");
   for (uint32_t i = 0; i < kSystemProcesses; i++) {
     if (life_is(segment.slot(i), ProcessLife::kLocal)) announcements.add(i);
   }
@@ -140,21 +156,28 @@ int link_up(Segment& segment, uint32_t node, uint32_t session) {
 
 namespace {
 
-// Ends what the process in `index` awaits of `node`.
-void disconnect(Segment& segment, uint32_t index, uint32_t node) {
+bool is_descriptor(Segment& segment, uint32_t index, uint32_t node) {
+  return index < segment.processes() && life_is(segment.slot(index), ProcessLife::kRemote) &&
+         load(segment.slot(index)->node) == node;
+}
+
+// Ends what the process in `index` awaits of `node`. A proxy that is dead may have died in the
+// middle of a hand-over, or before it woke the process.
+void disconnect(Segment& segment, uint32_t index, uint32_t node, bool proxy_dead) {
   ProcessSlot* slot = segment.slot(index);
   for (;;) {
     const uint32_t word = atomic(slot->rendezvous).load();
     const uint32_t peer = peer_of(word);
     const bool waits_for_node = node_of(segment, load(slot->want_source)) == node;
     const bool copies_to_node = node_of(segment, load(slot->destination_endpoint)) == node;
-    bool lost = false;
+    bool lost = false, claimed = false;
     switch (state_of(word)) {
       case State::kRemote:
         lost = peer == node || waits_for_node || copies_to_node;
         break;
       case State::kFilling:
-        lost = peer == kProxyPeer && (waits_for_node || copies_to_node);
+        claimed = proxy_dead && is_descriptor(segment, peer, node);
+        lost = peer == kProxyPeer ? waits_for_node || copies_to_node : claimed && waits_for_node;
         break;
       case State::kFrom:
         lost = waits_for_node;
@@ -162,7 +185,11 @@ void disconnect(Segment& segment, uint32_t index, uint32_t node) {
       default:
         break;
     }
-    if (!lost || fail(segment, index, word, ENOTCONN)) return;
+    if (!lost && !claimed) {
+      if (!is_waiting(word)) wake(segment, slot);
+      return;
+    }
+    if (lost ? fail(segment, index, word, ENOTCONN) : kick(segment, slot, word)) return;
   }
 }
 
@@ -189,6 +216,7 @@ int link_down(Segment& segment, uint32_t node) {
     trace_link(segment, TraceKind::kLinkDown, node);
   }
   atomic(link->state).store(static_cast<uint32_t>(LinkState::kDown));
+  DVK_CRASH_POINT("link.down");
   // Copies that were to pass through this node end with an error at who asked for them.
   segment.link_queue(node).each([&](uint32_t index) {
     ProcessSlot* slot = segment.slot(index);
@@ -201,10 +229,12 @@ int link_down(Segment& segment, uint32_t node) {
   // The queue is cleared before the words are looked at: a call that queues later either is found
   // by its word or finds the link down.
   clear(segment.link_queue(node));
+  DVK_CRASH_POINT("link.cleared");
+  const bool proxy_dead = !process_alive(load(link->proxy_pid), load(link->proxy_start_time));
   for (uint32_t i = 0; i < segment.processes(); i++) {
     ProcessSlot* slot = segment.slot(i);
     if (life_is(slot, ProcessLife::kLocal)) {
-      disconnect(segment, i, node);
+      disconnect(segment, i, node, proxy_dead);
       disconnect_asyncs(segment, i, node);
     } else if (life_is(slot, ProcessLife::kRemote) && load(slot->node) == node) {
       idle_descriptor(segment, i);
@@ -218,7 +248,9 @@ void queue_command(Segment& segment, uint32_t index, uint32_t node) {
   ProcessSlot* slot = segment.slot(index);
   store(slot->ticket, segment.next_ticket());
   atomic(slot->command_state).store(static_cast<uint32_t>(CommandState::kQueued));
+  DVK_CRASH_POINT("command.word");
   segment.link_queue(node).add(index);
+  DVK_CRASH_POINT("command.queued");
   wake_proxy(segment, segment.link(node));
 }
 
@@ -226,6 +258,7 @@ void announce_for(Segment& segment, uint32_t descriptor) {
   const uint32_t node = load(segment.slot(descriptor)->node);
   if (node >= segment.nodes()) return;
   segment.announcements(node).add(descriptor);
+  DVK_CRASH_POINT("announce.added");
   wake_proxy(segment, segment.link(node));
 }
 
@@ -253,6 +286,7 @@ int start_remote(Process& process, uint32_t node) {
   const uint32_t word = pack(State::kRemote, process.sequence, node);
   atomic(slot->rendezvous).store(word);
   process.operation.stage = Operation::Stage::kRemote;
+  DVK_CRASH_POINT("remote.word");
   queue_command(process.segment, process.index, node);
   // A link that went down before the word was set has not seen this call.
   if (!link_is(process.segment.link(node), LinkState::kUp)) return cancel(process, -ENOTCONN);
@@ -282,6 +316,7 @@ int answer_remote(Process& process, int32_t client, uint32_t word, uint32_t call
     unclaim(segment, slot, claim, word);
     return -EDVSPROCSTS;
   }
+  DVK_CRASH_POINT("answer.claimed");
   const int error = load(slot->endpoint) == client ? check_link(segment, node) : -EDEADSRCDST;
   if (error == 0) {
     copy_in(inbox_of(slot, sequence_of(word)), message);
@@ -293,6 +328,7 @@ int answer_remote(Process& process, int32_t client, uint32_t word, uint32_t call
     // and have its answer overwritten.
     queue_command(segment, target, node);
   }
+  DVK_CRASH_POINT("answer.queued");
   const uint32_t idle = pack(State::kIdle, sequence_of(word), 0);
   if (!atomic(slot->rendezvous).compare_exchange_strong(claim, idle)) return -EDVSPROCSTS;
   if (error != 0) return error;
@@ -351,6 +387,7 @@ bool take_announcement(Segment& segment, uint32_t node, Command* command) {
   SlotSet announcements = segment.announcements(node);
   return announcements.each([&](uint32_t index) {
     announcements.remove(index);
+    DVK_CRASH_POINT("proxy.announced");
     ProcessSlot* slot = segment.slot(index);
     if (life_is(slot, ProcessLife::kRemote)) {
       if (load(slot->node) != node) return false;
@@ -530,11 +567,13 @@ int get2rmt(Segment& segment, uint32_t node, Command* command, uint8_t* payload,
       continue;
     }
     segment.link_queue(node).remove(index);
+    DVK_CRASH_POINT("proxy.unqueued");
     uint32_t queued = static_cast<uint32_t>(CommandState::kQueued);
     if (!atomic(slot->command_state)
              .compare_exchange_strong(queued, static_cast<uint32_t>(CommandState::kTaken))) {
       continue;
     }
+    DVK_CRASH_POINT("proxy.taken");
     address_command(segment, node, command);
     command->kind = load(slot->command_kind);
     command->call_id = load(slot->command_call_id);
@@ -544,6 +583,7 @@ int get2rmt(Segment& segment, uint32_t node, Command* command, uint8_t* payload,
     // A caller that withdrew while its fields were read has changed this number.
     if (!filled || load(slot->command_call_id) != command->call_id) continue;
     if (life_is(slot, ProcessLife::kLocal) && load(slot->call_id) != command->call_id) continue;
+    DVK_CRASH_POINT("proxy.filled");
     note_taken(segment, node, *command);
     return 1;
   }

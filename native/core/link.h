@@ -12,6 +12,8 @@ namespace dvk {
 // Makes `node` a member of the DC as seen from this node. The link starts down. Returns 0,
 // -EDVSBADNODEID, -EEXIST.
 int add_node(Segment& segment, uint32_t node, const char* name);
+// Ends the membership, and every call to the node's processes. Returns 0, -EDVSBADNODEID,
+// -EDVSNODCNODE, or -ETIMEDOUT when the table was locked for long: to be called again.
 int remove_node(Segment& segment, uint32_t node);
 
 // The proxy's side. `wake_id` names the FIFO that tells it of work. Returns 0, -EDVSBADNODEID,
@@ -58,9 +60,6 @@ int notify_remote(Segment& segment, uint32_t source, int32_t target, uint32_t va
 
 // Ends a call to another node with `result`, unless its caller gave up on `call_id`.
 void finish_remote(Segment& segment, uint32_t slot, uint32_t call_id, int result);
-// Forgets every process of `node`.
-void release_descriptors(Segment& segment, uint32_t node);
-
 // For the calls: queues `process`'s command_* fields, or a descriptor's, for the proxy of `node`.
 void queue_command(Segment& segment, uint32_t slot, uint32_t node);
 // Tells the proxy that there is something for the remote process in `descriptor` beside a command:

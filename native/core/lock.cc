@@ -24,13 +24,13 @@ uint64_t self_word() {
   return word;
 }
 
-bool owner_alive(uint64_t word) {
+}  // namespace
+
+bool lock_owner_alive(uint64_t word) {
   const int pid = static_cast<int>(word & 0xffffffff);
   const std::optional<uint64_t> start = find_start_time(pid);
   return !start.has_value() || (*start != 0 && static_cast<uint32_t>(*start) == word >> 32);
 }
-
-}  // namespace
 
 TableLock::TableLock(Segment& segment, int64_t timeout_ms) : segment_(segment), self_(self_word()) {
   if (self_ >> 32 == 0) {
@@ -42,13 +42,18 @@ TableLock::TableLock(Segment& segment, int64_t timeout_ms) : segment_(segment), 
   const int64_t deadline = now_ns() + timeout_ms * 1'000'000;
   for (int tries = 0;; tries++) {
     uint64_t seen = 0;
-    if (word.compare_exchange_strong(seen, self_, std::memory_order_acquire)) return;
-    // A dead owner is found out at once, a live one holds the lock for microseconds.
-    if (tries > 20 && !owner_alive(seen) &&
-        word.compare_exchange_strong(seen, self_, std::memory_order_acquire)) {
+    if (word.compare_exchange_strong(seen, self_, std::memory_order_acquire)) {
+      DVK_CRASH_POINT("lock.taken");
       return;
     }
-    if (now_ns() > deadline) {
+    const bool late = now_ns() > deadline;
+    // A dead owner is found out at once, a live one holds the lock for microseconds.
+    if ((tries > 20 || late) && !lock_owner_alive(seen) &&
+        word.compare_exchange_strong(seen, self_, std::memory_order_acquire)) {
+      DVK_CRASH_POINT("lock.inherited");
+      return;
+    }
+    if (late) {
       error_ = -ETIMEDOUT;
       return;
     }
@@ -59,6 +64,7 @@ TableLock::TableLock(Segment& segment, int64_t timeout_ms) : segment_(segment), 
 
 TableLock::~TableLock() {
   if (error_ != 0) return;
+  DVK_CRASH_POINT("lock.release");
   uint64_t seen = self_;
   atomic(segment_.header()->table_lock).compare_exchange_strong(seen, 0, std::memory_order_release);
 }

@@ -11,7 +11,13 @@
 
 namespace dvk {
 
-inline constexpr int64_t kLockTimeoutMs = 5000;
+// A live owner lets go within microseconds, unless it is stopped.
+inline constexpr int64_t kLockTimeoutMs = 1000;
+// Who repairs what others left waits no longer than this for the lock, and tries again later.
+inline constexpr int64_t kRepairLockMs = 20;
+
+// Whether the process that the word of the table lock names is alive, or may be.
+bool lock_owner_alive(uint64_t word);
 
 class TableLock {
  public:

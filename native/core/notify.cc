@@ -88,6 +88,7 @@ int notify_kernel_at(Segment& segment, uint32_t target, int32_t destination, uin
   if (is_remote(segment, target)) return -EDVSRMTPROC;
   ProcessSlot* slot = segment.slot(target);
   merge_value(slot, segment.notice_value(target, kKernelSource), destination, value);
+  DVK_CRASH_POINT("notify.kernel");
   kick_receiver(segment, slot, kProxyPeer);
   return 0;
 }
@@ -101,14 +102,17 @@ bool hand_over_notice(Segment& segment, uint32_t source, int32_t endpoint, int32
   if (!accepts_notice(word, source)) return false;
   uint32_t claim = with_state(word, State::kFilling, source);
   if (!rendezvous.compare_exchange_strong(word, claim)) return false;
+  DVK_CRASH_POINT("notify.claimed");
   if (load(slot->endpoint) != target) {
     unclaim(segment, slot, claim, word);
     return true;
   }
   copy_in(inbox_of(slot, sequence_of(word)), notice(endpoint, 0));
+  DVK_CRASH_POINT("notify.copied");
   if (!rendezvous.compare_exchange_strong(claim, with_state(word, State::kFullNotify, source))) {
     return false;
   }
+  DVK_CRASH_POINT("notify.full");
   wake(segment, slot);
   return true;
 }
@@ -124,7 +128,9 @@ void keep_notice(Segment& segment, uint32_t source, int32_t endpoint, uint32_t r
   if (value != 0 && source < kSystemProcesses) {
     merge_value(slot, segment.notice_value(receiver, source), endpoint, value);
   }
+  DVK_CRASH_POINT("notify.value");
   segment.notices(receiver).add(source);
+  DVK_CRASH_POINT("notify.kept");
 }
 
 bool take_notice(Process& process) {
@@ -140,8 +146,10 @@ bool take_notice(Process& process) {
     const int32_t source = load(segment.slot(slot)->endpoint);
     if (!wants(process, source)) return false;
     notices.remove(slot);
+    DVK_CRASH_POINT("notice.removed");
     if (source == kEndpointNone) return false;
     value = take_notice_value(segment, process.index, process.endpoint, slot);
+    DVK_CRASH_POINT("notice.taken");
     receive_notice(process, slot, source, value);
     return true;
   });
@@ -236,6 +244,7 @@ int wakeup(Segment& segment, int32_t target) {
   if (error != 0) return error;
   ProcessSlot* slot = segment.slot(index);
   atomic(slot->wakeup).store(1);
+  DVK_CRASH_POINT("wakeup.set");
   uint32_t word = atomic(slot->rendezvous).load();
   const State state = state_of(word);
   if (state == State::kAny || state == State::kFrom || state == State::kRequest) {

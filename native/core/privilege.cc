@@ -50,6 +50,7 @@ void store_privileges(Segment& segment, uint32_t index, const Privileges& privil
   PrivilegeSlot* slot = segment.privilege(index);
   store(slot->ipc_to, privileges.ipc_to);
   store(slot->ipc_from, privileges.ipc_from);
+  DVK_CRASH_POINT("privileges.peers");
   store(slot->rights, privileges.rights);
 }
 

@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "bindings.h"
+#include "call.h"
 #include "copy_job.h"
 #include "link.h"
 #include "lock.h"
@@ -51,6 +52,7 @@ void bury(Segment& segment, uint32_t index) {
   ProcessSlot* slot = segment.slot(index);
   note(segment, index, TraceKind::kReap);
   if (load(slot->thread) == 0) remove_fifo(segment, slot);
+  DVK_CRASH_POINT("bury.fifo");
   release_slot(segment, index);
 }
 
@@ -93,6 +95,7 @@ void occupy(Segment& segment, uint32_t index, int32_t endpoint, uint32_t node, P
             const char* name) {
   ProcessSlot* slot = segment.slot(index);
   set_life(slot, ProcessLife::kBinding);
+  DVK_CRASH_POINT("bind.begun");
   const uint32_t old = atomic(slot->rendezvous).load();
   // The other message buffer: a stopped sender of the previous owner may still write the one in
   // use.
@@ -120,7 +123,9 @@ void occupy(Segment& segment, uint32_t index, int32_t endpoint, uint32_t node, P
   });
   clear_notices(segment, index);
   drop_asyncs(segment, index);
+  DVK_CRASH_POINT("bind.cleared");
   atomic(slot->endpoint).store(endpoint);
+  DVK_CRASH_POINT("bind.endpoint");
 }
 
 void get_name(char (&text)[kNameBytes], char (&shared)[kNameBytes]) {
@@ -142,20 +147,28 @@ void release_slot(Segment& segment, uint32_t index) {
   const bool remote = load(slot->node) != segment.node_id();
   store(slot->want_source, endpoint);
   set_life(slot, ProcessLife::kDying);
+  DVK_CRASH_POINT("free.dying");
   atomic(slot->endpoint).store(kEndpointNone);
+  DVK_CRASH_POINT("free.endpoint");
   const uint32_t word = atomic(slot->rendezvous).load();
   atomic(slot->rendezvous).store(pack(State::kIdle, sequence_of(word), 0));
+  DVK_CRASH_POINT("free.word");
   fail_waiters(segment, index, endpoint);
+  DVK_CRASH_POINT("free.waiters");
   drop_copy_job(segment, index);
   clear_copy_job(segment, index);
+  DVK_CRASH_POINT("free.copies");
   if (endpoint != kEndpointNone) arena_release_all(segment, endpoint);
+  DVK_CRASH_POINT("free.arena");
   for (uint32_t i = 0; i < kGrants; i++) {
     GrantSlot* grant = segment.grant(index, i);
     store(grant->state, load(grant->state) & ~0xffu);  // The sequence goes on: old ids stay dead.
   }
+  DVK_CRASH_POINT("free.grants");
   drop_asyncs(segment, index);
   store(slot->command_state, static_cast<uint32_t>(CommandState::kNone));
   segment.bind_waiters().remove(index);
+  DVK_CRASH_POINT("free.asyncs");
   const bool backup = is_backup(slot);
   store(slot->bind_flags, 0u);
   store(slot->pid, 0);
@@ -164,13 +177,16 @@ void release_slot(Segment& segment, uint32_t index) {
     store(slot->generation, generation_of(make_endpoint(index, generation_of(endpoint) + 1)));
     announce(segment, index);
   }
+  DVK_CRASH_POINT("free.announced");
   set_life(slot, ProcessLife::kFree);
+  DVK_CRASH_POINT("free.done");
   if (backup) wake_backup(segment, slot);
 }
 
 void tell_of_bind(Segment& segment, uint32_t index) {
   announce(segment, index);
   tell_bind_waiters(segment);
+  DVK_CRASH_POINT("bind.told");
   wake_fifo(segment.directory(), load(segment.header()->monitor_wake));
 }
 
@@ -197,6 +213,7 @@ int bind_owner(Segment& segment, const BindOptions& options, const Owner& owner,
   store(slot->lends, !lends ? kLendsNever : can_lend() ? kLendsAlways : kLendsAtNeed);
   if (backup) suspend_rights(segment, index);
   atomic(slot->bind_flags).store(flags | flags_of(options.kind));
+  DVK_CRASH_POINT("bind.named");
   return chosen;
 }
 
@@ -216,6 +233,7 @@ int Process::bind(Segment& segment, const BindOptions& options, Process** proces
   (*process)->sequence = sequence_of(atomic(slot->rendezvous).load());
   (*process)->standby = backup;
   set_life(slot, backup ? ProcessLife::kRemote : ProcessLife::kLocal);
+  DVK_CRASH_POINT("bind.local");
   note(segment, index, TraceKind::kBind);
   tell_of_bind(segment, index);
   return 0;
@@ -240,12 +258,12 @@ int bind_remote(Segment& segment, int32_t endpoint, uint32_t node, ProcessLevel 
   if (chosen < 0 || chosen == static_cast<int>(kProxyPeer)) return -EDVSBADPROC;
   if (node >= segment.nodes()) return -EDVSBADNODEID;
   if (node == segment.node_id()) return -EDVSLCLPROC;
-  if (load(segment.link(node)->state) == static_cast<uint32_t>(LinkState::kAbsent)) {
-    return -EDVSNODCNODE;
-  }
   const uint32_t index = static_cast<uint32_t>(chosen);
   const TableLock lock(segment);
   if (lock.error() != 0) return lock.error();
+  if (load(segment.link(node)->state) == static_cast<uint32_t>(LinkState::kAbsent)) {
+    return -EDVSNODCNODE;
+  }
   ProcessSlot* slot = segment.slot(index);
   if (is(life_of(segment, index), ProcessLife::kRemote)) {
     // A backup keeps its own level and name, also when its primary goes to another node.
@@ -267,6 +285,7 @@ int bind_remote(Segment& segment, int32_t endpoint, uint32_t node, ProcessLevel 
   store(slot->pid, 0);
   store(slot->wake_id, uint64_t{0});
   set_life(slot, ProcessLife::kRemote);
+  DVK_CRASH_POINT("bind.remote");
   note(segment, index, TraceKind::kBind);
   tell_bind_waiters(segment);
   return 0;
@@ -358,14 +377,23 @@ int process_info(const Segment& segment, uint32_t index, ProcessInfo* info) {
   return 0;
 }
 
+namespace {
+
+// Cut short, unless somebody is at it with the table lock.
+bool is_halfway(const Segment& segment, uint32_t index) {
+  const uint32_t life = life_of(segment, index);
+  return is(life, ProcessLife::kDying) || is(life, ProcessLife::kBinding);
+}
+
+}  // namespace
+
 int reap(Segment& segment, uint32_t index, int32_t endpoint, int64_t lock_timeout_ms) {
   if (index >= segment.processes()) return 0;
   ProcessSlot* slot = segment.slot(index);
   const TableLock lock(segment, lock_timeout_ms);
   if (lock.error() != 0) return 0;
-  const uint32_t life = life_of(segment, index);
-  const bool halfway = is(life, ProcessLife::kDying) || is(life, ProcessLife::kBinding);
-  if (!halfway) {
+  if (!is_halfway(segment, index)) {
+    const uint32_t life = life_of(segment, index);
     const bool backup = is(life, ProcessLife::kRemote) && is_backup(slot);
     if (!backup && !is(life, ProcessLife::kLocal)) return 0;
     if (load(slot->endpoint) != endpoint || owner_alive(slot)) return 0;
@@ -380,8 +408,28 @@ int reap(Segment& segment, uint32_t index, int32_t endpoint, int64_t lock_timeou
   return 1;
 }
 
+int sweep(Segment& segment) {
+  for (uint32_t index = 0; index < segment.processes(); index++) {
+    if (is(life_of(segment, index), ProcessLife::kLocal)) {
+      wake_claimed(segment, segment.slot(index));
+    }
+  }
+  const uint64_t owner = atomic(segment.header()->table_lock).load();
+  if (owner != 0) {
+    if (lock_owner_alive(owner)) return 0;
+    const TableLock inherited(segment, kRepairLockMs);
+  }
+  int freed = 0;
+  for (uint32_t index = 0; index < segment.processes(); index++) {
+    if (!is_halfway(segment, index)) continue;
+    freed += reap(segment, index, kEndpointNone, kRepairLockMs);
+  }
+  return freed;
+}
+
 void end_container(Segment& segment) {
   atomic(segment.header()->state).store(2);
+  DVK_CRASH_POINT("end.state");
   for (uint32_t index = 0; index < segment.processes(); index++) {
     if (is_backup(segment.slot(index))) wake_backup(segment, segment.slot(index));
     if (!is(life_of(segment, index), ProcessLife::kLocal)) continue;
@@ -389,6 +437,7 @@ void end_container(Segment& segment) {
     for (uint32_t word = rendezvous.load(); is_waiting(word); word = rendezvous.load()) {
       if (fail(segment, index, word, EDVSDCNOTRUN)) break;
     }
+    DVK_CRASH_POINT("end.failed");
   }
   futex_wake(&segment.header()->handed, kEveryWaiter);
 }

@@ -127,6 +127,9 @@ class Process {
   CallTrace trace;
   OwedReplies owed;
   Filter filter;
+  // A claim of the present call's word, and since when it has been there.
+  uint32_t claim = 0;
+  int64_t claimed_at = 0;
   // Process-private state of the rendezvous: sequence and message buffers in use, and how spinning
   // has paid.
   uint32_t sequence = 0;
@@ -204,6 +207,10 @@ int reap(Segment& segment, uint32_t slot, int32_t endpoint,
          int64_t lock_timeout_ms = kLockTimeoutMs);
 // Whether the owner of a slot lives: its program, or the thread that it is bound to.
 bool owner_alive(ProcessSlot* slot);
+// Goes on with what processes died in: their table lock, and slots that were half bound or half
+// freed; and wakes receivers that somebody claimed and did not finish. For who looks after a node,
+// every second. Returns how many slots it freed.
+int sweep(Segment& segment);
 // Whether a process with that pid and start time exists (zombies do not count). When that cannot be
 // found out, as for want of a free descriptor, it is taken for alive.
 bool process_alive(int pid, uint64_t start_time);

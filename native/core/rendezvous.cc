@@ -39,7 +39,9 @@ int death_error(const Segment& segment, ProcessSlot* waiter, uint32_t word, uint
     case State::kTaking:
       return peer_of(word) == slot ? EDSTDIED : 0;
     case State::kRemote:
-      return load(waiter->want_source) == endpoint ? EDSTDIED : 0;
+      // NONE is wanted by who waits for a bind, and is the endpoint of one that died before it had
+      // any.
+      return endpoint != kEndpointNone && load(waiter->want_source) == endpoint ? EDSTDIED : 0;
     default:
       return 0;
   }
@@ -51,30 +53,10 @@ bool fail_remote(Segment& segment, uint32_t index, uint32_t word, uint32_t slot,
   ProcessSlot* waiter = segment.slot(index);
   uint32_t claim = with_state(word, State::kTaking, slot);
   if (!atomic(waiter->rendezvous).compare_exchange_strong(word, claim)) return false;
+  DVK_CRASH_POINT("fail.claimed");
   acknowledge(segment, index, load(waiter->remote_call), load(waiter->want_source), -error);
   atomic(waiter->rendezvous).compare_exchange_strong(claim, with_state(word, State::kIdle, 0));
   return true;
-}
-
-void fail_waiter(Segment& segment, uint32_t index, uint32_t slot, int32_t endpoint) {
-  ProcessSlot* waiter = segment.slot(index);
-  for (;;) {
-    const uint32_t word = atomic(waiter->rendezvous).load();
-    const int error = death_error(segment, waiter, word, slot, endpoint);
-    if (error != 0) {
-      const bool remote = load(waiter->life) == static_cast<uint32_t>(ProcessLife::kRemote);
-      if (remote ? fail_remote(segment, index, word, slot, error)
-                 : fail(segment, index, word, error)) {
-        return;
-      }
-    } else if (state_of(word) == State::kFilling && peer_of(word) == slot) {
-      if (kick(segment, waiter, word)) return;
-    } else {
-      // The dead may have changed this word and not come to the wake.
-      if (!is_waiting(word)) wake(segment, waiter);
-      return;
-    }
-  }
 }
 
 }  // namespace
@@ -100,6 +82,7 @@ int32_t type_of(Message* shared) {
 bool kick(Segment& segment, ProcessSlot* receiver, uint32_t word) {
   const uint32_t next = pack(State::kKick, sequence_of(word), 0);
   if (!atomic(receiver->rendezvous).compare_exchange_strong(word, next)) return false;
+  DVK_CRASH_POINT("kick.word");
   wake(segment, receiver);
   return true;
 }
@@ -142,6 +125,7 @@ HandOver hand_over(Segment& segment, uint32_t sender, uint32_t sequence, int32_t
     if (!open && !answering) break;
     uint32_t claim = with_state(word, State::kFilling, sender);
     if (!atomic(to->rendezvous).compare_exchange_strong(word, claim)) continue;
+    DVK_CRASH_POINT("send.claimed");
     // As in `answer`: the word does not tell one call from the next, and while it is claimed no
     // other one begins.
     if (answering && !awaits_remotely(to, word, from, answers)) {
@@ -156,24 +140,30 @@ HandOver hand_over(Segment& segment, uint32_t sender, uint32_t sequence, int32_t
     }
     // The reply may come before this function returns, so the caller is open for it first.
     if (call && mine != awaiting) own.store(mine = awaiting, std::memory_order_release);
+    DVK_CRASH_POINT("send.open");
     copy_in(inbox_of(to, sequence_of(word)), message);
     // A plain send has no number but for the trace.
     if (call || is_traced(segment)) {
       store(inbox_call_of(to, sequence_of(word)), load(from->call_id));
     }
+    DVK_CRASH_POINT("send.copied");
     const uint32_t full = with_state(word, call ? State::kFullCall : State::kFull, sender);
     if (atomic(to->rendezvous).compare_exchange_strong(claim, full)) {
+      DVK_CRASH_POINT("send.full");
       wake(segment, to);
       return HandOver::kDone;
     }
   }
 
   copy_in(outbox_of(from, sequence), message);
+  DVK_CRASH_POINT("queue.copied");
   store(from->ticket, segment.next_ticket());
   uint32_t waiting = pack(call ? State::kCalling : State::kSending, sequence, index);
   // An error that arrived while this caller was open for the reply stays; the next step finds it.
   if (!own.compare_exchange_strong(mine, waiting)) return HandOver::kQueued;
+  DVK_CRASH_POINT("queue.word");
   segment.senders(index).add(sender);
+  DVK_CRASH_POINT("queue.added");
   const uint32_t word = atomic(to->rendezvous).load();
   // Who awaits a reply has no queue to look at: it took this message already, and calls back.
   if (concerns(word, sender, call) && state_of(word) != State::kReply) kick(segment, to, word);
@@ -261,6 +251,7 @@ bool take_queued(Segment& segment, uint32_t receiver, int32_t source, bool reque
     if (request && !call) continue;
     uint32_t claim = with_state(word, State::kTaking, receiver);
     if (!atomic(sender->rendezvous).compare_exchange_strong(word, claim)) continue;
+    DVK_CRASH_POINT("take.claimed");
     copy_out(message, outbox_of(sender, sequence_of(word)));
     const uint32_t call_id = load(sender->call_id);
     settle_source(segment, slot, message);
@@ -270,11 +261,13 @@ bool take_queued(Segment& segment, uint32_t receiver, int32_t source, bool reque
       continue;
     }
     unqueue(segment.senders(receiver), sender, slot, receiver);
+    DVK_CRASH_POINT("take.unqueued");
     const State next = taken_state(segment, slot, receiver, call);
     if (!atomic(sender->rendezvous)
              .compare_exchange_strong(claim, with_state(word, next, receiver))) {
       continue;  // It gave up on us, so it keeps its message.
     }
+    DVK_CRASH_POINT("take.done");
     *taken = {slot, call, call_id};
     if (next == State::kTaken) wake(segment, sender);
     return true;
@@ -290,8 +283,30 @@ bool fail(Segment& segment, uint32_t slot, uint32_t word, int error) {
   ProcessSlot* waiter = segment.slot(slot);
   const uint32_t next = with_state(word, State::kError, static_cast<uint32_t>(error));
   if (!atomic(waiter->rendezvous).compare_exchange_strong(word, next)) return false;
+  DVK_CRASH_POINT("fail.word");
   wake(segment, waiter);
   return true;
+}
+
+void fail_waiter(Segment& segment, uint32_t index, uint32_t slot, int32_t endpoint) {
+  ProcessSlot* waiter = segment.slot(index);
+  for (;;) {
+    const uint32_t word = atomic(waiter->rendezvous).load();
+    const int error = death_error(segment, waiter, word, slot, endpoint);
+    if (error != 0) {
+      const bool remote = load(waiter->life) == static_cast<uint32_t>(ProcessLife::kRemote);
+      if (remote ? fail_remote(segment, index, word, slot, error)
+                 : fail(segment, index, word, error)) {
+        return;
+      }
+    } else if (state_of(word) == State::kFilling && peer_of(word) == slot) {
+      if (kick(segment, waiter, word)) return;
+    } else {
+      // The dead may have changed this word and not come to the wake.
+      if (!is_waiting(word)) wake(segment, waiter);
+      return;
+    }
+  }
 }
 
 void fail_waiters(Segment& segment, uint32_t slot, int32_t endpoint) {

@@ -138,7 +138,7 @@ inline T load(T& field) {
 }
 template <typename T>
 inline void store(T& field, T value) {
-  std::atomic_ref<T>(field).store(value, std::memory_order_relaxed);
+  SharedField<T>(field).store(value, std::memory_order_relaxed);
 }
 
 // Hands `message` to `target`, or leaves it queued in `sender`'s outbox. `sender` may be a remote
@@ -168,6 +168,9 @@ bool has_queued(Segment& segment, uint32_t receiver, int32_t source, bool reques
 // Ends a remote descriptor's command or queue state with an ack; see link.h.
 void acknowledge(Segment& segment, uint32_t descriptor, uint32_t kind, int32_t party, int result);
 
+// Ends the wait of the process in `index` for the one in `slot`, whose endpoint was `endpoint`, if
+// it waits for that.
+void fail_waiter(Segment& segment, uint32_t index, uint32_t slot, int32_t endpoint);
 // Undoes every wait on the process in `slot`, whose endpoint was `endpoint`. Preconditions: the
 // table lock is held.
 void fail_waiters(Segment& segment, uint32_t slot, int32_t endpoint);

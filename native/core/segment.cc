@@ -102,6 +102,7 @@ int fill(uint8_t* base, const Geometry& g, const SegmentOptions& options) {
   LinkSlot* links = reinterpret_cast<LinkSlot*>(base + g.links);
   links[options.node_id].state = static_cast<uint32_t>(LinkState::kLocal);
   // The magic comes last: a file without it was not finished.
+  DVK_CRASH_POINT("create.filled");
   atomic(header->magic).store(kMagic, std::memory_order_release);
   return 0;
 }
@@ -116,6 +117,7 @@ uint64_t SlotSet::bytes(uint32_t slots) {
 void SlotSet::add(uint32_t slot) {
   const uint32_t w = slot / 64;
   word(w).fetch_or(uint64_t{1} << slot % 64);
+  DVK_CRASH_POINT("set.added");
   summary(w / 64).fetch_or(uint64_t{1} << w % 64);
 }
 
@@ -126,6 +128,7 @@ void SlotSet::remove(uint32_t slot) {
 uint64_t SlotSet::prune(uint32_t index) const {
   const uint64_t bit = uint64_t{1} << index % 64;
   summary(index / 64).fetch_and(~bit);
+  DVK_CRASH_POINT("set.pruned");
   const uint64_t members = word(index).load();
   if (members != 0) summary(index / 64).fetch_or(bit);
   return members;

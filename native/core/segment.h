@@ -16,6 +16,7 @@
 #include <string>
 
 #include "abi.gen.h"
+#include "crash_point.h"
 
 namespace dvk {
 
@@ -51,6 +52,16 @@ class SlotSet {
   static uint64_t bytes(uint32_t slots);
   void add(uint32_t slot);
   void remove(uint32_t slot);
+  // Whether the taker sees the member; `has_bit` is true also of one that is just being added.
+  bool has(uint32_t slot) const {
+    return has_bit(slot) && (summary(slot / 4096).load() >> slot / 64 % 64 & 1) != 0;
+  }
+  bool has_bit(uint32_t slot) const {
+    return (word(slot / 64).load() >> slot % 64 & 1) != 0;
+  }
+  // Calls visit(slot) for each bit that is set; changes nothing.
+  template <typename Visit>
+  void each_bit(Visit visit) const;
   // For the taker only, like `each`.
   bool empty() const;
   // Calls visit(slot) for each member in rising order until it returns true; returns whether it
@@ -62,11 +73,11 @@ class SlotSet {
   uint32_t word_count() const {
     return slots_ / 64;
   }
-  std::atomic_ref<uint64_t> summary(uint32_t index) const {
-    return std::atomic_ref<uint64_t>(words_[index]);
+  SharedField<uint64_t> summary(uint32_t index) const {
+    return SharedField<uint64_t>(words_[index]);
   }
-  std::atomic_ref<uint64_t> word(uint32_t index) const {
-    return std::atomic_ref<uint64_t>(words_[summary_words() + index]);
+  SharedField<uint64_t> word(uint32_t index) const {
+    return SharedField<uint64_t>(words_[summary_words() + index]);
   }
   uint32_t summary_words() const {
     return (word_count() + 63) / 64;
@@ -246,6 +257,15 @@ bool SlotSet::each(Visit visit) const {
   return false;
 }
 
+template <typename Visit>
+void SlotSet::each_bit(Visit visit) const {
+  for (uint32_t w = 0; w < word_count(); w++) {
+    for (uint64_t members = word(w).load(); members; members &= members - 1) {
+      visit(w * 64 + static_cast<uint32_t>(__builtin_ctzll(members)));
+    }
+  }
+}
+
 // Endpoint = slot in the low 16 bits, generation in the 15 above, as in MINIX's endpoint.h: a
 // slot's next owner has another generation, so an endpoint kept too long reaches nobody. Generation
 // 0 makes endpoint and slot equal.
@@ -258,8 +278,8 @@ inline uint32_t generation_of(int32_t endpoint) {
 }
 
 template <typename T>
-std::atomic_ref<T> atomic(T& field) {
-  return std::atomic_ref<T>(field);
+SharedField<T> atomic(T& field) {
+  return SharedField<T>(field);
 }
 
 }  // namespace dvk

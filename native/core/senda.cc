@@ -12,18 +12,10 @@
 namespace dvk {
 namespace {
 
-enum class AsyncState : uint16_t { kFree, kPending, kTaking, kDone };
-
 constexpr uint32_t kAllFlags = 7;
 constexpr uint32_t kIndexBits = 5;
 constexpr uint32_t kIdSequenceMask = (1u << (31 - kIndexBits)) - 1;
 static_assert(kAsyncs == 1u << kIndexBits);
-
-struct AsyncWord {
-  AsyncState state;
-  uint32_t peer;  // who takes it; of DONE, the error
-  uint32_t sequence;
-};
 
 uint64_t pack(const AsyncWord& word) {
   return static_cast<uint64_t>(word.sequence) << 32 | (word.peer & 0xffff) << 16 |
@@ -33,10 +25,6 @@ uint64_t pack(const AsyncWord& word) {
 AsyncWord unpack(uint64_t word) {
   return {static_cast<AsyncState>(word & 0xffff), static_cast<uint32_t>(word >> 16 & 0xffff),
           static_cast<uint32_t>(word >> 32)};
-}
-
-AsyncWord word_of(AsyncSlot* entry) {
-  return unpack(atomic(entry->word).load());
 }
 
 // Returns false when the entry has gone on without the caller.
@@ -50,7 +38,7 @@ int32_t id_of(uint32_t index, uint32_t sequence) {
 }
 
 bool underway(AsyncState state) {
-  return state == AsyncState::kPending || state == AsyncState::kTaking;
+  return state == AsyncState::kWaiting || state == AsyncState::kTaking;
 }
 
 // Calls visit(index, entry) for the entries of `sender` in use until it returns true.
@@ -78,6 +66,7 @@ void remind(Segment& segment, uint32_t index) {
   const int32_t endpoint = load(slot->endpoint);
   if (endpoint == kEndpointNone) return;
   keep_notice(segment, index, endpoint, index, 0);
+  DVK_CRASH_POINT("senda.reminded");
   const uint32_t word = atomic(slot->rendezvous).load();
   if (concerns_notice(word, index)) kick(segment, slot, word);
 }
@@ -115,10 +104,18 @@ bool end_async(Segment& segment, uint32_t sender, AsyncSlot* entry, const AsyncW
   const AsyncWord done{forget ? AsyncState::kFree : AsyncState::kDone,
                        forget ? 0 : static_cast<uint32_t>(error), from.sequence};
   if (!change(entry, from, done)) return false;
+  DVK_CRASH_POINT("senda.done");
   if (is_traced(segment)) [[unlikely]]
     note_done(segment, sender, entry, from.sequence, error);
   tell(segment, sender, flags, error);
   return true;
+}
+
+// Whoever ended a message may have died before it told of it.
+void tell_again(Segment& segment, uint32_t sender, AsyncSlot* entry) {
+  const AsyncWord word = word_of(entry);
+  if (word.state != AsyncState::kDone) return;
+  tell(segment, sender, load(entry->flags), static_cast<int>(word.peer));
 }
 
 // Ends all messages of `sender` for which `lost(entry)` holds with `error`.
@@ -154,7 +151,7 @@ Candidate look_for_async(Segment& segment, uint32_t receiver, Wanted wanted) {
     bool any = false;
     each_busy(segment, sender, [&](uint32_t index, AsyncSlot* entry) {
       const AsyncWord word = word_of(entry);
-      if (word.state != AsyncState::kPending || load(entry->destination) != endpoint) return false;
+      if (word.state != AsyncState::kWaiting || load(entry->destination) != endpoint) return false;
       any = true;
       const uint64_t ticket = load(entry->ticket);
       if ((found.entry == nullptr || ticket < found.ticket) && wanted(sender, entry)) {
@@ -191,6 +188,7 @@ Candidate oldest_async(Segment& segment, uint32_t receiver, Wanted wanted) {
 bool claim_async(Segment& segment, Candidate& candidate, uint32_t claimant, Message* message) {
   const AsyncWord claim{AsyncState::kTaking, claimant, candidate.word.sequence};
   if (!change(candidate.entry, candidate.word, claim)) return false;
+  DVK_CRASH_POINT("senda.claimed");
   copy_out(message, &candidate.entry->message);
   settle_source(segment, candidate.sender, message);
   candidate.word = claim;
@@ -229,17 +227,19 @@ int free_entry(Process& process) {
   return busy == ~0u ? -1 : __builtin_ctz(~busy);
 }
 
-// Makes an entry PENDING. Others see it when its bit in async_busy is set.
+// Makes an entry WAITING. Others see it when its bit in async_busy is set.
 AsyncWord fill_entry(Segment& segment, uint32_t sender, uint32_t index, int32_t destination,
                      const Message& message, uint32_t flags) {
   AsyncSlot* entry = segment.async(sender, index);
-  const AsyncWord word{AsyncState::kPending, 0, word_of(entry).sequence + 1};
+  const AsyncWord word{AsyncState::kWaiting, 0, word_of(entry).sequence + 1};
   copy_in(&entry->message, message);
   store(entry->destination, destination);
   store(entry->flags, flags);
   store(entry->ticket, segment.next_ticket());
   atomic(entry->word).store(pack(word));
+  DVK_CRASH_POINT("senda.filled");
   atomic(segment.slot(sender)->async_busy).fetch_or(1u << index);
+  DVK_CRASH_POINT("senda.shown");
   return word;
 }
 
@@ -249,6 +249,7 @@ void offer(Segment& segment, uint32_t sender, AsyncSlot* entry, const AsyncWord&
   const uint32_t target = static_cast<uint32_t>(segment.slot_of(destination));
   ProcessSlot* to = segment.slot(target);
   segment.async_senders(target).add(sender);
+  DVK_CRASH_POINT("senda.offered");
   const uint32_t open = atomic(to->rendezvous).load();
   if (concerns_notice(open, sender)) kick(segment, to, open);
   // Looked at after the entry was shown: a repair that ran before saw none.
@@ -256,6 +257,10 @@ void offer(Segment& segment, uint32_t sender, AsyncSlot* entry, const AsyncWord&
 }
 
 }  // namespace
+
+AsyncWord word_of(AsyncSlot* entry) {
+  return unpack(atomic(entry->word).load());
+}
 
 namespace {
 
@@ -354,7 +359,7 @@ bool has_async(Process& process) {
 bool async_waits(Segment& segment, uint32_t sender, int32_t target, const Filter* filter) {
   const int32_t source = load(segment.slot(sender)->endpoint);
   return each_busy(segment, sender, [&](uint32_t, AsyncSlot* entry) {
-    return word_of(entry).state == AsyncState::kPending && load(entry->destination) == target &&
+    return word_of(entry).state == AsyncState::kWaiting && load(entry->destination) == target &&
            (filter == nullptr || filter->passes(source, type_of(&entry->message)));
   });
 }
@@ -366,17 +371,13 @@ void tidy_asyncs(Process& process) {
     return false;
   });
   if (freed != 0) atomic(process.slot->async_busy).fetch_and(~freed);
+  DVK_CRASH_POINT("senda.tidied");
 }
 
 void fail_asyncs(Segment& segment, uint32_t index, uint32_t slot, int32_t endpoint) {
   segment.async_senders(index).remove(slot);
   each_busy(segment, index, [&](uint32_t, AsyncSlot* entry) {
-    if (load(entry->destination) != endpoint) return false;
-    const AsyncWord word = word_of(entry);
-    // The dead may have ended it and not come to tell.
-    if (word.state == AsyncState::kDone) {
-      tell(segment, index, load(entry->flags), static_cast<int>(word.peer));
-    }
+    if (load(entry->destination) == endpoint) tell_again(segment, index, entry);
     return false;
   });
   end_all(segment, index, EDSTDIED,
@@ -478,10 +479,15 @@ int put_async_ack(Segment& segment, uint32_t node, const Command& command) {
 }
 
 void disconnect_asyncs(Segment& segment, uint32_t index, uint32_t node) {
-  end_all(segment, index, ENOTCONN, [&](AsyncSlot* entry) {
+  const auto goes_there = [&](AsyncSlot* entry) {
     const int target = segment.slot_of(load(entry->destination));
     return target >= 0 && load(segment.slot(static_cast<uint32_t>(target))->node) == node;
+  };
+  each_busy(segment, index, [&](uint32_t, AsyncSlot* entry) {
+    if (goes_there(entry)) tell_again(segment, index, entry);
+    return false;
   });
+  end_all(segment, index, ENOTCONN, goes_there);
 }
 
 }  // namespace dvk

@@ -10,7 +10,7 @@
 // and changes by compare-and-swap, so that a receiver that dies or stops with a message half copied
 // holds up nobody: its last change fails when the entry has gone on without it.
 //
-//   FREE -> PENDING -> TAKING by `peer` -> DONE with an error or 0 -> FREE when its status was
+//   FREE -> WAITING -> TAKING by `peer` -> DONE with an error or 0 -> FREE when its status was
 //   asked
 //
 // Entries for a process of another node are taken by the proxy, and stay TAKING until its ack
@@ -39,6 +39,16 @@ int senda_status(Process& process, int32_t id);
 int senda_cancel(Process& process, int32_t id);
 
 // ---- For the core ----
+
+enum class AsyncState : uint16_t { kFree, kWaiting, kTaking, kDone };
+
+struct AsyncWord {
+  AsyncState state;
+  uint32_t peer;  // who takes it; of DONE, the error
+  uint32_t sequence;
+};
+
+AsyncWord word_of(AsyncSlot* entry);
 
 // For a receive: takes the oldest message that is for the present call, into process.operation.
 bool take_async(Process& process);

@@ -83,6 +83,7 @@ int start_chunk(Process& process, const CopyParty& source, const CopyParty& dest
   process.operation.peer = load(slot->command_endpoint);
   // The proxy may have to ask this process for it.
   process.own_part = own_part(process, source, destination, bytes);
+  DVK_CRASH_POINT("vcopy.command");
   int result = start_remote(process, target);
   if (result == kPending && kind == kCommandCopyrmtRqst) {
     // The answer comes from the destination's node.
@@ -210,6 +211,7 @@ int64_t copy_all(Process& process, const CopyParty& source, const CopyParty& des
       error = end_chunk(process, chunk.bytes, error);
       if (error != 0) return error;
     }
+    DVK_CRASH_POINT("vcopy.chunk");
     if (advance(process, chunk.bytes)) return static_cast<int64_t>(bytes);
   }
 }

@@ -253,7 +253,7 @@ DVK_API int dvk_get_privileges(const dvk_segment* segment, int32_t endpoint,
 /*
  * Sets what `endpoint` may do from its next call on. For administration: whoever may open the
  * segment may set any. Returns 0, -DVK_EDEADSRCDST, -ERANGE, -DVK_EDVSRMTPROC, -EINVAL (unknown
- * bits), -ETIMEDOUT (locked for 5 s).
+ * bits), -ETIMEDOUT (locked for 1 s).
  */
 DVK_API int dvk_administer_privileges(dvk_segment* segment, int32_t endpoint,
                                       const dvk_privileges* privileges);
@@ -275,7 +275,7 @@ DVK_API void* dvk_arena_at(const dvk_segment* segment, uint64_t offset, uint64_t
  *
  * Returns 0 and sets `*process`. -EINVAL (level, name), -DVK_EDVSBADPROC (no fixed slot),
  * -DVK_EDVSSLOTUSED, -DVK_EDVSNOSLOT (all are taken), -DVK_EDVSDCNOTRUN, -ETIMEDOUT (the table of
- * processes was locked for 5 s).
+ * processes was locked for 1 s).
  */
 DVK_API int dvk_bind(dvk_segment* segment, int slot, int level, const char* name,
                      dvk_process** process);
@@ -332,7 +332,7 @@ DVK_API int dvk_unbind_remote(dvk_segment* segment, int32_t endpoint);
 /*
  * Frees the slot and the handle, the grants and the arena memory of the process. Those who wait for
  * it get -DVK_ESRCDIED or -DVK_EDSTDIED. Returns 0; -DVK_EDVSNOTBOUND when the slot was lost
- * before, and the handle is freed all the same; or -ETIMEDOUT (locked for 5 s), and it is not.
+ * before, and the handle is freed all the same; or -ETIMEDOUT (locked for 1 s), and it is not.
  */
 DVK_API int dvk_unbind(dvk_process* process);
 
@@ -510,7 +510,7 @@ DVK_API int dvk_clear_interrupt(void);
  * Takes `bytes` (1 or more, rounded up to pages) of the arena, which all processes of the DC on
  * this node map. Returns its offset, 0 or more, and sets `*address`; the memory is not zeroed.
  * -EINVAL (0, or more than the whole arena), -ENOMEM (none is free), -ENOSPC (too many pieces),
- * -ETIMEDOUT (locked for 5 s).
+ * -ETIMEDOUT (locked for 1 s).
  */
 DVK_API int64_t dvk_arena_allocate(dvk_process* process, uint64_t bytes, void** address);
 

@@ -7,6 +7,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "../core/check.h"
+
 namespace dvk::test {
 namespace {
 
@@ -191,36 +193,8 @@ std::string orphaned_wait(Segment& segment) {
 
 std::string damage(Segment& segment) {
   if (atomic(segment.header()->table_lock).load() != 0) return "the table lock is held";
-  for (uint32_t i = 0; i < segment.processes(); i++) {
-    ProcessSlot* slot = segment.slot(i);
-    const int32_t endpoint = load(slot->endpoint);
-    if (life_is(slot, ProcessLife::kFree)) {
-      if (endpoint != kEndpointNone) return describe("an endpoint", i);
-      if (state_in(segment, i) != State::kIdle) return describe("a word that is not idle", i);
-      if (load(slot->command_state) != 0) return describe("a command", i);
-      if (load(slot->async_busy) != 0) return describe("a message of senda", i);
-      for (uint32_t g = 0; g < kGrants; g++) {
-        if ((load(segment.grant(i, g)->state) & 0xff) != 0) return describe("a grant", i);
-      }
-      continue;
-    }
-    if (!life_is(slot, ProcessLife::kLocal) && !life_is(slot, ProcessLife::kRemote)) {
-      return describe("a life cut short", i);
-    }
-    if (segment.slot_of(endpoint) != static_cast<int>(i)) return describe("a foreign endpoint", i);
-    const bool local = life_is(slot, ProcessLife::kLocal);
-    if (local && !owner_alive(slot)) {
-      return describe("a dead process", i);
-    }
-  }
-  for (uint32_t i = 0; i < kExtents; i++) {
-    Extent* extent = segment.extent(i);
-    uint32_t slot;
-    if (load(extent->pages) != 0 && check_endpoint(segment, load(extent->owner), &slot) != 0) {
-      return "an extent of the arena belongs to nobody";
-    }
-  }
-  return orphaned_wait(segment);
+  const std::vector<std::string> faults = check_segment(segment);
+  return faults.empty() ? "" : faults[0];
 }
 
 void* shared_memory(size_t bytes) {

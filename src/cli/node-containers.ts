@@ -71,8 +71,10 @@ class Monitor {
       return;
     }
     const stop = watchReadable(fd, () => {
+      // Not watched any more: where the table is locked, the next sweep tries again.
+      this.#watched.get(endpoint)?.();
+      this.#watched.delete(endpoint);
       this.#reap(slot, endpoint, name);
-      this.scan();
     });
     this.#watched.set(endpoint, () => {
       stop();
@@ -85,6 +87,12 @@ class Monitor {
 
   #reap(slot: number, endpoint: Endpoint, name: string): void {
     if (this.#segment.reap(slot, endpoint)) logEvent('process.reaped', { slot, endpoint, name });
+  }
+
+  /** The net below: what is bound, and what a process died in the middle of. */
+  sweep(): void {
+    this.#segment.sweep();
+    this.scan();
   }
 
   stop(): void {
@@ -124,7 +132,7 @@ export class NodeContainers {
 
   #sweep(): void {
     for (const { monitor, segment } of this.#containers.values()) {
-      monitor.scan();
+      monitor.sweep();
       segment.sweepTrace();
     }
     this.#cancelSweep = systemClock.after(SWEEP_MS, () => {
@@ -137,11 +145,14 @@ export class NodeContainers {
     return [...this.#containers.values()].map(({ spec, path }) => ({ dcId: spec.id, path }));
   }
 
-  /** Ends the calls that wait for other nodes; for when the proxy is gone and cannot. */
+  /**
+   * Ends the calls that wait for other nodes; for when the proxy is gone and cannot. Also of links
+   * that are down: it may have died while it took them down.
+   */
   linksDown(): void {
     for (const { segment } of this.#containers.values()) {
       for (const link of segment.links()) {
-        if (link.state === 'up') segment.linkDown(link.node);
+        if (link.state !== 'local') segment.linkDown(link.node);
       }
     }
   }

@@ -198,6 +198,9 @@ export interface SegmentBinding {
   segmentEnd(segment: number): number;
   countBound(segment: number): number;
   promote(segment: number, endpoint: number): number;
+  /** What two looks, `pauseMs` apart, find wrong; one look for a pause of 0. */
+  segmentCheck(segment: number, pauseMs: number): string[] | number;
+  segmentSweep(segment: number): number;
   arenaUsed(segment: number): number;
   bindRemote(segment: number, endpoint: number, node: number, level: number, name: string): number;
   unbindRemote(segment: number, endpoint: number): number;

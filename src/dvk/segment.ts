@@ -325,11 +325,31 @@ export class Segment {
   }
 
   /**
-   * Frees the slot of a process that died. False when its owner lives, or the slot has another
-   * owner.
+   * Frees the slot of a process that died. False when its owner lives, the slot has another owner,
+   * or the table is locked: try again later.
    */
   reap(slot: number, endpoint: Endpoint): boolean {
     return check(this.#native.reap(this.#handle, slot, endpoint), 'reap', { endpoint }) === 1;
+  }
+
+  /**
+   * Goes on with what processes died in: their table lock, slots that were half bound or half freed.
+   * For who looks after a node, now and then. Returns how many slots it freed.
+   */
+  sweep(): number {
+    return check(this.#native.segmentSweep(this.#handle), 'sweep');
+  }
+
+  /**
+   * What is wrong with the tables, a sentence each: waits that nobody will end, messages that nobody
+   * will see, memory of nobody. It only reads. One look, with a pause of 0, is for a segment in
+   * which nothing moves; else what a second look finds again, the pause (in ms, during which the
+   * thread is blocked) after the first.
+   */
+  check(pauseMs = 0): string[] {
+    const faults = this.#native.segmentCheck(this.#handle, pauseMs);
+    if (typeof faults === 'number') fail(faults, 'check', { reason: this.path });
+    return faults;
   }
 
   /** Ends the receive of `endpoint` with EDVSWOKENUP, or its next one. EDEADSRCDST, EDVSRMTPROC. */

@@ -2,7 +2,7 @@
 // goes away. Method: the built command, as a user runs it, under a runtime directory of the test's
 // own.
 import { spawnSync } from 'node:child_process';
-import { existsSync, statSync } from 'node:fs';
+import { closeSync, existsSync, openSync, statSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { DvsStatus } from '../../src/cli/inspect.ts';
@@ -65,6 +65,28 @@ describe('a DVS of three nodes', () => {
     expect(place.leftovers()).toEqual([]);
     expect((await place.must('down')).stderr).toContain('nothing to bring down');
     expect((await place.run('status')).code).toBe(1);
+  });
+
+  it('says what may not be in the tables of a container', async () => {
+    const spec = place.spec('bare.yaml', ['dvs: bare', ...BARE]);
+    await place.must('up', spec, '--detach');
+    interface Checked {
+      ok: boolean;
+      items: { node: number; state: string; faults: string[]; segment: string }[];
+    }
+    const before = await place.json<Checked>('dc', 'check', 'mol');
+    expect(before.ok).toBe(true);
+    expect(before.items.map(({ state }) => state)).toEqual(['whole', 'whole', 'whole']);
+    const file = openSync(before.items[2]?.segment ?? '', 'r+');
+    // That a free slot has a message of senda; see ProcessSlot in docs/wire.md.
+    writeSync(file, Uint8Array.of(1), 0, 1, 4096 + 70 * 512 + 120);
+    closeSync(file);
+
+    const after = await place.run('dc', 'check', 'mol');
+
+    expect(after.code).toBe(1);
+    expect(after.stdout).toContain('node 2: slot 70: free, and has messages of senda');
+    await place.must('down');
   });
 
   it('is refused a second time, with what to do', async () => {

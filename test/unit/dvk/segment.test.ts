@@ -1,5 +1,14 @@
 // Segments: made, opened, refused, closed; who is bound in them.
-import { chmodSync, existsSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  closeSync,
+  existsSync,
+  openSync,
+  readFileSync,
+  truncateSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import {
@@ -126,6 +135,21 @@ describe('Segment', () => {
     ]) {
       expect(codeOf(call)).toBe('EBADF');
     }
+  });
+
+  it('is checked for what may not be in it', () => {
+    const process = segment.bind({ name: 'p' });
+    process.allocate(5000);
+    expect(segment.check()).toEqual([]);
+    expect(segment.check(1)).toEqual([]);
+    // A free slot whose life says that its owner is being unbound; see ProcessSlot in docs/wire.md.
+    const file = openSync(test.path, 'r+');
+    writeSync(file, Uint8Array.of(4), 0, 1, 4096 + 70 * 512);
+    closeSync(file);
+
+    expect(segment.check(1)).toEqual(['slot 70: the end of its process was cut short']);
+    expect(segment.sweep()).toBe(1);
+    expect(segment.check()).toEqual([]);
   });
 
   it('says how much of the arena is allocated', () => {

@@ -1,0 +1,335 @@
+// Calls between nodes: two segments, and a proxy that carries commands from one to the other.
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "../core/bindings.h"
+#include "scenario.h"
+
+namespace dvk::crash {
+namespace {
+
+enum { kProxy, kServer, kClient, kOther };
+
+// What a lost link gives to who has a call under way, and to who begins one.
+const std::vector<int> kLinkDeaths = {-ENOTCONN, -EDEADSRCDST, -EDVSNOPROXY};
+
+// The proxies of both nodes in one process; `short_only` as in get2rmt.
+class Carrier {
+ public:
+  explicit Carrier(Actor& a) : a_(a), payload_(kCopyChunkBytes) {}
+  void attach() {
+    for (uint32_t here = 0; here < 2; here++) {
+      a_.expect("attach_proxy", attach_proxy(a_.node(here), 1 - here, 0));
+      a_.expect("link_up", link_up(a_.node(here), 1 - here, 1));
+    }
+  }
+  bool move() {
+    bool moved = false;
+    for (uint32_t here = 0; here < 2; here++) {
+      Command command;
+      while (get2rmt(a_.node(here), 1 - here, &command, payload_.data()) == 1) {
+        put2lcl(a_.node(1 - here), here, command, payload_.data(), command.payload_bytes);
+        moved = true;
+      }
+    }
+    return moved;
+  }
+
+ private:
+  Actor& a_;
+  std::vector<uint8_t> payload_;
+};
+
+// Carries commands until the others are done, then until there is none.
+void carry(Actor& a) {
+  Carrier carrier(a);
+  for (uint32_t here = 0; here < 2; here++) {
+    a.expect("add_node", add_node(a.node(here), 1 - here, "peer"));
+  }
+  carrier.attach();
+  a.ready();
+  while (!a.others_done()) {
+    if (!carrier.move()) usleep(50);
+  }
+  while (carrier.move()) {
+  }
+}
+
+const Role kCarrier = {"proxy", carry, true};
+
+// Waits until the server of node 1 is known at node 0. Returns whether it is.
+bool meet_server(Actor& a) {
+  const auto known = [&] {
+    uint32_t slot;
+    return check_endpoint(a.segment, a.endpoint(kServer), &slot) == 0;
+  };
+  a.meet({kProxy, kServer}, known);
+  return known();
+}
+
+// The time-out of a call that goes through the proxy.
+int64_t far_patience(const Actor& a) {
+  return a.patience({kProxy, kServer, a.self});
+}
+
+std::vector<If> far_fates(const Actor& a, const std::vector<int>& deaths) {
+  std::vector<int> all = kLinkDeaths;
+  all.insert(all.end(), deaths.begin(), deaths.end());
+  return {{kProxy, all}, {kServer, all}, {a.self, {}}};
+}
+
+Role far_server(const std::function<void(Actor&)>& work) {
+  return {"server",
+          [=](Actor& a) {
+            a.bind(ProcessLevel::kServer, 1, 1);
+            a.ready();
+            work(a);
+          },
+          true};
+}
+
+// A server whose clients are behind the proxy.
+void serve_far(Actor& a) {
+  for (;;) {
+    Message m;
+    const bool last = a.others_done();
+    const int result = rcvrqst(a.me(), &m, last ? 0 : kForever);
+    if (result == -EDVSWOKENUP) continue;
+    if (last && result == -EAGAIN) return;
+    a.expect("rcvrqst", result);
+    a.count(m);
+    const int client = static_cast<int>(test::value_of(m));
+    const std::vector<int> lost = {-ENOTCONN, -EDEADSRCDST, -EDVSPROCSTS};
+    const int replied = reply(a.me(), m.source, test::message(2, test::value_of(m)));
+    a.expect("reply", replied, {{kProxy, lost}, {client, lost}, {a.self, lost}});
+  }
+}
+
+Role far_client(const char* name, const std::function<void(Actor&)>& work) {
+  return {name, [=](Actor& a) {
+            a.bind();
+            a.start();
+            if (!meet_server(a)) return;
+            a.arm();
+            work(a);
+          }};
+}
+
+void call_far(Actor& a) {
+  Message m = a.note();
+  const int result = sendrec(a.me(), a.endpoint(kServer), &m, far_patience(a));
+  a.expect("sendrec", result, far_fates(a, kCallDeaths));
+  a.called(result);
+  a.require("the reply is to this call", result != 0 || (m.type == 2 && test::whole(m)));
+}
+
+void send_far(Actor& a) {
+  const int result = send(a.me(), a.endpoint(kServer), a.note(), far_patience(a));
+  a.expect("send", result, far_fates(a, kSendDeaths));
+  a.called(result);
+}
+
+void notify_far(Actor& a) {
+  a.note();
+  const int result = notify(a.me(), a.endpoint(kServer));
+  a.expect("notify", result, far_fates(a, kSendDeaths));
+  if (result != 0) return;
+  // Nobody is told when it comes.
+  const auto came = [&] { return a.board.desks[a.self].received.load() > 0; };
+  a.meet({kProxy, kServer}, came);
+  a.require("the notification came", came() || a.gone(kProxy) || a.gone(kServer));
+}
+
+void senda_far(Actor& a) {
+  const uint32_t flags = static_cast<uint32_t>(AsyncFlag::kNotify);
+  const int32_t id = senda(a.me(), a.endpoint(kServer), a.note(), flags);
+  a.expect("senda", id, far_fates(a, kSendDeaths));
+  if (id < 0) return;
+  Message m;
+  const int result = receive(a.me(), kEndpointAny, &m, far_patience(a));
+  a.expect("receive", result, far_fates(a, {}));
+  if (result != 0) return;
+  const int status = senda_status(a.me(), id);
+  a.expect("senda_status", status, far_fates(a, kSendDeaths));
+  a.called(status);
+}
+
+SCENARIO({"sendrec to another node",
+          {kCarrier, far_server(serve_far), far_client("client", call_far),
+           far_client("other", call_far)},
+          2});
+
+SCENARIO({"send to another node",
+          {kCarrier, far_server(receive_all), far_client("client", send_far),
+           far_client("notifier", notify_far)},
+          2});
+
+SCENARIO({"senda to another node",
+          {kCarrier, far_server(receive_all), far_client("client", senda_far)},
+          2});
+
+// The server grants memory of the arena, from and to which the client copies; both ways there is
+// one command of a block.
+SCENARIO({"copies to another node",
+          {kCarrier,
+           {"server",
+            [](Actor& a) {
+              a.bind(ProcessLevel::kServer, 1, 1);
+              const int64_t place = arena_allocate(a.me(), 8192);
+              a.require("arena memory", place >= 0);
+              memset(a.node(1).arena() + place, 7, 8192);
+              const int32_t id = grant(a.me(), a.node(1).arena() + place, 8192, 3, kEndpointAny);
+              a.board.words[0].store(static_cast<uint64_t>(id));
+              a.ready();
+              receive_all(a);
+            },
+            true},
+           far_client("client",
+                      [](Actor& a) {
+                        uint8_t own[8192];
+                        memset(own, 9, sizeof own);
+                        const CopyParty theirs{a.endpoint(kServer),
+                                               static_cast<int32_t>(a.board.words[0].load()), 0};
+                        const CopyParty mine{kEndpointSelf, kByAddress,
+                                             reinterpret_cast<uint64_t>(own)};
+                        int64_t copied = vcopy(a.me(), mine, theirs, sizeof own, far_patience(a));
+                        a.expect("vcopy", copied, far_fates(a, kCallDeaths), {});
+                        if (copied < 0) return;
+                        memset(own, 1, sizeof own);
+                        copied = vcopy(a.me(), theirs, mine, sizeof own, far_patience(a));
+                        a.expect("vcopy", copied, far_fates(a, kCallDeaths), {});
+                        a.require("what was written is read",
+                                  copied < 0 || (own[0] == 9 && own[8191] == 9));
+                      })},
+          2});
+
+// The proxy takes the link down, and up again with a new session.
+SCENARIO({"a link goes down and up",
+          {{"proxy",
+            [](Actor& a) {
+              Carrier carrier(a);
+              for (uint32_t here = 0; here < 2; here++) {
+                a.expect("add_node", add_node(a.node(here), 1 - here, "peer"));
+              }
+              carrier.attach();
+              a.start();
+              const auto in = [&](int role, State state) {
+                const int slot = a.segment.slot_of(a.endpoint(role));
+                return test::state_in(a.segment, static_cast<uint32_t>(slot)) == state;
+              };
+              a.meet({kClient, kOther}, [&] {
+                carrier.move();
+                return in(kClient, State::kRemote) && in(kOther, State::kFrom);
+              });
+              a.arm();
+              for (uint32_t here = 0; here < 2; here++) {
+                a.expect("link_down", link_down(a.node(here), 1 - here));
+              }
+              carrier.attach();
+              while (!a.others_done()) {
+                if (!carrier.move()) usleep(50);
+              }
+            },
+            true},
+           {"server",
+            [](Actor& a) {
+              a.bind(ProcessLevel::kServer, 1, 1);
+              a.start();
+              a.meet_end(kClient);
+              receive_all(a);
+            },
+            true},
+           {"client",
+            [](Actor& a) {
+              a.bind();
+              a.start();
+              if (!meet_server(a)) return;
+              Message m = a.note();
+              const int result = sendrec(a.me(), a.endpoint(kServer), &m, far_patience(a));
+              a.expect("sendrec", result, far_fates(a, kCallDeaths), {-ENOTCONN, -EDEADSRCDST});
+            }},
+           {"receiver",
+            [](Actor& a) {
+              a.bind();
+              a.start();
+              if (!meet_server(a)) return;
+              Message m;
+              const int result = receive(a.me(), a.endpoint(kServer), &m, far_patience(a));
+              a.expect("receive", result, far_fates(a, kReceiveDeaths),
+                       {-ENOTCONN, -EDEADSRCDST, -ESRCDIED});
+            }}},
+          2});
+
+// The server dies with a request of another node's client, and somebody repairs that.
+SCENARIO({"repair for another node",
+          {kCarrier,
+           {"doomed",
+            [](Actor& a) {
+              a.bind(ProcessLevel::kServer, 1, 1);
+              a.start();
+              Message m;
+              rcvrqst(a.me(), &m, a.aims_at(kProxy) || a.aims_at(kClient) ? 100 : kForever);
+              _exit(0);
+            },
+            false, true},
+           {"client",
+            [](Actor& a) {
+              a.bind();
+              a.start();
+              if (!meet_server(a)) return;
+              a.arm();
+              Message m = test::message(1, 1);
+              const int64_t patience = a.patience({kProxy, kOther, a.self});
+              const int result = sendrec(a.me(), a.endpoint(kServer), &m, patience);
+              a.expect("sendrec", result, {{kProxy, kLinkDeaths}, {kOther, {}}, {a.self, {}}},
+                       {-EDSTDIED, -ESRCDIED, -EDEADSRCDST});
+            }},
+           {"repairer",
+            [](Actor& a) {
+              a.start();
+              a.meet({}, [&] { return a.board.desks[kServer].dead.load() != 0; });
+              a.arm();
+              reap(a.node(1), 1, a.endpoint(kServer));
+            }}},
+          2});
+
+// Whoever takes a node out of a DC and dies halfway is followed by another one.
+SCENARIO({"nodes come and go",
+          {{"first",
+            [](Actor& a) {
+              // The second one may have taken it out already.
+              const int late = a.aims_at(0) ? -EDVSNODCNODE : 0;
+              a.ready();
+              a.expect("add_node", add_node(a.segment, 2, "third"), {}, {late});
+              a.expect("attach_proxy", attach_proxy(a.segment, 2, 0), {}, {late});
+              a.expect("link_up", link_up(a.segment, 2, 1), {}, {late});
+              const int32_t endpoint = make_endpoint(5, 3);
+              a.expect("bind_remote",
+                       bind_remote(a.segment, endpoint, 2, ProcessLevel::kServer, "far"), {},
+                       {late});
+              a.meet_state(2, State::kRemote);
+              a.expect("remove_node", remove_node(a.segment, 2), {}, {late});
+            }},
+           {"second",
+            [](Actor& a) {
+              a.start();
+              a.meet_end(0);
+              a.expect("remove_node", remove_node(a.segment, 2), {{0, {}}}, {-EDVSNODCNODE});
+            }},
+           {"caller", [](Actor& a) {
+              a.bind();
+              a.start();
+              const int64_t patience = a.aims_at(0) || a.aims_at(a.self) ? 200 : kForever;
+              a.expect("wait_bind", wait_bind(a.me(), 5, patience), {}, {-ETIMEDOUT});
+              a.arm();
+              Message m = test::message(1, 1);
+              const int result = sendrec(a.me(), make_endpoint(5, 3), &m, patience);
+              a.expect(
+                  "sendrec", result, {},
+                  {-ENOTCONN, -EDEADSRCDST, -ETIMEDOUT, -EDVSNODCNODE, -EDVSNOPROXY, -EDSTDIED});
+            }}}});
+
+}  // namespace
+}  // namespace dvk::crash
