@@ -220,7 +220,7 @@ struct SegmentHeader {
   uint64_t monitor_wake;  // wake id of the node daemon, told of every bind
   uint32_t handed;  // futex word: raised when a slot is bound for another program
   uint32_t proxy_partner;  // slot, plus one, whose copy job the proxy holds; 0 none
-  uint8_t reserved1[12];  // zero
+  uint8_t reserved1[8];  // zero
   uint64_t ticket;  // next place in a queue; on a cache line of its own
   uint8_t reserved2[120];  // zero
 };
@@ -242,8 +242,8 @@ static_assert(offsetof(SegmentHeader, trace) == 92);
 static_assert(offsetof(SegmentHeader, table_lock) == 96);
 static_assert(offsetof(SegmentHeader, monitor_wake) == 104);
 static_assert(offsetof(SegmentHeader, handed) == 112);
-static_assert(offsetof(SegmentHeader, proxy_partner) == 112);
-static_assert(offsetof(SegmentHeader, reserved1) == 116);
+static_assert(offsetof(SegmentHeader, proxy_partner) == 116);
+static_assert(offsetof(SegmentHeader, reserved1) == 120);
 static_assert(offsetof(SegmentHeader, ticket) == 128);
 static_assert(offsetof(SegmentHeader, reserved2) == 136);
 

@@ -14,7 +14,7 @@
 namespace dvk {
 namespace {
 
-int check_relay(const Process& process, int32_t client, int32_t destination) {
+int check_relay(Process& process, int32_t client, int32_t destination) {
   int error = check_caller(process, CallRight::kRelay);
   if (error == 0) error = check_client(process, client);
   if (error != 0) return error;

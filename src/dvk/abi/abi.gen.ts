@@ -322,8 +322,8 @@ export const SegmentHeaderLayout = {
   tableLock: 96,
   monitorWake: 104,
   handed: 112,
-  proxyPartner: 112,
-  reserved1: 116,
+  proxyPartner: 116,
+  reserved1: 120,
   ticket: 128,
   reserved2: 136,
 } as const;
