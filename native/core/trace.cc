@@ -173,7 +173,7 @@ void trace_write(Segment& segment, uint32_t ring, TraceEvent event, uint64_t beg
   auto traced = atomic(segment.header()->trace);
   uint32_t session = traced.load(std::memory_order_relaxed);
   if (session == 0) return;
-  event.time = now();
+  if (event.time == 0) event.time = now();
   if (event.time > load(segment.trace()->lease)) {
     traced.compare_exchange_strong(session, 0);
     return;
@@ -216,8 +216,8 @@ TraceCall call_of(Operation::Kind kind) {
 void trace_begin(Process& process, TraceCall call, int32_t type, uint32_t number) {
   // A sendrec that was relayed goes on.
   const TraceKind kind = process.trace.begun == 0 ? TraceKind::kBegin : TraceKind::kFollow;
-  if (kind == TraceKind::kBegin) process.trace.begun = now();
   TraceEvent event = event_of(process, kind, call);
+  if (kind == TraceKind::kBegin) process.trace.begun = event.time = now();
   event.peer = process.operation.peer;
   event.type = type;
   event.number = number;
@@ -262,8 +262,8 @@ void trace_refused(Process& process, TraceCall call, int32_t peer, int error) {
 
 void trace_sleep(Process& process, uint32_t how) {
   if (process.trace.slept != 0) return;
-  process.trace.slept = now();
   TraceEvent event = event_of(process, TraceKind::kSleep, call_of(process.operation.kind));
+  process.trace.slept = event.time = now();
   event.peer = process.operation.peer;
   event.how = static_cast<uint8_t>(how);
   trace_write(process.segment, process.index, event);
@@ -294,8 +294,8 @@ void TracedCall::write(int result, int32_t type, uint32_t number) const {
 }
 
 void trace_copy_begin(Process& process, TracedCopy* copy, uint64_t bytes) {
-  copy->begun = now();
   TraceEvent event = event_of(process, TraceKind::kBegin, TraceCall::kVcopy);
+  copy->begun = event.time = now();
   event.peer = copy->peer;
   event.type = copy->type;
   event.how = copy->how;

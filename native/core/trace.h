@@ -39,8 +39,9 @@ void trace_sweep(Segment& segment);
 
 // The checksum of an event, over all its words but `check`.
 uint32_t trace_check(const TraceEvent& event);
-// Time, CPU, sequence and check are filled in; the duration when `begun` is not 0. Preconditions:
-// `ring` is a slot, or processes() for the links.
+// CPU, sequence and check are filled in, the time when it is 0, and the duration when `begun` is
+// not 0: reading the clock is most of an event's price. Preconditions: `ring` is a slot, or
+// processes() for the links.
 void trace_write(Segment& segment, uint32_t ring, TraceEvent event, uint64_t begun = 0);
 
 // The call of a process that may wait. Its begin is kept in the process.
