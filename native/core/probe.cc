@@ -79,6 +79,8 @@ bool read_remote_wait(Segment& segment, uint32_t index, RemoteWait* wait) {
   ProcessSlot* slot = segment.slot(index);
   Wait found;
   if (!read_wait(slot, &found) || !waits_remotely(segment, slot, found.word)) return false;
+  // Who reads the table goes on behind the slot of the last one told.
+  if (segment.slot_of(found.endpoint) != static_cast<int>(index)) return false;
   Path path;
   path.add(found);
   *wait = tell(segment, found, path);

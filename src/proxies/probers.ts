@@ -1,9 +1,11 @@
 /** The probers of a node, one for each of its containers, and the way of probes to links. */
 import { randomBytes } from 'node:crypto';
 import type { NodeId } from '../dvk/endpoint.ts';
-import type { ProxySegment } from './peer.ts';
 import { decodeProbe, encodeProbe, encodeWithdrawal } from './probe.ts';
-import { Prober } from './prober.ts';
+import { Prober, type WaitTable } from './prober.ts';
+
+/** What they need of a segment. */
+export type ProbedSegment = WaitTable & { readonly dcId: number };
 
 export interface ProbersOptions {
   node: NodeId;
@@ -14,14 +16,14 @@ export interface ProbersOptions {
 
 export class Probers {
   readonly #options: ProbersOptions;
-  readonly #probers = new Map<ProxySegment, Prober>();
+  readonly #probers = new Map<ProbedSegment, Prober>();
 
   constructor(options: ProbersOptions) {
     this.#options = options;
   }
 
   /** The segments of this node now. */
-  setSegments(segments: readonly ProxySegment[]): void {
+  setSegments(segments: readonly ProbedSegment[]): void {
     for (const segment of this.#probers.keys()) {
       if (!segments.includes(segment)) this.#probers.delete(segment);
     }
@@ -35,14 +37,14 @@ export class Probers {
   }
 
   /** A PROBE came from `from`. False when it is malformed. */
-  receive(segment: ProxySegment, from: NodeId, command: Uint8Array): boolean {
+  receive(segment: ProbedSegment, from: NodeId, command: Uint8Array): boolean {
     const probe = decodeProbe(command);
     if (probe === undefined) return false;
     this.#probers.get(segment)?.receive(from, probe, this.#options.nowMs());
     return true;
   }
 
-  #newProber(segment: ProxySegment): Prober {
+  #newProber(segment: ProbedSegment): Prober {
     const { node } = this.#options;
     const { dcId } = segment;
     return new Prober({

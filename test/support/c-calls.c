@@ -198,13 +198,19 @@ static void relays(void) {
   CHECK(dvk_bind(segment, 6, DVK_LEVEL_SERVER, "back", &back), 0);
   pthread_t thread;
   CHECK(dvk_relay(server, dvk_endpoint(user), dvk_endpoint(back), &message), -DVK_EDVSPROCSTS);
-  CHECK(pthread_create(&thread, NULL, ask_back, back), 0);
-  CHECK(dvk_rcvrqst(server, &message, 5000), 0);
-  CHECK(dvk_relay(server, message.source, dvk_endpoint(back), &message), 0);
-  CHECK(dvk_rcvrqst(back, &message, 5000), 0);
-  CHECK(message.source, dvk_endpoint(user));
-  CHECK(dvk_reply(back, message.source, &message), 0);
-  pthread_join(thread, NULL);
+  for (int named = 0; named < 2; named++) {
+    CHECK(pthread_create(&thread, NULL, ask_back, back), 0);
+    CHECK(dvk_rcvrqst(server, &message, 5000), 0);
+    const uint32_t call = dvk_last_call(server);
+    const int32_t next = dvk_endpoint(back);
+    CHECK(named ? dvk_relay_to(server, message.source, call, next, &message)
+                : dvk_relay(server, message.source, next, &message),
+          0);
+    CHECK(dvk_rcvrqst(back, &message, 5000), 0);
+    CHECK(message.source, dvk_endpoint(user));
+    CHECK(dvk_reply(back, message.source, &message), 0);
+    pthread_join(thread, NULL);
+  }
   CHECK(dvk_wait_bind(user, 6, 0), dvk_endpoint(back));
   CHECK(dvk_wait_bind(user, 7, 1), -ETIMEDOUT);
   CHECK(dvk_wait_bind(user, -1, 0), -DVK_EDVSBADPROC);
