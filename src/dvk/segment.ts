@@ -333,18 +333,19 @@ export class Segment {
   }
 
   /**
-   * Goes on with what processes died in: their table lock, slots that were half bound or half freed.
-   * For who looks after a node, now and then. Returns how many slots it freed.
+   * Goes on with what processes died in: their table lock, slots that were half bound or half
+   * freed; and wakes receivers that somebody claimed and did not finish. For who looks after a
+   * node, every second. Returns how many slots it freed.
    */
   sweep(): number {
     return check(this.#native.segmentSweep(this.#handle), 'sweep');
   }
 
   /**
-   * What is wrong with the tables, a sentence each: waits that nobody will end, messages that nobody
-   * will see, memory of nobody. It only reads. One look, with a pause of 0, is for a segment in
-   * which nothing moves; else what a second look finds again, the pause (in ms, during which the
-   * thread is blocked) after the first.
+   * What is wrong with the tables, a sentence each: waits that nobody will end, messages that
+   * nobody will see, memory of nobody. It only reads. One look, with a pause of 0, is for a segment
+   * in which nothing moves; else what a second look finds again, the pause (in ms, during which
+   * the thread is blocked) after the first.
    */
   check(pauseMs = 0): string[] {
     const faults = this.#native.segmentCheck(this.#handle, pauseMs);
