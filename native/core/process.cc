@@ -47,11 +47,12 @@ void remove_fifo(Segment& segment, ProcessSlot* slot) {
   }
 }
 
-// Frees the slot of a dead owner. A thread has left its FIFO to the program, which may use it yet.
+// Frees the slot of a dead owner. A thread leaves its FIFO to its program, which may use it yet.
 void bury(Segment& segment, uint32_t index) {
   ProcessSlot* slot = segment.slot(index);
   note(segment, index, TraceKind::kReap);
-  if (load(slot->thread) == 0) remove_fifo(segment, slot);
+  const bool alone = load(slot->thread) == 0 || process_start_time(load(slot->pid)) == 0;
+  if (alone) remove_fifo(segment, slot);
   DVK_CRASH_POINT("bury.fifo");
   release_slot(segment, index);
 }
@@ -203,7 +204,7 @@ int bind_owner(Segment& segment, const BindOptions& options, const Owner& owner,
     const uint32_t node = backup ? options.node : segment.node_id();
     occupy(segment, index, endpoint, node, options.level, options.name);
   }
-  store(slot->generation, generation_of(endpoint));
+  if (!backup) store(slot->generation, generation_of(endpoint));
   store(slot->level, static_cast<uint32_t>(options.level));
   store(slot->pid, owner.pid);
   store(slot->thread, owner.thread);
