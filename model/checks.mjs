@@ -6,8 +6,8 @@ const INSTANCES = [
   ...['send', 'mixed', 'death-of-receiver', 'death-of-sender', 'death-of-repair'],
   ...['notices', 'notice-in-call', 'late-answers', 'stopped-senders', 'passed-senders'],
   ...['lending-traced', 'lending-two-calls', 'lending-untraced-read', 'lending-untraced-write'],
-  ...['lending-deaths', 'lending-lost'],
-  ...['deadlock-three', 'deadlock-two', 'deadlock-again', 'deadlock-deaths'],
+  ...['lending-stage', 'lending-deaths', 'lending-lost'],
+  ...['deadlock-ring', 'deadlock-two', 'deadlock-deaths'],
 ];
 
 const FORMULAS = [
@@ -38,17 +38,17 @@ const FAULTS = [
   ['rebind', 'NO_LOOK_IN_CLAIM'],
   ['lending-traced', 'NO_LEAVE'],
   ['lending-traced', 'CLAIM_UNCHECKED'],
-  ['lending-two-calls', 'STAGE_UNSEEN'],
-  ['lending-two-calls', 'MOVED_READ_AGAIN'],
+  ['lending-two-calls', 'LEFT_FREE'],
+  ['lending-stage', 'LEFT_FREE'],
   ['lending-traced', 'GO_ON'],
   ['lending-untraced-write', 'SAME_IDENTITY'],
   ['lending-untraced-write', 'ERROR_UNTIED'],
   ['lending-deaths', 'BUSY_FREED'],
-  ['deadlock-three', 'TICKET_FIRST'],
+  ['deadlock-ring', 'TICKET_FIRST'],
   ['deadlock-two', 'OLD_TICKET'],
   ['deadlock-two', 'NO_MEET'],
-  ['deadlock-again', 'ONE_WALK'],
-  ['deadlock-three', 'ANYONE'],
+  ['deadlock-two', 'ONE_WALK'],
+  ['deadlock-ring', 'ANYONE'],
   ['deadlock-deaths', 'DEAD_TOO'],
 ];
 

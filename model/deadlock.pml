@@ -3,7 +3,8 @@
  * README.md for what is a step. Processes wait for one another; each that is about to sleep looks
  * whether it closes a cycle.
  *
- * An instance defines N, CALLS, TIMED and `start`. A fault is a macro FAULT_..., as in
+ * An instance defines N, `start`, and for each process `me` CALLS, TIMED, PICK (sets `peer`), RECEIVES
+ * and SENDS (its waits), ANSWERS (it may answer its peer before it waits). A fault is a macro FAULT_..., as in
  * rendezvous.pml.
  */
 
@@ -34,7 +35,7 @@ bool idle[N];
 
 /* ---- what the properties speak of ---- */
 
-int broken; /* tickets of the waits of a cycle that was broken */
+short broken[2]; /* cycles that were broken last, as sets of tickets */
 
 inline cas(slot, old, new) {
   d_step {
@@ -46,7 +47,10 @@ inline cas(slot, old, new) {
   }
 }
 
-/* Walks from `me`; notes words and tickets as numbers in base 64 and 16. `round`: it came back. */
+/* A word as a walk notes it: whether it sends, receives or waits for nobody, and for whom. */
+#define NOTED(w) (WAITS(w) -> STATE(w) + (PEER(w) << 2) : 0)
+
+/* Walks from `me`; notes words and tickets as numbers in base 16. `round`: it came back. */
 inline walk() {
   at = me; steps = 0; round = false; words = 0; tickets = 0;
   do
@@ -56,7 +60,7 @@ inline walk() {
      w = word[at];
      t = ticket[at];
      atomic {
-       words = words * 64 + w; tickets = tickets * 16 + t;
+       words = words * 16 + NOTED(w); tickets = tickets * 16 + t;
        if
        :: !WAITS(w) || t == 0 -> break
        :: else -> at = PEER(w)
@@ -73,16 +77,20 @@ inline walk() {
 /* Whether the waits at this moment make a cycle of living processes through `me`. */
 inline look_at_truth() {
   d_step {
-    at = me; steps = 0; truth = false; members = 0;
+    at = me; steps = 0; truth = false;
     do
     :: steps == N || dead[at] || !WAITS(word[at]) -> break
     :: else ->
-       steps++; members = members | BIT(at); at = PEER(word[at]);
+       steps++; at = PEER(word[at]);
        if
        :: at == me -> truth = true; break
        :: else
        fi
     od;
+    if
+    :: truth && steps == 2 && STATE(word[me]) != STATE(word[PEER(word[me])]) -> truth = false
+    :: else
+    fi;
     at = 0; steps = 0
   }
 }
@@ -101,8 +109,7 @@ inline judge() {
        :: t > highest -> highest = t; last = at
        :: else
        fi;
-       w = (words >> (6 * (steps - 1 - i))) & 63;
-       at = PEER(w);
+       at = (words >> (4 * (steps - 1 - i) + 2)) & 3;
        i++
     od;
     if
@@ -117,7 +124,7 @@ inline judge() {
 
 proctype Process(byte me) {
   byte w, t, own, peer, calls, at, steps, last, i, highest, members;
-  int words, tickets, first_words, first_tickets, marks;
+  short words, tickets, first_words, first_tickets, marks;
   bool ok, round, truth;
   {
     own = 0;
@@ -130,9 +137,7 @@ proctype Process(byte me) {
     atomic {
       if
       :: calls == CALLS -> goto ended
-      :: calls < CALLS && me != 0 -> peer = 0
-      :: calls < CALLS && me != 1 -> peer = 1
-      :: calls < CALLS && me != 2 && N > 2 -> peer = 2
+      :: calls < CALLS -> PICK
       fi;
       calls++;
       if
@@ -142,10 +147,10 @@ proctype Process(byte me) {
     };
     /* one that waits for this one is answered first, or not */
     if
-    :: STATE(word[peer]) == SENDING && PEER(word[peer]) == me ->
+    :: ANSWERS && STATE(word[peer]) == SENDING && PEER(word[peer]) == me ->
        w = word[peer];
        cas(peer, w, WORD(FROM, me))
-    :: WAITS(word[peer]) && PEER(word[peer]) == me ->
+    :: ANSWERS && WAITS(word[peer]) && PEER(word[peer]) == me ->
        w = word[peer];
        atomic {
          cas(peer, w, WORD(DONE, 0));
@@ -167,8 +172,8 @@ proctype Process(byte me) {
 #endif
 #endif
     if
-    :: own = WORD(FROM, peer)
-    :: own = WORD(SENDING, peer)
+    :: RECEIVES -> own = WORD(FROM, peer)
+    :: SENDS -> own = WORD(SENDING, peer)
     fi;
     word[me] = own;
     /* of two one sends and the other receives: the hand-over, in one step */
@@ -222,7 +227,7 @@ proctype Process(byte me) {
       first_words = words; first_tickets = tickets;
 #ifndef FAULT_NO_MEET
       if
-      :: round && steps == 2 && STATE(words & 63) != STATE((words >> 6) & 63) -> round = false
+      :: round && steps == 2 && (words & 3) != ((words >> 4) & 3) -> round = false
       :: else
       fi;
 #endif
@@ -231,7 +236,9 @@ proctype Process(byte me) {
       :: else
       fi
     };
+    members = steps;
     look_at_truth();
+    steps = members;
 #ifndef FAULT_ONE_WALK
     walk();
     atomic {
@@ -252,28 +259,26 @@ proctype Process(byte me) {
          i < steps ->
          if
          :: dead[at] -> i = 0; at = 0; goto sleep
-         :: else -> w = (words >> (6 * (steps - 1 - i))) & 63; at = PEER(w); w = 0; i++
+         :: else -> at = (words >> (4 * (steps - 1 - i) + 2)) & 3; i++
          fi
        }
     od;
 #endif
-    judge();
     atomic {
+      judge();
       if
 #ifdef FAULT_ANYONE
       :: true ->
 #else
       :: last == me ->
 #endif
-         w = (words >> (6 * (steps - 1))) & 63;
-         cas(me, w, WORD(LOCKED, 0));
-         w = 0;
+         cas(me, own, WORD(LOCKED, 0));
          if
          :: ok ->
             /* no phantom, and one of a cycle gives up */
             assert(truth);
-            assert(!(broken & marks));
-            broken = broken | marks;
+            assert(broken[0] != marks && broken[1] != marks);
+            broken[1] = broken[0]; broken[0] = marks; marks = 0;
             goto step
          :: else -> goto step
          fi

@@ -38,6 +38,7 @@
 #define BUSY 4
 #define ALONE 5
 #define ABANDONED 6
+#define LEFT 7
 
 #define STATE(w) ((w) & 7)
 #define REQUESTER(w) (((w) >> 3) & 1)
@@ -45,7 +46,8 @@
 #define NEXT(w) ((w) >> 8)
 #define WITH_STATE(w, state) (((w) & ~7) + (state))
 #define RENEWED(w, requester) ((((w) + 16) & 240) + ((requester) << 3))
-#define MINE(w) (IDENTITY(w) == identity && STATE(w) != FREE && STATE(w) != ABANDONED)
+#define MINE(w) (IDENTITY(w) == identity && STATE(w) != FREE && STATE(w) != ABANDONED && \
+                 STATE(w) != LEFT)
 
 #define WRITTEN(r, number) (8 * ((r) + 1) + (number)) /* by a requester into its region */
 
@@ -120,11 +122,7 @@ inline write_order(insists) {
 
 /* The requester's end of an accepted job, whose first chunk is `first` of its own. */
 inline stream() {
-#ifdef FAULT_MOVED_READ_AGAIN
-  moved = order_moved;
-#else
   moved = done - first;
-#endif
   begun = moved;
   do
   :: w = job;
@@ -137,13 +135,6 @@ inline stream() {
      :: !READS(r) && NEXT(w) == CHUNKS - first -> break
      :: READS(r) && moved < CHUNKS - first && moved < NEXT(w) ->
         own[first + moved] = stage[moved % RING];
-#ifndef FAULT_STAGE_UNSEEN
-        w = job;
-        if
-        :: !MINE(w) -> break
-        :: else
-        fi;
-#endif
         moved++;
         order_moved = moved
      :: !READS(r) && NEXT(w) < CHUNKS - first && moved < CHUNKS - first && moved - NEXT(w) < RING ->
@@ -338,9 +329,10 @@ proctype Requester(byte r) {
     w = job;
     atomic {
       if
+      :: IDENTITY(w) == identity && STATE(w) == LEFT -> cas(w, WITH_STATE(w, FREE))
       :: MINE(w) ->
          if
-         :: done == CHUNKS -> check_bytes()
+         :: done == CHUNKS && job == w -> check_bytes()
          :: else
          fi;
          cas(w, WITH_STATE(w, FREE));
@@ -444,8 +436,13 @@ proctype Lender() {
        !dead[REQUESTER(w)] ->
        (job != w || dead[REQUESTER(w)] || !partner[REQUESTER(w)]);
        goto leave_again
+    :: STATE(w) == LEFT && partner[REQUESTER(w)]
     :: else ->
+#ifdef FAULT_LEFT_FREE
        cas(w, WITH_STATE(w, FREE));
+#else
+       cas(w, WITH_STATE(w, (partner[REQUESTER(w)] && !dead[REQUESTER(w)] -> LEFT : FREE)));
+#endif
        if
        :: !ok -> goto leave_again
        :: else

@@ -1,7 +1,11 @@
-/* Two processes with several calls each, which time out at any moment. */
+/* Two processes with calls of all kinds; the waits of one time out at any moment. */
 #define N 2
-#define CALLS 3
-#define TIMED true
+#define CALLS (me == 0 -> 2 : 1)
+#define TIMED (me == 0)
+#define PICK peer = 1 - me
+#define RECEIVES true
+#define SENDS true
+#define ANSWERS true
 
 inline start() {
   run Process(0);

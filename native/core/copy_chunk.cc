@@ -66,8 +66,7 @@ int64_t copy_end(const Copier& copier, const End& end, uint8_t* own, uint64_t by
   }
 }
 
-int64_t copy_ends(const Copier& copier, const End& source, const End& destination,
-                  uint64_t bytes) {
+int64_t copy_ends(const Copier& copier, const End& source, const End& destination, uint64_t bytes) {
   Region from, to;
   int error = find(copier, source, bytes, &from);
   if (error == 0) error = find(copier, destination, bytes, &to);

@@ -64,21 +64,30 @@ CopyJob::CopyJob(const Copier& copier, uint32_t lender)
       index_(lender),
       requester_(copier.process != nullptr ? copier.process->index : kProxyPeer),
       patience_ns_(kStallNs) {
+  if (claim()) return;
+  const int64_t end = now_ns() + copier.patience_ns;
+  do {
+    if (copier.process == nullptr || !serve_copy_job(*copier.process)) sched_yield();
+  } while (!claim() && now_ns() < end);
+}
+
+bool CopyJob::claim() {
   const auto job = atomic(lender_->copy_job);
   uint64_t word = job.load();
-  if (state_of(word) != kFree) return;
+  if (state_of(word) != kFree) return false;
   // Named before the claim: whoever finds this process dead undoes the claim by it.
   uint32_t none = 0;
-  const auto partner = atomic(*partner_of(copier.segment, requester_));
-  if (!partner.compare_exchange_strong(none, lender + 1)) return;
+  const auto partner = atomic(*partner_of(copier_.segment, requester_));
+  if (!partner.compare_exchange_strong(none, index_ + 1)) return false;
   DVK_CRASH_POINT("copy.partner");
   const uint64_t identity = next_sequence(word) | uint64_t{requester_} << 8;
-  if (job.compare_exchange_strong(word, identity | kSetting)) {
-    identity_ = identity;
-    DVK_CRASH_POINT("copy.claimed");
-  } else {
+  if (!job.compare_exchange_strong(word, identity | kSetting)) {
     partner.store(0);
+    return false;
   }
+  identity_ = identity;
+  DVK_CRASH_POINT("copy.claimed");
+  return true;
 }
 
 CopyJob::~CopyJob() {
@@ -87,7 +96,7 @@ CopyJob::~CopyJob() {
 
 bool CopyJob::mine(uint64_t word) const {
   return identity_ != 0 && identity_of(word) == identity_ && state_of(word) != kFree &&
-         state_of(word) != kAbandoned;
+         state_of(word) != kAbandoned && state_of(word) != kLeft;
 }
 
 bool CopyJob::end() {
@@ -97,6 +106,10 @@ bool CopyJob::end() {
   bool held = false;
   // The lender is never BUSY here: stream() has seen its last chunk, or given the job up.
   while (mine(word) && !held) held = job.compare_exchange_weak(word, with_state(word, kFree));
+  // From now on this side touches the stage no more.
+  if (state_of(word) == kLeft && identity_of(word) == identity_) {
+    job.compare_exchange_strong(word, with_state(word, kFree));
+  }
   DVK_CRASH_POINT("copy.ended");
   identity_ = 0;
   atomic(*partner_of(copier_.segment, requester_)).store(0);
@@ -213,8 +226,6 @@ CopyJob::Progress CopyJob::stream(const Block& block, uint64_t first) {
     if (ready) {
       if (read) {
         memcpy(own + cut.at(moved), cut.staged(moved), cut.size(moved));
-        // Had the lender left, the next one's job might be in the stage by now.
-        if (!mine(job.load())) break;
       } else {
         memcpy(cut.staged(moved), own + cut.at(moved), cut.size(moved));
       }

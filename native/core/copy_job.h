@@ -17,6 +17,8 @@
 //               ACTIVE -> ALONE               the requester takes back what is left
 //                 BUSY -> ABANDONED -> FREE   ... while the lender is stopped inside a read
 //      OFFERED or BUSY -> ALONE               the lender declines, or cannot touch the memory
+//    OFFERED or ACTIVE -> LEFT -> FREE        its call ends; the requester frees the stage when it
+//    sees
 //
 // The word is also what keeps a lender from returning while its memory is written: a call that ends
 // without its server (time-out, death, wakeup) waits for SETTING and ALONE to pass.
@@ -73,7 +75,8 @@ class CopyJob {
     int error;
   };
 
-  // Claims the job word of `lender`. Where another requester has it, the copy goes on without.
+  // Claims the job word of `lender`. While another requester has it, which is for one chunk, this
+  // one waits for its turn; after its patience the copy goes on without.
   CopyJob(const Copier& copier, uint32_t lender);
   ~CopyJob();
   CopyJob(const CopyJob&) = delete;
@@ -88,6 +91,7 @@ class CopyJob {
   bool end();
 
  private:
+  bool claim();
   bool mine(uint64_t word) const;
   bool held() const;
   bool renew();
@@ -115,8 +119,8 @@ class CopyJob {
 // Where a requester, a slot or kProxyPeer, says whose job it holds; null for no requester.
 uint32_t* partner_of(Segment& segment, uint32_t requester);
 
-// One copy with process_vm_readv or process_vm_writev. Returns the bytes or a negative error; -EPERM
-// without the right to trace the process.
+// One copy with process_vm_readv or process_vm_writev. Returns the bytes or a negative error;
+// -EPERM without the right to trace the process.
 int64_t transfer(int pid, uint64_t address, uint8_t* own, uint64_t bytes, bool read);
 
 // The lender's side. Whether a job waits for this process to do something.

@@ -18,6 +18,7 @@ enum JobState : uint64_t {
   kBusy = 4,
   kAlone = 5,
   kAbandoned = 6,
+  kLeft = 7,
 };
 
 constexpr uint64_t kStateMask = 0xff, kSequenceOne = uint64_t{1} << 24,

@@ -72,8 +72,8 @@ int wakeup(Segment& segment, int32_t target);
 // Blocks until `step` is done or the deadline passes; used by every *_wait above and by vcopy.
 int wait_for(Process& process, int64_t timeout_ms);
 
-// Arms the FIFO wake for an event loop. Returns true when the call may be stepped at once, or a copy
-// job waits (copy_job.h).
+// Arms the FIFO wake for an event loop. Returns true when the call may be stepped at once, or a
+// copy job waits (copy_job.h).
 bool arm(Process& process);
 void disarm(Process& process);
 

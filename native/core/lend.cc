@@ -249,14 +249,17 @@ void wait_for_copies(Process& process) {
     uint64_t word = job.load();
     if (state_of(word) == kFree) return;
     const uint32_t requester = requester_of(word);
-    uint32_t* partner = partner_of(process.segment, requester);
-    bool writes = state_of(word) == kSetting || state_of(word) == kAlone;
+    const uint32_t* partner = partner_of(process.segment, requester);
     // Who holds the claim says so; any other word is scribble.
-    writes = writes && partner != nullptr && load(*partner) == process.index + 1;
+    const bool claimed = partner != nullptr && load(*partner) == process.index + 1;
+    if (claimed && state_of(word) == kLeft) return;
+    bool writes = claimed && (state_of(word) == kSetting || state_of(word) == kAlone);
     if (writes && tries % 1024 == 0) {
       writes = now_ns() < end && requester_alive(process.segment, requester);
     }
-    if (!writes && job.compare_exchange_strong(word, with_state(word, kFree))) return;
+    // The stage is the requester's until it has seen this.
+    const JobState next = claimed ? kLeft : kFree;
+    if (!writes && job.compare_exchange_strong(word, with_state(word, next))) return;
     if (tries % 64 == 0) sched_yield();
     relax();
   }

@@ -24,9 +24,9 @@ int64_t vcopy(Process& process, const CopyParty& source, const CopyParty& destin
 // The same in steps, for callers that may not block: start_vcopy returns kMore, or an error; then
 // step_vcopy moves a chunk and returns kMore, 0 when that was the last, or an error. It returns
 // kPending where another node has the word: once that call has ended with a result, which is asked
-// for as for any call, end_step says what step_vcopy would have said. `cancel` ends the copy between
-// chunks, and the call of one. Where only the memory's owner can do it a step waits for it for
-// kStepPatienceNs.
+// for as for any call, end_step says what step_vcopy would have said. `cancel` ends the copy
+// between chunks, and the call of one. Where only the memory's owner can do it a step waits for it
+// for kStepPatienceNs.
 inline constexpr int kMore = 2;
 inline constexpr int64_t kStepPatienceNs = 1'000'000;
 int start_vcopy(Process& process, const CopyParty& source, const CopyParty& destination,

@@ -241,6 +241,44 @@ TEST("the memory of a call that timed out is not written any more once the call 
   CHECK_EQUAL(kill_and_reap(segment, child), 1);
 }
 
+TEST("a grant that was revoked is not written under any more, by any of several") {
+  Container container;
+  Segment& segment = container.segment;
+  auto* id = shared<std::atomic<int32_t>>();
+  auto* copies = shared<std::atomic<uint64_t>>();
+  Process& owner = bind_client(segment);
+  uint8_t* block = plain_memory(kMiB);
+  id->store(-1);
+  pid_t children[2];
+  for (pid_t& child : children) {
+    child = spawn([&] {
+      Process& client = bind_client(segment);
+      uint8_t* own = plain_memory(kMiB);
+      memset(own, 7, kMiB);
+      const CopyParty here{kEndpointSelf, -1, address_of(own)};
+      for (;;) {
+        const CopyParty there{owner.endpoint, id->load(), 0};
+        if (there.grant >= 0 && vcopy(client, here, there, kMiB, kForever) > 0) {
+          copies->fetch_add(1);
+        }
+      }
+    });
+  }
+  for (uint64_t i = 0; i < scaled(100, 10); i++) {
+    const int32_t granted = grant(owner, block, kMiB, 2, kEndpointAny);
+    copies->store(0);
+    id->store(granted);
+    until("both have copied", [&] { return copies->load() >= 2; });
+    id->store(-1);
+    CHECK_EQUAL(revoke(owner, granted), 0);
+    memset(block, 1, kMiB);
+    for (int look = 0; look < 3; look++) {
+      for (uint64_t at = 0; at < kMiB; at += 512) CHECK_EQUAL(static_cast<int>(block[at]), 1);
+    }
+  }
+  for (const pid_t child : children) CHECK_EQUAL(kill_and_reap(segment, child), 1);
+}
+
 TEST("a requester killed in the middle leaves the lender free for the next") {
   Container container;
   Segment& segment = container.segment;

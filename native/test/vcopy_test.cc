@@ -1,4 +1,4 @@
-// vcopy, grants and the arena: every size around the limits of each mechanism, both placements of
+// vcopy and grants: every size around the limits of each mechanism, both placements of
 // both sides, three parties, and every refusal.
 
 #include <errno.h>
@@ -6,7 +6,6 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include <map>
 #include <vector>
 
 #include "../core/privilege.h"
@@ -479,78 +478,6 @@ TEST("a copy with a process that died gives an error of death and not of memory"
   CHECK_EQUAL(vcopy(r.user, r.here(), {*endpoint, *id, 0}, 8, 0), -EDSTDIED);
   CHECK_EQUAL(reap(r.segment, static_cast<uint32_t>(r.segment.slot_of(*endpoint)), *endpoint), 1);
   CHECK_EQUAL(vcopy(r.user, r.here(), {*endpoint, *id, 0}, 8, 0), -EDEADSRCDST);
-}
-
-TEST("the arena agrees with a model through random allocations and frees") {
-  const Container container(small(0, uint64_t{256} * 4096));
-  Process& process = bind_client(container.segment);
-  Random random(seed());
-  std::map<uint64_t, uint64_t> model;  // first byte to first byte after
-  uint64_t used = 0;
-  const auto fits = [&](uint64_t bytes) {
-    uint64_t at = 0;
-    for (const auto& [first, end] : model) {
-      if (first - at >= bytes) return true;
-      at = end;
-    }
-    return container.segment.arena_bytes() - at >= bytes;
-  };
-  for (int i = 0; i < 4000; i++) {
-    if (below(random, 2) == 0 || model.empty()) {
-      const uint64_t bytes = 1 + below(random, below(random, 8) == 0 ? 400'000 : 30'000);
-      const uint64_t rounded = (bytes + 4095) & ~uint64_t{4095};
-      const int64_t offset = arena_allocate(process, bytes);
-      CHECK_EQUAL(offset >= 0, fits(rounded));
-      if (offset < 0) CHECK_EQUAL(offset, -ENOMEM);
-      if (offset < 0) continue;
-      const uint64_t first = static_cast<uint64_t>(offset);
-      const auto next = model.upper_bound(first);
-      if (next != model.end()) CHECK(first + rounded <= next->first);
-      if (next != model.begin()) CHECK(std::prev(next)->second <= first);
-      model[first] = first + rounded;
-      used += rounded;
-    } else {
-      auto chosen = model.begin();
-      std::advance(chosen, static_cast<int64_t>(below(random, model.size())));
-      CHECK_EQUAL(arena_free(process, chosen->first), 0);
-      CHECK_EQUAL(arena_free(process, chosen->first), -EINVAL);
-      used -= chosen->second - chosen->first;
-      model.erase(chosen);
-    }
-    if (i % 32 == 0) CHECK_EQUAL(arena_used(container.segment), used);
-  }
-}
-
-TEST("the arena refuses what it cannot give, and only the owner frees") {
-  const Container container(small(0, uint64_t{8192} * 4096));
-  Process& process = bind_client(container.segment);
-  Process& other = bind_client(container.segment);
-  CHECK_EQUAL(arena_allocate(process, 0), -EINVAL);
-  CHECK_EQUAL(arena_allocate(process, (uint64_t{8192} * 4096) + 1), -EINVAL);
-  const int64_t offset = arena_allocate(process, 1);
-  CHECK_EQUAL(arena_free(other, static_cast<uint64_t>(offset)), -EINVAL);
-  for (uint32_t i = 1; i < kExtents; i++) CHECK(arena_allocate(process, 1) >= 0);
-  CHECK_EQUAL(arena_allocate(process, 1), -ENOSPC);
-  CHECK_EQUAL(process.unbind(), 0);
-  CHECK_EQUAL(arena_used(container.segment), 0);
-  CHECK(arena_allocate(other, uint64_t{8192} * 4096) >= 0);
-}
-
-TEST("the arena memory of a killed process is free again") {
-  const Container container;
-  Segment& segment = container.segment;
-  auto* ready = shared<std::atomic<int>>();
-  const pid_t child = spawn([&] {
-    Process& process = bind_client(segment);
-    for (int i = 0; i < 10; i++) CHECK(arena_allocate(process, 5000) >= 0);
-    ready->store(1);
-    pause();
-  });
-  until("the child has its memory", [&] { return ready->load() == 1; });
-  CHECK_EQUAL(arena_used(segment), 10 * 8192);
-  CHECK_EQUAL(kill_and_reap(segment, child), 1);
-  CHECK_EQUAL(arena_used(segment), 0);
-  CHECK_EQUAL(damage(segment), "");
 }
 
 }  // namespace

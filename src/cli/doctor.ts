@@ -83,7 +83,8 @@ function checkKernel(): Check {
 
 function checkNode(): Check {
   const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
-  if (major > 20 || (major === 20 && minor >= 3)) return check('node', 'ok', `Node.js ${process.version}`);
+  if (major > 20 || (major === 20 && minor >= 3))
+    return check('node', 'ok', `Node.js ${process.version}`);
   return check('node', 'fail', `Node.js ${process.version}`, 'Use Node.js 20.3 or newer.');
 }
 

@@ -125,7 +125,11 @@ export class Memory {
   }
 
   /** Starts an awaited copy; its views stay alive and in place while `copying` is referenced. */
-  beginVcopy(source: Party, destination: Party, bytes: number): { result: number; copying: Party[] } {
+  beginVcopy(
+    source: Party,
+    destination: Party,
+    bytes: number,
+  ): { result: number; copying: Party[] } {
     checkBytes(bytes);
     const copying = [source, destination];
     const result = this.#native.beginVcopy(

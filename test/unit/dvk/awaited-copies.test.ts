@@ -1,6 +1,6 @@
 // Awaited copies: the bytes of a blocking copy, and the event loop gets its turns. Method: both
-// parties are processes of one event loop, or of two nodes whose commands the test carries; turns are
-// counted, and the clock is the test's.
+// parties are processes of one event loop, or of two nodes whose commands the test carries; turns
+// are counted, and the clock is the test's.
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { ANY, isDvkError, Limit, type Party, type Process } from '../../../src/dvk/index.ts';
 import { HandProxies } from '../../support/hand-proxy.ts';
@@ -26,15 +26,17 @@ function pattern(bytes: number): Buffer {
 /** Counts the turns of the event loop until `call` settles. */
 async function turnsDuring(call: Promise<unknown>): Promise<number> {
   let turns = 0;
-  let settled = false;
-  const end = (): void => {
-    settled = true;
-  };
-  call.then(end, end);
-  while (!settled) {
-    await new Promise((resolve) => setImmediate(resolve));
-    turns++;
-  }
+  const ended = call.then(
+    () => true,
+    () => true,
+  );
+  const next = async (): Promise<boolean> =>
+    new Promise((resolve) =>
+      setImmediate(() => {
+        resolve(false);
+      }),
+    );
+  while (!(await Promise.race([ended, next()]))) turns++;
   return turns;
 }
 
