@@ -46,7 +46,6 @@ const FAULTS = [
   ['lending-deaths', 'BUSY_FREED'],
   ['deadlock-ring', 'TICKET_FIRST'],
   ['deadlock-two', 'OLD_TICKET'],
-  ['deadlock-two', 'NO_MEET'],
   ['deadlock-two', 'ONE_WALK'],
   ['deadlock-ring', 'ANYONE'],
   ['deadlock-deaths', 'DEAD_TOO'],

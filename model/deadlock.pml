@@ -147,11 +147,11 @@ proctype Process(byte me) {
     };
     /* one that waits for this one is answered first, or not */
     if
-    :: ANSWERS && STATE(word[peer]) == SENDING && PEER(word[peer]) == me ->
-       w = word[peer];
+    :: atomic {
+         ANSWERS && STATE(word[peer]) == SENDING && PEER(word[peer]) == me -> w = word[peer]
+       };
        cas(peer, w, WORD(FROM, me))
-    :: ANSWERS && WAITS(word[peer]) && PEER(word[peer]) == me ->
-       w = word[peer];
+    :: atomic { ANSWERS && WAITS(word[peer]) && PEER(word[peer]) == me -> w = word[peer] };
        atomic {
          cas(peer, w, WORD(DONE, 0));
          if
@@ -225,12 +225,10 @@ proctype Process(byte me) {
     walk();
     atomic {
       first_words = words; first_tickets = tickets;
-#ifndef FAULT_NO_MEET
       if
       :: round && steps == 2 && (words & 3) != ((words >> 4) & 3) -> round = false
       :: else
       fi;
-#endif
       if
       :: !round -> goto sleep
       :: else
