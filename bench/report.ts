@@ -1,8 +1,9 @@
 /**
  * What a bench prints: a table for people, or one JSON document. The only writer of bench/.
  *
- * The document is `{"bench","fresh","commit","node","kernel","cpu","cores","rows":[...],"bars":[...]}`;
- * what does not apply is left out.
+ * The document is
+ * `{"bench","fresh","commit","node","kernel","cpu","cores","rows":[...],"bars":[...]}`; what does
+ * not apply is left out.
  */
 import { companion, RUNS_MIN, type Bar, type Verdict } from './bars.ts';
 import { messagesOf, type Row, type Unit } from './harness.ts';

@@ -17,16 +17,16 @@ namespace {
 // A reply from another CPU mostly comes within this time, and the event loop stands still
 // meanwhile.
 constexpr uint64_t kAwaitedSpinNs = 20'000;
-// The promise of a call that is settled at once is looked at before the event loop turns, and so
-// may those of all that follow, while timers and sockets wait. After this time in one turn calls
-// are settled by the next one.
-constexpr int64_t kTurnNs = 1'000'000;
-
+// Whether calls are to be settled by the next turn of the event loop. The promise of one that is
+// settled at once is looked at before the loop turns, and so may those of all that follow, while
+// timers and sockets wait.
 bool turn_is_long(Environment& environment) {
   uv_metrics_t metrics;
   uv_metrics_info(environment.loop, &metrics);
   const int64_t now = now_ns();
-  if (metrics.loop_count == environment.turn) return now - environment.turn_begun > kTurnNs;
+  if (metrics.loop_count == environment.turn) {
+    return now - environment.turn_begun > environment.turn_ms * int64_t{1'000'000};
+  }
   environment.turn = metrics.loop_count;
   environment.turn_begun = now;
   return false;
@@ -129,6 +129,11 @@ int js_step_vcopy(Environment& environment, BoundProcess& bound) {
   return settled == kPending ? kPending : end_step(*bound.process, settled);
 }
 
+int js_turn_limit(Environment& environment, uint32_t ms) {
+  environment.turn_ms = ms;
+  return 0;
+}
+
 int js_cancel(Environment& environment, BoundProcess& bound, int32_t error) {
   const bool copying = bound.process->operation.stage == Operation::Stage::kCopying;
   if (!bound.pending) return copying ? cancel(*bound.process, -error) : -error;
@@ -185,6 +190,7 @@ void register_awaited_calls(Napi::Object exports, Environment* environment) {
              {"beginWaitBind", method<js_begin_wait_bind>},
              {"beginWaitUnbind", method<js_begin_wait_unbind>},
              {"stepVcopy", method<js_step_vcopy>},
+             {"turnLimit", method<js_turn_limit>},
              {"cancel", method<js_cancel>},
              {"wakerStep", method<js_waker_step>},
          });

@@ -116,9 +116,11 @@ struct Environment {
   Napi::FunctionReference nothing;  // a function that does nothing; see `still_wanted`
   Polls* polls = nullptr;           // of poll.cc
   uv_loop_s* loop = nullptr;
-  // The turn of the loop in which a call was awaited last, and when the first one was.
+  // The turn of the loop in which a call was awaited last, when the first one was, and for how long
+  // in one turn calls may be settled at once.
   uint64_t turn = 0;
   int64_t turn_begun = 0;
+  uint32_t turn_ms = 1;
   Table<Segment> segments;
   Table<BoundProcess> processes;
   Table<Waker> wakers;

@@ -20,7 +20,6 @@ namespace {
 
 using Kind = Operation::Kind;
 
-
 // The slot whose owner's death would end the wait, or one that there is not.
 uint32_t awaited_slot(const Process& process, uint32_t word) {
   constexpr uint32_t kNobody = ~0u;

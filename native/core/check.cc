@@ -346,7 +346,9 @@ void Checker::check_copy(uint32_t index) {
   ProcessSlot* own = slot(index);
   const uint64_t job = load(own->copy_job);
   const uint32_t requester = requester_of(job);
-  if ((job & 0xff) != 0 && (requester >= segment_.processes() || !bound(requester))) {
+  const bool to_proxy =
+      requester == kProxyPeer && load(segment_.header()->proxy_partner) == index + 1;
+  if ((job & 0xff) != 0 && !to_proxy && (requester >= segment_.processes() || !bound(requester))) {
     at(index, "its memory is lent to slot " + number(requester) + ", where there is nobody");
   }
   const uint32_t partner = load(own->copy_partner);

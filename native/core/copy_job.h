@@ -139,6 +139,8 @@ inline void leave_copy_job(Process& process) {
 
 // Undoes a dead requester's claim: that of a slot, whose table lock is held, or of kProxyPeer.
 void drop_copy_job(Segment& segment, uint32_t dead);
+// The same for a proxy that died, if no proxy of this node lives.
+void drop_proxy_copy_job(Segment& segment);
 // Empties the job and the stage of a slot that is given up. Preconditions: the table lock is held.
 void clear_copy_job(Segment& segment, uint32_t index);
 

@@ -278,6 +278,10 @@ void drop_copy_job(Segment& segment, uint32_t dead) {
   }
 }
 
+void drop_proxy_copy_job(Segment& segment) {
+  if (!requester_alive(segment, kProxyPeer)) drop_copy_job(segment, kProxyPeer);
+}
+
 void clear_copy_job(Segment& segment, uint32_t index) {
   const auto job = atomic(segment.slot(index)->copy_job);
   const uint64_t word = job.load();

@@ -5,16 +5,15 @@
 
 #include <errno.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <algorithm>
 
+#include "copy_job.h"
 #include "deadlock.h"
 #include "lock.h"
 #include "notify.h"
 #include "rendezvous.h"
 #include "senda.h"
-#include "standby.h"
 #include "trace.h"
 #include "wait.h"
 
@@ -52,81 +51,6 @@ void clear(SlotSet set) {
 }
 
 }  // namespace
-
-int check_link(Segment& segment, uint32_t node) {
-  if (node >= segment.nodes()) return -EDVSBADNODEID;
-  LinkSlot* link = segment.link(node);
-  if (link_is(link, LinkState::kAbsent)) return -EDVSNODCNODE;
-  if (load(link->proxy_pid) == 0) return -EDVSNOPROXY;
-  return link_is(link, LinkState::kUp) ? 0 : -ENOTCONN;
-}
-
-int add_node(Segment& segment, uint32_t node, const char* name) {
-  if (node >= segment.nodes() || node == segment.node_id()) return -EDVSBADNODEID;
-  LinkSlot* link = segment.link(node);
-  if (!link_is(link, LinkState::kAbsent)) return -EEXIST;
-  char text[kNameBytes] = {};
-  memcpy(text, name, std::min(strlen(name), sizeof text - 1));
-  memcpy(link->name, text, sizeof text);
-  DVK_CRASH_POINT("node.named");
-  atomic(link->state).store(static_cast<uint32_t>(LinkState::kDown));
-  return 0;
-}
-
-namespace {
-
-// Preconditions: the table lock is held.
-void forget_descriptors(Segment& segment, uint32_t node) {
-  for (uint32_t i = 0; i < segment.processes(); i++) {
-    ProcessSlot* slot = segment.slot(i);
-    if (life_is(slot, ProcessLife::kRemote) && load(slot->node) == node) {
-      release_descriptor(segment, i);
-    }
-  }
-}
-
-}  // namespace
-
-int remove_node(Segment& segment, uint32_t node) {
-  if (node >= segment.nodes() || node == segment.node_id()) return -EDVSBADNODEID;
-  if (link_is(segment.link(node), LinkState::kAbsent)) return -EDVSNODCNODE;
-  link_down(segment, node);
-  DVK_CRASH_POINT("node.down");
-  // With the lock until it is no member any more, so that no descriptor is bound meanwhile.
-  const TableLock lock(segment);
-  if (lock.error() != 0) return lock.error();
-  forget_descriptors(segment, node);
-  DVK_CRASH_POINT("node.forgotten");
-  atomic(segment.link(node)->state).store(static_cast<uint32_t>(LinkState::kAbsent));
-  return 0;
-}
-
-int attach_proxy(Segment& segment, uint32_t node, uint64_t wake_id) {
-  if (node >= segment.nodes() || node == segment.node_id()) return -EDVSBADNODEID;
-  LinkSlot* link = segment.link(node);
-  if (link_is(link, LinkState::kAbsent)) return -EDVSNODCNODE;
-  const int pid = load(link->proxy_pid);
-  if (pid != 0 && pid != getpid() && process_alive(pid, load(link->proxy_start_time))) {
-    return -EDVSPROXYRUN;
-  }
-  // What the proxy before this one held when it died.
-  if (pid != getpid()) drop_copy_job(segment, kProxyPeer);
-  store(link->wake_id, wake_id);
-  store(link->proxy_start_time, process_start_time(getpid()));
-  store(link->proxy_pid, getpid());
-  DVK_CRASH_POINT("proxy.attached");
-  return 0;
-}
-
-int detach_proxy(Segment& segment, uint32_t node) {
-  if (node >= segment.nodes() || node == segment.node_id()) return -EDVSBADNODEID;
-  LinkSlot* link = segment.link(node);
-  if (link_is(link, LinkState::kAbsent)) return -EDVSNODCNODE;
-  if (load(link->proxy_pid) != getpid()) return -EDVSNOPROXY;
-  store(link->proxy_pid, 0);
-  store(link->wake_id, uint64_t{0});
-  return link_down(segment, node);
-}
 
 int link_up(Segment& segment, uint32_t node, uint32_t session) {
   if (node >= segment.nodes() || node == segment.node_id()) return -EDVSBADNODEID;
@@ -231,6 +155,7 @@ int link_down(Segment& segment, uint32_t node) {
   clear(segment.link_queue(node));
   DVK_CRASH_POINT("link.cleared");
   const bool proxy_dead = !process_alive(load(link->proxy_pid), load(link->proxy_start_time));
+  if (proxy_dead) drop_proxy_copy_job(segment);
   for (uint32_t i = 0; i < segment.processes(); i++) {
     ProcessSlot* slot = segment.slot(i);
     if (life_is(slot, ProcessLife::kLocal)) {

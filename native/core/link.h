@@ -15,6 +15,8 @@ int add_node(Segment& segment, uint32_t node, const char* name);
 // Ends the membership, and every call to the node's processes. Returns 0, -EDVSBADNODEID,
 // -EDVSNODCNODE, or -ETIMEDOUT when the table was locked for long: to be called again.
 int remove_node(Segment& segment, uint32_t node);
+// Forgets the processes of a node, but for backups here. Preconditions: the table lock is held.
+void forget_descriptors(Segment& segment, uint32_t node);
 
 // The proxy's side. `wake_id` names the FIFO that tells it of work. Returns 0, -EDVSBADNODEID,
 // -EDVSNODCNODE, -EDVSPROXYRUN when another program that lives is the proxy for that node.

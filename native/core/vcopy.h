@@ -9,8 +9,8 @@ namespace dvk {
 inline constexpr int32_t kByAddress = -1;
 
 // Copies `bytes` (0 to kCopyBytesMax), in chunks of kCopyChunkBytes. Servers may name any party;
-// others must be one of them. Returns the bytes copied, all of them, or a negative error, looked for
-// in this order: those of every caller (privilege.h), -EBUSY (a call is under way), -ERANGE
+// others must be one of them. Returns the bytes copied, all of them, or a negative error, looked
+// for in this order: those of every caller (privilege.h), -EBUSY (a call is under way), -ERANGE
 // (`bytes`), -EDVSENDPOINT (source is destination, or one is ANY or NONE), -EPERM (a user as third
 // party); for the source, then the destination, unless it is the caller: -ERANGE (no endpoint),
 // -ECALLDENIED (a fixed slot that is not in the caller's ipc_to); for both -EDEADSRCDST; then for

@@ -343,11 +343,15 @@ TEST("a lender that is killed or stopped ends a copy that only it can do") {
 
 TEST("a proxy that may trace nobody carries copies of private memory of those who wait") {
   Network network(2);
+  for (uint32_t node = 0; node < 2; node++) {
+    CHECK_EQUAL(detach_proxy(network[node], 1 - node), 0);
+  }
   become_nobody();
   auto* over = shared<std::atomic<int>>();
   const pid_t proxies = spawn([&] {
     for (uint32_t node = 0; node < 2; node++) {
       CHECK_EQUAL(attach_proxy(network[node], 1 - node, 0), 0);
+      CHECK_EQUAL(link_up(network[node], 1 - node, 2), 0);
     }
     while (over->load() == 0) {
       if (network.pump() == 0) usleep(100);

@@ -389,7 +389,8 @@ TEST("parties that cannot be are refused with the code of their kind") {
 
 TEST("a copy is refused for the first reason in the documented order") {
   Rights r;
-  const CopyParty here = r.here(), dead{make_endpoint(9, 0), 0, 0}, none{kEndpointAny, 0, 0};
+  const CopyParty here = r.here(), dead{make_endpoint(9, 0), 0, 0},
+                  none{make_endpoint(5000, 0), 0, 0}, any{kEndpointAny, 0, 0};
   const auto deny = [&](uint32_t rights, uint64_t ipc_to) {
     CHECK_EQUAL(set_privileges(r.segment, r.user.endpoint, {rights, ipc_to, ~uint64_t{0}}), 0);
   };
@@ -404,6 +405,7 @@ TEST("a copy is refused for the first reason in the documented order") {
   CHECK_EQUAL(cancel(r.user, -EAGAIN), -EAGAIN);
   CHECK_EQUAL(vcopy(r.user, dead, dead, ~uint64_t{0}, 0), -ERANGE);
   CHECK_EQUAL(vcopy(r.user, dead, dead, 8, 0), -EDVSENDPOINT);
+  CHECK_EQUAL(vcopy(r.user, dead, any, 8, 0), -EDVSENDPOINT);
   CHECK_EQUAL(vcopy(r.user, dead, none, 8, 0), -EPERM);
   CHECK_EQUAL(vcopy(r.user, here, none, 8, 0), -ERANGE);
   CHECK_EQUAL(vcopy(r.user, dead, here, 8, 0), -ECALLDENIED);

@@ -137,6 +137,10 @@ export interface ProcessBinding {
   beginSendrec(process: number, destination: number): number;
   beginRcvrqst(process: number): number;
   beginReplyReceive(process: number, destination: number): number;
+  /**
+   * For how long in one turn of the event loop calls may be settled at once; 1 ms unless it is set.
+   */
+  turnLimit(ms: number): number;
   beginWaitBind(process: number, slot: number): number;
   beginWaitUnbind(process: number, endpoint: number): number;
   /** Ends a pending call with `error` (positive); 0 when it was complete already, else -errno. */

@@ -26,6 +26,8 @@ export const PARTIES = 4;
 const FIRST_SLOT = 1;
 const TIMEOUT_MS = 1000;
 const TURNS_MAX = 1000;
+const TURN_MS = 1;
+const TURN_MS_MAX = 600_000;
 
 /** One step of a program; parties are numbers from 0 to PARTIES - 1. */
 export type Step =
@@ -62,6 +64,11 @@ export class IpcWorld {
   #waker: Waker | undefined;
   #messages = 0;
 
+  constructor() {
+    // Calls that are complete are settled at once, however long the program goes on.
+    native().turnLimit(TURN_MS_MAX);
+  }
+
   /** Does a step on both; false when the step makes no sense now, and nothing was done. */
   async step(step: Step): Promise<boolean> {
     const expected = new Map<number, Outcome>();
@@ -78,6 +85,7 @@ export class IpcWorld {
     await microtasks();
     for (const child of this.#children) child.kill('SIGKILL');
     this.#waker?.release();
+    native().turnLimit(TURN_MS);
     native().segmentClose(this.#handle);
     this.#test.remove();
   }
