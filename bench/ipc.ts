@@ -108,8 +108,11 @@ export function hasZeromq(): boolean {
   }
 }
 
+// Pairs of each case, and as many among hogs.
+const SLOTS_EACH = 2 * PAIRS_MAX;
+
 // The least that a segment can have: fixed slots for the servers, others for the clients.
-const SEGMENT = { processes: 128, arenaBytes: PAIRS_MAX * MIX_BLOCK_BYTES };
+const SEGMENT = { processes: 128, arenaBytes: SLOTS_EACH * MIX_BLOCK_BYTES };
 
 /** A client and a server that blocks in its calls; the client tells the server when to end. */
 async function startPair(config: Omit<KernelConfig, 'role'>): Promise<Pair> {
@@ -156,7 +159,7 @@ function kernelCases(options: IpcOptions, cleanup: Cleanup): Case[] {
   const segment = (): string => (path ??= createSegment(cleanup, SEGMENT));
   return KERNEL_CASES.flatMap(([name, mode], index) =>
     nodeCases({ name, ...howOf(name, options) }, async (pair) =>
-      startPair({ mode, segment: segment(), serverSlot: 1 + index * PAIRS_MAX + pair }),
+      startPair({ mode, segment: segment(), serverSlot: index * SLOTS_EACH + pair }),
     ),
   );
 }

@@ -5,6 +5,7 @@
 import { shared, type Case, type RunResult, type Session } from './harness.ts';
 import { cpuTimesNs } from './native-case.ts';
 import type { RunRequest } from './peers/protocol.ts';
+import { PAIRS_MAX } from './options.ts';
 import { cpusOfPairs, type Placement } from './placement.ts';
 
 /** A client and what works for it. */
@@ -87,9 +88,13 @@ export function nodeCases(
   start: (pair: number) => Promise<Pair>,
 ): Case[] {
   const most = Math.max(0, ...settings.map(({ pairs }) => pairs));
-  const started = Array.from({ length: most }, (_, pair) => shared(async () => start(pair)));
+  // Those among hogs are others: a process remembers for a while that yielding did not pay.
+  const pairsFrom = (first: number) =>
+    Array.from({ length: most }, (_, pair) => shared(async () => start(first + pair)));
+  const started = pairsFrom(0);
+  const amongHogs = pairsFrom(PAIRS_MAX);
   const lastingSession = async (pairs: number, placement: Placement): Promise<Session> => {
-    const used = started.slice(0, pairs);
+    const used = (placement === 'one-core-hogs' ? amongHogs : started).slice(0, pairs);
     const running = await Promise.all(used.map(async (pair) => pair.use()));
     return {
       run: async (ms) => runTogether(running, ms, placement),

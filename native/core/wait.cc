@@ -139,12 +139,19 @@ bool on_same_cpu(const Process& process, uint32_t peer) {
   return cpu != 0 && cpu == load(process.slot->cpu);
 }
 
-// A bad yield costs a slice of 3 ms, a good one saves 3 us, so trust is lost faster than it is won,
-// and most of it at once when a stranger had its slice.
-uint32_t next_penalty(uint32_t penalty, bool changed, int64_t took_ns) {
-  if (changed && took_ns <= kYieldNsMax) return penalty - (penalty + 7) / 8;
-  const uint32_t more = 4 * penalty + 3;
-  return std::min(took_ns < kSliceNs ? more : std::max(more, kSlicePenalty), kYieldPauseMax);
+// How many waits go by until the next yield. A bad one costs a slice of 3 ms, a good one saves 3
+// us, so trust is lost faster than it is won. A stranger that had several slices in a row is a busy
+// one, and all trust is lost; a single one was a passer-by, like a thread that collects garbage.
+void judge_yield(Process& process, bool changed, int64_t took_ns) {
+  uint32_t& penalty = process.yield_penalty;
+  if (changed && took_ns <= kYieldNsMax) {
+    process.slices_lost = 0;
+    penalty /= 2;
+    return;
+  }
+  if (took_ns >= kSliceNs) process.slices_lost++;
+  const uint32_t more = process.slices_lost < kSlicesOfHog ? 4 * penalty + 3 : kYieldPauseMax;
+  penalty = std::min(more, kYieldPauseMax);
 }
 
 }  // namespace
@@ -162,7 +169,7 @@ bool yield_for(Process& process) {
   sched_yield();
   const int64_t took = now_ns() - begun;
   const bool changed = rendezvous.load(std::memory_order_acquire) != word || has_copy_work(process);
-  process.yield_penalty = next_penalty(process.yield_penalty, changed, took);
+  judge_yield(process, changed, took);
   process.yield_pause = process.yield_penalty;
   return changed;
 }

@@ -19,7 +19,7 @@ inline constexpr uint64_t kSpinNs = 50'000;
 inline constexpr int64_t kYieldNsMax = 30'000;
 // A busy stranger takes a slice at least as long as this.
 inline constexpr int64_t kSliceNs = 500'000;
-inline constexpr uint32_t kSlicePenalty = 16384;
+inline constexpr uint32_t kSlicesOfHog = 3;
 inline constexpr uint32_t kYieldPauseMax = 65535;
 // Longer time-outs are as good as this one, and a sum with it does not overflow.
 inline constexpr int64_t kTimeoutMsMax = int64_t{1} << 40;
