@@ -1,5 +1,5 @@
-// `dvk proc ls` has processes in C and in TypeScript alike. Method: one of each in a running DVS, and
-// the built command, as a user runs it.
+// `dvk proc ls` has processes in C and in TypeScript alike. Method: one of each in a running DVS,
+// and the built command, as a user runs it.
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
