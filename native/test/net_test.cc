@@ -66,6 +66,11 @@ TEST("the net wakes who sleeps often, and lets go of who rests") {
 }
 
 TEST("the net wakes all who sleep, and ends with the last of them") {
+  // A sanitizer adds a thread of its own to the first one.
+  {
+    Bed bed;
+    tire(bed.sleeper);
+  }
   const size_t before = threads();
   std::vector<std::unique_ptr<Bed>> beds;
   for (int i = 0; i < 8; i++) beds.push_back(std::make_unique<Bed>());
@@ -79,6 +84,8 @@ TEST("the net wakes all who sleep, and ends with the last of them") {
   CHECK(sleep_once(another));
 }
 
+// ThreadSanitizer has no threads in a child of a program with threads.
+#if !defined(__SANITIZE_THREAD__)
 TEST("a child has a net of its own") {
   Bed bed;
   tire(bed.sleeper);
@@ -89,6 +96,7 @@ TEST("a child has a net of its own") {
   }));
   CHECK(sleep_once(bed));
 }
+#endif
 
 TEST("who sleeps often learns of a death that nobody tells") {
   Container container;
