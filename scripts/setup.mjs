@@ -41,9 +41,9 @@ function checkPlatform() {
   if (process.platform !== 'linux') {
     throw new StepError(`dvk runs on Linux; this is ${process.platform}`);
   }
-  const [major] = process.versions.node.split('.').map(Number);
-  if (major < 20) {
-    throw new StepError(`dvk needs Node.js 20 or newer; this is ${process.version}`);
+  const [major, minor] = process.versions.node.split('.').map(Number);
+  if (major < 20 || (major === 20 && minor < 3)) {
+    throw new StepError(`dvk needs Node.js 20.3 or newer; this is ${process.version}`);
   }
 }
 
