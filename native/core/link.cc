@@ -20,10 +20,6 @@
 namespace dvk {
 namespace {
 
-bool link_is(LinkSlot* link, LinkState state) {
-  return atomic(link->state).load() == static_cast<uint32_t>(state);
-}
-
 bool life_is(ProcessSlot* slot, ProcessLife life) {
   return atomic(slot->life).load(std::memory_order_acquire) == static_cast<uint32_t>(life);
 }

@@ -9,6 +9,10 @@
 
 namespace dvk {
 
+inline bool link_is(LinkSlot* link, LinkState state) {
+  return atomic(link->state).load() == static_cast<uint32_t>(state);
+}
+
 // Makes `node` a member of the DC as seen from this node. The link starts down. Returns 0,
 // -EDVSBADNODEID, -EEXIST.
 int add_node(Segment& segment, uint32_t node, const char* name);

@@ -13,13 +13,6 @@
 #include "standby.h"
 
 namespace dvk {
-namespace {
-
-bool link_is(LinkSlot* link, LinkState state) {
-  return atomic(link->state).load() == static_cast<uint32_t>(state);
-}
-
-}  // namespace
 
 int check_link(Segment& segment, uint32_t node) {
   if (node >= segment.nodes()) return -EDVSBADNODEID;
