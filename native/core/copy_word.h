@@ -66,7 +66,7 @@ inline uint64_t chunk_bytes(uint64_t bytes) {
 
 // Whether both were last seen on one CPU.
 inline bool same_cpu(const Process& process, ProcessSlot* other) {
-  return load(other->cpu) == load(process.slot->cpu);
+  return cpu_of(other) == cpu_of(process.slot);
 }
 
 // A job as one side sees it: never read again from the segment once it began.

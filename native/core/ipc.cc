@@ -443,6 +443,7 @@ int answer(Process& process, int32_t client, uint32_t call_id, const Message& me
   const uint32_t target = static_cast<uint32_t>(process.segment.slot_of(client));
   process.owed.settle(target, client);
   ProcessSlot* slot = process.segment.slot(target);
+  fetch_to_fill(slot);
   uint32_t word = atomic(slot->rendezvous).load(std::memory_order_acquire);
   if (state_of(word) != State::kReply || peer_of(word) != process.index) return -EDVSPROCSTS;
   if (is_remote(process.segment, target)) {

@@ -361,7 +361,7 @@ int process_info(const Segment& segment, uint32_t index, ProcessInfo* info) {
   info->level = load(slot->level);
   info->state = shown_state(slot, word);
   info->pid = load(slot->pid);
-  info->cpu = load(slot->cpu);
+  info->cpu = cpu_of(slot);
   info->wakeup = load(slot->wakeup);
   info->start_time = load(slot->start_time);
   info->thread = load(slot->thread);

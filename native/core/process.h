@@ -10,6 +10,7 @@
 #include "lock.h"
 #include "net.h"
 #include "owed.h"
+#include "yield.h"
 
 namespace dvk {
 
@@ -136,8 +137,7 @@ class Process {
   uint32_t inbox = 0, outbox = 0;
   uint32_t last_peer = 0;
   uint32_t spin_misses = 0, waits = 0;
-  uint32_t yield_penalty = 0, yield_pause = 0;  // waits until the next yield
-  uint32_t slices_lost = 0;                     // by yields, in a row
+  Yielding yielding;
   Sleeper sleeper;
   bool standby = false;  // a backup that has not taken over; see standby.h
   // As requester of copies: bytes since a lender was woken, and copies until the next offer.

@@ -112,6 +112,7 @@ HandOver hand_over(Segment& segment, uint32_t sender, uint32_t sequence, int32_t
   ProcessSlot* from = segment.slot(sender);
   const uint32_t index = static_cast<uint32_t>(segment.slot_of(target));
   ProcessSlot* to = segment.slot(index);
+  fetch_to_fill(to);
   const auto own = atomic(from->rendezvous);
   // What the sender sent by senda before comes first.
   const bool behind = async_waits(segment, sender, target);

@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/futex.h>
-#include <sched.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -18,6 +17,7 @@
 #include "ipc.h"
 #include "rendezvous.h"
 #include "trace.h"
+#include "yield.h"
 
 namespace dvk {
 namespace {
@@ -38,12 +38,6 @@ std::map<std::pair<std::string, uint64_t>, int>& open_fifos() {
 }
 
 }  // namespace
-
-int64_t now_ns() {
-  timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return t.tv_sec * 1'000'000'000 + t.tv_nsec;
-}
 
 void futex_wait(uint32_t* word, uint32_t expected, int64_t timeout_ns) {
   const timespec timeout{timeout_ns / 1'000'000'000, timeout_ns % 1'000'000'000};
@@ -97,13 +91,15 @@ namespace {
 
 template <typename Met>
 bool spin_until(uint64_t ns, Met met) {
-  const int64_t end = now_ns() + static_cast<int64_t>(ns);
-  for (;;) {
+  // A quick answer comes before the clock is read at all.
+  for (int64_t end = 0;;) {
     for (int i = 0; i < 64; i++) {
       if (met()) return true;
       relax();
     }
-    if (now_ns() > end) return false;
+    const int64_t now = now_ns();
+    if (end == 0) end = now + static_cast<int64_t>(ns);
+    if (now > end) return false;
   }
 }
 
@@ -116,13 +112,8 @@ bool spin_while(ProcessSlot* slot, uint32_t expected, uint64_t ns) {
 
 bool on_other_cpu(const Process& process, uint32_t peer) {
   if (peer >= process.segment.processes()) return false;
-  const uint32_t cpu = load(process.segment.slot(peer)->cpu);
-  return cpu != 0 && cpu != load(process.slot->cpu);
-}
-
-void publish_cpu(Process& process) {
-  const uint32_t cpu = static_cast<uint32_t>(sched_getcpu()) + 1;
-  if (load(process.slot->cpu) != cpu) store(process.slot->cpu, cpu);
+  const uint32_t cpu = cpu_of(process.segment.slot(peer));
+  return cpu != 0 && cpu != cpu_of(process.slot);
 }
 
 namespace {
@@ -133,45 +124,11 @@ uint32_t likely_peer(const Process& process) {
   return peer >= 0 ? static_cast<uint32_t>(peer) : process.last_peer;
 }
 
-bool on_same_cpu(const Process& process, uint32_t peer) {
-  if (peer >= process.segment.processes()) return false;
-  const uint32_t cpu = load(process.segment.slot(peer)->cpu);
-  return cpu != 0 && cpu == load(process.slot->cpu);
-}
-
-// How many waits go by until the next yield. A bad one costs a slice of 3 ms, a good one saves 3
-// us, so trust is lost faster than it is won. A stranger that had several slices in a row is a busy
-// one, and all trust is lost; a single one was a passer-by, like a thread that collects garbage.
-void judge_yield(Process& process, bool changed, int64_t took_ns) {
-  uint32_t& penalty = process.yield_penalty;
-  if (changed && took_ns <= kYieldNsMax) {
-    process.slices_lost = 0;
-    penalty /= 2;
-    return;
-  }
-  if (took_ns >= kSliceNs) process.slices_lost++;
-  const uint32_t more = process.slices_lost < kSlicesOfHog ? 4 * penalty + 3 : kYieldPauseMax;
-  penalty = std::min(more, kYieldPauseMax);
-}
-
 }  // namespace
 
 bool yield_for(Process& process) {
-  const auto rendezvous = atomic(process.slot->rendezvous);
-  const uint32_t word = rendezvous.load(std::memory_order_acquire);
-  if (!is_waiting(word)) return true;
-  if (!on_same_cpu(process, likely_peer(process))) return false;
-  if (process.yield_pause > 0) {
-    process.yield_pause--;
-    return false;
-  }
-  const int64_t begun = now_ns();
-  sched_yield();
-  const int64_t took = now_ns() - begun;
-  const bool changed = rendezvous.load(std::memory_order_acquire) != word || has_copy_work(process);
-  judge_yield(process, changed, took);
-  process.yield_pause = process.yield_penalty;
-  return changed;
+  if (!is_waiting(atomic(process.slot->rendezvous).load(std::memory_order_acquire))) return true;
+  return process.yielding.yield_to(process, likely_peer(process));
 }
 
 bool spin_for(Process& process, uint64_t ns) {

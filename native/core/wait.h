@@ -8,19 +8,15 @@
 
 #include <string>
 
+#include "clock.h"
 #include "process.h"
+#include "yield.h"
 
 namespace dvk {
 
 // A wake across cores costs about 25 us on a virtual machine, a hot spin 0.1: 50 us of spin is the
 // break-even.
 inline constexpr uint64_t kSpinNs = 50'000;
-// A peer answers within this; a yield that took longer went to a stranger.
-inline constexpr int64_t kYieldNsMax = 30'000;
-// A busy stranger takes a slice at least as long as this.
-inline constexpr int64_t kSliceNs = 500'000;
-inline constexpr uint32_t kSlicesOfHog = 3;
-inline constexpr uint32_t kYieldPauseMax = 65535;
 // Longer time-outs are as good as this one, and a sum with it does not overflow.
 inline constexpr int64_t kTimeoutMsMax = int64_t{1} << 40;
 
@@ -35,7 +31,6 @@ inline void relax() {
 #endif
 }
 
-int64_t now_ns();
 // Sleeps while *word == expected, at most `timeout_ns`, or for ever when that is negative. Returns
 // when woken, changed, timed out or interrupted.
 void futex_wait(uint32_t* word, uint32_t expected, int64_t timeout_ns);
@@ -63,14 +58,11 @@ void wake(Segment& segment, ProcessSlot* slot);
 bool spin_while(ProcessSlot* slot, uint32_t expected, uint64_t ns);
 // Spins for the present call when the peer runs on another CPU.
 bool spin_for(Process& process, uint64_t ns);
-// Gives the CPU away once when the peer was last seen on it: the peer answers without either side
-// going to sleep, 1.3 to 1.7 times as many round trips as with futexes. A stranger that takes the
-// CPU keeps it for a whole slice, so each yield that took too long, or brought nothing, makes the
-// next one rarer. Returns whether the rendezvous word changed.
+// Yields for the present call when the peer runs on this CPU; see yield.h. Returns whether the
+// rendezvous word changed.
 bool yield_for(Process& process);
 // Whether spinning can pay: the slot's owner was last seen on another CPU.
 bool on_other_cpu(const Process& process, uint32_t peer);
-void publish_cpu(Process& process);
 
 // FIFOs live in `<directory>/wake/<id in hex>`. Returns the descriptor (read-write, non-blocking)
 // or -errno.
