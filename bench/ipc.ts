@@ -1,7 +1,8 @@
 /**
  * `dvk bench ipc`: round trips of a 64-byte message between two processes, through the kernel's
  * calls and through what else the host and Node.js offer. `dvk bench notify` is the part of it that
- * is about notifications, and notifications one way; `dvk bench senda` has messages one way.
+ * is about notifications, and notifications one way; `dvk bench senda` has messages one way, and
+ * `dvk bench wake` the means to wake an event loop.
  *
  * Every message carries a counter that must come back changed. pure-spin, two processes that watch
  * a shared word, is the limit of the machine; on one core it shows what spinning costs there.
@@ -38,6 +39,8 @@ const NATIVE_CASES = [
   'futex',
   'pure-spin',
 ];
+// The means to wake an event loop.
+const LOOP_CASES = ['loop-fifo', 'loop-eventfd', 'loop-io-uring'];
 const STREAM_CASES = ['dvk-c-notify-stream', 'eventfd-stream'];
 const ONE_WAY_CASES = [
   ...['dvk-c-senda', 'dvk-c-send', 'pipe', 'unix-stream', 'unix-seqpacket', 'tcp', 'posix-mq'],
@@ -196,6 +199,18 @@ export function traceCases(asked: IpcOptions, cleanup: Cleanup): Case[] {
     ...nodeCases(traced, async (pair) =>
       startPair({ mode: 'sync', segment: segment(), serverSlot: 1 + pair }),
     ),
+  ];
+}
+
+/** Event loops that wake each other by what Linux has for that, and by calls that do not need to. */
+export function wakeCases(asked: IpcOptions, cleanup: Cleanup): Case[] {
+  const options = { ...asked, pairs: asked.pairs ?? [1] };
+  const others = ['futex', 'dvk-ts-sendrec-async'];
+  return [
+    ...LOOP_CASES.flatMap((name) =>
+      nativeCases({ group: 'wake', name, unit: 'round-trips/s' }, options),
+    ),
+    ...ipcCases(options, cleanup).filter(({ name }) => others.includes(name)),
   ];
 }
 

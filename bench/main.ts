@@ -10,7 +10,14 @@ import { fsCases } from './fs.ts';
 import { measure, type Case, type Plan, type Row } from './harness.ts';
 import { amongHogs } from './hogs.ts';
 import { idleRows } from './idle.ts';
-import { ipcCases, notifyCases, sendaCases, traceCases, type IpcOptions } from './ipc.ts';
+import {
+  ipcCases,
+  notifyCases,
+  sendaCases,
+  traceCases,
+  wakeCases,
+  type IpcOptions,
+} from './ipc.ts';
 import { describeMachine, raisePriority } from './machine.ts';
 import { parse, USAGE, UsageError, type Options } from './options.ts';
 import { allowedCpus, cpusOf, PLACEMENTS, type Placement } from './placement.ts';
@@ -45,6 +52,12 @@ const BENCHES: Readonly<Record<string, Bench>> = {
     placements: PLACEMENTS,
     baselines: ['pure-spin', 'futex', 'pipe', 'unix-stream', 'message-port'],
     run: async (setting, cleanup) => runCases(ipcCases(setting, cleanup), setting),
+  },
+  wake: {
+    about: 'event loops that wake each other',
+    placements: PINNED,
+    baselines: ['loop-eventfd', 'futex'],
+    run: async (setting, cleanup) => runCases(wakeCases(setting, cleanup), setting),
   },
   notify: {
     about: 'notifications, to and fro and one way',

@@ -12,7 +12,7 @@ const GRACE_MS = 30_000;
 const run = promisify(execFile);
 
 export interface NativeRun {
-  readonly group: 'ipc' | 'notify' | 'senda' | 'trace' | 'vcopy' | 'read';
+  readonly group: 'ipc' | 'notify' | 'wake' | 'senda' | 'trace' | 'vcopy' | 'read';
   /** Name of the case, or the file to read. */
   readonly name: string;
   /** Of each pair. */

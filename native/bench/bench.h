@@ -65,6 +65,7 @@ struct Case {
 };
 // The cases of the benches, each table ending with a nameless entry.
 extern const Case kTransportCases[];
+extern const Case kLoopCases[];
 extern const Case kKernelCases[];
 extern const Case kStreamCases[];
 extern const Case kOneWayCases[];

@@ -1,6 +1,6 @@
 // One run of one native bench: prints one line of JSON.
 //
-//   dvk_bench ipc|notify|senda|trace|vcopy CASE [--cpu-a N,...] [--cpu-b N,...] [--pairs N]
+//   dvk_bench ipc|wake|notify|senda|trace|vcopy CASE [--cpu-a N,...] [--cpu-b N,...] [--pairs N]
 //             [--ms N] [--bytes N] [--variant NAME]
 //   dvk_bench read FILE [--cpu-a N] [--bytes N] [--variant drop]
 //   dvk_bench hog CPU         keeps a CPU busy until it is killed
@@ -34,6 +34,7 @@ struct Group {
 };
 const Group kGroups[] = {
     {"ipc", {bench::kTransportCases, bench::kKernelCases, nullptr}},
+    {"wake", {bench::kLoopCases, nullptr}},
     {"notify", {bench::kStreamCases, nullptr}},
     {"trace", {bench::kTracedCases, nullptr}},
     {"senda", {bench::kOneWayCases, bench::kKernelOneWayCases, nullptr}},
@@ -92,7 +93,7 @@ bool parse(const char* name, const char* value, Options* options) {
 
 int usage() {
   fprintf(stderr,
-          "usage: dvk_bench ipc|notify|senda|trace|vcopy|read CASE|FILE [--cpu-a N,...] [--cpu-b "
+          "usage: dvk_bench ipc|wake|notify|senda|trace|vcopy|read CASE|FILE [--cpu-a N,...] [--cpu-b "
           "N,...] "
           "[--pairs N] [--ms N] [--bytes N] [--variant NAME]\n"
           "       dvk_bench hog CPU | wait SEGMENT | cpu PID...\n");
