@@ -202,7 +202,7 @@ export function traceCases(asked: IpcOptions, cleanup: Cleanup): Case[] {
   ];
 }
 
-/** Event loops that wake each other by what Linux has for that, and by calls that do not need to. */
+/** Event loops that wake each other by what Linux has, and by calls that need it seldom. */
 export function wakeCases(asked: IpcOptions, cleanup: Cleanup): Case[] {
   const options = { ...asked, pairs: asked.pairs ?? [1] };
   const others = ['futex', 'dvk-ts-sendrec-async'];

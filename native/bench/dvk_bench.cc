@@ -93,9 +93,8 @@ bool parse(const char* name, const char* value, Options* options) {
 
 int usage() {
   fprintf(stderr,
-          "usage: dvk_bench ipc|wake|notify|senda|trace|vcopy|read CASE|FILE [--cpu-a N,...] [--cpu-b "
-          "N,...] "
-          "[--pairs N] [--ms N] [--bytes N] [--variant NAME]\n"
+          "usage: dvk_bench ipc|wake|notify|senda|trace|vcopy|read CASE|FILE [--cpu-a N,...]\n"
+          "                 [--cpu-b N,...] [--pairs N] [--ms N] [--bytes N] [--variant NAME]\n"
           "       dvk_bench hog CPU | wait SEGMENT | cpu PID...\n");
   return 2;
 }

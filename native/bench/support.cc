@@ -130,7 +130,8 @@ std::string make_scratch() {
 }
 
 void remove_scratch(const std::string& directory) {
-  for (const char* name : {"/segment", "/request", "/reply", "/bell"}) unlink((directory + name).c_str());
+  for (const char* name : {"/segment", "/request", "/reply", "/bell"})
+    unlink((directory + name).c_str());
   rmdir((directory + "/wake").c_str());
   must(rmdir(directory.c_str()), "rmdir");
 }
