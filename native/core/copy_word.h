@@ -33,6 +33,8 @@ constexpr uint32_t kWrites = 1, kInsists = 2;
 constexpr int64_t kStallNs = 30'000;
 // A lender stopped while it writes its own memory holds the requester up this long.
 constexpr int64_t kStoppedNs = 1'000'000'000;
+// A requester stopped in the middle holds a lender up this long that leaves.
+constexpr int64_t kLeaveNs = 500'000'000;
 
 inline uint64_t state_of(uint64_t word) {
   return word & kStateMask;

@@ -244,7 +244,7 @@ bool requester_alive(Segment& segment, uint32_t index) {
 
 void wait_for_copies(Process& process) {
   const auto job = atomic(process.slot->copy_job);
-  const int64_t end = now_ns() + kStoppedNs;
+  const int64_t end = now_ns() + kLeaveNs;
   for (uint32_t tries = 1;; tries++) {
     uint64_t word = job.load();
     if (state_of(word) == kFree) return;
