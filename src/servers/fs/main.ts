@@ -21,6 +21,7 @@ import { BlockCache } from './cache.ts';
 import { openImage } from './device.ts';
 import { ERRNO, FsError } from './errors.ts';
 import { Volume } from './ext4/volume.ts';
+import { recover } from './journal/recovered-device.ts';
 import { createHandlers, type ClientMemory } from './handlers.ts';
 
 /** A quarter of the default arena. */
@@ -77,17 +78,23 @@ function rawCrc32c(data: Uint8Array, seed: number): number {
 async function main(): Promise<void> {
   const { config, ready } = await boot<ServiceConfig<FsServiceSpec>>({ blocking: true });
   const { service } = config;
-  const device = openImage(service.image);
+  const image = openImage(service.image);
+  const { device, transactions } = recover(image, rawCrc32c);
   const segment = Segment.open(config.segment);
   const server = segment.bind({ slot: service.slot, level: 'server', name: service.name });
   const cache = new BlockCache(device, server.allocate(CACHE_BYTES));
   const volume = Volume.open(device, cache, { crc32c: rawCrc32c });
   const handlers = createHandlers(volume, new GrantedMemory(server));
-  await ready({ endpoint: server.endpoint, image: service.image, bytes: device.bytes });
+  await ready({
+    endpoint: server.endpoint,
+    image: service.image,
+    bytes: device.bytes,
+    replayed: transactions,
+  });
   serve(server, handlers);
   server.unbind();
   segment.close();
-  device.close();
+  image.close();
 }
 
 main().then(

@@ -57,6 +57,14 @@ export class InodeTable {
     throw damaged`inode ${by}: the xattr value in inode ${number} is missing`;
   }
 
+  /** One that belongs to the file system itself, as its journal does. Throws EUCLEAN. */
+  own(number: number): Inode {
+    const inRange = number > 0 && number <= this.#disk.superblock.inodes;
+    const inode = inRange ? this.#read(number) : undefined;
+    if (inode === undefined) throw damaged`inode ${number}, of the volume's own, is not in use`;
+    return inode;
+  }
+
   #isFile(number: number): boolean {
     const { inodes, firstInode, hiddenInodes } = this.#disk.superblock;
     if (number === ROOT_INODE) return true;

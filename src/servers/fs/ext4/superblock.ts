@@ -6,7 +6,7 @@
  *   0x20 blocks, 0x24 clusters, 0x28 inodes per group | 0x38 magic | 0x48 creator
  *   0x4C revision | 0x54 first inode | 0x58 inode bytes | 0x5A group of this copy
  *   0x5C COMPAT | 0x60 INCOMPAT | 0x64 RO_COMPAT | 0x68 uuid | 0xCE reserved descriptor blocks
- *   0xEC hash seed | 0xFE descriptor bytes | 0x104 first meta group
+ *   0xE0 inode of the journal | 0xEC hash seed | 0xFE descriptor bytes | 0x104 first meta group
  *   0x150 0x154 0x158 high halves of blocks | 0x160 flags | 0x175 checksum type
  *   0x240 0x244 0x26C 0x280 quota and orphan inodes | 0x248 overhead clusters
  *   0x24C backup groups | 0x270 checksum seed | 0x3FC checksum
@@ -20,8 +20,8 @@ import { CRC_START, type Crc32c, badChecksum, crc16 } from './checksum.ts';
 import { checkFeatures, type FeatureOptions } from './features.ts';
 import { INCOMPAT, RO_COMPAT, join, u16, u32 } from './layout.ts';
 
-const SUPERBLOCK_AT = 1024;
-const SUPERBLOCK_BYTES = 1024;
+export const SUPERBLOCK_AT = 1024;
+export const SUPERBLOCK_BYTES = 1024;
 const MAGIC = 0xef53;
 const CREATOR_LINUX = 0;
 const FIRST_INODE_OLD = 11;
@@ -46,6 +46,8 @@ export interface Superblock {
    * Inodes past the reserved ones that belong to the file system itself: quota and orphan files.
    */
   readonly hiddenInodes: readonly number[];
+  /** The file that holds the journal; 0 for none, or one on another device. */
+  readonly journalInode: number;
   /** Descriptor blocks from this one on are spread over the groups (META_BG). */
   readonly firstMetaBlock: number;
   readonly reservedDescriptorBlocks: number;
@@ -169,6 +171,7 @@ function parse(raw: Uint8Array, at: number, crc32c: Crc32c): Superblock {
     descriptorBytes,
     firstInode: dynamic ? u32(raw, 0x54) : FIRST_INODE_OLD,
     hiddenInodes: [0x240, 0x244, 0x26c, 0x280].map((field) => u32(raw, field)),
+    journalInode: u32(raw, 0xe0),
     firstMetaBlock,
     reservedDescriptorBlocks: u16(raw, 0xce),
     backupGroups: [u32(raw, 0x24c), u32(raw, 0x250)],
