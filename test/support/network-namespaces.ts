@@ -3,6 +3,30 @@
  * filter, a bandwidth by a token bucket, and the cable pulled.
  */
 import { execFileSync } from 'node:child_process';
+import { closeSync, openSync } from 'node:fs';
+import { ethernetInterface } from '../../src/dvk/packet-socket.ts';
+import { enterNetwork } from '../../src/dvk/system.ts';
+import { formatMac } from '../../src/proxies/ethernet-frame.ts';
+
+/** What runs a program in a namespace, where mounts are the machine's own. */
+export function inNetworkOf(name: string): string[] {
+  return ['nsenter', `--net=/run/netns/${name}`];
+}
+
+/**
+ * Calls `work` as if this process were in a namespace: for sockets that it opens, before it
+ * returns.
+ */
+export function within<T>(name: string, work: () => T): T {
+  const home = openSync('/proc/thread-self/ns/net', 'r');
+  try {
+    enterNetwork(`/run/netns/${name}`);
+    return work();
+  } finally {
+    enterNetwork(`/proc/self/fd/${home}`);
+    closeSync(home);
+  }
+}
 
 /** What runs a program in a namespace. */
 export function inNamespace(name: string): string[] {
@@ -65,6 +89,11 @@ export class NamespacePair {
   limit(end: 0 | 1, megabits: number): void {
     const rate = `tc qdisc replace dev v0 root tbf rate ${megabits}mbit burst 32k latency 30ms`;
     run(...inNamespace(this.names[end]), ...rate.split(' '));
+  }
+
+  /** The Ethernet address of one end. */
+  mac(end: 0 | 1): string {
+    return within(this.names[end], () => formatMac(ethernetInterface('v0').address));
   }
 
   /** Pulls the cable, or plugs it in again. */

@@ -1,0 +1,100 @@
+/**
+ * What a frame of raw Ethernet carries: a head, which does what UDP's does, and a datagram. No I/O,
+ * and nothing in a frame is trusted.
+ *
+ *   0  version of this head           4  port of the sender
+ *   1  0                              6  bytes of the datagram
+ *   2  port of the receiver           8  the datagram
+ *
+ * Numbers are little-endian. Frames that are shorter than Ethernet's shortest are filled up on
+ * their way, so a datagram has its length with it. The head is not protected: a wrong port or
+ * length costs the datagram, whose own seal covers all the rest.
+ */
+import { viewOf } from './frame.ts';
+
+/** Of IEEE Std 802, for experiments within one network: Local Experimental EtherType 1. */
+export const DEFAULT_ETHER_TYPE = 0x88b5;
+/** Smaller numbers in its place are lengths: IEEE Std 802.3, clause 3.2.6. */
+export const ETHER_TYPE_RANGE = [0x0600, 0xffff] as const;
+
+/** Raised when the head changes. */
+export const HEAD_VERSION = 1;
+export const HEAD_BYTES = 8;
+/** A payload up to this long may be filled up: IEEE Std 802.3, clause 3.2.7. */
+const PAYLOAD_BYTES_MIN = 46;
+
+const AT_TO = 2;
+const AT_FROM = 4;
+const AT_BYTES = 6;
+
+/** `short`: no head; `length`: not as long as it says; `version`: another head, or `source`: nobody. */
+export type EthernetFault = 'short' | 'version' | 'length' | 'source';
+
+/** Where a frame goes, or comes from. */
+export interface Station {
+  /** 48 bits, the first byte the highest. */
+  address: number;
+  port: number;
+}
+
+/** Writes the head of a datagram of `bytes` bytes. */
+export function writeHead(
+  payload: Uint8Array,
+  ports: { to: number; from: number },
+  bytes: number,
+): void {
+  const view = viewOf(payload);
+  view.setUint16(0, HEAD_VERSION, true);
+  view.setUint16(AT_TO, ports.to, true);
+  view.setUint16(AT_FROM, ports.from, true);
+  view.setUint16(AT_BYTES, bytes, true);
+}
+
+/**
+ * The sender's port, and how long the datagram behind the head is; or what is wrong. `whole` is how
+ * long the payload was on the wire, and `from` the address of the sender.
+ */
+export function readHead(
+  payload: Uint8Array,
+  whole: number,
+  from: number,
+): { port: number; bytes: number } | EthernetFault {
+  if (payload.length < HEAD_BYTES) return 'short';
+  const view = viewOf(payload);
+  if (view.getUint16(0, true) !== HEAD_VERSION) return 'version';
+  const port = view.getUint16(AT_FROM, true);
+  const bytes = view.getUint16(AT_BYTES, true);
+  const end = HEAD_BYTES + bytes;
+  if (whole > payload.length || end > whole) return 'length';
+  if (end < whole && whole > PAYLOAD_BYTES_MIN) return 'length';
+  return port === 0 || isGroup(from) ? 'source' : { port, bytes };
+}
+
+/** Whether an address is one of many stations, as that of a broadcast is. */
+function isGroup(address: number): boolean {
+  return Math.floor(address / 2 ** 40) % 2 === 1;
+}
+
+/** An address as `02:00:00:00:00:01`. */
+export function formatMac(address: number): string {
+  const digits = address.toString(16).padStart(12, '0');
+  return digits.replace(/..(?!$)/g, '$&:');
+}
+
+/** An address of one station, written with colons; undefined when it is none. */
+export function parseMac(text: string): number | undefined {
+  if (!/^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/i.test(text)) return undefined;
+  const address = parseInt(text.replaceAll(':', ''), 16);
+  return isGroup(address) ? undefined : address;
+}
+
+/** A station as `02:00:00:00:00:01:49152`. */
+export function formatStation({ address, port }: Station): string {
+  return `${formatMac(address)}:${port}`;
+}
+
+/** What `formatStation` wrote. */
+export function parseStation(name: string): Station {
+  const at = name.lastIndexOf(':');
+  return { address: parseMac(name.slice(0, at)) ?? 0, port: Number(name.slice(at + 1)) };
+}
