@@ -53,18 +53,17 @@ bool ask(int fd, unsigned long what, ifreq* request) {
   return ioctl(fd, what, request) == 0;
 }
 
-// Returns 0, -ENODEV, or -EPROTONOSUPPORT when frames of that interface are not Ethernet's.
-int read_interface(const std::string& name, Interface* out) {
+// Of the namespace of `fd`, a socket of any kind. Returns 0, -ENODEV, or -EPROTONOSUPPORT when
+// frames of that interface are not Ethernet's.
+int read_interface(int fd, const std::string& name, Interface* out) {
   if (name.empty() || name.size() >= IFNAMSIZ) return -ENODEV;
-  const Descriptor any(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-  if (any.get() < 0) return -errno;
   ifreq request{};
   memcpy(request.ifr_name, name.data(), name.size());
-  if (!ask(any.get(), SIOCGIFINDEX, &request)) return -errno;
+  if (!ask(fd, SIOCGIFINDEX, &request)) return -errno;
   out->index = request.ifr_ifindex;
-  if (!ask(any.get(), SIOCGIFMTU, &request)) return -errno;
+  if (!ask(fd, SIOCGIFMTU, &request)) return -errno;
   out->mtu = static_cast<uint32_t>(std::max(0, request.ifr_mtu));
-  if (!ask(any.get(), SIOCGIFHWADDR, &request)) return -errno;
+  if (!ask(fd, SIOCGIFHWADDR, &request)) return -errno;
   const unsigned short kind = request.ifr_hwaddr.sa_family;
   if (kind != ARPHRD_ETHER && kind != ARPHRD_LOOPBACK) return -EPROTONOSUPPORT;
   memcpy(out->address, request.ifr_hwaddr.sa_data, ETH_ALEN);
@@ -144,8 +143,10 @@ bool bind_to(int fd, int index, uint32_t ether_type) {
 // Writes MTU and address (two words) of an interface.
 int js_packet_interface(std::string name, Words out) {
   if (out.length < 3) return -EINVAL;
+  const Descriptor any(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  if (any.get() < 0) return -errno;
   Interface found;
-  const int result = read_interface(name, &found);
+  const int result = read_interface(any.get(), name, &found);
   if (result != 0) return result;
   out.data[0] = static_cast<int32_t>(std::min<uint32_t>(found.mtu, INT32_MAX));
   write_address(found.address, out.data + 1);
@@ -157,11 +158,11 @@ int js_packet_interface(std::string name, Words out) {
 int js_packet_open(std::string name, uint32_t ether_type, uint32_t port, uint32_t buffer_bytes,
                    Words out) {
   if (out.length < 3 || port > kPortMax || ether_type > 0xffff) return -EINVAL;
-  Interface found;
-  int result = read_interface(name, &found);
-  if (result != 0) return result;
   Descriptor opened(socket(AF_PACKET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   if (opened.get() < 0) return -errno;
+  Interface found;
+  int result = read_interface(opened.get(), name, &found);
+  if (result != 0) return result;
   Descriptor holder(claim_any_port(found.index, ether_type, &port));
   if (holder.get() < 0) return holder.get();
   result = set_socket_buffers(opened.get(), buffer_bytes);
@@ -178,7 +179,7 @@ int js_packet_open(std::string name, uint32_t ether_type, uint32_t port, uint32_
 // -errno.
 int js_packet_attach(int32_t fd, std::string name, uint32_t ether_type) {
   Interface found;
-  const int result = read_interface(name, &found);
+  const int result = read_interface(fd, name, &found);
   if (result != 0) return result;
   sockaddr_ll bound{};
   socklen_t bytes = sizeof bound;

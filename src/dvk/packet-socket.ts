@@ -1,8 +1,6 @@
 /**
  * Packet sockets: payloads of Ethernet frames of one EtherType, to and from one interface. Frames
- * wait in slots, and many go or come with one system call.
- *
- * An address of Ethernet is a number of 48 bits here, its first byte the highest.
+ * wait in slots, and many go or come with one system call. Addresses are as in ethernet.ts.
  */
 import { check, errorName } from './errors.ts';
 import { native } from './native.ts';

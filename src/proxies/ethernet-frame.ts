@@ -10,18 +10,12 @@
  * their way, so a datagram has its length with it. The head is not protected: a wrong port or
  * length costs the datagram, whose own seal covers all the rest.
  */
+import { formatMac, isGroup, parseMac, PAYLOAD_BYTES_MIN } from '../dvk/ethernet.ts';
 import { viewOf } from './frame.ts';
-
-/** Of IEEE Std 802, for experiments within one network: Local Experimental EtherType 1. */
-export const DEFAULT_ETHER_TYPE = 0x88b5;
-/** Smaller numbers in its place are lengths: IEEE Std 802.3, clause 3.2.6. */
-export const ETHER_TYPE_RANGE = [0x0600, 0xffff] as const;
 
 /** Raised when the head changes. */
 export const HEAD_VERSION = 1;
 export const HEAD_BYTES = 8;
-/** A payload up to this long may be filled up: IEEE Std 802.3, clause 3.2.7. */
-const PAYLOAD_BYTES_MIN = 46;
 
 const AT_TO = 2;
 const AT_FROM = 4;
@@ -68,24 +62,6 @@ export function readHead(
   if (whole > payload.length || end > whole) return 'length';
   if (end < whole && whole > PAYLOAD_BYTES_MIN) return 'length';
   return port === 0 || isGroup(from) ? 'source' : { port, bytes };
-}
-
-/** Whether an address is one of many stations, as that of a broadcast is. */
-function isGroup(address: number): boolean {
-  return Math.floor(address / 2 ** 40) % 2 === 1;
-}
-
-/** An address as `02:00:00:00:00:01`. */
-export function formatMac(address: number): string {
-  const digits = address.toString(16).padStart(12, '0');
-  return digits.replace(/..(?!$)/g, '$&:');
-}
-
-/** An address of one station, written with colons; undefined when it is none. */
-export function parseMac(text: string): number | undefined {
-  if (!/^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/i.test(text)) return undefined;
-  const address = parseInt(text.replaceAll(':', ''), 16);
-  return isGroup(address) ? undefined : address;
 }
 
 /** A station as `02:00:00:00:00:01:49152`. */

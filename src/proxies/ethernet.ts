@@ -11,6 +11,7 @@
 import { randomBytes } from 'node:crypto';
 import type { Clock } from '../dvk/clock.ts';
 import { isDvkError } from '../dvk/errors.ts';
+import { DEFAULT_ETHER_TYPE, formatMac, parseMac } from '../dvk/ethernet.ts';
 import { ethernetInterface, PacketSocket } from '../dvk/packet-socket.ts';
 import type { EthernetInterface, PacketSocketOptions } from '../dvk/packet-socket.ts';
 import type { Credentials } from './credentials.ts';
@@ -19,8 +20,7 @@ import { newCounters, type EndpointCounters } from './datagram/endpoint.ts';
 import { DATAGRAM_BYTES_MAX, DATAGRAM_BYTES_MIN } from './datagram/packet.ts';
 import { SHARE_BYTES } from './datagram/security.ts';
 import type { DatagramSettings } from './datagram/settings.ts';
-import { DEFAULT_ETHER_TYPE, formatMac, formatStation, HEAD_BYTES } from './ethernet-frame.ts';
-import { parseMac, parseStation, readHead, writeHead } from './ethernet-frame.ts';
+import { formatStation, HEAD_BYTES, parseStation, readHead, writeHead } from './ethernet-frame.ts';
 import type { Station } from './ethernet-frame.ts';
 import { keyExchange } from './key-exchange.ts';
 import type { Accept, Address, ConnectionEvents, Listener, Transport } from './transport.ts';
@@ -164,16 +164,19 @@ export interface EthernetOptions {
   settings?: Partial<DatagramSettings>;
 }
 
-export interface EthernetTransport extends Transport {
-  /** The interface's own address. */
-  readonly address: string;
+/** The address of an interface, as 02:00:00:00:00:01; throws as `ethernetTransport` does. */
+export function interfaceAddress(options: Pick<EthernetOptions, 'interface' | 'address'>): string {
+  return formatMac(examine(options).address);
 }
 
 /**
  * The address and MTU of the interface. Throws an Error that says what is wrong with it, or with
  * the address that it should have.
  */
-function examine({ interface: name, address }: EthernetOptions): EthernetInterface {
+function examine({
+  interface: name,
+  address,
+}: Pick<EthernetOptions, 'interface' | 'address'>): EthernetInterface {
   const wanted = address === undefined ? undefined : macOf(address);
   const found = interfaceOf(name);
   const shortest = DATAGRAM_BYTES_MIN + HEAD_BYTES;
@@ -209,13 +212,15 @@ function macOf(text: string): number {
 }
 
 /**
- * The transport of an interface; `clock` is the source of all time but that of certificates.
+ * The transport of an interface; `clock` is the source of all time but that of certificates. Throws
+ * when the interface is none, or not the right one.
  *
  * What it listens on is that interface, whatever the host of the address; the host to connect to is
  * the address of another interface in the same network.
  */
-export function ethernetTransport(clock: Clock, options: EthernetOptions): EthernetTransport {
+export function ethernetTransport(clock: Clock, options: EthernetOptions): Transport {
   const { credentials, etherType = DEFAULT_ETHER_TYPE } = options;
+  examine(options);
   const counters = { ...newCounters(), length: 0, source: 0, missed: 0 };
   const sockets = new Set<EthernetSocket>();
   const randomKey = (): Uint8Array => randomBytes(SHARE_BYTES);
@@ -264,7 +269,6 @@ export function ethernetTransport(clock: Clock, options: EthernetOptions): Ether
 
   return {
     name: 'ethernet',
-    address: formatMac(examine(options).address),
     sealed: security !== undefined,
     listen,
     connect,

@@ -4,14 +4,9 @@
  */
 import { execFileSync } from 'node:child_process';
 import { closeSync, openSync } from 'node:fs';
-import { ethernetInterface } from '../../src/dvk/packet-socket.ts';
+import { DEFAULT_ETHER_TYPE, formatMac } from '../../src/dvk/ethernet.ts';
+import { ethernetInterface, PacketSocket } from '../../src/dvk/packet-socket.ts';
 import { enterNetwork } from '../../src/dvk/system.ts';
-import { formatMac } from '../../src/proxies/ethernet-frame.ts';
-
-/** What runs a program in a namespace, where mounts are the machine's own. */
-export function inNetworkOf(name: string): string[] {
-  return ['nsenter', `--net=/run/netns/${name}`];
-}
 
 /**
  * Calls `work` as if this process were in a namespace: for sockets that it opens, before it
@@ -43,6 +38,30 @@ function run(...command: string[]): void {
 const RANDOM_WORD = 0xffff_f038;
 
 let made = 0;
+
+/** One network namespace, with interfaces that a test makes. */
+export class Namespace {
+  readonly name: string = `dvk${process.pid}-${made++}`;
+  /** What runs a program in it, with the mounts of this machine. */
+  readonly runner: readonly string[] = ['nsenter', `--net=/run/netns/${this.name}`];
+
+  constructor() {
+    run('ip', 'netns', 'add', this.name);
+  }
+
+  ip(command: string): void {
+    run(...inNamespace(this.name), 'ip', ...command.split(' '));
+  }
+
+  /** The Ethernet address of an interface. */
+  mac(name: string): string {
+    return within(this.name, () => formatMac(ethernetInterface(name).address));
+  }
+
+  remove(): void {
+    run('ip', 'netns', 'delete', this.name);
+  }
+}
 
 export class NamespacePair {
   readonly names: readonly [string, string];
@@ -131,5 +150,16 @@ export function whyNoNamespaces(): string | undefined {
   } catch (error) {
     const [reason] = String((error as { stderr?: unknown }).stderr ?? error).split('\n');
     return `needs network namespaces, as root, and tc: ${reason ?? ''}`;
+  }
+}
+
+/** Why there can be no packet sockets here, or undefined. */
+export function whyNoPackets(): string | undefined {
+  try {
+    const place = { interface: 'lo', etherType: DEFAULT_ETHER_TYPE, port: 0 };
+    new PacketSocket({ ...place, bufferBytes: 0, payloadBytesMax: 0 }).close();
+    return undefined;
+  } catch (error) {
+    return `needs packet sockets, as root: ${String(error)}`;
   }
 }
