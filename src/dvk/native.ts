@@ -345,7 +345,7 @@ export interface PacketBinding {
    * how many came.
    */
   packetReceive(fd: number, frames: Uint8Array, table: Int32Array): number;
-  /** `target`: the interface's index, the EtherType. Returns how many went, or -errno of the first. */
+  /** `target`: the interface's index and the EtherType. How many went, or -errno of the first. */
   packetSend(
     fd: number,
     target: Int32Array,

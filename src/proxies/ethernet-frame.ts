@@ -21,7 +21,7 @@ const AT_TO = 2;
 const AT_FROM = 4;
 const AT_BYTES = 6;
 
-/** `short`: no head; `length`: not as long as it says; `version`: another head, or `source`: nobody. */
+/** `short`: no head; `version`: another one; `length`: not as long as it says; `source`: nobody. */
 export type EthernetFault = 'short' | 'version' | 'length' | 'source';
 
 /** Where a frame goes, or comes from. */

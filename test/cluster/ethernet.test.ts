@@ -1,7 +1,7 @@
 // What arrives at a packet socket and what does not, what becomes of a transport whose interface
 // goes down, away, or is changed, and how it is refused where there is none. Method: real sockets
 // at both ends of a veth pair; what must not arrive is sent before something that must.
-import { execFileSync, spawnSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { systemClock } from '../../src/dvk/clock.ts';
 import { DEFAULT_ETHER_TYPE, parseMac } from '../../src/dvk/ethernet.ts';
@@ -10,8 +10,7 @@ import { HEAD_BYTES, writeHead } from '../../src/proxies/ethernet-frame.ts';
 import { ethernetTransport, interfaceAddress } from '../../src/proxies/ethernet.ts';
 import type { EthernetOptions } from '../../src/proxies/ethernet.ts';
 import type { Listener, Transport } from '../../src/proxies/transport.ts';
-import { inNamespace, NamespacePair } from '../support/network-namespaces.ts';
-import { whyNoNamespaces, within } from '../support/network-namespaces.ts';
+import { NamespacePair, whyNoNamespaces, within } from '../support/network-namespaces.ts';
 import { TransportEnd } from '../support/transport-end.ts';
 
 const skipped = whyNoNamespaces();
@@ -36,11 +35,6 @@ afterEach(() => {
   for (const socket of sockets.splice(0)) socket.close();
   if (skipped === undefined) network.remove();
 });
-
-function ip(end: 0 | 1, command: string): void {
-  const [program, ...rest] = [...inNamespace(network.names[end]), 'ip', ...command.split(' ')];
-  execFileSync(program ?? 'ip', rest);
-}
 
 function open(end: 0 | 1, options: Partial<PacketSocketOptions> = {}): PacketSocket {
   const socket = within(
@@ -91,7 +85,7 @@ async function marks(socket: PacketSocket, last: number): Promise<number[]> {
 }
 
 describe('a packet socket', () => {
-  it('gets what is for its port and its interface, in order, more than fits in a batch', async () => {
+  it('gets what is for its port and interface, in order, more than fits in a batch', async () => {
     const [a, b] = [open(0), open(1)];
     const other = open(1);
     const to = { mac: macOf(1), port: b.port };
@@ -105,8 +99,8 @@ describe('a packet socket', () => {
     expect(await marks(b, 199)).toEqual(Array.from({ length: 200 }, (_, mark) => mark));
   });
 
-  it('gets nothing of another EtherType, to all, to others, or with the tag of a VLAN', async () => {
-    ip(1, 'link set v0 promisc on');
+  it('gets nothing of another EtherType, to all, to others, or of a VLAN', async () => {
+    network.ip(1, 'link set v0 promisc on');
     const [a, b] = [open(0), open(1)];
     const to = { mac: macOf(1), port: b.port };
     const tagged = open(0, { etherType: VLAN_TAG });
@@ -131,7 +125,7 @@ describe('a packet socket', () => {
     expect(await marks(b, 6)).toEqual([5, 6]);
   });
 
-  it('gets frames too short for a port, to be counted, and long ones with their length', async () => {
+  it('gets frames too short for a port, and long ones with their length', async () => {
     const [a, b] = [open(0), open(1, { payloadBytesMax: 100 })];
     const lengths: number[] = [];
     const kept: number[] = [];
@@ -255,13 +249,9 @@ describe('a connection', () => {
     const dialer = dialled(transportAt(0), listener.port);
     await Promise.all([dialer.untilOpen(), end.untilOpen()]);
 
-    ip(1, 'link delete v0');
+    network.ip(1, 'link delete v0');
     await Promise.all([dialer.untilClosed(), end.untilClosed()]);
-    execFileSync('ip', [
-      ...`link add v0 netns ${network.names[0]} type veth peer name v0 netns`.split(' '),
-      network.names[1],
-    ]);
-    for (const side of [0, 1] as const) ip(side, 'link set v0 up');
+    network.lay();
     let again: TransportEnd;
     do {
       again = dialled(transportAt(0), listener.port);
@@ -271,7 +261,7 @@ describe('a connection', () => {
     expect([dialer.closedWith, end.closedWith]).toEqual(['ETIMEDOUT', 'ETIMEDOUT']);
   });
 
-  it('uses frames as long as the interface takes, and shorter ones where they do not pass', async () => {
+  it('uses frames as long as pass, also when that changes', async () => {
     network.setMtu(9000);
     const { listener, end } = await listening(transportAt(1));
     const dialer = dialled(transportAt(0), listener.port);
@@ -344,7 +334,7 @@ describe('a transport', () => {
   });
 
   it('is refused where there is no such interface, or one of another kind', () => {
-    ip(0, 'tuntap add mode tun t0');
+    network.ip(0, 'tuntap add mode tun t0');
 
     expect(() => transportAt(0, { interface: 'v9' })).toThrow(
       'ENODEV: there is no interface v9 here',
@@ -374,11 +364,11 @@ describe('a transport', () => {
     );
   });
 
-  it('says what is wrong with an address that is dialled, and with an interface that is gone', async () => {
+  it('says what is wrong with an address, and with an interface that is gone', async () => {
     const transport = transportAt(0);
     const bad = new TransportEnd();
     transport.connect({ host: '10.0.0.1', port: 7 }, bad);
-    ip(0, 'link delete v0');
+    network.ip(0, 'link delete v0');
     const gone = new TransportEnd();
     transport.connect({ host: '02:00:00:00:00:01', port: 7 }, gone);
 

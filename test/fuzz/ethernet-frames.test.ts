@@ -1,6 +1,6 @@
 // Whatever frames come, the decoder of their heads does not throw and never tells of bytes that are
-// not there, and a transport goes on. Method: random payloads, heads with damage and heads that lie,
-// from a fixed seed; then the same on a real socket of the loopback device.
+// not there, and a transport goes on. Method: random payloads, heads with damage and heads that
+// lie, from a fixed seed; then the same on a real socket of the loopback device.
 import { describe, expect, it } from 'vitest';
 import { systemClock } from '../../src/dvk/clock.ts';
 import { HEAD_BYTES, readHead, writeHead } from '../../src/proxies/ethernet-frame.ts';

@@ -74,17 +74,27 @@ export class NamespacePair {
     try {
       run('ip', 'netns', 'add', a);
       run('ip', 'netns', 'add', b);
-      run(...'ip link add v0 netns'.split(' '), a, ...'type veth peer name v0 netns'.split(' '), b);
-      this.names.forEach((namespace, i) => {
-        const ip = [...inNamespace(namespace), 'ip'];
-        run(...ip, 'address', 'add', `${this.addresses[i]!}/24`, 'dev', 'v0');
-        run(...ip, 'link', 'set', 'lo', 'up');
-        run(...ip, 'link', 'set', 'v0', 'up');
-      });
+      this.lay();
     } catch (error) {
       this.remove();
       throw error;
     }
+  }
+
+  /** Lays the cable, also after an end was deleted. */
+  lay(): void {
+    const [a, b] = this.names;
+    run(...'ip link add v0 netns'.split(' '), a, ...'type veth peer name v0 netns'.split(' '), b);
+    for (const end of [0, 1] as const) {
+      this.ip(end, `address add ${this.addresses[end]}/24 dev v0`);
+      this.ip(end, 'link set lo up');
+      this.ip(end, 'link set v0 up');
+    }
+  }
+
+  /** Has `ip` do something at one end. */
+  ip(end: 0 | 1, command: string): void {
+    run(...inNamespace(this.names[end]), 'ip', ...command.split(' '));
   }
 
   /** Drops that many of a hundred packets that come in, at both ends. */
