@@ -188,13 +188,16 @@ int js_packet_attach(int32_t fd, std::string name, uint32_t ether_type) {
   return is_bound || bind_to(fd, found.index, ether_type) ? found.index : -errno;
 }
 
+// Only what is `set` has a value: most calls are about one frame.
 struct Batch {
-  mmsghdr messages[kFramesAtOnce] = {};
-  iovec parts[kFramesAtOnce] = {};
-  sockaddr_ll others[kFramesAtOnce] = {};
+  mmsghdr messages[kFramesAtOnce];
+  iovec parts[kFramesAtOnce];
+  sockaddr_ll others[kFramesAtOnce];
 
   void set(size_t i, uint8_t* data, size_t bytes) {
     parts[i] = {data, bytes};
+    others[i] = {};
+    messages[i] = {};
     msghdr& head = messages[i].msg_hdr;
     head.msg_name = &others[i];
     head.msg_namelen = sizeof others[i];

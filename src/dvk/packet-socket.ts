@@ -106,10 +106,12 @@ export class PacketSocket {
 
   /** Takes up to 64 frames that came. */
   receive(take: PacketTaker): void {
-    const count = native().packetReceive(this.#fd, this.#in, this.#inTable);
+    const table = this.#inTable;
+    const count = native().packetReceive(this.#fd, this.#in, table);
     for (let slot = 0; slot < count; slot++) {
       const at = slot * SLOT_WORDS;
-      const [bytes = 0, upper = 0, lower = 0] = this.#inTable.subarray(at, at + SLOT_WORDS);
+      const bytes = table[at] ?? 0;
+      const [upper, lower] = [table[at + 1] ?? 0, table[at + 2] ?? 0];
       const start = slot * this.#slotBytes;
       const payload = this.#in.subarray(start, start + Math.min(bytes, this.#slotBytes));
       take(payload, bytes, addressOf(upper, lower));

@@ -11,7 +11,6 @@
  * length costs the datagram, whose own seal covers all the rest.
  */
 import { formatMac, isGroup, parseMac, PAYLOAD_BYTES_MIN } from '../dvk/ethernet.ts';
-import { viewOf } from './frame.ts';
 
 /** Raised when the head changes. */
 export const HEAD_VERSION = 1;
@@ -37,11 +36,20 @@ export function writeHead(
   ports: { to: number; from: number },
   bytes: number,
 ): void {
-  const view = viewOf(payload);
-  view.setUint16(0, HEAD_VERSION, true);
-  view.setUint16(AT_TO, ports.to, true);
-  view.setUint16(AT_FROM, ports.from, true);
-  view.setUint16(AT_BYTES, bytes, true);
+  writeUint16(payload, 0, HEAD_VERSION);
+  writeUint16(payload, AT_TO, ports.to);
+  writeUint16(payload, AT_FROM, ports.from);
+  writeUint16(payload, AT_BYTES, bytes);
+}
+
+// A DataView for each frame would cost more than all the rest of this file.
+function writeUint16(bytes: Uint8Array, at: number, value: number): void {
+  bytes[at] = value & 255;
+  bytes[at + 1] = value >> 8;
+}
+
+function readUint16(bytes: Uint8Array, at: number): number {
+  return (bytes[at] ?? 0) | ((bytes[at + 1] ?? 0) << 8);
 }
 
 /**
@@ -54,10 +62,9 @@ export function readHead(
   from: number,
 ): { port: number; bytes: number } | EthernetFault {
   if (payload.length < HEAD_BYTES) return 'short';
-  const view = viewOf(payload);
-  if (view.getUint16(0, true) !== HEAD_VERSION) return 'version';
-  const port = view.getUint16(AT_FROM, true);
-  const bytes = view.getUint16(AT_BYTES, true);
+  if (readUint16(payload, 0) !== HEAD_VERSION) return 'version';
+  const port = readUint16(payload, AT_FROM);
+  const bytes = readUint16(payload, AT_BYTES);
   const end = HEAD_BYTES + bytes;
   if (whole > payload.length || end > whole) return 'length';
   if (end < whole && whole > PAYLOAD_BYTES_MIN) return 'length';
