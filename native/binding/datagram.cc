@@ -24,8 +24,16 @@ bool forbid_fragments(int fd) {
   return v4 || v6;
 }
 
-// The forcing forms need CAP_NET_ADMIN; the others are capped by net.core.rmem_max and wmem_max.
 int js_tune_datagram_socket(int32_t fd, uint32_t buffer_bytes) {
+  const int result = set_socket_buffers(fd, buffer_bytes);
+  if (result != 0) return result;
+  return forbid_fragments(fd) ? 0 : -errno;
+}
+
+}  // namespace
+
+// The forcing forms need CAP_NET_ADMIN; the others are capped by net.core.rmem_max and wmem_max.
+int set_socket_buffers(int fd, uint32_t buffer_bytes) {
   const int bytes = static_cast<int>(buffer_bytes & 0x3fffffff);
   if (!set(fd, SOL_SOCKET, SO_RCVBUFFORCE, bytes) && !set(fd, SOL_SOCKET, SO_RCVBUF, bytes)) {
     return -errno;
@@ -33,10 +41,8 @@ int js_tune_datagram_socket(int32_t fd, uint32_t buffer_bytes) {
   if (!set(fd, SOL_SOCKET, SO_SNDBUFFORCE, bytes) && !set(fd, SOL_SOCKET, SO_SNDBUF, bytes)) {
     return -errno;
   }
-  return forbid_fragments(fd) ? 0 : -errno;
+  return 0;
 }
-
-}  // namespace
 
 void register_datagram(Napi::Object exports, Environment* environment) {
   define(exports, environment, {{"tuneDatagramSocket", method<js_tune_datagram_socket>}});

@@ -21,6 +21,7 @@
 #include <string>
 #include <vector>
 
+#include "descriptor.h"
 #include "method.h"
 #include "registers.h"
 
@@ -39,31 +40,6 @@ constexpr int kFirstSpareDescriptor = 16;
 // A helper works for some milliseconds. The event loop stands still meanwhile, so a helper that
 // would wait for this very gateway must be ended rather than waited for.
 constexpr auto kHelperTimeMax = std::chrono::seconds(10);
-
-class Descriptor {
- public:
-  explicit Descriptor(int fd = -1) : fd_(fd) {}
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  ~Descriptor() {
-    reset();
-  }
-  int get() const {
-    return fd_;
-  }
-  int release() {
-    int fd = fd_;
-    fd_ = -1;
-    return fd;
-  }
-  void reset(int fd = -1) {
-    if (fd_ >= 0) close(fd_);
-    fd_ = fd;
-  }
-
- private:
-  int fd_;
-};
 
 struct MountRequest {
   std::string mountpoint;

@@ -21,6 +21,7 @@ void register_fuse_device(Napi::Object exports, Environment* environment);
 void register_trace(Napi::Object exports, Environment* environment);
 void register_datagram(Napi::Object exports, Environment* environment);
 void register_aead(Napi::Object exports, Environment* environment);
+void register_packet_socket(Napi::Object exports, Environment* environment);
 
 // Notes beside a message that was received how it came. Returns `result`.
 int received(BoundProcess& bound, int result);
@@ -28,5 +29,7 @@ int received(BoundProcess& bound, int result);
 void drain(const Waker& waker);
 // Makes it readable.
 void wake_self(const Waker& waker);
+// Has the kernel buffer up to so many bytes each way, as far as this user may. Returns 0 or -errno.
+int set_socket_buffers(int fd, uint32_t buffer_bytes);
 
 }  // namespace dvk::binding

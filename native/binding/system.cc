@@ -36,6 +36,11 @@ int js_close_fd(int32_t fd) {
   return result_of(close(fd));
 }
 
+// The main thread's, or a Worker's own; other threads stay where they are.
+int js_enter_network(int32_t fd) {
+  return result_of(setns(fd, CLONE_NEWNET));
+}
+
 int js_die_with_parent(int32_t signal, int32_t parent) {
   if (prctl(PR_SET_PDEATHSIG, static_cast<unsigned long>(signal), 0UL, 0UL, 0UL) != 0) {
     return -errno;
@@ -86,6 +91,7 @@ void register_system(Napi::Object exports, Environment* environment) {
              {"crc32cAccelerated", method<crc32c_accelerated>},
              {"pidfdOpen", method<js_pidfd_open>},
              {"closeFd", method<js_close_fd>},
+             {"enterNetwork", method<js_enter_network>},
              {"dieWithParent", method<js_die_with_parent>},
              {"setAffinity", method<js_set_affinity>},
              {"interruptOn", method<js_interrupt_on>},

@@ -7,7 +7,7 @@ import { transportBetween, transportsOf } from '../vos/spec.ts';
 import type { NodeSpec, ServiceSpec, TransportName } from '../vos/spec.ts';
 import { DaemonClient } from './channel.ts';
 import { openLog } from './child.ts';
-import type { Peer, ProxyStart } from './node-proxy.ts';
+import type { Peer, ProxyPlace, ProxyStart } from './node-proxy.ts';
 import { CliError } from './output.ts';
 import { identify, isAlive } from './process-table.ts';
 import type { DaemonMessage, NodeReport } from './report.ts';
@@ -153,15 +153,21 @@ export class Cluster {
   async startProxy(node: number): Promise<void> {
     const spec = this.#members.get(node)?.spec ?? (await this.#missing(node));
     const { host, port } = spec.listen;
+    const { etherType } = this.#state.spec;
     const before = this.#state.ports[String(node)];
-    const start = async (wanted: number): Promise<number> => {
+    const start = async (wanted: number): Promise<ProxyPlace> => {
       const listen = { host, port: wanted };
       const peers = this.#peersOf(node);
       const transports = transportsOf(this.#state.spec, node);
-      const parameters: ProxyStart = { listen, peers, transports };
-      return Number(await this.call(node, 'startProxy', parameters, SERVICE_TIMEOUT_MS));
+      const ethernet =
+        spec.ethernet && transports.includes('ethernet')
+          ? { ethernet: { ...spec.ethernet, etherType } }
+          : {};
+      const parameters: ProxyStart = { listen, peers, transports, ...ethernet };
+      const place = await this.call(node, 'startProxy', parameters, SERVICE_TIMEOUT_MS);
+      return place as ProxyPlace;
     };
-    let actual: number;
+    let actual: ProxyPlace;
     try {
       actual = await start(port === 0 ? (before ?? 0) : port);
     } catch (error) {
@@ -178,9 +184,10 @@ export class Cluster {
     throw new CliError(`node ${String(node)} is down`);
   }
 
-  #remember(node: number, port: number): void {
+  #remember(node: number, { port, ethernet }: ProxyPlace): void {
     const state = readState(this.#paths) ?? this.#state;
-    this.#state = { ...state, ports: { ...state.ports, [String(node)]: port } };
+    const stations = ethernet && { stations: { ...state.stations, [String(node)]: ethernet } };
+    this.#state = { ...state, ports: { ...state.ports, [String(node)]: port }, ...stations };
     writeState(this.#paths, this.#state);
   }
 
@@ -189,7 +196,9 @@ export class Cluster {
       const port = this.#state.ports[String(id)];
       if (id === node || port === undefined) return [];
       const transport = transportBetween(this.#state.spec, node, id);
-      return [{ node: id, name, host: listen.host, port, transport }];
+      const station = this.#state.stations?.[String(id)] ?? '';
+      const host = transport === 'ethernet' ? station : listen.host;
+      return [{ node: id, name, host, port, transport }];
     });
   }
 

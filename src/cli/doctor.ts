@@ -5,6 +5,9 @@ import { dirname } from 'node:path';
 
 import type { Command } from 'commander';
 
+import { isDvkError } from '../dvk/errors.ts';
+import { DEFAULT_ETHER_TYPE } from '../dvk/ethernet.ts';
+import { PacketSocket } from '../dvk/packet-socket.ts';
 import { canLend, processStartTime } from '../dvk/system.ts';
 import { formatSize } from '../vos/spec-reader.ts';
 import { withRuntime, type Selection } from './options.ts';
@@ -58,6 +61,7 @@ export function examine(runtime: string | undefined): Check[] {
     checkAddon(),
     checkRuntime(runtime),
     checkLinks(runtime),
+    checkEthernet(),
     checkFuse(),
     checkProgram('fusermount3', 'fuse3', 'an ordinary user cannot mount'),
     checkProgram('mke2fs', 'e2fsprogs', 'the demo cannot make its image'),
@@ -127,6 +131,23 @@ function checkLinks(option: string | undefined): Check {
   if (insecure.length === 0) return check(name, 'ok', 'sealed, or none');
   const found = `INSECURE, in plain text: DVS ${insecure.join(', ')}`;
   return check(name, 'warn', found, 'Bring it up without --insecure.');
+}
+
+// A socket of the loopback device needs all that one of another interface does.
+function checkEthernet(): Check {
+  const name = 'raw Ethernet';
+  try {
+    const place = { interface: 'lo', etherType: DEFAULT_ETHER_TYPE, port: 0 };
+    new PacketSocket({ ...place, bufferBytes: 0, payloadBytesMax: 0 }).close();
+    return check(name, 'ok', 'links over Ethernet work');
+  } catch (error) {
+    if (isDvkError(error, 'EPERM')) {
+      const found = 'no CAP_NET_RAW: links over Ethernet do not work, others do';
+      return check(name, 'warn', found, 'Run dvk as root, or give the nodes CAP_NET_RAW.');
+    }
+    const found = error instanceof Error ? error.message : String(error);
+    return check(name, 'warn', found, 'Use tcp or udp, or a kernel with packet sockets.');
+  }
 }
 
 function freeBytes(directory: string): number {

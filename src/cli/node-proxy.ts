@@ -3,7 +3,7 @@ import { randomInt } from 'node:crypto';
 import { fileURLToPath } from 'node:url';
 
 import { systemClock } from '../dvk/clock.ts';
-import type { ControlSecurity } from '../proxies/control.ts';
+import type { ControlEthernet, ControlSecurity } from '../proxies/control.ts';
 import { formatAddress, type Address } from '../vos/spec-reader.ts';
 import { Child, type Message } from './child.ts';
 import { logEvent } from './output.ts';
@@ -17,6 +17,7 @@ const SCRIPT = fileURLToPath(new URL('../proxies/main.js', import.meta.url));
 export interface Peer {
   readonly node: number;
   readonly name: string;
+  /** The address of its interface, where the link is over Ethernet. */
   readonly host: string;
   readonly port: number;
   /** What carries the link to it. */
@@ -29,6 +30,15 @@ export interface ProxyStart {
   readonly peers: readonly Peer[];
   /** All that it listens on. */
   readonly transports: readonly string[];
+  /** The interface of links over Ethernet, if there are any. */
+  readonly ethernet?: ControlEthernet;
+}
+
+/** Where a proxy listens. */
+export interface ProxyPlace {
+  readonly port: number;
+  /** Address of its interface, when it has links over Ethernet. */
+  readonly ethernet?: string;
 }
 
 export interface NodeProxyOptions {
@@ -47,7 +57,7 @@ export class NodeProxy {
   readonly #options: NodeProxyOptions;
   readonly #child: Child;
   readonly #links = new Map<number, LinkReport>();
-  #address: Address | undefined;
+  #address: string | undefined;
   #stats: ProxyReport['stats'] = null;
   readonly #statisticsWaiters: (() => void)[] = [];
   readonly #renewals: ((reason: string | undefined) => void)[] = [];
@@ -72,8 +82,8 @@ export class NodeProxy {
     return this.#child.id;
   }
 
-  /** Starts the proxy. Returns the port that it listens on. */
-  async start({ listen, peers, transports }: ProxyStart): Promise<number> {
+  /** Starts the proxy. Returns where it listens. */
+  async start({ listen, peers, transports, ethernet }: ProxyStart): Promise<ProxyPlace> {
     const { dvs, node, security, segments } = this.#options;
     this.#setPeers(peers);
     const ready = await this.#child.start({
@@ -88,10 +98,20 @@ export class NodeProxy {
       segments: segments(),
       peers,
       transports,
+      ...(ethernet && { ethernet }),
     });
     const port = Number(ready['port']);
-    this.#address = { host: listen.host, port };
-    return port;
+    const station = ready['ethernet'];
+    const places = transports.some((name) => name !== 'ethernet')
+      ? [formatAddress({ host: listen.host, port })]
+      : [];
+    if (ethernet === undefined || typeof station !== 'string') {
+      this.#address = places.join(' ');
+      return { port };
+    }
+    places.push(`ethernet://${ethernet.interface}/${station}:${String(port)}`);
+    this.#address = places.join(' ');
+    return { port, ethernet: station };
   }
 
   setPeers(peers: readonly Peer[]): void {
@@ -118,7 +138,7 @@ export class NodeProxy {
   /** Its counters are those of now, or the last ones when the proxy does not answer at once. */
   async report(): Promise<ProxyReport> {
     if (this.#child.state === 'up') await this.#askStatistics();
-    const address = this.#address === undefined ? null : formatAddress(this.#address);
+    const address = this.#address ?? null;
     const links = [...this.#links.values()].sort((a, b) => a.peer - b.peer);
     return { ...this.#child.report(), address, links, stats: this.#stats };
   }

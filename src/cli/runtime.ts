@@ -59,6 +59,8 @@ export interface DvsState {
   readonly security: Security;
   /** Port of each node's proxy, kept so that a restarted proxy is found by its peers. */
   readonly ports: Readonly<Record<string, number>>;
+  /** Address of each node's interface, when it has links over Ethernet. */
+  readonly stations?: Readonly<Record<string, string>>;
   /** Directories that were made for mounts, and are removed with the DVS. */
   readonly madeDirectories: readonly string[];
 }

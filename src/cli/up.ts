@@ -38,6 +38,7 @@ export interface UpOptions {
 
 export const DEMO_NAME = 'demo';
 export const DEMO_NODES = 3;
+const TRANSPORT_TITLES = { tcp: 'TCP', udp: 'UDP', ethernet: 'Ethernet' } as const;
 const PROBE_TIMEOUT_MS = 8000;
 const WATCH_MS = 500;
 
@@ -210,7 +211,7 @@ export async function startProxies(cluster: Cluster, nodes: readonly number[]): 
     await Promise.all(nodes.map(async (node) => cluster.startProxy(node)));
     await cluster.connectProxies();
     const count = String(await cluster.waitForLinks());
-    const over = cluster.transports.map((name) => name.toUpperCase()).join(' and ');
+    const over = cluster.transports.map((name) => TRANSPORT_TITLES[name]).join(' and ');
     return `${count} over ${over}, ${cluster.sealed ? 'sealed' : 'INSECURE'}`;
   });
 }

@@ -305,6 +305,8 @@ export interface SystemBinding {
   crc32cAccelerated(): boolean;
   pidfdOpen(pid: number): number;
   closeFd(fd: number): number;
+  /** The calling thread uses the network namespace of that descriptor from now on. */
+  enterNetwork(fd: number): number;
   dieWithParent(signal: number, parent: number): number;
   setAffinity(cpus: Int32Array): number;
   interruptOn(signal: number): number;
@@ -319,6 +321,41 @@ export interface SystemBinding {
 /** What Node.js cannot set on a datagram socket; see datagram-socket.ts. */
 export interface DatagramBinding {
   tuneDatagramSocket(fd: number, bufferBytes: number): number;
+}
+
+/** Packet sockets; see packet-socket.ts. */
+export interface PacketBinding {
+  /** Writes three ints: MTU, and the address in two words, the upper 16 bits first. */
+  packetInterface(name: string, out: Int32Array): number;
+  /**
+   * Returns a descriptor, and writes three ints: the descriptor that holds the port, the port, and
+   * the interface's index.
+   */
+  packetOpen(
+    name: string,
+    etherType: number,
+    port: number,
+    bufferBytes: number,
+    out: Int32Array,
+  ): number;
+  /** The index of the interface, which may be a new one of that name, or -errno. */
+  packetAttach(fd: number, name: string, etherType: number): number;
+  /**
+   * Three ints in `table` for each slot of `frames`: bytes, and the other end's address. Returns
+   * how many came.
+   */
+  packetReceive(fd: number, frames: Uint8Array, table: Int32Array): number;
+  /** `target`: the interface's index and the EtherType. How many went, or -errno of the first. */
+  packetSend(
+    fd: number,
+    target: Int32Array,
+    frames: Uint8Array,
+    table: Int32Array,
+    first: number,
+    end: number,
+  ): number;
+  /** Frames lost for want of room since the last call. */
+  packetMissed(fd: number): number;
 }
 
 /** The cipher of sealed datagrams; see aead.ts. */
@@ -348,6 +385,7 @@ export type Binding = ProcessBinding &
   SystemBinding &
   FuseBinding &
   DatagramBinding &
+  PacketBinding &
   AeadBinding;
 
 // From src/dvk and from dist/src/dvk.

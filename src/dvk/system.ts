@@ -1,4 +1,5 @@
 /** Small system calls that Node lacks: life and death of processes, CPUs, signals, descriptors. */
+import { closeSync, openSync } from 'node:fs';
 import { constants } from 'node:os';
 
 import { check } from './errors.ts';
@@ -17,6 +18,19 @@ export function pidfdOpen(pid: number): number {
 /** Closes a descriptor of this file's calls. EBADF. */
 export function closeFd(fd: number): void {
   check(native().closeFd(fd), 'closeFd');
+}
+
+/**
+ * Has the calling thread use the network namespace of this file, as /run/netns/NAME, from now on:
+ * sockets that it opens and interfaces that it sees are of there. Needs CAP_SYS_ADMIN: EPERM.
+ */
+export function enterNetwork(path: string): void {
+  const fd = openSync(path, 'r');
+  try {
+    check(native().enterNetwork(fd), 'enterNetwork', { reason: path });
+  } finally {
+    closeSync(fd);
+  }
 }
 
 /**

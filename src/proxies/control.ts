@@ -4,7 +4,7 @@
  *
  *   daemon                                      proxy
  *   start  --------------------------------->   listens, dials
- *          <---------------------------------   ready (port), or failed and exit code 1
+ *          <---------------------------------   ready (where), or failed and exit code 1
  *   peers, segments (whole lists, any time) ->
  *          <---------------------------------   link (each change), link-failed
  *   credentials  --------------------------->   reads its certificate and the deny list anew
@@ -22,10 +22,20 @@ import type { SessionTimes } from './session.ts';
 export interface ControlPeer {
   node: number;
   name: string;
+  /** Of its interface, as 02:00:00:00:00:01, where the link is over Ethernet. */
   host: string;
   port: number;
   /** What carries the link to it; by default the first of `transports`. */
   transport?: string;
+}
+
+/** The interface of links over Ethernet. */
+export interface ControlEthernet {
+  interface: string;
+  /** Its address, when that is known: the proxy refuses another one. */
+  address?: string;
+  /** 0x88b5 when absent. */
+  etherType?: number;
 }
 
 export interface ControlSegment {
@@ -50,8 +60,13 @@ export interface StartMessage {
   security: ControlSecurity;
   segments: ControlSegment[];
   peers: ControlPeer[];
-  /** What to listen on, the first being that of most links: `tcp` (the default) or `udp`. */
+  /**
+   * What to listen on, the first being that of most links: `tcp` (the default), `udp` or
+   * `ethernet`.
+   */
   transports?: string[];
+  /** Needed when `ethernet` is one of them. */
+  ethernet?: ControlEthernet;
   times?: Partial<SessionTimes>;
 }
 
@@ -64,7 +79,8 @@ export type ToProxy =
   | { type: 'stop' };
 
 export type FromProxy =
-  | { type: 'ready'; port: number }
+  /** The port it listens on, on all transports, and the address of its interface. */
+  | { type: 'ready'; port: number; ethernet?: string }
   | { type: 'failed'; reason: string }
   | { type: 'link'; peer: number; state: 'up' | 'down'; reason?: string }
   /** An attempt to open a link that is down failed, for another reason than the one before. */

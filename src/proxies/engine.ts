@@ -348,8 +348,11 @@ export class Engine implements LinkOwner {
   }
 
   #datagrams(): Record<string, number> {
-    const every = this.#transports.map(({ counters }) => counters ?? {});
-    return Object.assign({}, ...every) as Record<string, number>;
+    const sums: Record<string, number> = {};
+    for (const { counters = {} } of this.#transports) {
+      for (const [why, count] of Object.entries(counters)) sums[why] = (sums[why] ?? 0) + count;
+    }
+    return sums;
   }
 
   #newLink(transport: Transport, peer: number | undefined): Link {

@@ -11,6 +11,7 @@ import { dcId, nodeId } from '../dvk/endpoint.ts';
 import { Segment } from '../dvk/segment.ts';
 import type { ControlPeer, ControlSegment, FromProxy, StartMessage, ToProxy } from './control.ts';
 import { readCredentials, type Credentials } from './credentials.ts';
+import { ethernetTransport, interfaceAddress } from './ethernet.ts';
 import { Engine, type EngineOptions } from './engine.ts';
 import type { PeerAddress } from './peer.ts';
 import { DEFAULT_TIMES } from './session.ts';
@@ -27,13 +28,20 @@ function textOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
+type TransportOptions = Pick<StartMessage, 'ethernet'> & {
+  credentials?: () => Credentials;
+};
+
 /** The transport of this name: sealed with credentials, in plain text without. */
-function transportOf(name: string, credentials: (() => Credentials) | undefined): Transport {
+function transportOf(name: string, { ethernet, credentials }: TransportOptions): Transport {
   switch (name) {
     case 'tcp':
       return credentials ? tlsTransport(systemClock, credentials) : tcpTransport(systemClock);
     case 'udp':
       return udpTransport(systemClock, { credentials });
+    case 'ethernet':
+      if (ethernet === undefined) throw new Error('there is no interface for links over Ethernet');
+      return ethernetTransport(systemClock, { ...ethernet, credentials });
     default:
       throw new Error(`no transport is called ${name}`);
   }
@@ -42,9 +50,9 @@ function transportOf(name: string, credentials: (() => Credentials) | undefined)
 /** Of these names; the first is that of most links. Throws when there is none of a name. */
 function transportsFor(
   names: readonly string[],
-  credentials?: () => Credentials,
+  options: TransportOptions,
 ): Pick<EngineOptions, 'transport' | 'alternatives'> {
-  const [transport, ...alternatives] = names.map((name) => transportOf(name, credentials));
+  const [transport, ...alternatives] = names.map((name) => transportOf(name, options));
   if (transport === undefined) throw new Error('there is no transport to listen on');
   return { transport, alternatives };
 }
@@ -110,7 +118,7 @@ class ProxyProgram {
         dvs: message.dvs,
         node: nodeId(message.node),
         incarnation: BigInt.asUintN(64, BigInt(message.incarnation)),
-        ...this.#links(message.transports ?? ['tcp'], this.#credentials),
+        ...this.#links(message, this.#credentials),
         clock: systemClock,
         checksum: crc32c,
         times: { ...DEFAULT_TIMES, ...message.times },
@@ -126,7 +134,9 @@ class ProxyProgram {
       this.#serve(message.segments);
       engine.setPeers(peerAddresses(message.peers));
       const port = await engine.start(message.listen);
-      tell({ type: 'ready', port });
+      const { ethernet } = message;
+      const address = ethernet && { ethernet: interfaceAddress(ethernet) };
+      tell({ type: 'ready', port, ...address });
     } catch (error) {
       tell({ type: 'failed', reason: textOf(error) });
       await this.stop(1);
@@ -134,13 +144,14 @@ class ProxyProgram {
   }
 
   #links(
-    names: readonly string[],
+    { transports = ['tcp'], ethernet }: StartMessage,
     credentials: Credentials | undefined,
   ): Pick<EngineOptions, 'transport' | 'alternatives' | 'outdated'> {
-    if (!credentials) return transportsFor(names);
+    const place = ethernet && { ethernet };
+    if (!credentials) return transportsFor(transports, { ...place });
     const current = (): Credentials => this.#credentials ?? credentials;
     return {
-      ...transportsFor(names, current),
+      ...transportsFor(transports, { ...place, credentials: current }),
       outdated: (certificate) => current().expired(certificate, Date.now()),
     };
   }

@@ -1,5 +1,5 @@
 /**
- * UDP between nodes: sockets and timers for the machines in datagram/.
+ * UDP between nodes: sockets for the machines in datagram/.
  *
  * Sockets are made by dgram-as-promised, and bound and closed through its promises. Datagrams are
  * taken from the events of the socket below: its `recv` listens only while it is awaited, so that
@@ -12,19 +12,19 @@
  * With credentials connections are sealed, see key-exchange.ts; without, packets are plain: they
  * carry a checksum, and anyone on the path can read and forge them.
  */
-import { createHmac, randomBytes, randomInt } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import type { Socket } from 'node:dgram';
 import { lookup } from 'node:dns/promises';
 import { isIPv6 } from 'node:net';
 import { DgramAsPromised } from 'dgram-as-promised';
 import type { Clock } from '../dvk/clock.ts';
-import { crc32c } from '../dvk/crc32c.ts';
 import { tuneDatagramSocket } from '../dvk/datagram-socket.ts';
-import { DatagramEndpoint, newCounters, type EndpointCounters } from './datagram/endpoint.ts';
 import type { Credentials } from './credentials.ts';
-import { DATAGRAM_BYTES_MAX, plainSeal } from './datagram/packet.ts';
-import { SHARE_BYTES, type Security } from './datagram/security.ts';
+import { newCounters } from './datagram/endpoint.ts';
+import { DATAGRAM_BYTES_MAX } from './datagram/packet.ts';
+import { SHARE_BYTES } from './datagram/security.ts';
 import type { DatagramSettings } from './datagram/settings.ts';
+import { DatagramDriver, type DatagramSocket, type DriverOptions } from './datagram-driver.ts';
 import { keyExchange } from './key-exchange.ts';
 import type { Accept, Address, ConnectionEvents, Listener, Transport } from './transport.ts';
 
@@ -33,7 +33,6 @@ const SOCKET_BUFFER_BYTES = 4 * 1024 * 1024;
 // Where fragments cannot be forbidden, nothing longer than Ethernet takes is tried.
 const UNTUNED_BYTES_MAX = 1452;
 const SPARE_BUFFERS_MAX = 64;
-const ID_RANGE = 2 ** 48 - 1;
 
 type Bound = ReturnType<typeof DgramAsPromised.createSocket>;
 
@@ -86,112 +85,28 @@ async function bind(host: string, port: number): Promise<Bound> {
   }
 }
 
-interface DriverOptions {
-  clock: Clock;
-  security: Security | undefined;
-  settings: Partial<DatagramSettings>;
-  counters: EndpointCounters;
-}
-
-/** One socket with its endpoint: reads, writes, and wakes it up in time. */
-class Driver {
-  readonly endpoint: DatagramEndpoint;
+/** A bound socket, as its driver sees it. */
+class UdpSocket implements DatagramSocket {
   readonly #socket: Socket;
   readonly #bound: Bound;
-  readonly #clock: Clock;
   readonly #isConnected: boolean;
   readonly #spare: Buffer[] = [];
-  #isScheduled = false;
-  #isClosed = false;
-  #stopTimer: () => void = () => undefined;
-  // When the timer is due; Infinity without one.
-  #timerMs = Infinity;
-  /** Whether the socket stays open without connections. */
-  isListening = false;
+  tooLong: (to: string, bytes: number) => void = () => undefined;
 
-  constructor(bound: Bound, isConnected: boolean, options: DriverOptions) {
+  constructor(bound: Bound, isConnected: boolean) {
     this.#bound = bound;
     this.#socket = bound.socket;
     this.#isConnected = isConnected;
-    this.#clock = options.clock;
-    const fd = descriptorOf(this.#socket);
-    const isTuned = fd !== undefined && tuneDatagramSocket(fd, SOCKET_BUFFER_BYTES) === 0;
-    const secret = randomBytes(32);
-    this.endpoint = new DatagramEndpoint(
-      {
-        seal: plainSeal(crc32c),
-        security: options.security,
-        send: (to, datagram) => {
-          this.#send(to, datagram);
-        },
-        wake: () => {
-          this.#schedule();
-        },
-        hash: (bytes) => createHmac('sha256', secret).update(bytes).digest(),
-        random: () => randomInt(ID_RANGE) / ID_RANGE,
-        settings: { ...(!isTuned && { datagramBytesMax: UNTUNED_BYTES_MAX }), ...options.settings },
-        counters: options.counters,
-      },
-      this.#clock.nowMs(),
-    );
-    this.#socket.on('message', (datagram, { address, port }) => {
-      this.endpoint.receive(datagram, nameOf(address, port), this.#clock.nowMs());
-      this.#schedule();
-    });
-    // Errors of a socket are news of the path, which may be forged; they end only a handshake.
-    this.#socket.on('error', (error) => {
-      this.endpoint.unreachable(codeOf(error));
-    });
   }
 
-  // After all that this turn of the event loop brings, so that acknowledgements go out together.
-  #schedule(): void {
-    if (this.#isScheduled || this.#isClosed) return;
-    this.#isScheduled = true;
-    setImmediate(() => {
-      this.#isScheduled = false;
-      this.#run();
-    });
-  }
-
-  #run(): void {
-    this.endpoint.run(this.#clock.nowMs());
-    if (this.endpoint.size === 0 && !this.isListening) {
-      this.#close();
-      return;
-    }
-    this.#arm();
-  }
-
-  // A timer that is set for an earlier time stays: most are put off before they are due.
-  #arm(): void {
-    const nowMs = this.#clock.nowMs();
-    const waitMs = this.endpoint.waitMs(nowMs);
-    if (nowMs + waitMs >= this.#timerMs) return;
-    this.#stopTimer();
-    this.#timerMs = nowMs + waitMs;
-    this.#stopTimer = this.#clock.after(waitMs, () => {
-      this.#timerMs = Infinity;
-      this.#schedule();
-    });
-  }
-
-  #close(): void {
-    if (this.#isClosed) return;
-    this.#isClosed = true;
-    this.#stopTimer();
-    void this.#bound.close();
-  }
-
-  #send(to: string, datagram: Uint8Array): void {
-    if (this.#isClosed) return;
+  send(to: string, datagram: Uint8Array): void {
     const buffer = this.#spare.pop() ?? Buffer.allocUnsafe(DATAGRAM_BYTES_MAX);
     buffer.set(datagram);
     const bytes = datagram.length;
     const done = (error: Error | null): void => {
       if (this.#spare.length < SPARE_BUFFERS_MAX) this.#spare.push(buffer);
       // Anything else is a lost datagram.
-      if (error && codeOf(error) === 'EMSGSIZE') this.endpoint.tooLong(to, bytes);
+      if (error && codeOf(error) === 'EMSGSIZE') this.tooLong(to, bytes);
     };
     if (this.#isConnected) {
       this.#socket.send(buffer, 0, bytes, done);
@@ -201,12 +116,34 @@ class Driver {
     }
   }
 
-  /** Takes no more connections. */
-  stopListening(): void {
-    this.isListening = false;
-    this.endpoint.listen(undefined);
-    this.#schedule();
+  flush(): void {
+    // Nothing is held back.
   }
+
+  close(): void {
+    void this.#bound.close();
+  }
+}
+
+function drive(bound: Bound, isConnected: boolean, options: DriverOptions): DatagramDriver {
+  const socket = new UdpSocket(bound, isConnected);
+  const fd = descriptorOf(bound.socket);
+  const isTuned = fd !== undefined && tuneDatagramSocket(fd, SOCKET_BUFFER_BYTES) === 0;
+  const untuned = isTuned ? {} : { datagramBytesMax: UNTUNED_BYTES_MAX };
+  const settings = { ...untuned, ...options.settings };
+  const driver = new DatagramDriver(socket, { ...options, settings });
+  socket.tooLong = (to, bytes) => {
+    driver.endpoint.tooLong(to, bytes);
+  };
+  bound.socket.on('message', (datagram, { address, port }) => {
+    driver.receive(datagram, nameOf(address, port));
+    driver.schedule();
+  });
+  // Errors of a socket are news of the path, which may be forged; they end only a handshake.
+  bound.socket.on('error', (error) => {
+    driver.endpoint.unreachable(codeOf(error));
+  });
+  return driver;
 }
 
 async function resolve(host: string): Promise<string> {
@@ -247,9 +184,8 @@ export function udpTransport(
 
   async function listen(address: Address, accept: Accept): Promise<Listener> {
     const bound = await bind(await resolve(address.host), address.port);
-    const driver = new Driver(bound, false, options);
-    driver.isListening = true;
-    driver.endpoint.listen(accept);
+    const driver = drive(bound, false, options);
+    driver.listen(accept);
     return {
       port: bound.address().port,
       close: () => {
@@ -263,7 +199,7 @@ export function udpTransport(
     let isWanted = true;
     connected(address).then(
       ({ bound, to }) => {
-        const driver = new Driver(bound, true, options);
+        const driver = drive(bound, true, options);
         stop = driver.endpoint.dial(to, events, clock.nowMs());
         if (!isWanted) stop();
       },

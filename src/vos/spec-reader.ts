@@ -18,10 +18,18 @@ import {
   type Node,
 } from 'yaml';
 
+import { isInterfaceName, parseMac } from '../dvk/ethernet.ts';
+
 export interface Address {
   readonly host: string;
   /** 0: any free port. */
   readonly port: number;
+}
+
+/** An interface of a node's host, and its own address, as 02:00:00:00:00:01, when it is given. */
+export interface EthernetPlace {
+  readonly interface: string;
+  readonly address?: string;
 }
 
 /** One thing that is wrong: where, what, and what to do about it. */
@@ -141,6 +149,13 @@ function parseAddress(text: string): Address | undefined {
   const port = Number(match?.[3]);
   if (host === undefined || port > 65535) return undefined;
   return match?.[1] !== undefined && isIP(host) !== 6 ? undefined : { host, port };
+}
+
+function parseEthernet(text: string): EthernetPlace | undefined {
+  const [name = '', address, ...more] = text.split('/');
+  if (!isInterfaceName(name) || more.length > 0) return undefined;
+  if (address === undefined) return { interface: name };
+  return parseMac(address) === undefined ? undefined : { interface: name, address };
 }
 
 /**
@@ -346,6 +361,17 @@ export class SpecReader {
       this.report(at, `${shown(text)} is no address`, 'write it as 127.0.0.1:7000');
     }
     return address;
+  }
+
+  ethernet(at: Place | undefined): EthernetPlace | undefined {
+    const text = this.text(at, 'an interface, as eth1');
+    if (at === undefined || text === undefined) return undefined;
+    const place = parseEthernet(text);
+    if (place === undefined) {
+      const remedy = 'write it as eth1, or as eth1/02:00:00:00:00:01 with its own address';
+      this.report(at, `${shown(text)} is no interface`, remedy);
+    }
+    return place;
   }
 
   choice<T extends string>(at: Place | undefined, choices: readonly T[]): T | undefined {

@@ -8,10 +8,11 @@
  *   dvs: demo
  *   nodes:
  *     - { id: 0, name: node0, listen: 127.0.0.1:0 }
- *     - { id: 1, name: node1 }
+ *     - { id: 1, name: node1, ethernet: eth1 }
  *   transport: tcp
  *   links:
  *     - { nodes: [0, 1], transport: udp }
+ *   etherType: 0x88b5
  *   containers:
  *     - name: mol
  *       id: 0
@@ -25,26 +26,31 @@
 import { resolve } from 'node:path';
 
 import { LIMITS } from '../dvk/abi/schema.ts';
+import { DEFAULT_ETHER_TYPE, ETHER_TYPE_RANGE } from '../dvk/ethernet.ts';
 import {
   formatAddress,
   SpecReader,
   type Address,
+  type EthernetPlace,
   type Fields,
   type KeyTable,
   type Place,
 } from './spec-reader.ts';
 
-export { formatSize, parseSize, SpecError, type Address } from './spec-reader.ts';
+export { formatSize, parseSize, SpecError } from './spec-reader.ts';
+export type { Address, EthernetPlace } from './spec-reader.ts';
 
 export interface NodeSpec {
   readonly id: number;
   readonly name: string;
   /** Where the node's proxy accepts links. */
   readonly listen: Address;
+  /** The interface of its links over Ethernet, when it has one. */
+  readonly ethernet?: EthernetPlace;
 }
 
 /** What carries links between nodes. */
-export const TRANSPORTS = ['tcp', 'udp'] as const;
+export const TRANSPORTS = ['tcp', 'udp', 'ethernet'] as const;
 export type TransportName = (typeof TRANSPORTS)[number];
 
 /** A link that differs from the others. */
@@ -99,6 +105,8 @@ export interface DvsSpec {
   /** Of every link that is not in `links`. */
   readonly transport: TransportName;
   readonly links: readonly LinkSpec[];
+  /** Of all links over Ethernet. */
+  readonly etherType: number;
   readonly containers: readonly ContainerSpec[];
 }
 
@@ -114,18 +122,20 @@ export interface SpecSource {
 const DVS_KEYS: KeyTable = {
   dvs: { doc: 'name of the DVS' },
   nodes: { required: true, doc: 'list of nodes' },
-  transport: { doc: 'tcp or udp, for all links' },
+  transport: { doc: 'tcp, udp or ethernet, for all links' },
   links: { doc: 'links that differ from the others' },
+  etherType: { doc: 'number of the frames of links over Ethernet' },
   containers: { doc: 'list of distributed containers' },
 };
 const NODE_KEYS: KeyTable = {
   id: { required: true, doc: 'number of the node' },
   name: { doc: 'by default node and the id' },
   listen: { doc: 'HOST:PORT for links; port 0 takes a free one' },
+  ethernet: { doc: 'interface of links over Ethernet, as eth1' },
 };
 const LINK_KEYS: KeyTable = {
   nodes: { required: true, doc: 'ids of two nodes' },
-  transport: { required: true, doc: 'tcp or udp' },
+  transport: { required: true, doc: 'tcp, udp or ethernet' },
 };
 const CONTAINER_KEYS: KeyTable = {
   name: { required: true, doc: 'name of the container' },
@@ -208,6 +218,7 @@ class DvsReader {
   readonly #reader: SpecReader;
   readonly #source: SpecSource;
   readonly #nodes = new Map<number, NodeSpec>();
+  readonly #nodePlaces = new Map<number, Place>();
   readonly #seen: Seen = {
     containerNames: new Map(),
     containerIds: new Map(),
@@ -232,11 +243,25 @@ class DvsReader {
     this.#readNodes(fields.get('nodes'));
     const transport = this.#reader.choice(fields.get('transport'), TRANSPORTS) ?? 'tcp';
     const links = this.#links(fields.get('links'));
+    const etherType =
+      this.#reader.integer(fields.get('etherType'), ETHER_TYPE_RANGE) ?? DEFAULT_ETHER_TYPE;
     const containers = this.#reader
       .list(fields.get('containers'), 'containers')
       .map((place, index) => this.#container(place, index));
     const nodes = [...this.#nodes.values()].sort(byId);
-    return { dvs: dvs ?? '', nodes, transport, links, containers };
+    const spec = { dvs: dvs ?? '', nodes, transport, links, etherType, containers };
+    this.#checkInterfaces(spec);
+    return spec;
+  }
+
+  #checkInterfaces(spec: DvsSpec): void {
+    for (const { id, ethernet } of spec.nodes) {
+      const at = this.#nodePlaces.get(id);
+      if (at === undefined || ethernet !== undefined) continue;
+      if (!transportsOf(spec, id).includes('ethernet')) continue;
+      const what = `node ${String(id)} has links over Ethernet, and no interface`;
+      this.#reader.report(at, what, 'add "ethernet: INTERFACE"');
+    }
   }
 
   #links(at: Place | undefined): LinkSpec[] {
@@ -272,8 +297,11 @@ class DvsReader {
       this.#reader.unique(names, name, fields.get('name'), 'node name');
       const fixed = listen.port === 0 ? undefined : formatAddress(listen);
       this.#reader.unique(addresses, fixed, fields.get('listen'), 'address');
+      const ethernet = this.#reader.ethernet(fields.get('ethernet'));
       if (id === undefined || this.#nodes.has(id)) continue;
-      this.#nodes.set(id, { id, name: name ?? `node${String(id)}`, listen });
+      const link = ethernet && { ethernet };
+      this.#nodes.set(id, { id, name: name ?? `node${String(id)}`, listen, ...link });
+      this.#nodePlaces.set(id, place);
     }
     if (at !== undefined && places.length === 0) {
       this.#reader.report(at, 'there are no nodes', 'add at least "- { id: 0 }"');

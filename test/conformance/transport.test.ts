@@ -2,14 +2,16 @@
 // sides see.
 import { createHash } from 'node:crypto';
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { systemClock } from '../../src/dvk/clock.ts';
+import { ethernetTransport, type EthernetOptions } from '../../src/proxies/ethernet.ts';
 import { LoopbackNetwork } from '../../src/proxies/loopback.ts';
 import { tcpTransport } from '../../src/proxies/tcp.ts';
 import { tlsTransport } from '../../src/proxies/tls.ts';
 import type { Address, Listener, Transport } from '../../src/proxies/transport.ts';
 import { udpTransport } from '../../src/proxies/udp.ts';
 import { TestAuthority } from '../support/certificates.ts';
+import { NamespacePair, whyNoNamespaces, within } from '../support/network-namespaces.ts';
 import { TransportEnd } from '../support/transport-end.ts';
 
 const MIB = 1024 * 1024;
@@ -33,10 +35,14 @@ function noise(bytes: number, seed: number): Uint8Array {
   return new Uint8Array(words.buffer, 0, bytes);
 }
 
-function describeTransport(name: string, start: () => Started): void {
+function describeTransport(name: string, start: () => Started, skipped?: string): void {
   describe(`the ${name} transport`, () => {
     const listeners: Listener[] = [];
     const ends: TransportEnd[] = [];
+
+    beforeEach((ctx) => {
+      if (skipped !== undefined) ctx.skip(skipped);
+    });
 
     afterEach(() => {
       for (const end of ends.splice(0)) end.connection?.destroy();
@@ -253,6 +259,60 @@ describeTransport('udp, sealed, with new keys all the time', () => ({
   host: '127.0.0.1',
 }));
 describeTransport('udp (IPv6)', () => ({ transport: udpTransport(systemClock), host: '::1' }));
+
+// The loopback device's.
+const NOBODYS_MAC = '00:00:00:00:00:00';
+
+// Each end of a cable is in a network namespace of its own.
+const noNamespaces = whyNoNamespaces();
+const cables = new Map<number, NamespacePair>();
+
+function cable(mtu: number): NamespacePair {
+  const known = cables.get(mtu);
+  if (known) return known;
+  const made = new NamespacePair();
+  cables.set(mtu, made);
+  made.setMtu(mtu);
+  return made;
+}
+
+/** A transport at one end, whose sockets are of that namespace wherever it is called. */
+function atEnd(pair: NamespacePair, end: 0 | 1, options: Partial<EthernetOptions>): Transport {
+  const name = pair.names[end];
+  const there = within(name, () => ethernetTransport(systemClock, { interface: 'v0', ...options }));
+  return {
+    ...there,
+    listen: async (address, accept) => within(name, async () => there.listen(address, accept)),
+    connect: (address, events) => within(name, () => there.connect(address, events)),
+  };
+}
+
+type Ends = [Partial<EthernetOptions>, Partial<EthernetOptions>];
+const sealedEnds: Ends = [{ credentials: () => dialing }, { credentials: () => accepting }];
+
+describe('over a cable', () => {
+  afterAll(() => {
+    for (const pair of cables.values()) pair.remove();
+  });
+
+  describe.each([1500, 9000])('with an MTU of %i', (mtu) => {
+    const started = ([dialer, accepter]: Ends): Started => {
+      const pair = cable(mtu);
+      return {
+        transport: atEnd(pair, 1, accepter),
+        dialer: atEnd(pair, 0, dialer),
+        host: pair.mac(1),
+      };
+    };
+    describeTransport('ethernet', () => started([{}, {}]), noNamespaces);
+    describeTransport('ethernet, sealed', () => started(sealedEnds), noNamespaces);
+  });
+});
+describeTransport(
+  'ethernet (one interface)',
+  () => ({ transport: ethernetTransport(systemClock, { interface: 'lo' }), host: NOBODYS_MAC }),
+  noNamespaces,
+);
 describeTransport('loopback', () => ({
   transport: new LoopbackNetwork().transport(),
   host: 'here',

@@ -1,13 +1,10 @@
 /**
- * A host on the path between a dialer and a listener over UDP: passes datagrams on, and keeps,
- * loses, doubles, swaps and damages them. What it sends has a right checksum of UDP, as after
- * damage in a router's memory.
+ * A host on the path between a dialer and a listener over UDP or Ethernet: passes datagrams on, and
+ * keeps, loses, doubles, swaps and damages them. What it sends has a right checksum of UDP, as
+ * after damage in a router's memory.
  */
-import { createSocket, type Socket } from 'node:dgram';
-import { once } from 'node:events';
 import { seeded } from './datagram-network.ts';
-
-const HOST = '127.0.0.1';
+import type { DatagramKind, DatagramWire } from './datagram-wires.ts';
 
 export interface RelayFaults {
   /** Probabilities. */
@@ -30,40 +27,39 @@ export class DatagramRelay {
   faults: RelayFaults = { loss: 0, duplicate: 0, damage: 0, swap: 0 };
   damaged = 0;
   readonly #random = seeded(17);
-  readonly #outer: Socket = createSocket('udp4');
-  readonly #inner: Socket = createSocket('udp4');
+  readonly #outer: DatagramWire;
+  readonly #inner: DatagramWire;
   readonly #target: number;
-  readonly #held = new Map<Socket, () => void>();
+  readonly #held = new Map<DatagramWire, () => void>();
   // The last dialer that was heard.
   #dialer = 0;
 
-  /** `target` is the listener's port on this host. */
-  constructor(target: number) {
+  private constructor(outer: DatagramWire, inner: DatagramWire, target: number) {
+    this.#outer = outer;
+    this.#inner = inner;
     this.#target = target;
-    this.#outer.on('message', (bytes, { port }) => {
+    outer.onDatagram = (bytes, port): void => {
       this.#dialer = port;
-      this.#pass(this.#inner, { from: 'dialer', bytes });
-    });
-    this.#inner.on('message', (bytes) => {
-      this.#pass(this.#outer, { from: 'listener', bytes });
-    });
+      this.#pass(inner, { from: 'dialer', bytes });
+    };
+    inner.onDatagram = (bytes): void => {
+      this.#pass(outer, { from: 'listener', bytes });
+    };
+  }
+
+  /** `target` is the listener's port on this host. */
+  static async open({ open }: DatagramKind, target: number): Promise<DatagramRelay> {
+    return new DatagramRelay(await open(), await open(), target);
   }
 
   /** The port that takes the listener's place. */
-  async start(): Promise<number> {
-    this.#outer.bind(0, HOST);
-    this.#inner.bind(0, HOST);
-    await Promise.all([once(this.#outer, 'listening'), once(this.#inner, 'listening')]);
-    return this.#outer.address().port;
+  get port(): number {
+    return this.#outer.port;
   }
 
   /** Says something to the listener once more. */
   async replay(bytes: Buffer): Promise<void> {
-    await new Promise<void>((done) => {
-      this.#inner.send(bytes, this.#target, HOST, () => {
-        done();
-      });
-    });
+    await this.#inner.send(bytes, this.#target);
   }
 
   close(): void {
@@ -71,7 +67,7 @@ export class DatagramRelay {
     this.#inner.close();
   }
 
-  #pass(onward: Socket, passed: Passed): void {
+  #pass(onward: DatagramWire, passed: Passed): void {
     const random = this.#random;
     const { loss, duplicate, damage, swap } = this.faults;
     this.seen.push(passed);
@@ -84,8 +80,8 @@ export class DatagramRelay {
     }
     const port = onward === this.#inner ? this.#target : this.#dialer;
     const send = (): void => {
-      onward.send(bytes, port, HOST);
-      if (random() < duplicate) onward.send(bytes, port, HOST);
+      void onward.send(bytes, port);
+      if (random() < duplicate) void onward.send(bytes, port);
     };
     const held = this.#held.get(onward);
     if (held === undefined && random() < swap) {

@@ -47,16 +47,28 @@ export class TestPlace {
   /** Where `dvk init` puts certificates. */
   readonly clusters: string = join(this.files, 'clusters');
   readonly #children = new Set<ChildProcess>();
+  readonly #runner: readonly string[];
+
+  /** `runner` is what runs commands here, when that is not the shell. */
+  constructor(runner: readonly string[] = []) {
+    this.#runner = runner;
+  }
+
+  /** Of commands here. */
+  get environment(): NodeJS.ProcessEnv {
+    return {
+      ...process.env,
+      DVK_RUNTIME_DIR: this.runtime,
+      DVK_CLUSTER_DIR: this.clusters,
+      NO_COLOR: '1',
+    };
+  }
 
   /** Starts a command and leaves it running. */
   start(...args: readonly string[]): ChildProcess {
-    const child = spawn(process.execPath, [MAIN, ...args], {
-      env: {
-        ...process.env,
-        DVK_RUNTIME_DIR: this.runtime,
-        DVK_CLUSTER_DIR: this.clusters,
-        NO_COLOR: '1',
-      },
+    const [program = '', ...rest] = [...this.#runner, process.execPath, MAIN, ...args];
+    const child = spawn(program, rest, {
+      env: this.environment,
       stdio: ['ignore', 'pipe', 'pipe'],
     });
     this.#children.add(child);

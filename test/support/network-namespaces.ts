@@ -3,6 +3,25 @@
  * filter, a bandwidth by a token bucket, and the cable pulled.
  */
 import { execFileSync } from 'node:child_process';
+import { closeSync, openSync } from 'node:fs';
+import { DEFAULT_ETHER_TYPE, formatMac } from '../../src/dvk/ethernet.ts';
+import { ethernetInterface, PacketSocket } from '../../src/dvk/packet-socket.ts';
+import { enterNetwork } from '../../src/dvk/system.ts';
+
+/**
+ * Calls `work` as if this process were in a namespace: for sockets that it opens, before it
+ * returns.
+ */
+export function within<T>(name: string, work: () => T): T {
+  const home = openSync('/proc/thread-self/ns/net', 'r');
+  try {
+    enterNetwork(`/run/netns/${name}`);
+    return work();
+  } finally {
+    enterNetwork(`/proc/self/fd/${home}`);
+    closeSync(home);
+  }
+}
 
 /** What runs a program in a namespace. */
 export function inNamespace(name: string): string[] {
@@ -20,6 +39,30 @@ const RANDOM_WORD = 0xffff_f038;
 
 let made = 0;
 
+/** One network namespace, with interfaces that a test makes. */
+export class Namespace {
+  readonly name: string = `dvk${process.pid}-${made++}`;
+  /** What runs a program in it, with the mounts of this machine. */
+  readonly runner: readonly string[] = ['nsenter', `--net=/run/netns/${this.name}`];
+
+  constructor() {
+    run('ip', 'netns', 'add', this.name);
+  }
+
+  ip(command: string): void {
+    run(...inNamespace(this.name), 'ip', ...command.split(' '));
+  }
+
+  /** The Ethernet address of an interface. */
+  mac(name: string): string {
+    return within(this.name, () => formatMac(ethernetInterface(name).address));
+  }
+
+  remove(): void {
+    run('ip', 'netns', 'delete', this.name);
+  }
+}
+
 export class NamespacePair {
   readonly names: readonly [string, string];
   readonly addresses = ['10.213.7.1', '10.213.7.2'] as const;
@@ -31,17 +74,27 @@ export class NamespacePair {
     try {
       run('ip', 'netns', 'add', a);
       run('ip', 'netns', 'add', b);
-      run(...'ip link add v0 netns'.split(' '), a, ...'type veth peer name v0 netns'.split(' '), b);
-      this.names.forEach((namespace, i) => {
-        const ip = [...inNamespace(namespace), 'ip'];
-        run(...ip, 'address', 'add', `${this.addresses[i]!}/24`, 'dev', 'v0');
-        run(...ip, 'link', 'set', 'lo', 'up');
-        run(...ip, 'link', 'set', 'v0', 'up');
-      });
+      this.lay();
     } catch (error) {
       this.remove();
       throw error;
     }
+  }
+
+  /** Lays the cable, also after an end was deleted. */
+  lay(): void {
+    const [a, b] = this.names;
+    run(...'ip link add v0 netns'.split(' '), a, ...'type veth peer name v0 netns'.split(' '), b);
+    for (const end of [0, 1] as const) {
+      this.ip(end, `address add ${this.addresses[end]}/24 dev v0`);
+      this.ip(end, 'link set lo up');
+      this.ip(end, 'link set v0 up');
+    }
+  }
+
+  /** Has `ip` do something at one end. */
+  ip(end: 0 | 1, command: string): void {
+    run(...inNamespace(this.names[end]), 'ip', ...command.split(' '));
   }
 
   /** Drops that many of a hundred packets that come in, at both ends. */
@@ -65,6 +118,11 @@ export class NamespacePair {
   limit(end: 0 | 1, megabits: number): void {
     const rate = `tc qdisc replace dev v0 root tbf rate ${megabits}mbit burst 32k latency 30ms`;
     run(...inNamespace(this.names[end]), ...rate.split(' '));
+  }
+
+  /** The Ethernet address of one end. */
+  mac(end: 0 | 1): string {
+    return within(this.names[end], () => formatMac(ethernetInterface('v0').address));
   }
 
   /** Pulls the cable, or plugs it in again. */
@@ -102,5 +160,16 @@ export function whyNoNamespaces(): string | undefined {
   } catch (error) {
     const [reason] = String((error as { stderr?: unknown }).stderr ?? error).split('\n');
     return `needs network namespaces, as root, and tc: ${reason ?? ''}`;
+  }
+}
+
+/** Why there can be no packet sockets here, or undefined. */
+export function whyNoPackets(): string | undefined {
+  try {
+    const place = { interface: 'lo', etherType: DEFAULT_ETHER_TYPE, port: 0 };
+    new PacketSocket({ ...place, bufferBytes: 0, payloadBytesMax: 0 }).close();
+    return undefined;
+  } catch (error) {
+    return `needs packet sockets, as root: ${String(error)}`;
   }
 }

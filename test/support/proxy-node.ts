@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { dcId, nodeId } from '../../src/dvk/index.ts';
 import type {
+  ControlEthernet,
   ControlPeer,
   ControlSecurity,
   FromProxy,
@@ -35,6 +36,8 @@ export interface ProxyNodeOptions {
   /** Network namespace that the proxy runs in. */
   namespace?: string;
   transports?: string[];
+  /** Needed for links over Ethernet. */
+  ethernet?: ControlEthernet;
 }
 
 type Told<Type extends FromProxy['type']> = Extract<FromProxy, { type: Type }>;
@@ -50,6 +53,8 @@ export class ProxyNode {
   #told: FromProxy[] = [];
   #wake: () => void = () => undefined;
   port = 0;
+  /** Address of its interface, once it is started. */
+  #station: string | undefined;
   /** undefined: links in plain text. */
   credentials: CredentialTexts | undefined;
 
@@ -72,13 +77,13 @@ export class ProxyNode {
 
   /** How other nodes reach this one. */
   get address(): ControlPeer {
-    const { host = HOST } = this.#options;
+    const { host = this.#station ?? HOST } = this.#options;
     return { node: this.node, name: `n${this.node}`, host, port: this.port };
   }
 
   /** Starts the proxy on its port of before, or on any. */
   async start(peers: ControlPeer[], dvs = 'lab'): Promise<void> {
-    const { namespace, host = HOST, transports } = this.#options;
+    const { namespace, host = HOST, transports, ethernet } = this.#options;
     const [program, ...before] =
       namespace === undefined ? [process.execPath] : [...inNamespace(namespace), process.execPath];
     const proxy = spawn(program, [...before, PROGRAM], {
@@ -100,8 +105,11 @@ export class ProxyNode {
       segments: [{ dcId: DC, path: this.segment.path }],
       peers,
       ...(transports && { transports }),
+      ...(ethernet && { ethernet }),
     });
-    this.port = (await this.told('ready')).port;
+    const { port, ethernet: station } = await this.told('ready');
+    this.port = port;
+    this.#station = station;
   }
 
   #security(): ControlSecurity {

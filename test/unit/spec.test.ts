@@ -53,6 +53,7 @@ describe('parseSpec', () => {
       ],
       transport: 'tcp',
       links: [],
+      etherType: 0x88b5,
       containers: [
         {
           id: 0,
@@ -154,6 +155,28 @@ describe('a problem of a spec', () => {
       'tells of an unknown transport',
       [...MINIMAL, 'transport: utp'],
       'key transport: "utp" is not known; write udp',
+    ],
+    [
+      'tells of a node without an interface',
+      ['dvs: d', 'nodes: [{ id: 3 }]', 'transport: ethernet'],
+      ':2: key nodes[0]: node 3 has links over Ethernet, and no interface; ' +
+        'add "ethernet: INTERFACE"',
+    ],
+    [
+      'tells of a name that no interface can have',
+      ['dvs: d', 'nodes: [{ id: 0, ethernet: "eth0:1" }]'],
+      '"eth0:1" is no interface; write it as eth1, or as eth1/02:00:00:00:00:01',
+    ],
+    [
+      'tells of an address that no interface can have',
+      ['dvs: d', 'nodes: [{ id: 0, ethernet: eth0/01:00:00:00:00:01 }]'],
+      '"eth0/01:00:00:00:00:01" is no interface',
+    ],
+    [
+      'tells of an EtherType that is a length',
+      [...MINIMAL, 'etherType: 1500'],
+      'key etherType: 1500 is out of range or no number; ' +
+        'give a whole number from 1536 to 65535',
     ],
     [
       'tells of a link between more than two nodes',
@@ -303,6 +326,28 @@ describe('the transport of a link', () => {
       ['udp', 'tcp'],
       ['udp', 'tcp'],
     ]);
+  });
+});
+
+describe('a link over Ethernet', () => {
+  it('is between interfaces, whose addresses may be given', () => {
+    const spec = parse([
+      'dvs: demo',
+      'nodes:',
+      '  - { id: 0, ethernet: eth1 }',
+      '  - { id: 1, ethernet: eth1/02:00:00:00:00:01 }',
+      '  - { id: 2 }',
+      'links: [{ nodes: [0, 1], transport: ethernet }]',
+      'etherType: 0x88B6',
+    ]);
+
+    expect(spec.nodes.map(({ ethernet }) => ethernet)).toEqual([
+      { interface: 'eth1' },
+      { interface: 'eth1', address: '02:00:00:00:00:01' },
+      undefined,
+    ]);
+    expect(spec.etherType).toBe(0x88b6);
+    expect(transportsOf(spec, 1)).toEqual(['tcp', 'ethernet']);
   });
 });
 

@@ -9,9 +9,10 @@
  * is sent after a time-out is short, so there are always some to compare with.
  *
  * Sizes are those of UDP payloads: 1472 is Ethernet with IPv4, 1452 with IPv6, 1372 leaves room for
- * usual tunnels, 8952 and 8972 are jumbo frames, 16332 suits a loopback device.
+ * usual tunnels, 8952 and 8972 are jumbo frames, 16332 suits a loopback device. A limit that is
+ * lower than what may be sent at most is one that somebody knows, and is tried as well.
  */
-import { DATAGRAM_BYTES_MIN } from './packet.ts';
+import { DATAGRAM_BYTES_MAX, DATAGRAM_BYTES_MIN } from './packet.ts';
 
 const SIZES = [DATAGRAM_BYTES_MIN, 1372, 1452, 1472, 8952, 8972, 16_332] as const;
 // MAX_PROBES of RFC 8899, section 5.1.2.
@@ -44,7 +45,9 @@ export class PathMtu {
 
   /** `limitBytes` is the longest datagram to try. */
   constructor(limitBytes: number) {
-    this.#sizes = SIZES.filter((size) => size === DATAGRAM_BYTES_MIN || size <= limitBytes);
+    const isKnown = limitBytes > DATAGRAM_BYTES_MIN && limitBytes < DATAGRAM_BYTES_MAX;
+    const usual = SIZES.filter((size) => size === DATAGRAM_BYTES_MIN || size < limitBytes);
+    this.#sizes = isKnown ? [...usual, limitBytes] : usual;
     this.#refused = this.#sizes.length;
   }
 

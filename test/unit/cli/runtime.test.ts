@@ -98,7 +98,14 @@ describe('the state file', () => {
   it('is read as it was written', () => {
     mkdirSync(join(directory, 'demo'));
     const paths = new DvsPaths(directory, 'demo');
-    const spec = { dvs: 'demo', nodes: [], transport: 'tcp', links: [], containers: [] } as const;
+    const spec = {
+      dvs: 'demo',
+      nodes: [],
+      transport: 'tcp',
+      links: [],
+      etherType: 0x88b5,
+      containers: [],
+    } as const;
     const state = {
       state: 'running',
       security: { mode: 'sealed', directory: '/certificates' },

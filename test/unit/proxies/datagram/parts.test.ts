@@ -141,7 +141,8 @@ describe('the search for the path MTU', () => {
   });
 
   it('tries nothing beyond its limit, and never less than the shortest', () => {
-    expect(search(new PathMtu(1460), 9000)).toEqual([1372, 1452]);
+    expect(search(new PathMtu(1460), 9000)).toEqual([1372, 1452, 1460]);
+    expect(search(new PathMtu(1452), 9000)).toEqual([1372, 1452]);
     expect(search(new PathMtu(100), 9000)).toEqual([]);
     expect(new PathMtu(100).bytes).toBe(1200);
   });

@@ -1,17 +1,16 @@
-// Proxy processes joined by UDP, on this host and over a network that loses packets, is narrow or
-// is cut: rows 12 and 14 of the fault matrix. Method: as for TCP; the bad network is a veth pair
-// between two namespaces that the test makes, with a filter that drops packets at random, a token
-// bucket, and the link set down.
-import { createSocket } from 'node:dgram';
+// Proxy processes joined by UDP and by raw Ethernet, on this host and over a network that loses
+// packets, is narrow or is cut: rows 12 and 14 of the fault matrix. Method: as for TCP; the bad
+// network is a veth pair between two namespaces that the test makes, with a filter that drops
+// packets at random, a token bucket, and the link set down.
 import { readFileSync } from 'node:fs';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { DATAGRAM_KINDS, type DatagramKind } from '../support/datagram-wires.ts';
 import { NamespacePair, whyNoNamespaces } from '../support/network-namespaces.ts';
-import type { ProxyNode } from '../support/proxy-node.ts';
+import type { ProxyNode, ProxyNodeOptions } from '../support/proxy-node.ts';
 import { startNodes } from '../support/proxy-node.ts';
 
 const MIB = 1024 * 1024;
 const SERVER = { slot: 10 };
-const OVER_UDP = { transports: ['udp'] };
 
 let nodes: ProxyNode[] = [];
 
@@ -47,10 +46,16 @@ async function copyBothWays(a: ProxyNode, b: ProxyNode, bytes: number): Promise<
   return pushed === mine && (await copier.order<string>({ do: 'hash' })) === mine;
 }
 
-describe.each([
-  ['sealed', OVER_UDP],
-  ['in plain text', { ...OVER_UDP, insecure: true }],
-])('two nodes over UDP, %s', (_, options) => {
+const ROWS = DATAGRAM_KINDS.flatMap(([name, kind]) => [
+  [name, 'sealed', kind, kind.options] as const,
+  [name, 'in plain text', kind, { ...kind.options, insecure: true }] as const,
+]);
+
+describe.each(ROWS)('two nodes over %s, %s', (name, _, kind, options) => {
+  beforeEach((ctx) => {
+    if (kind.skipped !== undefined) ctx.skip(kind.skipped);
+  });
+
   it('answer 10,000 calls, each with its own answer, and tell how the link goes', async () => {
     nodes = await startNodes(2, () => options);
     const [a, b] = nodes as [ProxyNode, ProxyNode];
@@ -64,10 +69,10 @@ describe.each([
     expect(right).toBe(10_000);
     expect(await echo).toEqual({ served: 10_000, repeated: 0 });
     const { transport, sealed, peers } = await a.statistics();
-    expect(transport).toBe('udp');
+    expect(transport).toBe(name);
     expect(sealed).toBe(!('insecure' in options));
     expect(peers[0]?.certificate?.node).toBe(sealed ? 1 : undefined);
-    expect(peers[0]).toMatchObject({ state: 'up', transport: 'udp', dropped: 0, reconnects: 0 });
+    expect(peers[0]).toMatchObject({ state: 'up', transport: name, dropped: 0, reconnects: 0 });
     expect(peers[0]?.quality?.packetsSent).toBeGreaterThan(10_000);
     expect(peers[0]?.quality?.rttMs).toBeGreaterThan(0);
   });
@@ -109,18 +114,18 @@ describe.each([
     nodes = await startNodes(2, () => options);
     const [, b] = nodes as [ProxyNode, ProxyNode];
     const before = residentBytes(b.pid);
-    const socket = createSocket('udp4');
+    const stranger = await kind.open();
 
     for (let i = 0; i < 20_000; i++) {
       const datagram = Buffer.alloc(1200, i & 255);
       if (i % 2 === 0) datagram.set([0x44, 2, 1, 0]);
-      socket.send(datagram, b.port, '127.0.0.1');
+      void stranger.send(datagram, b.port);
       if (i % 50 === 0) await new Promise((resolve) => setImmediate(resolve));
     }
     while (Object.values((await b.statistics()).datagrams).every((count) => count === 0)) {
       await pause(10);
     }
-    socket.close();
+    stranger.close();
 
     const { peers, refused } = await b.statistics();
     expect(peers[0]).toMatchObject({ state: 'up', reconnects: 0 });
@@ -159,7 +164,19 @@ describe('two nodes over two transports', () => {
 
 const skipped = whyNoNamespaces();
 
-describe('two nodes over a bad network', () => {
+/** How a node at one end of a cable is reached. */
+function atEnd({ name }: DatagramKind, network: NamespacePair, end: number): ProxyNodeOptions {
+  const namespace = network.names[end]!;
+  const transports = [name];
+  return name === 'udp'
+    ? { namespace, transports, host: network.addresses[end]! }
+    : { namespace, transports, ethernet: { interface: 'v0' } };
+}
+
+// A veth pair carries Ethernet's 1500 bytes, less the heads of IPv4 and UDP, or our own.
+const DATAGRAM_BYTES = { udp: 1472, ethernet: 1492 } as const;
+
+describe.each(DATAGRAM_KINDS)('two nodes over a bad network, by %s', (_, kind) => {
   let network: NamespacePair;
 
   beforeAll(() => {
@@ -177,11 +194,7 @@ describe('two nodes over a bad network', () => {
   });
 
   async function start(): Promise<[ProxyNode, ProxyNode]> {
-    nodes = await startNodes(2, (node) => ({
-      ...OVER_UDP,
-      namespace: network.names[node]!,
-      host: network.addresses[node]!,
-    }));
+    nodes = await startNodes(2, (node) => atEnd(kind, network, node));
     return nodes as [ProxyNode, ProxyNode];
   }
 
@@ -203,8 +216,7 @@ describe('two nodes over a bad network', () => {
     const [peer] = (await a.statistics()).peers;
     expect(peer).toMatchObject({ state: 'up', reconnects: 0 });
     expect(peer?.quality?.packetsLost).toBeGreaterThan(50);
-    // The veth pair carries Ethernet's 1500 bytes, less the headers of IPv4 and UDP.
-    expect(peer?.quality?.datagramBytes).toBe(1472);
+    expect(peer?.quality?.datagramBytes).toBe(DATAGRAM_BYTES[kind.name]);
   });
 
   it('answer a call once or end it, while the cable is pulled and plugged', async (ctx) => {

@@ -1,0 +1,122 @@
+/**
+ * Drives the machine of one datagram socket: hands over what comes, gives it its turn, and wakes it
+ * up in time. What the socket is, UDP's or Ethernet's, is its owner's business.
+ */
+import { createHmac, randomBytes, randomInt } from 'node:crypto';
+import type { Clock } from '../dvk/clock.ts';
+import { crc32c } from '../dvk/crc32c.ts';
+import { DatagramEndpoint, type EndpointCounters } from './datagram/endpoint.ts';
+import { plainSeal } from './datagram/packet.ts';
+import type { Security } from './datagram/security.ts';
+import type { DatagramSettings } from './datagram/settings.ts';
+import type { Accept } from './transport.ts';
+
+const ID_RANGE = 2 ** 48 - 1;
+
+export interface DatagramSocket {
+  /** Sends a datagram, which is good during the call. */
+  send(to: string, datagram: Uint8Array): void;
+  /** Sends what `send` has held back. */
+  flush(): void;
+  close(): void;
+}
+
+export interface DriverOptions {
+  clock: Clock;
+  security: Security | undefined;
+  settings: Partial<DatagramSettings>;
+  counters: EndpointCounters;
+}
+
+export class DatagramDriver {
+  readonly endpoint: DatagramEndpoint;
+  readonly #socket: DatagramSocket;
+  readonly #clock: Clock;
+  #isScheduled = false;
+  #isClosed = false;
+  #stopTimer: () => void = () => undefined;
+  // When the timer is due; Infinity without one.
+  #timerMs = Infinity;
+  // Whether the socket stays open without connections.
+  #isListening = false;
+
+  constructor(socket: DatagramSocket, options: DriverOptions) {
+    this.#socket = socket;
+    this.#clock = options.clock;
+    const secret = randomBytes(32);
+    this.endpoint = new DatagramEndpoint(
+      {
+        seal: plainSeal(crc32c),
+        security: options.security,
+        send: (to, datagram) => {
+          if (!this.#isClosed) this.#socket.send(to, datagram);
+        },
+        wake: () => {
+          this.schedule();
+        },
+        hash: (bytes) => createHmac('sha256', secret).update(bytes).digest(),
+        random: () => randomInt(ID_RANGE) / ID_RANGE,
+        settings: options.settings,
+        counters: options.counters,
+      },
+      this.#clock.nowMs(),
+    );
+  }
+
+  /** Takes connections, and stays open without one, until `stopListening`. */
+  listen(accept: Accept): void {
+    this.#isListening = true;
+    this.endpoint.listen(accept);
+  }
+
+  stopListening(): void {
+    this.#isListening = false;
+    this.endpoint.listen(undefined);
+    this.schedule();
+  }
+
+  /** A datagram came; `schedule` is due after it. */
+  receive(datagram: Uint8Array, from: string): void {
+    if (!this.#isClosed) this.endpoint.receive(datagram, from, this.#clock.nowMs());
+  }
+
+  /** After all that this turn of the event loop brings, so that acknowledgements go together. */
+  schedule(): void {
+    if (this.#isScheduled || this.#isClosed) return;
+    this.#isScheduled = true;
+    setImmediate(() => {
+      this.#isScheduled = false;
+      this.#run();
+    });
+  }
+
+  #run(): void {
+    this.endpoint.run(this.#clock.nowMs());
+    this.#socket.flush();
+    if (this.endpoint.size === 0 && !this.#isListening) {
+      this.#close();
+      return;
+    }
+    this.#arm();
+  }
+
+  // A timer that is set for an earlier time stays: most are put off before they are due.
+  #arm(): void {
+    const nowMs = this.#clock.nowMs();
+    const waitMs = this.endpoint.waitMs(nowMs);
+    if (nowMs + waitMs >= this.#timerMs) return;
+    this.#stopTimer();
+    this.#timerMs = nowMs + waitMs;
+    this.#stopTimer = this.#clock.after(waitMs, () => {
+      this.#timerMs = Infinity;
+      this.schedule();
+    });
+  }
+
+  #close(): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    this.#stopTimer();
+    this.#socket.close();
+  }
+}
