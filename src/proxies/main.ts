@@ -9,11 +9,13 @@ import { systemClock } from '../dvk/clock.ts';
 import { crc32c } from '../dvk/crc32c.ts';
 import { dcId, nodeId } from '../dvk/endpoint.ts';
 import { Segment } from '../dvk/segment.ts';
+import { Admission } from './admission.ts';
 import type { ControlPeer, ControlSegment, FromProxy, StartMessage, ToProxy } from './control.ts';
 import { readCredentials, type Credentials } from './credentials.ts';
 import { Engine, type EngineOptions } from './engine.ts';
 import type { PeerAddress } from './peer.ts';
 import { DEFAULT_TIMES } from './session.ts';
+import { DEFAULT_SETTINGS, type ProxySettings } from './settings.ts';
 import { tcpTransport } from './tcp.ts';
 import { tlsTransport } from './tls.ts';
 import type { Transport } from './transport.ts';
@@ -28,12 +30,17 @@ function textOf(error: unknown): string {
 }
 
 /** The transport of this name: sealed with credentials, in plain text without. */
-function transportOf(name: string, credentials: (() => Credentials) | undefined): Transport {
+function transportOf(
+  name: string,
+  admission: Admission,
+  credentials: (() => Credentials) | undefined,
+): Transport {
   switch (name) {
     case 'tcp':
-      return credentials ? tlsTransport(systemClock, credentials) : tcpTransport(systemClock);
+      if (!credentials) return tcpTransport(systemClock);
+      return tlsTransport(systemClock, credentials, admission);
     case 'udp':
-      return udpTransport(systemClock, { credentials });
+      return udpTransport(systemClock, { credentials, admission });
     default:
       throw new Error(`no transport is called ${name}`);
   }
@@ -42,9 +49,12 @@ function transportOf(name: string, credentials: (() => Credentials) | undefined)
 /** Of these names; the first is that of most links. Throws when there is none of a name. */
 function transportsFor(
   names: readonly string[],
+  admission: Admission,
   credentials?: () => Credentials,
 ): Pick<EngineOptions, 'transport' | 'alternatives'> {
-  const [transport, ...alternatives] = names.map((name) => transportOf(name, credentials));
+  const [transport, ...alternatives] = names.map((name) =>
+    transportOf(name, admission, credentials),
+  );
   if (transport === undefined) throw new Error('there is no transport to listen on');
   return { transport, alternatives };
 }
@@ -87,6 +97,9 @@ class ProxyProgram {
       case 'stats':
         if (this.#engine) tell({ type: 'stats', stats: this.#engine.statistics() });
         break;
+      case 'set':
+        this.#set(message.settings);
+        break;
       case 'stop':
         void this.stop();
         break;
@@ -106,14 +119,15 @@ class ProxyProgram {
     try {
       this.#started = message;
       this.#credentials = ownCredentials(message);
+      const settings: ProxySettings = { ...DEFAULT_SETTINGS, ...DEFAULT_TIMES, ...message.times };
       const engine = new Engine({
         dvs: message.dvs,
         node: nodeId(message.node),
         incarnation: BigInt.asUintN(64, BigInt(message.incarnation)),
-        ...this.#links(message.transports ?? ['tcp'], this.#credentials),
+        ...this.#links(message.transports ?? ['tcp'], new Admission(settings)),
         clock: systemClock,
         checksum: crc32c,
-        times: { ...DEFAULT_TIMES, ...message.times },
+        settings,
         onLink: (peer, state, why) => {
           const reason = why && `${why.code}: ${why.detail}`;
           tell({ type: 'link', peer: peer.node, state, ...(reason !== undefined && { reason }) });
@@ -135,14 +149,24 @@ class ProxyProgram {
 
   #links(
     names: readonly string[],
-    credentials: Credentials | undefined,
+    admission: Admission,
   ): Pick<EngineOptions, 'transport' | 'alternatives' | 'outdated'> {
-    if (!credentials) return transportsFor(names);
+    const credentials = this.#credentials;
+    if (!credentials) return transportsFor(names, admission);
     const current = (): Credentials => this.#credentials ?? credentials;
     return {
-      ...transportsFor(names, current),
+      ...transportsFor(names, admission, current),
       outdated: (certificate) => current().expired(certificate, Date.now()),
     };
+  }
+
+  #set(settings: Record<string, unknown>): void {
+    if (!this.#engine) return;
+    try {
+      tell({ type: 'set', changes: this.#engine.set(settings) });
+    } catch (error) {
+      tell({ type: 'set', reason: textOf(error) });
+    }
   }
 
   // Files that cannot be used leave the links as they are.

@@ -20,6 +20,7 @@ import { DgramAsPromised } from 'dgram-as-promised';
 import type { Clock } from '../dvk/clock.ts';
 import { crc32c } from '../dvk/crc32c.ts';
 import { tuneDatagramSocket } from '../dvk/datagram-socket.ts';
+import type { Admission } from './admission.ts';
 import { DatagramEndpoint, newCounters, type EndpointCounters } from './datagram/endpoint.ts';
 import type { Credentials } from './credentials.ts';
 import { DATAGRAM_BYTES_MAX, plainSeal } from './datagram/packet.ts';
@@ -91,6 +92,7 @@ interface DriverOptions {
   security: Security | undefined;
   settings: Partial<DatagramSettings>;
   counters: EndpointCounters;
+  admission: Admission | undefined;
 }
 
 /** One socket with its endpoint: reads, writes, and wakes it up in time. */
@@ -131,6 +133,7 @@ class Driver {
         random: () => randomInt(ID_RANGE) / ID_RANGE,
         settings: { ...(!isTuned && { datagramBytesMax: UNTUNED_BYTES_MAX }), ...options.settings },
         counters: options.counters,
+        admission: options.admission,
       },
       this.#clock.nowMs(),
     );
@@ -233,17 +236,19 @@ export interface UdpOptions {
   /** What is valid now; others take effect with the next connection. Without, all is plain text. */
   credentials?: (() => Credentials) | undefined;
   settings?: Partial<DatagramSettings>;
+  /** How often a host may begin a handshake; one of its own when absent. */
+  admission?: Admission | undefined;
 }
 
 /** The UDP transport; `clock` is the source of all time but that of certificates. */
 export function udpTransport(
   clock: Clock,
-  { credentials, settings = {} }: UdpOptions = {},
+  { credentials, settings = {}, admission }: UdpOptions = {},
 ): Transport {
   const counters = newCounters();
   const randomKey = (): Uint8Array => randomBytes(SHARE_BYTES);
   const security = credentials && keyExchange({ credentials, randomKey, nowMs: Date.now });
-  const options: DriverOptions = { clock, security, settings, counters };
+  const options: DriverOptions = { clock, security, settings, counters, admission };
 
   async function listen(address: Address, accept: Accept): Promise<Listener> {
     const bound = await bind(await resolve(address.host), address.port);
