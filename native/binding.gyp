@@ -1,5 +1,5 @@
 # The core as a static library (no Node header), its tests, and the addon. `-- -Dsanitize=thread`
-# (or address,undefined) builds all of it with a sanitizer.
+# (or address,undefined) builds all of it with a sanitizer. fuzz/*.cc is built by scripts/fuzz.mjs.
 {
   'variables': {
     'sanitize%': '',

@@ -5,9 +5,11 @@
 import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { build } from './build.mjs';
+import { replayCorpora } from './fuzz.mjs';
 import { runNativeTests } from './native-tests.mjs';
 import { ensureDependencies } from './setup.mjs';
 import {
+  StepError,
   fail,
   isMain,
   listFiles,
@@ -68,6 +70,19 @@ function report(result, start) {
   say(summaryLine({ ...result, skipped: result.skipped.length }));
 }
 
+/** The kept corpora of the fuzzers, where a compiler with sanitizers is there. */
+async function replay(total) {
+  try {
+    const fuzz = await replayCorpora();
+    total.passed += fuzz.passed;
+    total.failed += fuzz.failed;
+    total.failures.push(...fuzz.failures);
+  } catch (error) {
+    if (!(error instanceof StepError)) throw error;
+    total.skipped.push({ name: 'native fuzzers', reason: error.message });
+  }
+}
+
 async function main() {
   const soak = process.argv.includes('--soak');
   const filters = process.argv.slice(2).filter((arg) => arg !== '--soak');
@@ -80,6 +95,7 @@ async function main() {
     total.passed += native.passed;
     total.failed += native.failed;
     total.failures.push(...native.failures);
+    await replay(total);
   }
   const vitest = soak
     ? await runTests(filters, { DVK_SOAK: '1' }, SOAK_TIMEOUT_MS)

@@ -152,7 +152,10 @@ Napi::Value js_segment_process(Environment& environment, Segment& segment, uint3
   return describe(environment.env, process);
 }
 
-Napi::Object describe(Napi::Env env, uint32_t node, LinkSlot* link) {
+Napi::Object describe(Napi::Env env, Segment& segment, uint32_t node) {
+  LinkSlot* link = segment.link(node);
+  uint32_t queued = 0;
+  segment.link_queue(node).each_bit([&](uint32_t) { queued++; });
   Napi::Object object = Napi::Object::New(env);
   object.Set("node", node);
   object.Set("name", name_of(link->name));
@@ -164,6 +167,8 @@ Napi::Object describe(Napi::Env env, uint32_t node, LinkSlot* link) {
   object.Set("sentBytes", load(link->sent_bytes));
   object.Set("receivedBytes", load(link->received_bytes));
   object.Set("dropped", load(link->dropped));
+  object.Set("queued", queued);
+  object.Set("queueLimit", segment.processes());
   return object;
 }
 
@@ -173,7 +178,7 @@ Napi::Value js_segment_links(Environment& environment, Segment& segment) {
   for (uint32_t node = 0; node < segment.nodes(); node++) {
     LinkSlot* link = segment.link(node);
     if (load(link->state) == static_cast<uint32_t>(LinkState::kAbsent)) continue;
-    result.Set(count++, describe(environment.env, node, link));
+    result.Set(count++, describe(environment.env, segment, node));
   }
   return result;
 }
@@ -184,7 +189,7 @@ Napi::Value js_segment_link(Environment& environment, Segment& segment, uint32_t
   if (load(link->state) == static_cast<uint32_t>(LinkState::kAbsent)) {
     return Napi::Number::New(environment.env, -EDVSNODCNODE);
   }
-  return describe(environment.env, node, link);
+  return describe(environment.env, segment, node);
 }
 
 int js_segment_end(Segment& segment) {

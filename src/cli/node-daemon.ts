@@ -13,6 +13,7 @@ import { systemClock } from '../dvk/clock.ts';
 import type { ControlSecurity } from '../proxies/control.ts';
 import { serve, type Handler } from './channel.ts';
 import { ClusterDirectory } from './cluster-directory.ts';
+import { exposition } from './metrics.ts';
 import { NodeContainers } from './node-containers.ts';
 import { NodeProxy, type Peer, type ProxyStart } from './node-proxy.ts';
 import { NodeServices } from './node-services.ts';
@@ -98,6 +99,8 @@ export class NodeDaemon {
       setPeers: ({ peers }) => {
         this.#proxy.setPeers(peers as readonly Peer[]);
       },
+      setProxy: async (settings) => this.#proxy.set(settings),
+      metrics: async () => this.#metrics(),
       renewCredentials: async () => this.#proxy.renewCredentials(),
       startService: async ({ name }) => this.#services.start(String(name)),
       stopService: async ({ name }) => this.#services.stop(String(name)),
@@ -115,6 +118,12 @@ export class NodeDaemon {
       proxy: await this.#proxy.report(),
       services: this.#services.report(),
     };
+  }
+
+  async #metrics(): Promise<string> {
+    const { dvs, containers } = this.#state.spec;
+    const { state, stats } = await this.#proxy.report();
+    return exposition(dvs, [{ node: this.#node, state, stats }], containers);
   }
 
   #record(): void {

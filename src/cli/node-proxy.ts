@@ -4,6 +4,7 @@ import { fileURLToPath } from 'node:url';
 
 import { systemClock } from '../dvk/clock.ts';
 import type { ControlEthernet, ControlSecurity } from '../proxies/control.ts';
+import type { SettingChange } from '../proxies/settings.ts';
 import { formatAddress, type Address } from '../vos/spec-reader.ts';
 import { Child, type Message } from './child.ts';
 import { logEvent } from './output.ts';
@@ -61,6 +62,7 @@ export class NodeProxy {
   #stats: ProxyReport['stats'] = null;
   readonly #statisticsWaiters: (() => void)[] = [];
   readonly #renewals: ((reason: string | undefined) => void)[] = [];
+  readonly #settings: ((answer: SettingChange[] | string) => void)[] = [];
 
   constructor(options: NodeProxyOptions) {
     this.#options = options;
@@ -130,6 +132,18 @@ export class NodeProxy {
     if (reason !== undefined) throw new Error(reason);
   }
 
+  /** Changes settings of the proxy, all or none. Throws when they are wrong, or it is down. */
+  async set(settings: Readonly<Record<string, unknown>>): Promise<SettingChange[]> {
+    if (this.#child.state !== 'up') throw new Error('the proxy is down');
+    const answer = await new Promise<SettingChange[] | string>((resolve) => {
+      this.#settings.push(resolve);
+      this.#child.send({ type: 'set', settings });
+    });
+    logEvent('proxy.set', { node: this.#options.node, settings, answer });
+    if (typeof answer === 'string') throw new Error(answer);
+    return answer;
+  }
+
   async stop(): Promise<void> {
     this.#child.send({ type: 'stop' });
     await this.#child.stop();
@@ -180,6 +194,10 @@ export class NodeProxy {
     } else if (message.type === 'credentials') {
       const reason = message['reason'];
       this.#renewals.shift()?.(typeof reason === 'string' ? reason : undefined);
+    } else if (message.type === 'set') {
+      const { reason, changes } = message;
+      const answer = typeof reason === 'string' ? reason : (changes as SettingChange[]);
+      this.#settings.shift()?.(answer);
     } else if (message.type === 'stats') {
       this.#stats = message['stats'] as ProxyReport['stats'];
       for (const tell of this.#statisticsWaiters.splice(0)) tell();
@@ -189,6 +207,7 @@ export class NodeProxy {
   #onChange(): void {
     if (this.#child.id === undefined && this.#child.state !== 'starting') {
       for (const resolve of this.#renewals.splice(0)) resolve('the proxy went down');
+      for (const resolve of this.#settings.splice(0)) resolve('the proxy went down');
       const wasUp = [...this.#links.values()].some((link) => link.state === 'up');
       for (const peer of this.#links.keys()) {
         this.#setLink(peer, 'down', `the proxy of node ${String(this.#options.node)} is down`);

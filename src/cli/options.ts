@@ -3,7 +3,7 @@ import { InvalidArgumentError, type Command } from 'commander';
 
 import { isName, NAME_RULE, parseSize } from '../vos/spec-reader.ts';
 import { Cluster } from './cluster.ts';
-import { inspect, requireState, type DvsStatus } from './inspect.ts';
+import { inspect, requireState, type DvsStatus, type ProxyStatus } from './inspect.ts';
 import { withLock } from './lock.ts';
 import { CliError } from './output.ts';
 import { chooseDvs, findRuntime, type DvsPaths, type DvsState } from './runtime.ts';
@@ -86,6 +86,15 @@ export function findNode(state: DvsState, wanted: string): number {
   if (node !== undefined) return node.id;
   const known = state.spec.nodes.map(({ id, name }) => `${String(id)} (${name})`).join(', ');
   throw new CliError(`DVS ${state.spec.dvs} has no node ${wanted}`, `Its nodes are ${known}.`);
+}
+
+/** The proxy of the node of that number or name. Throws a CliError that lists them. */
+export function findProxy({ proxies, nodes }: DvsStatus, wanted: string): ProxyStatus {
+  const node = nodes.find(({ id, name }) => String(id) === wanted || name === wanted);
+  return findOne(proxies, (one) => one.node === node?.id, {
+    what: `proxy of node ${wanted}`,
+    names: proxies.map((one) => one.node),
+  });
 }
 
 /** The one of `items` that `matches`, or a CliError that says what there is. */

@@ -2,20 +2,35 @@
 import type { Command } from 'commander';
 
 import type { PeerStatistics } from '../proxies/engine.ts';
+import { SETTING_RULES, type SettingChange, type SettingName } from '../proxies/settings.ts';
 import type { ProxyStatus, SecurityStatus } from './inspect.ts';
-import { change, findNode, findOne, inspectSelected } from './options.ts';
+import { change, findNode, findProxy, inspectSelected } from './options.ts';
 import { withDvs, withSelection, type Selection } from './options.ts';
-import { output } from './output.ts';
+import { CliError, ExitCode, output } from './output.ts';
+import { stats } from './proxy-stats.ts';
 import { INSECURE_WARNING } from './security.ts';
 import { sinceCell, stateCell } from './status.ts';
 import { startProxies } from './up.ts';
 
 export function register(program: Command): void {
-  const proxy = program.command('proxy').description('proxies: ls, info, start, stop');
+  const proxy = program.command('proxy').description('proxies: ls, info, stats, set, start, stop');
   withSelection(proxy.command('ls')).description('list the proxies').action(list);
   withSelection(proxy.command('info').argument('<node>', 'number of the node'))
     .description('one proxy, with its links and counters')
     .action(info);
+  withSelection(proxy.command('stats').argument('[node]', 'number or name of the node'))
+    .description('what the proxies counted, for each peer and container')
+    .option('--prometheus', 'as Prometheus reads it')
+    .option('--watch', 'again every second, until Ctrl-C')
+    .action(stats);
+  withSelection(
+    proxy
+      .command('set')
+      .argument('<node>', 'number or name of the node')
+      .argument('[name=value...]', 'settings; without any, those that there are'),
+  )
+    .description('change a proxy while it runs, until it ends')
+    .action(set);
   withDvs(proxy.command('start').argument('<node>', 'number or name of the node'))
     .description('start a proxy that is down')
     .action(start);
@@ -47,12 +62,9 @@ async function list(selection: Selection): Promise<void> {
 }
 
 async function info(wanted: string, selection: Selection): Promise<void> {
-  const { proxies, nodes, security } = await inspectSelected(selection);
-  const node = nodes.find(({ id, name }) => String(id) === wanted || name === wanted);
-  const proxy = findOne(proxies, (one) => one.node === node?.id, {
-    what: `proxy of node ${wanted}`,
-    names: proxies.map((one) => one.node),
-  });
+  const status = await inspectSelected(selection);
+  const { security } = status;
+  const proxy = findProxy(status, wanted);
   if (selection.json === true) {
     output.json(proxy);
     return;
@@ -62,6 +74,7 @@ async function info(wanted: string, selection: Selection): Promise<void> {
   );
   if (proxy.reason !== null) output.line(`reason   ${proxy.reason}`);
   output.line(`address  ${proxy.address ?? '-'}`);
+  if (proxy.stats !== null) output.line(`start    ${proxy.stats.incarnation}`);
   showSecurity(security, proxy);
   output.line();
   output.table(
@@ -132,4 +145,51 @@ async function stop(wanted: string, selection: Selection): Promise<void> {
       return undefined;
     });
   });
+}
+
+async function set(
+  wanted: string,
+  assignments: readonly string[],
+  selection: Selection,
+): Promise<void> {
+  if (assignments.length === 0) {
+    showSettings(findProxy(await inspectSelected(selection), wanted), selection);
+    return;
+  }
+  const settings = Object.fromEntries(assignments.map(parseAssignment));
+  await change(selection, async ({ state, cluster }) => {
+    const node = findNode(state, wanted);
+    const changes = (await cluster.call(node, 'setProxy', settings)) as SettingChange[];
+    if (selection.json === true) {
+      output.json({ items: changes });
+      return;
+    }
+    for (const { name, before, after } of changes) {
+      const { unit } = SETTING_RULES[name];
+      output.line(`${name}: ${String(before)} ${unit} before, ${String(after)} ${unit} now`);
+    }
+  });
+}
+
+function parseAssignment(text: string): [string, number] {
+  const [, name, value] = /^(\w+)=(\d{1,9})$/.exec(text) ?? [];
+  if (name !== undefined && value !== undefined) return [name, Number(value)];
+  const what = `${text} is no setting`;
+  throw new CliError(what, 'Give name=value with a whole number.', ExitCode.USAGE);
+}
+
+function showSettings({ stats: told }: ProxyStatus, { json }: Selection): void {
+  const names = told === null ? [] : (Object.keys(told.settings) as SettingName[]);
+  const items = names.map((name) => {
+    const { unit, min, max, meaning } = SETTING_RULES[name];
+    return { name, value: told?.settings[name] ?? 0, unit, min, max, meaning };
+  });
+  if (json === true) {
+    output.json({ items });
+    return;
+  }
+  output.table(
+    ['NAME', 'VALUE', 'UNIT', 'FROM', 'TO', 'MEANING'],
+    items.map(({ name, value, unit, min, max, meaning }) => [name, value, unit, min, max, meaning]),
+  );
 }

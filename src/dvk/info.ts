@@ -114,6 +114,9 @@ export interface LinkInfo {
   receivedBytes: number;
   /** Malformed or refused commands. */
   dropped: number;
+  /** Processes whose commands wait for the proxy, and how many there may be. */
+  queued: number;
+  queueLimit: number;
 }
 
 function namesOf<Name extends string>(

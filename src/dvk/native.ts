@@ -73,6 +73,8 @@ export interface RawLinkInfo {
   sentBytes: number;
   receivedBytes: number;
   dropped: number;
+  queued: number;
+  queueLimit: number;
 }
 
 /** Source endpoint, grant and place, the same of the destination, and bytes. */
@@ -358,6 +360,11 @@ export interface PacketBinding {
   packetMissed(fd: number): number;
 }
 
+/** What the kernel knows of a TCP connection; see tcp-info.ts. */
+export interface TcpInfoBinding {
+  tcpInfo(fd: number, values: Uint8Array): number;
+}
+
 /** The cipher of sealed datagrams; see aead.ts. */
 export interface AeadBinding {
   aeadSeal(secret: Uint8Array, packet: Uint8Array, headBytes: number, number: number): number;
@@ -386,7 +393,8 @@ export type Binding = ProcessBinding &
   FuseBinding &
   DatagramBinding &
   PacketBinding &
-  AeadBinding;
+  AeadBinding &
+  TcpInfoBinding;
 
 // From src/dvk and from dist/src/dvk.
 const CANDIDATES = [

@@ -11,6 +11,8 @@
  *          <---------------------------------   credentials
  *   stats  --------------------------------->
  *          <---------------------------------   stats
+ *   set  ----------------------------------->   changes settings, all or none
+ *          <---------------------------------   set
  *   stop, or the end of the channel -------->   takes leave of its peers, exit code 0
  *
  * A list replaces the one before. `segments` is to be sent again when a node joined or left a DC.
@@ -18,6 +20,7 @@
 import type { CredentialFiles } from './credentials.ts';
 import type { EngineStatistics } from './engine.ts';
 import type { SessionTimes } from './session.ts';
+import type { SettingChange } from './settings.ts';
 
 export interface ControlPeer {
   node: number;
@@ -76,6 +79,7 @@ export type ToProxy =
   | { type: 'segments'; segments: ControlSegment[] }
   | { type: 'credentials' }
   | { type: 'stats' }
+  | { type: 'set'; settings: Record<string, unknown> }
   | { type: 'stop' };
 
 export type FromProxy =
@@ -89,4 +93,7 @@ export type FromProxy =
   | { type: 'credentials'; reason?: string }
   /** A segment of the list could not be opened; the others are served. */
   | { type: 'segment-failed'; dcId: number; reason: string }
-  | { type: 'stats'; stats: EngineStatistics };
+  | { type: 'stats'; stats: EngineStatistics }
+  /** What was changed, or why nothing was. */
+  | { type: 'set'; changes: SettingChange[] }
+  | { type: 'set'; reason: string };

@@ -5,6 +5,7 @@
 import { createHmac, randomBytes, randomInt } from 'node:crypto';
 import type { Clock } from '../dvk/clock.ts';
 import { crc32c } from '../dvk/crc32c.ts';
+import type { Admission } from './admission.ts';
 import { DatagramEndpoint, type EndpointCounters } from './datagram/endpoint.ts';
 import { plainSeal } from './datagram/packet.ts';
 import type { Security } from './datagram/security.ts';
@@ -26,6 +27,7 @@ export interface DriverOptions {
   security: Security | undefined;
   settings: Partial<DatagramSettings>;
   counters: EndpointCounters;
+  admission: Admission | undefined;
 }
 
 export class DatagramDriver {
@@ -58,6 +60,7 @@ export class DatagramDriver {
         random: () => randomInt(ID_RANGE) / ID_RANGE,
         settings: options.settings,
         counters: options.counters,
+        admission: options.admission,
       },
       this.#clock.nowMs(),
     );

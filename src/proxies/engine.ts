@@ -13,12 +13,16 @@ import { Backoff } from './backoff.ts';
 import type { Checksum, Frame } from './frame.ts';
 import type { Hello } from './hello.ts';
 import type { PeerCertificate } from './identity.ts';
-import { Link, type LinkOwner } from './link.ts';
+import { Link, type LinkOwner, type LinkQueue } from './link.ts';
 import { SlabPool } from './outbox.ts';
 import { Peer, type PeerAddress, type PeerCounters } from './peer.ts';
 import type { ProxySegment, Surroundings } from './peer.ts';
 import { Probers } from './probers.ts';
 import { DEFAULT_TIMES, type Down, type SessionSelf, type SessionTimes } from './session.ts';
+import { changeSettings, DEFAULT_SETTINGS } from './settings.ts';
+import type { ProxySettings, SettingChange } from './settings.ts';
+import { ThroughputMeter, type Throughput } from './throughput.ts';
+import type { ContainerTraffic } from './traffic.ts';
 import type { Accept, Address, LinkQuality, Listener, Transport } from './transport.ts';
 import { newVoucherKey, Vouchers } from './voucher.ts';
 
@@ -39,6 +43,8 @@ export interface EngineOptions {
   clock: Clock;
   checksum: Checksum;
   times?: SessionTimes;
+  /** What can be changed while the engine runs; it is, by `set`. By default made of `times`. */
+  settings?: ProxySettings;
   /** First and longest pause before dialling again, in ms. */
   redial?: { firstMs: number; longestMs: number };
   /** From 0 to below 1, for the pauses. */
@@ -66,24 +72,43 @@ export interface PeerStatistics extends PeerCounters {
   /** Who the peer has proven to be, while a sealed link is up. */
   certificate: PeerCertificate | null;
   session: number;
+  /** Of the peer, while the link is up: which start of it this is, in decimal digits. */
+  incarnation: string | null;
+  /** How long the link has been up. */
+  upForMs: number | null;
+  /** What waits to be sent, while the link is up. */
+  queue: LinkQueue | null;
+  /** Of the last seconds. */
+  throughput: Throughput;
   /** DCs that are up with this peer. */
   containers: number[];
   /** Of the last keepalive that was answered. */
   rttMs: number | null;
   /** Failed attempts to dial since the last success. */
   failures: number;
+  /** All of them, and connections of the peer that were refused. */
+  handshakeFailures: number;
+  /** What went over the link for each DC that this node shares with the peer. */
+  traffic: ContainerTraffic[];
   /** Why it is down, or was last. */
   lastDown: Down | null;
 }
 
 export interface EngineStatistics {
   node: NodeId;
+  /** Which start of this proxy it is: decimal digits of 64 bits. */
+  incarnation: string;
+  /** How long it has been running: since when it counts. */
+  upForMs: number;
+  settings: ProxySettings;
   transport: string;
   /** Whether links are encrypted and every peer has proven who it is. */
   sealed: boolean;
   peers: PeerStatistics[];
   /** Connections that were closed before a HELLO was accepted. */
   refused: number;
+  /** The same by the code of the reason. */
+  refusals: Readonly<Record<string, number>>;
   lastRefused: Down | null;
   /** Datagrams that reached no connection, by reason. */
   datagrams: Readonly<Record<string, number>>;
@@ -96,12 +121,15 @@ interface PeerEntry {
   dialling: Link | undefined;
   cancelTimer: (() => void) | undefined;
   upSinceMs: number;
+  handshakeFailures: number;
+  readonly meter: ThroughputMeter;
   lastDown: Down | null;
 }
 
 export class Engine implements LinkOwner {
   readonly #options: EngineOptions;
-  readonly #times: SessionTimes;
+  readonly #settings: ProxySettings;
+  readonly #startedMs: number;
   readonly #surroundings: Surroundings;
   readonly #probers: Probers;
   readonly #pool = new SlabPool();
@@ -116,11 +144,14 @@ export class Engine implements LinkOwner {
   #stopTicks: () => void = () => undefined;
   #running = false;
   #refused = 0;
+  readonly #refusals: Record<string, number> = {};
   #lastRefused: Down | null = null;
 
   constructor(options: EngineOptions) {
     this.#options = options;
-    this.#times = options.times ?? DEFAULT_TIMES;
+    const times = options.times ?? DEFAULT_TIMES;
+    this.#settings = options.settings ?? { ...DEFAULT_SETTINGS, ...times };
+    this.#startedMs = options.clock.nowMs();
     this.#probers = new Probers({
       node: options.node,
       nowMs: () => options.clock.nowMs(),
@@ -131,6 +162,8 @@ export class Engine implements LinkOwner {
       defer: options.defer ?? ((callback): void => void setImmediate(callback)),
       vouchers: new Vouchers(options.node),
       probers: this.#probers,
+      nowMs: () => options.clock.nowMs(),
+      settings: this.#settings,
     };
     this.#self = {
       dvs: options.dvs,
@@ -206,11 +239,24 @@ export class Engine implements LinkOwner {
     }
   }
 
+  /** Changes settings, all or none; a RangeError says what is wrong. */
+  set(wanted: Readonly<Record<string, unknown>>): SettingChange[] {
+    const changes = changeSettings(this.#settings, wanted);
+    // HELLO tells how often this side says something.
+    for (const { peer } of this.#peers.values()) {
+      peer.link?.session.announceContainers();
+      peer.link?.flush();
+    }
+    return changes;
+  }
+
   statistics(): EngineStatistics {
+    const nowMs = this.#options.clock.nowMs();
     const peers = [...this.#peers.values()].map((entry) => {
-      const { peer } = entry;
+      const { peer, meter } = entry;
+      const { counters } = peer;
       return {
-        ...peer.counters,
+        ...counters,
         node: peer.node,
         name: peer.address.name,
         state: peer.link ? ('up' as const) : ('down' as const),
@@ -219,18 +265,28 @@ export class Engine implements LinkOwner {
         remote: peer.link?.remote ?? null,
         certificate: peer.link?.certificate ?? null,
         session: peer.link?.session.number ?? 0,
+        incarnation: peer.link?.session.peerHello?.incarnation.toString() ?? null,
+        upForMs: peer.link ? Math.round(nowMs - entry.upSinceMs) : null,
+        queue: peer.link?.queue ?? null,
+        throughput: meter.measure(nowMs, counters.bytesSent, counters.bytesReceived),
         containers: peer.containersUp(),
         rttMs: peer.link?.session.counters.rttMs ?? null,
         failures: entry.backoff.failures,
+        handshakeFailures: entry.handshakeFailures,
+        traffic: peer.traffic(),
         lastDown: entry.lastDown,
       };
     });
     return {
       node: this.#options.node,
+      incarnation: this.#options.incarnation.toString(),
+      upForMs: Math.round(nowMs - this.#startedMs),
+      settings: { ...this.#settings },
       transport: this.#options.transport.name,
       sealed: this.#transports.every(({ sealed }) => sealed),
       peers,
       refused: this.#refused,
+      refusals: { ...this.#refusals },
       lastRefused: this.#lastRefused,
       datagrams: this.#datagrams(),
     };
@@ -308,14 +364,18 @@ export class Engine implements LinkOwner {
 
   #noteRefused(link: Link, why: Down): void {
     this.#refused++;
+    this.#refusals[why.code] = (this.#refusals[why.code] ?? 0) + 1;
     this.#lastRefused = why;
     // Whom a refused certificate names is worth telling when that node has no link.
     const node = link.refusedNode ?? link.certificate?.node;
     const entry = node === undefined ? undefined : this.#peers.get(node);
-    if (entry && !entry.peer.link) this.#noteFailure(entry, why);
+    if (!entry) return;
+    if (entry.peer.link) entry.handshakeFailures++;
+    else this.#noteFailure(entry, why);
   }
 
   #noteFailure(entry: PeerEntry, why: Down): void {
+    entry.handshakeFailures++;
     const before = entry.lastDown;
     entry.lastDown = why;
     if (before?.code === why.code && before.detail === why.detail) return;
@@ -330,6 +390,8 @@ export class Engine implements LinkOwner {
       dialling: undefined,
       cancelTimer: undefined,
       upSinceMs: 0,
+      handshakeFailures: 0,
+      meter: new ThroughputMeter(),
       lastDown: null,
     };
     this.#peers.set(address.node, entry);
@@ -363,7 +425,7 @@ export class Engine implements LinkOwner {
       checksum: this.#options.checksum,
       pool: this.#pool,
       nowMs: () => this.#options.clock.nowMs(),
-      times: this.#times,
+      times: this.#settings,
       peer,
     });
     this.#links.add(link);
@@ -410,11 +472,15 @@ export class Engine implements LinkOwner {
   }
 
   #scheduleTick(): void {
-    const everyMs = this.#times.keepaliveMs / TICKS_PER_KEEPALIVE;
+    const everyMs = this.#settings.keepaliveMs / TICKS_PER_KEEPALIVE;
     this.#stopTicks = this.#options.clock.after(everyMs, () => {
       for (const link of [...this.#links]) {
         this.#checkCertificate(link);
         link.tick();
+      }
+      for (const { peer, meter } of this.#peers.values()) {
+        const { bytesSent, bytesReceived } = peer.counters;
+        meter.note(this.#options.clock.nowMs(), bytesSent, bytesReceived);
       }
       this.#probers.tick();
       this.#scheduleTick();

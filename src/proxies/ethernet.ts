@@ -14,6 +14,7 @@ import { isDvkError } from '../dvk/errors.ts';
 import { DEFAULT_ETHER_TYPE, formatMac, parseMac } from '../dvk/ethernet.ts';
 import { ethernetInterface, PacketSocket } from '../dvk/packet-socket.ts';
 import type { EthernetInterface, PacketSocketOptions } from '../dvk/packet-socket.ts';
+import type { Admission } from './admission.ts';
 import type { Credentials } from './credentials.ts';
 import { DatagramDriver, type DatagramSocket, type DriverOptions } from './datagram-driver.ts';
 import { newCounters, type EndpointCounters } from './datagram/endpoint.ts';
@@ -161,6 +162,8 @@ export interface EthernetOptions {
   etherType?: number | undefined;
   /** What is valid now; others take effect with the next connection. Without, all is plain text. */
   credentials?: (() => Credentials) | undefined;
+  /** How often a host may begin a handshake; one of its own when absent. */
+  admission?: Admission | undefined;
   settings?: Partial<DatagramSettings>;
 }
 
@@ -234,7 +237,7 @@ export function ethernetTransport(clock: Clock, options: EthernetOptions): Trans
     const settings = { datagramBytesMax: payloadBytesMax - HEAD_BYTES, ...options.settings };
     const socket: EthernetSocket = new EthernetSocket(
       packets,
-      { clock, security, settings, counters },
+      { clock, security, settings, counters, admission: options.admission },
       () => sockets.delete(socket),
     );
     sockets.add(socket);

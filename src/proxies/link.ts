@@ -63,6 +63,15 @@ export interface LinkCounters {
   bytesReceived: number;
 }
 
+/** What waits in this proxy to be sent, in bytes. */
+export interface LinkQueue {
+  /** Of everything, and of commands with data where they have a lane of their own. */
+  bufferedBytes: number;
+  bulkBytes: number;
+  /** With so much in a lane no more is taken from the core for it. */
+  limitBytes: number;
+}
+
 export class Link implements ConnectionEvents, SessionOutput {
   readonly session: Session;
   readonly counters: LinkCounters = {
@@ -109,6 +118,11 @@ export class Link implements ConnectionEvents, SessionOutput {
   /** How well the connection goes; undefined when it is one of a kind that does not tell. */
   get quality(): LinkQuality | undefined {
     return this.#connection?.quality;
+  }
+
+  get queue(): LinkQueue {
+    const bufferedBytes = (this.#connection?.bufferedBytes ?? 0) + this.#outbox.builtBytes;
+    return { bufferedBytes, bulkBytes: this.#bulkBytes, limitBytes: HIGH_WATER_BYTES };
   }
 
   /** Who the peer has proven to be; undefined on a connection in plain text, or none yet. */

@@ -9,12 +9,14 @@ import { systemClock } from '../dvk/clock.ts';
 import { crc32c } from '../dvk/crc32c.ts';
 import { dcId, nodeId } from '../dvk/endpoint.ts';
 import { Segment } from '../dvk/segment.ts';
+import { Admission } from './admission.ts';
 import type { ControlPeer, ControlSegment, FromProxy, StartMessage, ToProxy } from './control.ts';
 import { readCredentials, type Credentials } from './credentials.ts';
 import { ethernetTransport, interfaceAddress } from './ethernet.ts';
 import { Engine, type EngineOptions } from './engine.ts';
 import type { PeerAddress } from './peer.ts';
 import { DEFAULT_TIMES } from './session.ts';
+import { DEFAULT_SETTINGS, type ProxySettings } from './settings.ts';
 import { tcpTransport } from './tcp.ts';
 import { tlsTransport } from './tls.ts';
 import type { Transport } from './transport.ts';
@@ -29,19 +31,24 @@ function textOf(error: unknown): string {
 }
 
 type TransportOptions = Pick<StartMessage, 'ethernet'> & {
+  admission: Admission;
   credentials?: () => Credentials;
 };
 
 /** The transport of this name: sealed with credentials, in plain text without. */
-function transportOf(name: string, { ethernet, credentials }: TransportOptions): Transport {
+function transportOf(
+  name: string,
+  { ethernet, credentials, admission }: TransportOptions,
+): Transport {
   switch (name) {
     case 'tcp':
-      return credentials ? tlsTransport(systemClock, credentials) : tcpTransport(systemClock);
+      if (!credentials) return tcpTransport(systemClock);
+      return tlsTransport(systemClock, credentials, admission);
     case 'udp':
-      return udpTransport(systemClock, { credentials });
+      return udpTransport(systemClock, { credentials, admission });
     case 'ethernet':
       if (ethernet === undefined) throw new Error('there is no interface for links over Ethernet');
-      return ethernetTransport(systemClock, { ...ethernet, credentials });
+      return ethernetTransport(systemClock, { ...ethernet, credentials, admission });
     default:
       throw new Error(`no transport is called ${name}`);
   }
@@ -95,6 +102,9 @@ class ProxyProgram {
       case 'stats':
         if (this.#engine) tell({ type: 'stats', stats: this.#engine.statistics() });
         break;
+      case 'set':
+        this.#set(message.settings);
+        break;
       case 'stop':
         void this.stop();
         break;
@@ -114,14 +124,15 @@ class ProxyProgram {
     try {
       this.#started = message;
       this.#credentials = ownCredentials(message);
+      const settings: ProxySettings = { ...DEFAULT_SETTINGS, ...DEFAULT_TIMES, ...message.times };
       const engine = new Engine({
         dvs: message.dvs,
         node: nodeId(message.node),
         incarnation: BigInt.asUintN(64, BigInt(message.incarnation)),
-        ...this.#links(message, this.#credentials),
+        ...this.#links(message, new Admission(settings)),
         clock: systemClock,
         checksum: crc32c,
-        times: { ...DEFAULT_TIMES, ...message.times },
+        settings,
         onLink: (peer, state, why) => {
           const reason = why && `${why.code}: ${why.detail}`;
           tell({ type: 'link', peer: peer.node, state, ...(reason !== undefined && { reason }) });
@@ -145,15 +156,25 @@ class ProxyProgram {
 
   #links(
     { transports = ['tcp'], ethernet }: StartMessage,
-    credentials: Credentials | undefined,
+    admission: Admission,
   ): Pick<EngineOptions, 'transport' | 'alternatives' | 'outdated'> {
-    const place = ethernet && { ethernet };
-    if (!credentials) return transportsFor(transports, { ...place });
+    const shared = { admission, ...(ethernet && { ethernet }) };
+    const credentials = this.#credentials;
+    if (!credentials) return transportsFor(transports, shared);
     const current = (): Credentials => this.#credentials ?? credentials;
     return {
-      ...transportsFor(transports, { ...place, credentials: current }),
+      ...transportsFor(transports, { ...shared, credentials: current }),
       outdated: (certificate) => current().expired(certificate, Date.now()),
     };
+  }
+
+  #set(settings: Record<string, unknown>): void {
+    if (!this.#engine) return;
+    try {
+      tell({ type: 'set', changes: this.#engine.set(settings) });
+    } catch (error) {
+      tell({ type: 'set', reason: textOf(error) });
+    }
   }
 
   // Files that cannot be used leave the links as they are.

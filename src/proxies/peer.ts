@@ -5,15 +5,19 @@
  * HELLO tells; only then does the segment hear of the link, so no caller waits for a node that
  * would drop its commands.
  */
-import { CommandKind, CommandLayout } from '../dvk/abi/abi.gen.ts';
+import { CommandKind, CommandLayout, ErrorNumber } from '../dvk/abi/abi.gen.ts';
 import type { NodeId } from '../dvk/endpoint.ts';
 import { isDvkError } from '../dvk/errors.ts';
 import type { Segment } from '../dvk/segment.ts';
 import { viewOf, type Frame } from './frame.ts';
 import type { Hello } from './hello.ts';
+import { TokenBucket } from './admission.ts';
 import type { CommandSource, Link, LinkCounters } from './link.ts';
 import type { WaitTable } from './prober.ts';
 import type { Probers } from './probers.ts';
+import type { ProxySettings } from './settings.ts';
+import { newDrops, Traffic } from './traffic.ts';
+import type { ContainerTraffic, DropReason, Drops } from './traffic.ts';
 import type { Address } from './transport.ts';
 import type { Vouchers } from './voucher.ts';
 
@@ -40,6 +44,7 @@ export interface PeerAddress extends Address {
 }
 
 const NO_PAYLOAD = new Uint8Array(0);
+const EDVSBADFRAME = -ErrorNumber.EDVSBADFRAME;
 // Commands taken from one container before the others have their turn.
 const BURST = 64;
 
@@ -48,6 +53,7 @@ class SharedContainer implements CommandSource {
   readonly segment: ProxySegment;
   readonly #peer: NodeId;
   readonly #vouchers: Vouchers;
+  readonly traffic: Traffic = new Traffic();
   up = false;
 
   constructor(segment: ProxySegment, peer: NodeId, vouchers: Vouchers) {
@@ -59,7 +65,22 @@ class SharedContainer implements CommandSource {
   get2rmt(command: Uint8Array, payload: Uint8Array, shortOnly: boolean): boolean {
     if (!this.segment.get2rmt(this.#peer, command, payload, shortOnly)) return false;
     this.#vouchers.issue(command);
+    this.traffic.noteSent(command);
     return true;
+  }
+
+  statistics(): ContainerTraffic {
+    const { dcId } = this.segment;
+    const link = this.segment.links().find((entry) => entry.node === this.#peer);
+    return {
+      dcId,
+      state: this.up ? 'up' : 'down',
+      queued: link?.queued ?? 0,
+      queueLimit: link?.queueLimit ?? 0,
+      sent: this.traffic.sent,
+      received: this.traffic.received,
+      drops: { ...this.traffic.drops },
+    };
   }
 
   /** Forwards up to a burst. Whether more may wait, and the link takes it. */
@@ -74,10 +95,12 @@ class SharedContainer implements CommandSource {
 }
 
 export interface PeerCounters extends LinkCounters {
-  /** Commands that were no business of this node's, or that the core refused. */
+  /** Commands that were not acted on, but for the forged ones. */
   dropped: number;
   /** Commands in the name of another node, or a copy that nobody asked for. */
   forged: number;
+  /** The two by their reasons. */
+  drops: Drops;
   staleFrames: number;
   duplicateFrames: number;
   /** Times that the link came up after the first. */
@@ -91,6 +114,9 @@ export interface Surroundings {
   readonly defer: (callback: () => void) => void;
   readonly vouchers: Vouchers;
   readonly probers: Probers;
+  readonly nowMs: () => number;
+  /** They may change at any time. */
+  readonly settings: ProxySettings;
 }
 
 export class Peer {
@@ -100,6 +126,9 @@ export class Peer {
   readonly #vouchers: Vouchers;
   readonly #probers: Probers;
   readonly #containers = new Map<number, SharedContainer>();
+  readonly #nowMs: () => number;
+  readonly #settings: ProxySettings;
+  readonly #bad: TokenBucket;
   readonly #past: PeerCounters = {
     framesSent: 0,
     framesReceived: 0,
@@ -107,6 +136,7 @@ export class Peer {
     bytesReceived: 0,
     dropped: 0,
     forged: 0,
+    drops: newDrops(),
     staleFrames: 0,
     duplicateFrames: 0,
     reconnects: 0,
@@ -126,6 +156,9 @@ export class Peer {
     this.#defer = surroundings.defer;
     this.#vouchers = surroundings.vouchers;
     this.#probers = surroundings.probers;
+    this.#nowMs = surroundings.nowMs;
+    this.#settings = surroundings.settings;
+    this.#bad = new TokenBucket(this.#settings.badBurst, this.#nowMs());
   }
 
   /** The link that is up. */
@@ -134,9 +167,16 @@ export class Peer {
   }
 
   get counters(): PeerCounters {
-    const sum = { ...this.#past, reconnects: Math.max(0, this.#ups - 1) };
+    const { drops, ...past } = this.#past;
+    const reconnects = Math.max(0, this.#ups - 1);
+    const sum = { ...past, drops: { ...drops }, reconnects };
     if (this.#link) addLink(sum, this.#link);
     return sum;
+  }
+
+  /** What went between the two nodes, for each DC. */
+  traffic(): ContainerTraffic[] {
+    return [...this.#containers.values()].map((shared) => shared.statistics());
   }
 
   /** DCs that both nodes are members of, as seen from here. */
@@ -228,21 +268,39 @@ export class Peer {
   deliver(frame: Frame): void {
     const { sourceNode, destinationNode, command } = frame;
     if (sourceNode !== this.node || destinationNode !== this.#self) {
-      this.#past.forged++;
+      this.#drop('forged');
       const detail = `a command from node ${sourceNode} to node ${destinationNode}`;
       this.#link?.session.close({ code: 'identity', detail: `it sent ${detail}` });
       return;
     }
     const shared = this.#containers.get(frame.dcId);
     if (shared?.up !== true) {
-      this.#past.dropped++;
-    } else if (frame.kind === CommandKind.PROBE) {
-      if (!this.#probers.receive(shared.segment, this.node, command)) this.#past.dropped++;
-    } else if (!this.#vouchers.accepts(command)) {
-      this.#past.forged++;
-    } else if (shared.segment.put2lclRaw(this.node, command, frame.payload) !== 0) {
-      this.#past.dropped++;
+      this.#drop('container');
+      return;
     }
+    shared.traffic.noteReceived(frame.kind, command, frame.payload.length);
+    if (frame.kind === CommandKind.PROBE) {
+      if (!this.#probers.receive(shared.segment, this.node, command)) this.#drop('probe', shared);
+    } else if (!this.#vouchers.accepts(command)) {
+      this.#drop('forged', shared);
+    } else {
+      const result = shared.segment.put2lclRaw(this.node, command, frame.payload);
+      if (result !== 0) this.#drop(result === EDVSBADFRAME ? 'malformed' : 'refused', shared);
+    }
+  }
+
+  // What honest nodes send as well, when news cross, is not held against the peer.
+  #drop(reason: DropReason, shared?: SharedContainer): void {
+    const past = this.#past;
+    if (reason === 'forged') past.forged++;
+    else past.dropped++;
+    past.drops[reason]++;
+    if (shared) shared.traffic.drops[reason]++;
+    if (reason !== 'forged' && reason !== 'malformed') return;
+    const { badBurst: burst, badPerSecond: perSecond } = this.#settings;
+    if (this.#bad.take({ burst, perSecond }, this.#nowMs())) return;
+    const detail = `more than ${perSecond} commands a second that no honest node sends`;
+    this.#link?.session.close({ code: 'rate', detail });
   }
 
   /**

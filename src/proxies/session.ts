@@ -142,6 +142,11 @@ export class Session {
     this.#openedMs = this.#receivedMs = this.#sentMs = this.#tickedMs = nowMs;
   }
 
+  /** What the peer said of itself, once the link is up. */
+  get peerHello(): Hello | undefined {
+    return this.#hello;
+  }
+
   get state(): 'opening' | 'up' | 'closed' {
     return this.#state;
   }

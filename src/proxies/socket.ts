@@ -2,8 +2,9 @@
 import type { OnReadOpts, Server, Socket } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import type { Clock } from '../dvk/clock.ts';
+import { tcpInfo } from '../dvk/tcp-info.ts';
 import type { PeerCertificate } from './identity.ts';
-import type { Address, Connection, ConnectionEvents, Listener } from './transport.ts';
+import type { Address, Connection, ConnectionEvents, LinkQuality, Listener } from './transport.ts';
 
 const END_WAIT_MS = 1000;
 const BACKLOG = 128;
@@ -17,6 +18,24 @@ export const SOCKET_OPTIONS = {
   keepAlive: true,
   keepAliveInitialDelay: 10_000,
 } as const;
+
+/** Undefined when this Node.js keeps the descriptor elsewhere, or there is none any more. */
+function qualityOf(socket: Socket): LinkQuality | undefined {
+  const { fd = -1 } = (socket as unknown as { _handle?: { fd?: number } | null })._handle ?? {};
+  const info = fd < 0 ? undefined : tcpInfo(fd);
+  if (info === undefined) return undefined;
+  const { rttMs, rttVariationMs, rttMinMs, segmentBytes, windowBytes } = info;
+  return {
+    ...{ rttMs, rttVariationMs, rttMinMs, windowBytes, datagramBytes: segmentBytes },
+    packetsSent: info.segmentsSent,
+    packetsReceived: info.segmentsReceived,
+    packetsLost: info.resent,
+    spuriousLosses: null,
+    timeouts: null,
+    duplicates: null,
+    rekeys: null,
+  };
+}
 
 export class SocketConnection implements Connection {
   readonly remote: string;
@@ -33,6 +52,10 @@ export class SocketConnection implements Connection {
 
   get bufferedBytes(): number {
     return this.#socket.writableLength;
+  }
+
+  get quality(): LinkQuality | undefined {
+    return qualityOf(this.#socket);
   }
 
   write(bytes: Uint8Array, done: () => void): void {

@@ -16,6 +16,7 @@ import { createServer, type ConnectOpts, type Socket } from 'node:net';
 import { connect as connectSealed, createServer as createSealer } from 'node:tls';
 import type { ConnectionOptions, SecureContextOptions, TLSSocket } from 'node:tls';
 import type { Clock } from '../dvk/clock.ts';
+import { Admission } from './admission.ts';
 import type { Credentials } from './credentials.ts';
 import { FRAME_MAGIC } from './frame.ts';
 import type { PeerCertificate } from './identity.ts';
@@ -116,6 +117,13 @@ class Arrival {
     this.#socket.on('readable', look);
   }
 
+  /** The peer has begun a handshake too many. */
+  refuse(): void {
+    const reason = `too many handshakes of ${this.#socket.remoteAddress ?? 'a host'}`;
+    this.#outcome = { reason, refusal: { code: 'rate' } };
+    this.#socket.destroy();
+  }
+
   readonly fail = (error: Error): void => {
     if (this.#outcome.reason === CLOSED) this.#outcome = outcomeOf(error);
   };
@@ -187,9 +195,13 @@ function dial(
 
 /**
  * The sealed TCP transport. `credentials` gives what is valid now; others take effect with the next
- * connection.
+ * connection. `admission` says how often a host may begin a handshake, which is what costs.
  */
-export function tlsTransport(clock: Clock, credentials: () => Credentials): Transport {
+export function tlsTransport(
+  clock: Clock,
+  credentials: () => Credentials,
+  admission: Admission = new Admission(),
+): Transport {
   async function listen(address: Address, accept: Accept): Promise<Listener> {
     let current = credentials();
     // Connections that are not opened yet, by the peer's address.
@@ -217,6 +229,10 @@ export function tlsTransport(clock: Clock, credentials: () => Credentials): Tran
       arrivals.set(key, arrival);
       socket.once('close', () => arrivals.delete(key));
       arrival.listen(() => {
+        if (!admission.allows(socket.remoteAddress ?? '', clock.nowMs())) {
+          arrival.refuse();
+          return;
+        }
         const now = credentials();
         if (now !== current) sealer.setSecureContext(optionsOf(now));
         current = now;

@@ -20,12 +20,13 @@ export interface Address {
 export const Lane = { URGENT: 0, BULK: 1 } as const;
 export type Lane = (typeof Lane)[keyof typeof Lane];
 
-/** How well a connection over datagrams goes. */
+/** How well a connection goes: of TCP as the kernel tells, of datagrams as counted here. */
 export interface LinkQuality {
-  /** Smoothed and smallest round-trip time; null before the first sample. */
+  /** Smoothed round-trip time, its variation, and the smallest; null before the first sample. */
   rttMs: number | null;
+  rttVariationMs: number | null;
   rttMinMs: number | null;
-  /** Longest datagram in use, in bytes of payload of the network below. */
+  /** Longest datagram or segment in use, in bytes of payload of the network below. */
   datagramBytes: number;
   /** Bytes that may be under way. */
   windowBytes: number;
@@ -33,13 +34,13 @@ export interface LinkQuality {
   packetsReceived: number;
   /** Taken for lost, and sent again. */
   packetsLost: number;
-  /** Of these, the ones that had arrived. */
-  spuriousLosses: number;
-  timeouts: number;
+  /** Of these, the ones that had arrived; null, as the next three, of TCP: nobody counts them. */
+  spuriousLosses: number | null;
+  timeouts: number | null;
   /** Came more than once. */
-  duplicates: number;
+  duplicates: number | null;
   /** How often this side has taken new keys; of sealed connections. */
-  rekeys: number;
+  rekeys: number | null;
 }
 
 /** What made a connection end, other than the network or its owner. */
@@ -47,9 +48,9 @@ export interface Refusal {
   /**
    * `certificate`: the peer's was not accepted; `security`: one end is sealed and the other speaks
    * plain text; `tls`: its handshake, or what came after it, failed; `handshake`: the one over
-   * datagrams did; `malformed`: what came is nothing that dvk says.
+   * datagrams did; `malformed`: what came is nothing that dvk says; `rate`: too much came of it.
    */
-  code: 'certificate' | 'security' | 'tls' | 'handshake' | 'malformed';
+  code: 'certificate' | 'security' | 'tls' | 'handshake' | 'malformed' | 'rate';
   /** The node that the peer speaks for, as far as that is proven. */
   node?: number;
 }
@@ -60,8 +61,8 @@ export interface Connection {
   readonly remote: string;
   /** Whether it tells urgent bytes from bulky ones; without, all bytes are of one lane. */
   readonly hasLanes?: boolean;
-  /** Undefined when the kernel takes care of all that. */
-  readonly quality?: LinkQuality;
+  /** Undefined when nothing is known of that. */
+  readonly quality?: LinkQuality | undefined;
   /** Bytes taken by `write` that the transport still holds. */
   readonly bufferedBytes: number;
   /** Who the peer has proven to be; of sealed transports only, and of those always. */

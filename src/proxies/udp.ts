@@ -19,6 +19,7 @@ import { isIPv6 } from 'node:net';
 import { DgramAsPromised } from 'dgram-as-promised';
 import type { Clock } from '../dvk/clock.ts';
 import { tuneDatagramSocket } from '../dvk/datagram-socket.ts';
+import type { Admission } from './admission.ts';
 import type { Credentials } from './credentials.ts';
 import { newCounters } from './datagram/endpoint.ts';
 import { DATAGRAM_BYTES_MAX } from './datagram/packet.ts';
@@ -170,17 +171,19 @@ export interface UdpOptions {
   /** What is valid now; others take effect with the next connection. Without, all is plain text. */
   credentials?: (() => Credentials) | undefined;
   settings?: Partial<DatagramSettings>;
+  /** How often a host may begin a handshake; one of its own when absent. */
+  admission?: Admission | undefined;
 }
 
 /** The UDP transport; `clock` is the source of all time but that of certificates. */
 export function udpTransport(
   clock: Clock,
-  { credentials, settings = {} }: UdpOptions = {},
+  { credentials, settings = {}, admission }: UdpOptions = {},
 ): Transport {
   const counters = newCounters();
   const randomKey = (): Uint8Array => randomBytes(SHARE_BYTES);
   const security = credentials && keyExchange({ credentials, randomKey, nowMs: Date.now });
-  const options: DriverOptions = { clock, security, settings, counters };
+  const options: DriverOptions = { clock, security, settings, counters, admission };
 
   async function listen(address: Address, accept: Accept): Promise<Listener> {
     const bound = await bind(await resolve(address.host), address.port);

@@ -6,6 +6,7 @@ import { closeSync, existsSync, openSync, statSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { DvsStatus } from '../../src/cli/inspect.ts';
+import type { PeerStatistics } from '../../src/proxies/engine.ts';
 import { ended, TestPlace, whyNoMounts, wrote } from '../support/dvk-command.ts';
 
 interface Items<T = Record<string, unknown>> {
@@ -65,6 +66,47 @@ describe('a DVS of three nodes', () => {
     expect(place.leftovers()).toEqual([]);
     expect((await place.must('down')).stderr).toContain('nothing to bring down');
     expect((await place.run('status')).code).toBe(1);
+  });
+
+  it('tells what its proxies counted, and changes them while they run', async () => {
+    const spec = place.spec('bare.yaml', ['dvs: bare', ...BARE]);
+    await place.must('up', spec, '--detach');
+    interface Told {
+      node: number;
+      stats: { settings: Record<string, number>; incarnation: string; peers: PeerStatistics[] };
+    }
+
+    const { items } = await place.json<Items<Told>>('proxy', 'stats');
+    const text = (await place.must('proxy', 'stats', '--prometheus')).stdout;
+    const changed = await place.json<Items>('proxy', 'set', '1', 'keepaliveMs=200', 'deadMs=900');
+    const wrong = await place.run('proxy', 'set', '1', 'keepaliveMs=200', 'deadMs=599');
+    const after = await place.json<Items<Told>>('proxy', 'stats', '1');
+
+    expect(items.map(({ node }) => node)).toEqual([0, 1, 2]);
+    const [first, second] = items as [Told, Told];
+    expect(first.stats.peers[0]).toMatchObject({
+      ...{ node: 1, state: 'up', transport: 'tcp', incarnation: second.stats.incarnation },
+      quality: { packetsLost: 0, rekeys: null },
+      traffic: [{ dcId: 0, state: 'up', queued: 0, queueLimit: 1024 }],
+    });
+    expect(first.stats.peers[0]?.quality?.rttMs).toBeGreaterThan(0);
+    expect(text).toMatch(/^dvk_proxy_link_up\{dvs="bare",node="2",peer="0",transport="tcp"\} 1$/m);
+    expect(changed.items).toEqual([
+      { name: 'keepaliveMs', before: 500, after: 200 },
+      { name: 'deadMs', before: 1500, after: 900 },
+    ]);
+    expect([wrong.code, wrong.stderr]).toEqual([
+      1,
+      expect.stringContaining('deadMs (599) is less'),
+    ]);
+    expect(after.items[0]?.stats.settings).toMatchObject({ keepaliveMs: 200, deadMs: 900 });
+    expect((await place.run('proxy', 'set', '1', 'keepaliveMs')).code).toBe(2);
+    expect((await place.must('proxy', 'set', '1')).stdout).toMatch(/^keepaliveMs +200 +ms /m);
+    expect((await place.must('proxy', 'stats')).stdout).toMatch(
+      /proxy of node 2: up for .* sealed/,
+    );
+    expect((await status()).ok).toBe(true);
+    await place.must('down');
   });
 
   it('says what may not be in the tables of a container', async () => {

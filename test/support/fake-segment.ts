@@ -68,6 +68,8 @@ export class FakeSegment implements ProxySegment {
       sentBytes: 0,
       receivedBytes: 0,
       dropped: 0,
+      queued: this.queues.get(node)?.length ?? 0,
+      queueLimit: 1088,
     }));
   }
 

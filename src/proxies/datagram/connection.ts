@@ -160,14 +160,13 @@ export class DatagramConnection implements Connection {
     const { rtt, counters } = this.#recovery;
     return {
       rttMs: rtt.isKnown ? rtt.smoothedMs : null,
+      rttVariationMs: rtt.isKnown ? rtt.variationMs : null,
       rttMinMs: rtt.isKnown ? rtt.minMs : null,
       datagramBytes: this.#mtu.bytes,
       windowBytes: Math.round(this.#congestion.windowBytes),
       packetsSent: this.#packetsSent,
       packetsReceived: this.#packetsReceived,
-      packetsLost: counters.packetsLost,
-      spuriousLosses: counters.spuriousLosses,
-      timeouts: counters.timeouts,
+      ...counters,
       duplicates: this.#duplicates,
       rekeys: this.seal.rekeys,
     };

@@ -8,9 +8,9 @@
  * accepter that has sent ACCEPT hands the connection on when the first packet of the dialer comes,
  * and forgets it when none comes; how many wait for that is bounded, the oldest goes.
  */
+import { Admission } from '../admission.ts';
 import { viewOf } from '../frame.ts';
 import type { Accept, ConnectionEvents } from '../transport.ts';
-import { Admission } from './admission.ts';
 import { DatagramConnection, type ConnectionOptions } from './connection.ts';
 import { Dialling } from './dialling.ts';
 import { ANSWERED_BYTES_MIN, COOKIE_BYTES, PacketKind, PACKET_VERSION } from './packet.ts';
@@ -41,6 +41,8 @@ export interface EndpointOptions {
   settings?: Partial<DatagramSettings>;
   /** Counted in, together with other endpoints of the transport. */
   counters?: EndpointCounters;
+  /** How often a host may begin a handshake; shared with others that take them. */
+  admission?: Admission | undefined;
 }
 
 /** Datagrams that reached no connection, by reason. */
@@ -91,7 +93,7 @@ export class DatagramEndpoint {
   readonly #dialling = new Map<number, Dialling>();
   /** Accepted and not confirmed yet, oldest first, by address and id of the dialer. */
   readonly #opening = new Map<string, Opening>();
-  readonly #admission = new Admission();
+  readonly #admission: Admission;
   readonly #due = new Set<DatagramConnection>();
   readonly #scratch = new Uint8Array(DATAGRAM_BYTES_MAX);
   #accept: Accept | undefined;
@@ -103,6 +105,7 @@ export class DatagramEndpoint {
     this.#options = options;
     this.#settings = { ...DEFAULT_SETTINGS, ...options.settings };
     this.counters = options.counters ?? newCounters();
+    this.#admission = options.admission ?? new Admission();
     this.#clockMs = nowMs;
   }
 

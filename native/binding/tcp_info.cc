@@ -1,0 +1,45 @@
+// What the kernel knows of a TCP connection: TCP_INFO of tcp(7), which Node.js has no call for.
+
+#include <linux/tcp.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "method.h"
+#include "registers.h"
+
+namespace dvk::binding {
+namespace {
+
+constexpr double kUsEachMs = 1000;
+
+// Fills `out` with doubles, in the order of TcpInfo in src/dvk/tcp-info.ts. What an older kernel
+// does not tell is 0. Returns 0, -EINVAL when `out` is short, or the error of getsockopt.
+int js_tcp_info(int32_t fd, Bytes out) {
+  tcp_info info{};
+  socklen_t length = sizeof info;
+  if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length) != 0) return -errno;
+  const double values[] = {
+      info.tcpi_rtt / kUsEachMs,
+      info.tcpi_rttvar / kUsEachMs,
+      info.tcpi_min_rtt / kUsEachMs,
+      static_cast<double>(info.tcpi_snd_mss),
+      static_cast<double>(info.tcpi_snd_cwnd) * info.tcpi_snd_mss,
+      static_cast<double>(info.tcpi_segs_out),
+      static_cast<double>(info.tcpi_segs_in),
+      static_cast<double>(info.tcpi_total_retrans),
+  };
+  if (out.length < sizeof values) return -EINVAL;
+  memcpy(out.data, values, sizeof values);
+  return 0;
+}
+
+}  // namespace
+
+void register_tcp_info(Napi::Object exports, Environment* environment) {
+  define(exports, environment, {{"tcpInfo", method<js_tcp_info>}});
+}
+
+}  // namespace dvk::binding

@@ -1,0 +1,37 @@
+/** What the kernel knows of a TCP connection (TCP_INFO, tcp(7)). */
+import { native } from './native.ts';
+
+export interface TcpInfo {
+  /** Smoothed round-trip time, its variation, and the smallest seen. */
+  rttMs: number;
+  rttVariationMs: number;
+  rttMinMs: number;
+  /** Longest segment that is sent, in bytes of data. */
+  segmentBytes: number;
+  /** Congestion window. */
+  windowBytes: number;
+  segmentsSent: number;
+  segmentsReceived: number;
+  /** Segments that were sent again. */
+  resent: number;
+}
+
+const FIELDS = 8;
+
+/** Asks about the socket behind `fd`; undefined when it is no TCP connection. */
+export function tcpInfo(fd: number): TcpInfo | undefined {
+  const values = new Float64Array(FIELDS);
+  if (native().tcpInfo(fd, new Uint8Array(values.buffer)) !== 0) return undefined;
+  const [rttMs = 0, rttVariationMs = 0, rttMinMs = 0, segmentBytes = 0, ...rest] = values;
+  const [windowBytes = 0, segmentsSent = 0, segmentsReceived = 0, resent = 0] = rest;
+  return {
+    rttMs,
+    rttVariationMs,
+    rttMinMs,
+    segmentBytes,
+    windowBytes,
+    segmentsSent,
+    segmentsReceived,
+    resent,
+  };
+}

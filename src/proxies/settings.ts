@@ -1,0 +1,122 @@
+/**
+ * What can be chosen of a proxy while it runs: names, units and limits, and the check of a change.
+ *
+ * One object holds the values, and whoever needs one reads it there each time, so a change takes
+ * effect at once. It lasts as long as the proxy.
+ */
+import type { AdmissionLimits } from './admission.ts';
+import type { SessionTimes } from './session.ts';
+
+export interface ProxySettings extends SessionTimes, AdmissionLimits {
+  /** Commands that no honest node sends, of one peer: so many at once, so many a second. */
+  badBurst: number;
+  badPerSecond: number;
+}
+
+export const DEFAULT_SETTINGS: Omit<ProxySettings, keyof SessionTimes> = {
+  handshakeBurst: 64,
+  handshakesPerSecond: 20,
+  badBurst: 1000,
+  badPerSecond: 100,
+};
+
+export type SettingName = keyof ProxySettings;
+
+/** A setting, for people. */
+export interface SettingRule {
+  unit: 'ms' | 'handshakes' | 'handshakes/s' | 'commands' | 'commands/s';
+  min: number;
+  max: number;
+  meaning: string;
+}
+
+const HOUR_MS = 3_600_000;
+
+export const SETTING_RULES: Readonly<Record<SettingName, SettingRule>> = {
+  keepaliveMs: {
+    unit: 'ms',
+    min: 10,
+    max: 60_000,
+    meaning: 'a side that was quiet for so long says something',
+  },
+  deadMs: {
+    unit: 'ms',
+    min: 30,
+    max: HOUR_MS,
+    meaning: 'a peer of which nothing came for so long is dead; at least 3 times keepaliveMs',
+  },
+  handshakeMs: {
+    unit: 'ms',
+    min: 100,
+    max: 60_000,
+    meaning: 'how long the exchange of HELLO may take',
+  },
+  handshakeBurst: {
+    unit: 'handshakes',
+    min: 1,
+    max: 100_000,
+    meaning: 'sealed handshakes that one host may begin at once',
+  },
+  handshakesPerSecond: {
+    unit: 'handshakes/s',
+    min: 1,
+    max: 100_000,
+    meaning: 'and after that',
+  },
+  badBurst: {
+    unit: 'commands',
+    min: 1,
+    max: 1_000_000,
+    meaning: 'commands that no honest node sends, before the link of their sender is closed',
+  },
+  badPerSecond: {
+    unit: 'commands/s',
+    min: 1,
+    max: 1_000_000,
+    meaning: 'and after that',
+  },
+};
+
+/** A setting that was changed. */
+export interface SettingChange {
+  name: SettingName;
+  before: number;
+  after: number;
+}
+
+function isSetting(name: string): name is SettingName {
+  return Object.hasOwn(SETTING_RULES, name);
+}
+
+function checkValue(name: SettingName, value: unknown): number {
+  const { min, max, unit } = SETTING_RULES[name];
+  if (typeof value === 'number' && Number.isSafeInteger(value) && value >= min && value <= max) {
+    return value;
+  }
+  throw new RangeError(`${name} is a whole number from ${min} to ${max} ${unit}`);
+}
+
+/**
+ * Takes the changes over into `settings`: all of them, or none and a RangeError that says what is
+ * wrong.
+ */
+export function changeSettings(
+  settings: ProxySettings,
+  wanted: Readonly<Record<string, unknown>>,
+): SettingChange[] {
+  const changes = Object.entries(wanted).map(([name, value]): SettingChange => {
+    if (!isSetting(name)) {
+      const known = Object.keys(SETTING_RULES).join(', ');
+      throw new RangeError(`there is no setting ${name}; there are ${known}`);
+    }
+    return { name, before: settings[name], after: checkValue(name, value) };
+  });
+  const after = { ...settings };
+  for (const { name, after: value } of changes) after[name] = value;
+  if (after.deadMs < 3 * after.keepaliveMs) {
+    const [dead, keepalive] = [after.deadMs, after.keepaliveMs];
+    throw new RangeError(`deadMs (${dead}) is less than 3 times keepaliveMs (${keepalive})`);
+  }
+  Object.assign(settings, after);
+  return changes;
+}
