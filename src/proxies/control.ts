@@ -53,6 +53,8 @@ export interface StartMessage {
   /** What to listen on, the first being that of most links: `tcp` (the default) or `udp`. */
   transports?: string[];
   times?: Partial<SessionTimes>;
+  /** How long a session without a connection is held, in ms; see EngineOptions. */
+  holdMs?: number;
 }
 
 export type ToProxy =
@@ -66,7 +68,7 @@ export type ToProxy =
 export type FromProxy =
   | { type: 'ready'; port: number }
   | { type: 'failed'; reason: string }
-  | { type: 'link'; peer: number; state: 'up' | 'down'; reason?: string }
+  | { type: 'link'; peer: number; state: 'up' | 'held' | 'down'; reason?: string }
   /** An attempt to open a link that is down failed, for another reason than the one before. */
   | { type: 'link-failed'; peer: number; reason: string }
   /** The files were read anew; `reason` says why those of before are kept. */

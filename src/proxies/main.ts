@@ -114,6 +114,7 @@ class ProxyProgram {
         clock: systemClock,
         checksum: crc32c,
         times: { ...DEFAULT_TIMES, ...message.times },
+        ...(message.holdMs !== undefined && { holdMs: message.holdMs }),
         onLink: (peer, state, why) => {
           const reason = why && `${why.code}: ${why.detail}`;
           tell({ type: 'link', peer: peer.node, state, ...(reason !== undefined && { reason }) });

@@ -35,6 +35,8 @@ export interface ProxyNodeOptions {
   /** Network namespace that the proxy runs in. */
   namespace?: string;
   transports?: string[];
+  /** How long a session without a connection is held. */
+  holdMs?: number;
 }
 
 type Told<Type extends FromProxy['type']> = Extract<FromProxy, { type: Type }>;
@@ -78,7 +80,7 @@ export class ProxyNode {
 
   /** Starts the proxy on its port of before, or on any. */
   async start(peers: ControlPeer[], dvs = 'lab'): Promise<void> {
-    const { namespace, host = HOST, transports } = this.#options;
+    const { namespace, host = HOST, transports, holdMs } = this.#options;
     const [program, ...before] =
       namespace === undefined ? [process.execPath] : [...inNamespace(namespace), process.execPath];
     const proxy = spawn(program, [...before, PROGRAM], {
@@ -100,6 +102,7 @@ export class ProxyNode {
       segments: [{ dcId: DC, path: this.segment.path }],
       peers,
       ...(transports && { transports }),
+      ...(holdMs !== undefined && { holdMs }),
     });
     this.port = (await this.told('ready')).port;
   }
@@ -138,7 +141,7 @@ export class ProxyNode {
   }
 
   /** Waits until the link to `peer` is in that state. */
-  async link(peer: number, state: 'up' | 'down'): Promise<string | undefined> {
+  async link(peer: number, state: 'up' | 'held' | 'down'): Promise<string | undefined> {
     const told = await this.told('link', (one) => one.peer === peer && one.state === state);
     return told.reason;
   }
