@@ -1,6 +1,6 @@
 // Real proxies whose connections are cut, which stand still, are killed and come back, while
-// callers verify each answer: each request is answered once, or its call ends with ENOTCONN. Rows 11 to 13,
-// 21 and 45 of the fault matrix, on TCP and UDP, sealed and in plain text.
+// callers verify each answer: each request is answered once, or its call ends with ENOTCONN.
+// Rows 11 to 13, 21 and 45 of the fault matrix, on TCP and UDP, sealed and in plain text.
 // Method: nodes as in proxy-tcp.test.ts; over TCP with a relay in the middle. The server counts the
 // requests that come twice.
 import { afterEach, describe, expect, it } from 'vitest';

@@ -1,7 +1,7 @@
 /**
  * Two nodes with proxy engines on a simulated network that follows from a seed: connections are
- * cut, held and damaged, proxies die and come back, nodes stand still. What was taken from the segments,
- * what came, and in which life of a node, is recorded.
+ * cut, held and damaged, proxies die and come back, nodes stand still. What was taken from the
+ * segments, what came, and in which life of a node, is recorded.
  */
 import { CommandLayout } from '../../src/dvk/abi/abi.gen.ts';
 import type { Clock } from '../../src/dvk/clock.ts';
