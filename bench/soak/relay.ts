@@ -4,8 +4,8 @@
  *
  * `relay.js tcp|udp SEED`. It sends `{port}`, where it listens on loopback. Orders: `target` (where
  * the listener is), `cut` (connections are reset, which both ends notice), `silent` (nothing
- * passes, which nobody is told), `loss` and `swap` (probabilities for datagrams; one that is swapped
- * comes after the next one).
+ * passes, which nobody is told), `loss` and `swap` (probabilities for datagrams; one that is
+ * swapped comes after the next one).
  */
 import { createSocket, type Socket as DatagramSocket } from 'node:dgram';
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
