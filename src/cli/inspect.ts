@@ -35,10 +35,13 @@ export interface ProxyStatus extends ProxyReport {
   readonly listen: string;
 }
 
-/** A link between two nodes, as both ends see it; it is up when both say so. */
+/**
+ * A link between two nodes, as both ends see it; it is up when both say so, and held when neither
+ * has given it up.
+ */
 export interface LinkStatus {
   readonly nodes: readonly [number, number];
-  readonly state: 'up' | 'down';
+  readonly state: LinkReport['state'];
   readonly since: number | null;
   readonly reason: string | null;
 }
@@ -202,7 +205,8 @@ function linkStatuses(spec: DvsSpec, reports: ReadonlyMap<number, NodeReport>): 
   return spec.nodes.flatMap(({ id: a }, index) =>
     spec.nodes.slice(index + 1).map(({ id: b }): LinkStatus => {
       const ends = [seen(a, b), seen(b, a)];
-      const state = ends.every((end) => end?.state === 'up') ? 'up' : 'down';
+      const states = ends.map((end) => end?.state ?? 'down');
+      const state = (['down', 'held'] as const).find((one) => states.includes(one)) ?? 'up';
       const since = Math.max(...ends.map((end) => end?.since ?? 0)) || null;
       const reason = tellingFirst(ends.map((end) => end?.reason));
       return { nodes: [a, b], state, since, reason: state === 'up' ? null : reason };

@@ -21,6 +21,7 @@ import * as node from './node.ts';
 import * as proc from './proc.ts';
 import * as proxy from './proxy.ts';
 import * as service from './service.ts';
+import * as soak from './soak.ts';
 import * as status from './status.ts';
 import * as trace from './trace.ts';
 
@@ -50,6 +51,7 @@ function makeProgram(): Command {
     cert,
     trace,
     bench,
+    soak,
   ]) {
     noun.register(program);
   }

@@ -185,11 +185,13 @@ export class NodeProxy {
     if (message.type === 'link') {
       const [peer, state] = [Number(message['peer']), message['state']];
       const reason = typeof message['reason'] === 'string' ? message['reason'] : null;
-      this.#setLink(peer, state === 'up' ? 'up' : 'down', state === 'up' ? null : reason);
+      const known = state === 'up' || state === 'held' ? state : 'down';
+      this.#setLink(peer, known, known === 'up' ? null : reason);
       logEvent('link.changed', { peer, state, reason });
     } else if (message.type === 'link-failed') {
       const [peer, reason] = [Number(message['peer']), String(message['reason'])];
-      this.#setLink(peer, 'down', reason);
+      const held = this.#links.get(peer)?.state === 'held';
+      this.#setLink(peer, held ? 'held' : 'down', reason);
       logEvent('link.failed', { peer, reason });
     } else if (message.type === 'credentials') {
       const reason = message['reason'];
@@ -208,7 +210,7 @@ export class NodeProxy {
     if (this.#child.id === undefined && this.#child.state !== 'starting') {
       for (const resolve of this.#renewals.splice(0)) resolve('the proxy went down');
       for (const resolve of this.#settings.splice(0)) resolve('the proxy went down');
-      const wasUp = [...this.#links.values()].some((link) => link.state === 'up');
+      const wasUp = [...this.#links.values()].some((link) => link.state !== 'down');
       for (const peer of this.#links.keys()) {
         this.#setLink(peer, 'down', `the proxy of node ${String(this.#options.node)} is down`);
       }

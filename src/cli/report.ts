@@ -17,7 +17,8 @@ export interface ChildReport {
 
 export interface LinkReport {
   readonly peer: number;
-  readonly state: 'up' | 'down';
+  /** `held`: the connection is lost, and the session waits for another. */
+  readonly state: 'up' | 'held' | 'down';
   readonly since: number;
   readonly reason: string | null;
 }

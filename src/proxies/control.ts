@@ -71,6 +71,8 @@ export interface StartMessage {
   /** Needed when `ethernet` is one of them. */
   ethernet?: ControlEthernet;
   times?: Partial<SessionTimes>;
+  /** How long a session without a connection is held, in ms; see EngineOptions. */
+  holdMs?: number;
 }
 
 export type ToProxy =
@@ -86,7 +88,7 @@ export type FromProxy =
   /** The port it listens on, on all transports, and the address of its interface. */
   | { type: 'ready'; port: number; ethernet?: string }
   | { type: 'failed'; reason: string }
-  | { type: 'link'; peer: number; state: 'up' | 'down'; reason?: string }
+  | { type: 'link'; peer: number; state: 'up' | 'held' | 'down'; reason?: string }
   /** An attempt to open a link that is down failed, for another reason than the one before. */
   | { type: 'link-failed'; peer: number; reason: string }
   /** The files were read anew; `reason` says why those of before are kept. */

@@ -18,7 +18,8 @@ import { SlabPool } from './outbox.ts';
 import { Peer, type PeerAddress, type PeerCounters } from './peer.ts';
 import type { ProxySegment, Surroundings } from './peer.ts';
 import { Probers } from './probers.ts';
-import { DEFAULT_TIMES, type Down, type SessionSelf, type SessionTimes } from './session.ts';
+import { DEFAULT_TIMES, isInterruption } from './session.ts';
+import type { Down, SessionSelf, SessionTimes } from './session.ts';
 import { changeSettings, DEFAULT_SETTINGS } from './settings.ts';
 import type { ProxySettings, SettingChange } from './settings.ts';
 import { ThroughputMeter, type Throughput } from './throughput.ts';
@@ -29,6 +30,10 @@ import { newVoucherKey, Vouchers } from './voucher.ts';
 // Strangers that have not said HELLO yet; the oldest one goes when another comes.
 const OPENING_LINKS_MAX = 64;
 const STABLE_MS = 5000;
+// Longest pause before dialling again while callers wait for a session to go on.
+const HELD_PAUSE_MS = 250;
+/** How long a session without a connection is held by default. */
+export const HOLD_MS = 5000;
 const TICKS_PER_KEEPALIVE = 4;
 const STOP_WAIT_MS = 1000;
 
@@ -45,14 +50,19 @@ export interface EngineOptions {
   times?: SessionTimes;
   /** What can be changed while the engine runs; it is, by `set`. By default made of `times`. */
   settings?: ProxySettings;
+  /**
+   * How long callers wait for a session that has lost its connection, before they get ENOTCONN; 0
+   * for not at all. HOLD_MS by default.
+   */
+  holdMs?: number;
   /** First and longest pause before dialling again, in ms. */
   redial?: { firstMs: number; longestMs: number };
   /** From 0 to below 1, for the pauses. */
   random?: () => number;
   /** Calls back in the next turn of the event loop. */
   defer?: (callback: () => void) => void;
-  /** A link came up or is lost. */
-  onLink?: (peer: PeerAddress, state: 'up' | 'down', why?: Down) => void;
+  /** A link came up, has lost its connection and is held, or is down. */
+  onLink?: (peer: PeerAddress, state: 'up' | 'held' | 'down', why?: Down) => void;
   /** An attempt to open a link that is down failed, for another reason than the one before. */
   onFailure?: (peer: PeerAddress, why: Down) => void;
   /** Why a peer's certificate is no longer good; its link is closed then. */
@@ -62,7 +72,8 @@ export interface EngineOptions {
 export interface PeerStatistics extends PeerCounters {
   node: NodeId;
   name: string;
-  state: 'up' | 'down';
+  /** `held`: the connection is lost, and the session waits for another. */
+  state: 'up' | 'held' | 'down';
   /** What carries the link. */
   transport: string;
   /** How well it goes, while the link is up; null where the kernel takes care of that. */
@@ -120,6 +131,8 @@ interface PeerEntry {
   /** The link that is being dialled. */
   dialling: Link | undefined;
   cancelTimer: (() => void) | undefined;
+  /** Calls off the end of a session that is held. */
+  cancelHold: (() => void) | undefined;
   upSinceMs: number;
   handshakeFailures: number;
   readonly meter: ThroughputMeter;
@@ -138,6 +151,8 @@ export class Engine implements LinkOwner {
   readonly #links = new Set<Link>();
   /** Accepted links that are not up yet, oldest first. */
   readonly #opening = new Set<Link>();
+  /** Links that were up and gave way to another one. */
+  readonly #replaced = new WeakSet<Link>();
   readonly #waiters = new Set<() => void>();
   #segments: readonly ProxySegment[] = [];
   #listeners: Listener[] = [];
@@ -170,6 +185,7 @@ export class Engine implements LinkOwner {
       node: options.node,
       incarnation: options.incarnation,
       lastSession: (node) => this.#peers.get(node)?.peer.lastSession ?? 0,
+      lastLedger: (node) => this.#peers.get(node)?.peer.ledger,
       containersFor: (node) => this.#peers.get(node)?.peer.containers() ?? [],
       nameOf: (node) => this.#peers.get(node)?.peer.address.name,
       newKey: newVoucherKey,
@@ -259,12 +275,12 @@ export class Engine implements LinkOwner {
         ...counters,
         node: peer.node,
         name: peer.address.name,
-        state: peer.link ? ('up' as const) : ('down' as const),
+        state: peer.link ? ('up' as const) : peer.isHeld ? ('held' as const) : ('down' as const),
         transport: this.#transportTo(peer.address).name,
         quality: peer.link?.quality ?? null,
         remote: peer.link?.remote ?? null,
         certificate: peer.link?.certificate ?? null,
-        session: peer.link?.session.number ?? 0,
+        session: peer.link?.session.number ?? peer.ledger?.number ?? 0,
         incarnation: peer.link?.session.peerHello?.incarnation.toString() ?? null,
         upForMs: peer.link ? Math.round(nowMs - entry.upSinceMs) : null,
         queue: peer.link?.queue ?? null,
@@ -307,11 +323,27 @@ export class Engine implements LinkOwner {
       link.session.close({ code: 'transport', detail });
       return;
     }
-    entry.peer.link?.session.close({ code: 'replaced', detail: 'the peer connected anew' });
     if (entry.dialling === link) entry.dialling = undefined;
+    this.#replace(entry, link);
+    entry.cancelHold?.();
+    entry.cancelHold = undefined;
     entry.upSinceMs = this.#options.clock.nowMs();
     entry.peer.raise(link, hello);
     this.#options.onLink?.(entry.peer.address, 'up');
+  }
+
+  // Another connection takes the place of one that was not missed yet, or of a session.
+  #replace(entry: PeerEntry, link: Link): void {
+    const { peer } = entry;
+    const old = peer.link;
+    const detail = old ? 'the peer connected anew' : 'the peer does not know the session any more';
+    const why: Down = { code: 'replaced', detail };
+    if (old) this.#replaced.add(old);
+    if (link.session.isResumed) peer.hold();
+    else if (old || peer.isHeld) this.#lower(entry, why);
+    if (!old) return;
+    entry.lastDown = why;
+    old.session.close(why);
   }
 
   linkContainersChanged(link: Link, hello: Hello): void {
@@ -338,16 +370,38 @@ export class Engine implements LinkOwner {
       const upMs = this.#options.clock.nowMs() - entry.upSinceMs;
       if (upMs >= STABLE_MS) entry.backoff.reset();
       entry.lastDown = why;
-      entry.peer.lower();
-      this.#options.onLink?.(entry.peer.address, 'down', why);
+      this.#hold(entry, why);
       this.#redial(entry);
     } else if (entry.dialling === link) {
       entry.dialling = undefined;
       this.#noteFailure(entry, why);
       this.#redial(entry);
-    } else {
+    } else if (!this.#replaced.has(link)) {
       this.#noteRefused(link, why);
     }
+  }
+
+  // The connection is lost: callers wait for another, when the session may go on.
+  #hold(entry: PeerEntry, why: Down): void {
+    const { peer } = entry;
+    const holdMs = this.#options.holdMs ?? HOLD_MS;
+    if (!isInterruption(why) || peer.ledger === undefined || holdMs === 0 || !this.#running) {
+      this.#lower(entry, why);
+      return;
+    }
+    peer.hold();
+    entry.cancelHold = this.#options.clock.after(holdMs, () => {
+      this.#lower(entry, why);
+    });
+    this.#options.onLink?.(peer.address, 'held', why);
+  }
+
+  // The session is over.
+  #lower(entry: PeerEntry, why: Down): void {
+    entry.cancelHold?.();
+    entry.cancelHold = undefined;
+    entry.peer.lower();
+    this.#options.onLink?.(entry.peer.address, 'down', why);
   }
 
   linkClosed(link: Link): void {
@@ -389,6 +443,7 @@ export class Engine implements LinkOwner {
       backoff: new Backoff({ ...redial, random: this.#options.random ?? Math.random }),
       dialling: undefined,
       cancelTimer: undefined,
+      cancelHold: undefined,
       upSinceMs: 0,
       handshakeFailures: 0,
       meter: new ThroughputMeter(),
@@ -457,7 +512,10 @@ export class Engine implements LinkOwner {
   #redial(entry: PeerEntry): void {
     if (!this.#running || entry.peer.node < this.#options.node) return;
     entry.cancelTimer?.();
-    entry.cancelTimer = this.#options.clock.after(entry.backoff.next(), () => {
+    const pauseMs = entry.backoff.next();
+    const { isHeld } = entry.peer;
+    const delayMs = isHeld ? Math.min(pauseMs, HELD_PAUSE_MS) : pauseMs;
+    entry.cancelTimer = this.#options.clock.after(delayMs, () => {
       entry.cancelTimer = undefined;
       this.#dial(entry);
     });
@@ -467,6 +525,8 @@ export class Engine implements LinkOwner {
   #release(entry: PeerEntry): void {
     entry.cancelTimer?.();
     entry.cancelTimer = undefined;
+    entry.cancelHold?.();
+    entry.cancelHold = undefined;
     entry.dialling?.abandon();
     entry.dialling = undefined;
   }

@@ -19,7 +19,10 @@
 import assert from 'node:assert/strict';
 import { CommandLayout, Limit } from '../dvk/abi/abi.gen.ts';
 
-/** Raised when frames, or the meaning of a command, change. */
+/**
+ * What the header of a frame says: the first version of the wire with this layout. Which one two
+ * nodes speak is agreed on in HELLO; see offer.ts.
+ */
 export const WIRE_VERSION = 1;
 
 /** Size of a frame header, and the offset of each field. */

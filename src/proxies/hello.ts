@@ -9,9 +9,10 @@
  *   48  key for vouchers, 32 bytes   80  DC ids, 4 bytes each
  *
  * Little-endian. `session` is what the dialer proposes, then what the accepter decides. A HELLO on
- * a link that is up renews the DC ids; the rest stays as it was.
+ * a link that is up renews the DC ids; the rest stays as it was. What else a node has to say lies
+ * in the command; see offer.ts.
  */
-import { ABI_VERSION, Limit } from '../dvk/abi/abi.gen.ts';
+import { Limit } from '../dvk/abi/abi.gen.ts';
 import { viewOf } from './frame.ts';
 
 const FIXED_BYTES = 80;
@@ -49,9 +50,12 @@ export interface Hello {
   containers: readonly number[];
 }
 
-/** What every HELLO of this version says about itself. */
+/**
+ * What every HELLO says about itself. Nodes of wire version 1 refuse another ABI version than the
+ * one that they were built with; since then the wire has versions of its own.
+ */
 export const HELLO_CONSTANTS = {
-  abiVersion: ABI_VERSION,
+  abiVersion: 3,
   chunkBytes: Limit.COPY_CHUNK_BYTES,
 } as const;
 

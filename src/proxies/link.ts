@@ -138,12 +138,13 @@ export class Link implements ConnectionEvents, SessionOutput {
   /** Whether so much waits to be sent that no more is taken from the core. */
   get congested(): boolean {
     const held = (this.#connection?.bufferedBytes ?? 0) - this.#bulkBytes;
-    return held + this.#outbox.builtBytes >= HIGH_WATER_BYTES;
+    if (held + this.#outbox.builtBytes >= HIGH_WATER_BYTES) return true;
+    return this.session.ledger.isFull(Lane.URGENT);
   }
 
   /** Whether only commands without data are taken from the core. */
   get shortOnly(): boolean {
-    return this.#bulkBytes >= HIGH_WATER_BYTES;
+    return this.#bulkBytes >= HIGH_WATER_BYTES || this.session.ledger.isFull(Lane.BULK);
   }
 
   /** Takes one command of `source` and makes a frame of it. */
@@ -166,28 +167,40 @@ export class Link implements ConnectionEvents, SessionOutput {
     return 'sent';
   }
 
-  /** Gives the frames that were built to the transport. */
+  /** Gives the frames that were built to the transport; the session may keep them. */
   flush(): void {
     const built = this.#outbox.take();
     if (built === undefined) return;
+    const lane = this.#builtLane;
+    const done = this.session.ledger.keep(lane, built.bytes, built.done);
+    this.#write(built.bytes, done, lane);
+  }
+
+  /** Sends again what the session keeps; before anything else that is new. */
+  replay(): void {
+    this.session.ledger.replay((bytes, done, lane) => {
+      this.#write(bytes, done, lane);
+    });
+  }
+
+  #write(bytes: Uint8Array, done: () => void, lane: Lane): void {
     if (this.#connection === undefined || this.#over) {
-      built.done();
+      done();
       return;
     }
-    const lane = this.#builtLane;
-    const bulkBytes = lane === Lane.BULK ? built.bytes.length : 0;
+    const bulkBytes = lane === Lane.BULK ? bytes.length : 0;
     this.#bulkBytes += bulkBytes;
-    this.counters.bytesSent += built.bytes.length;
+    this.counters.bytesSent += bytes.length;
     this.session.noteSent(this.#options.nowMs());
     const sent = (): void => {
-      built.done();
+      done();
       this.#bulkBytes -= bulkBytes;
       if (!this.#stalled || this.congested) return;
       this.#stalled = false;
       this.#options.owner.linkReady(this);
       this.flush();
     };
-    this.#connection.write(built.bytes, sent, lane);
+    this.#connection.write(bytes, sent, lane);
   }
 
   // What was built so far goes out first when it is of the other lane.
@@ -267,9 +280,12 @@ export class Link implements ConnectionEvents, SessionOutput {
     // Answers to keepalives are the one thing that a peer could pile up here by not reading.
     if (kind === (CommandKind.NONE | CommandKind.ACK) && this.congested) return;
     this.#chooseLane(Lane.URGENT);
-    if (!this.#outbox.hasRoom) this.flush();
-    this.#outbox.add(command, payload, this.session.number, this.session.nextSequence());
+    const isPassing = this.session.isPassing(kind);
+    if (isPassing || !this.#outbox.hasRoom) this.flush();
+    this.#outbox.add(command, payload, this.session.number, this.session.sequenceOf(kind));
     this.counters.framesSent++;
+    const passing = isPassing ? this.#outbox.take() : undefined;
+    if (passing) this.#write(passing.bytes, passing.done, this.#builtLane);
   }
 
   up(hello: Hello): void {

@@ -5,6 +5,7 @@
  * when a cable is cut while TCP goes on trying, and a connection can be broken, as when it gives
  * up.
  */
+import { Lane } from './transport.ts';
 import type { Accept, Address, Connection, ConnectionEvents } from './transport.ts';
 import type { Listener, Transport } from './transport.ts';
 
@@ -13,6 +14,8 @@ export interface LoopbackOptions {
   pieceBytes?: number;
   /** Calls back later, in order. */
   defer?: (callback: () => void) => void;
+  /** Whether connections have two lanes. */
+  hasLanes?: boolean;
 }
 
 interface Write {
@@ -21,18 +24,21 @@ interface Write {
   done: () => void;
 }
 
-// One direction of a connection.
+// One lane of one direction of a connection.
 class Pipe {
   readonly #options: Required<LoopbackOptions>;
+  readonly #lane: Lane;
   #target: ConnectionEvents | undefined;
   #writes: Write[] = [];
   #scheduled = false;
   #onEmpty: (() => void) | undefined;
   held = false;
   bufferedBytes = 0;
+  onMoved: () => void = () => undefined;
 
-  constructor(options: Required<LoopbackOptions>) {
+  constructor(options: Required<LoopbackOptions>, lane: Lane) {
     this.#options = options;
+    this.#lane = lane;
   }
 
   open(target: ConnectionEvents): void {
@@ -78,7 +84,9 @@ class Pipe {
       this.#onEmpty?.();
       return;
     }
-    const space = this.#target.space();
+    const space = this.#target.space(this.#lane);
+    // Nothing bulky is taken before something urgent, after which this is looked at again.
+    if (space.length === 0) return;
     const left = write.bytes.length - write.at;
     const count = Math.min(space.length, left, this.#options.pieceBytes);
     space.set(write.bytes.subarray(write.at, write.at + count));
@@ -88,18 +96,70 @@ class Pipe {
       this.#writes.shift();
       write.done();
     }
-    this.#target.received(count);
+    this.#target.received(count, this.#lane);
     this.flow();
+    this.onMoved();
+  }
+}
+
+// One direction of a connection.
+class Direction {
+  readonly #lanes: [Pipe, Pipe];
+
+  constructor(options: Required<LoopbackOptions>) {
+    const [urgent, bulk] = [new Pipe(options, Lane.URGENT), new Pipe(options, Lane.BULK)];
+    urgent.onMoved = (): void => {
+      bulk.flow();
+    };
+    this.#lanes = [urgent, bulk];
+  }
+
+  get bufferedBytes(): number {
+    return this.#lanes[Lane.URGENT].bufferedBytes + this.#lanes[Lane.BULK].bufferedBytes;
+  }
+
+  set held(held: boolean) {
+    for (const lane of this.#lanes) lane.held = held;
+  }
+
+  open(target: ConnectionEvents): void {
+    for (const lane of this.#lanes) lane.open(target);
+  }
+
+  write(bytes: Uint8Array, done: () => void, lane: Lane): void {
+    this.#lanes[lane].write(bytes, done);
+  }
+
+  whenEmpty(callback: () => void): void {
+    const [urgent, bulk] = this.#lanes;
+    urgent.whenEmpty(() => {
+      bulk.whenEmpty(callback);
+    });
+  }
+
+  shut(): void {
+    for (const lane of this.#lanes) lane.shut();
+  }
+
+  flow(): void {
+    for (const lane of this.#lanes) lane.flow();
   }
 }
 
 class LoopbackConnection implements Connection {
   readonly remote: string;
-  readonly #out: Pipe;
+  readonly hasLanes: boolean;
+  readonly #out: Direction;
   readonly #break: (reason: string) => void;
 
-  constructor(remote: string, out: Pipe, breakBoth: (reason: string) => void) {
+  constructor(
+    remote: string,
+    out: Direction,
+    hasLanes: boolean,
+    breakBoth: (reason: string) => void,
+  ) {
     this.remote = remote;
+    this.hasLanes = hasLanes;
     this.#out = out;
     this.#break = breakBoth;
   }
@@ -108,8 +168,8 @@ class LoopbackConnection implements Connection {
     return this.#out.bufferedBytes;
   }
 
-  write(bytes: Uint8Array, done: () => void): void {
-    this.#out.write(bytes, done);
+  write(bytes: Uint8Array, done: () => void, lane: Lane = Lane.URGENT): void {
+    this.#out.write(bytes, done, lane);
   }
 
   end(): void {
@@ -145,6 +205,7 @@ export class LoopbackNetwork {
     this.#options = {
       pieceBytes: options.pieceBytes ?? 65536,
       defer: options.defer ?? ((callback): void => void setImmediate(callback)),
+      hasLanes: options.hasLanes ?? false,
     };
   }
 
@@ -179,8 +240,9 @@ export class LoopbackNetwork {
   }
 
   #join(address: Address, dialer: ConnectionEvents, accepter: ConnectionEvents): () => void {
-    const out = new Pipe(this.#options);
-    const back = new Pipe(this.#options);
+    const out = new Direction(this.#options);
+    const back = new Direction(this.#options);
+    const { hasLanes } = this.#options;
     let over = false;
     const end = (reason: string): void => {
       if (over) return;
@@ -210,8 +272,8 @@ export class LoopbackNetwork {
     this.cables.add(cable);
     out.open(accepter);
     back.open(dialer);
-    accepter.opened(new LoopbackConnection('loopback', back, end));
-    dialer.opened(new LoopbackConnection(`loopback:${address.port}`, out, end));
+    accepter.opened(new LoopbackConnection('loopback', back, hasLanes, end));
+    dialer.opened(new LoopbackConnection(`loopback:${address.port}`, out, hasLanes, end));
     return () => {
       end('called off');
     };

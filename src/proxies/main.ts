@@ -133,6 +133,7 @@ class ProxyProgram {
         clock: systemClock,
         checksum: crc32c,
         settings,
+        ...(message.holdMs !== undefined && { holdMs: message.holdMs }),
         onLink: (peer, state, why) => {
           const reason = why && `${why.code}: ${why.detail}`;
           tell({ type: 'link', peer: peer.node, state, ...(reason !== undefined && { reason }) });

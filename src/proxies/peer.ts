@@ -1,5 +1,8 @@
 /**
- * One other node: the containers shared with it, the link to it, and the dialling when it is lost.
+ * One other node: the containers shared with it, and the link to it.
+ *
+ * A link whose connection is lost is held: the segments are told nothing, calls wait, and nothing
+ * is taken from the core, until the session goes on over another connection or is given up.
  *
  * A container is up between two nodes when each is a member of it in the other's segment, which
  * HELLO tells; only then does the segment hear of the link, so no caller waits for a node that
@@ -10,6 +13,7 @@ import type { NodeId } from '../dvk/endpoint.ts';
 import { isDvkError } from '../dvk/errors.ts';
 import type { Segment } from '../dvk/segment.ts';
 import { viewOf, type Frame } from './frame.ts';
+import type { Ledger } from './ledger.ts';
 import type { Hello } from './hello.ts';
 import { TokenBucket } from './admission.ts';
 import type { CommandSource, Link, LinkCounters } from './link.ts';
@@ -103,8 +107,10 @@ export interface PeerCounters extends LinkCounters {
   drops: Drops;
   staleFrames: number;
   duplicateFrames: number;
-  /** Times that the link came up after the first. */
+  /** Times that the link came up after the first, with a session of before or a new one. */
   reconnects: number;
+  /** Of these, the ones with the session of before. */
+  resumed: number;
 }
 
 /** What all peers of a node share. */
@@ -140,9 +146,14 @@ export class Peer {
     staleFrames: 0,
     duplicateFrames: 0,
     reconnects: 0,
+    resumed: 0,
   };
   #link: Link | undefined;
   #hello: Hello | undefined;
+  // The session of the link, also while it is held.
+  #ledger: Ledger | undefined;
+  // The DCs were others when there was no link to tell of it.
+  #owesContainers = false;
   #ups = 0;
   #deferred = false;
   /** Highest session number used. */
@@ -164,6 +175,16 @@ export class Peer {
   /** The link that is up. */
   get link(): Link | undefined {
     return this.#link;
+  }
+
+  /** The session, when it may go on over another connection. */
+  get ledger(): Ledger | undefined {
+    return this.#ledger?.canResume === true ? this.#ledger : undefined;
+  }
+
+  /** Whether the session has lost its connection, and waits for another. */
+  get isHeld(): boolean {
+    return this.#ledger !== undefined && this.#link === undefined;
   }
 
   get counters(): PeerCounters {
@@ -204,17 +225,28 @@ export class Peer {
       this.lastSession = Math.max(this.lastSession, link.session);
     }
     const gone = [...this.#containers.values()].filter((shared) => !wanted.has(shared.segment));
+    // Whoever there waits for an answer from that container would not hear that it is gone.
+    if (gone.length > 0 && this.isHeld) this.lower();
     for (const shared of gone) this.#detach(shared);
     if (gone.length > 0) this.#link?.session.announceContainers();
     const added = [...wanted].filter((segment) => !this.#containers.has(segment.dcId));
     for (const segment of added) this.#attach(segment);
-    if (added.length > 0) this.#link?.session.announceContainers();
+    if (added.length > 0) {
+      this.#owesContainers = this.isHeld;
+      this.#link?.session.announceContainers();
+    }
     this.#reconcile();
   }
 
-  /** The session of `link` is up. */
+  /** `link` is up: with the session of before, or with a new one, which ends that of before. */
   raise(link: Link, hello: Hello): void {
+    if (link.session.isResumed) {
+      this.#resume(link);
+      return;
+    }
+    this.lower();
     this.#link = link;
+    this.#ledger = link.session.ledger;
     this.#hello = hello;
     this.#ups++;
     this.lastSession = link.session.number;
@@ -228,11 +260,34 @@ export class Peer {
     this.#reconcile();
   }
 
-  /** The link is over: every call that waits for the peer ends. */
-  lower(): void {
-    if (this.#link) addLink(this.#past, this.#link);
+  // Keys of vouchers and shared DCs are the session's, so they are as they were.
+  #resume(link: Link): void {
+    this.hold();
+    this.#link = link;
+    this.#ups++;
+    this.#past.resumed++;
+    link.replay();
+    if (this.#owesContainers) link.session.announceContainers();
+    this.#owesContainers = false;
+    this.#reconcile();
+  }
+
+  /** The connection is lost. What the link has built is kept for the next one. */
+  hold(): void {
+    const link = this.#link;
+    if (link === undefined) return;
+    link.flush();
+    addLink(this.#past, link);
     this.#link = undefined;
+  }
+
+  /** The session is over: every call that waits for the peer ends. */
+  lower(): void {
+    this.hold();
+    this.#ledger?.drop();
+    this.#ledger = undefined;
     this.#hello = undefined;
+    this.#owesContainers = false;
     this.#vouchers.remove(this.node);
     for (const shared of this.#containers.values()) this.#setUp(shared, false);
   }
@@ -340,7 +395,7 @@ export class Peer {
     const link = this.#link;
     const theirs = new Set(this.#hello?.containers);
     for (const [dc, shared] of this.#containers) {
-      this.#setUp(shared, link !== undefined && theirs.has(dc));
+      this.#setUp(shared, this.#ledger !== undefined && theirs.has(dc));
     }
     this.pump();
     link?.flush();
@@ -349,7 +404,7 @@ export class Peer {
   #setUp(shared: SharedContainer, up: boolean): void {
     if (shared.up === up) return;
     const done = whileMember(() => {
-      if (up) shared.segment.linkUp(this.node, this.#link?.session.number ?? 0);
+      if (up) shared.segment.linkUp(this.node, this.#ledger?.number ?? 0);
       else shared.segment.linkDown(this.node);
     });
     shared.up = up && done;

@@ -1,6 +1,6 @@
 /**
- * The state machine of one link between two nodes. It does no I/O: frames, bytes and ticks go in,
- * calls of `SessionOutput` come out.
+ * The state machine of one connection between two nodes. It does no I/O: frames, bytes and ticks go
+ * in, calls of `SessionOutput` come out.
  *
  *              HELLO from the peer is right
  *   opening ---------------------------------> up
@@ -9,21 +9,29 @@
  *
  * The node with the lower id dials and speaks first; the accepter checks, decides the session
  * number (higher than every one before it between the two) and answers. Both sides must be of one
- * DVS, of one ABI version, and be who the other expects, and who they have proven to be when the
- * connection is sealed; what is wrong is named to the other side in a SHUTDOWN. Frames of another
- * session, and frames that came already, are counted and dropped, so within a session a command
- * arrives at most once; a gap in the sequence closes the link, since a transport promises order and
- * no loss. A transport with lanes promises that for each of them, so each has a sequence of its
- * own; the session's own frames are all in the first one.
+ * DVS, of wire versions that meet, and be who the other expects, and who they have proven to be
+ * when the connection is sealed; what is wrong is named to the other side in a SHUTDOWN. Frames of
+ * another session, and frames that came already, are counted and dropped, so within a session a
+ * command arrives at most once; a gap in the sequence closes the connection, since a transport
+ * promises order and no loss. A transport with lanes promises that for each of them, so each has a
+ * sequence of its own.
+ *
+ * Where both ends can, a session outlives its connection: the next one to the same incarnation goes
+ * on with it, and what was not acknowledged is sent again (ledger.ts). What the proxies say
+ * of the connection itself (keepalives, acknowledgements, farewells) is not numbered then, and
+ * never sent again.
  *
  * A side that has been quiet for `keepaliveMs` sends NONE, which the other answers with NONE and
  * ACK; a peer from which no byte came for `deadMs` is taken for dead, by both sides alike when only
  * one direction is cut.
  */
 import { CommandKind, CommandLayout } from '../dvk/abi/abi.gen.ts';
-import { viewOf, WIRE_VERSION, type Frame, type FrameFault } from './frame.ts';
+import { FRAME_HEAD_BYTES, viewOf, type Frame, type FrameFault } from './frame.ts';
 import { decodeHello, encodeHello, HELLO_CONSTANTS, type Hello } from './hello.ts';
 import { impersonation, type NodeIdentity } from './identity.ts';
+import { agreedVersion, decodeOffer, encodeOffer, Feature, FEATURES } from './offer.ts';
+import { versionConflict, WIRE_VERSIONS, type Offer } from './offer.ts';
+import { Ledger } from './ledger.ts';
 import { Lane, type Refusal } from './transport.ts';
 
 /** Why a link ended. */
@@ -39,6 +47,7 @@ export type DownCode =
   | 'node'
   | 'identity'
   | 'replaced'
+  | 'interrupted'
   | 'transport'
   | 'sequence'
   | 'connection'
@@ -47,6 +56,22 @@ export type DownCode =
 export interface Down {
   code: DownCode;
   detail: string;
+}
+
+/** What ends a connection and says nothing of the peer: its session may go on over the next one. */
+const INTERRUPTIONS: ReadonlySet<DownCode> = new Set([
+  'connection',
+  'time-out',
+  'interrupted',
+  'malformed',
+  'sequence',
+  'tls',
+  'handshake',
+]);
+
+/** Whether a session may go on after its connection ended like this. */
+export function isInterruption({ code }: Down): boolean {
+  return INTERRUPTIONS.has(code);
 }
 
 export interface SessionTimes {
@@ -69,6 +94,8 @@ export interface SessionSelf {
   incarnation: bigint;
   /** Highest session number that was used with `peer`; 0 for none. */
   lastSession(peer: number): number;
+  /** The session with `peer` that may go on over another connection. */
+  lastLedger(peer: number): Ledger | undefined;
   /** DCs to name to `peer` in HELLO. */
   containersFor(peer: number): readonly number[];
   /** What `peer` is called; undefined when it is no node of the DVS. */
@@ -81,7 +108,10 @@ export interface SessionSelf {
 export interface SessionOutput {
   /** Sends a frame with this command, which is of that kind, and payload. */
   send(kind: number, command: Uint8Array, payload: Uint8Array): void;
-  /** The link is up; called once. `session.number` is set, and commands may be sent. */
+  /**
+   * The connection is up; called once. `session.ledger` is that of the session, which is another
+   * one than before unless `session.isResumed`. Commands may be sent, after those kept.
+   */
   up(peer: Hello): void;
   /** The peer's list of DCs is another one. */
   containersChanged(peer: Hello): void;
@@ -114,11 +144,10 @@ export class Session {
   #state: 'opening' | 'up' | 'closed' = 'opening';
   #peer: number | undefined;
   #hello: Hello | undefined;
-  #number = 0;
+  #features = 0;
   #proposed = 0;
-  // Of the next frame in each lane.
-  readonly #sendSequences: [number, number] = [0, 0];
-  readonly #receiveSequences: [number, number] = [0, 0];
+  #ledger = new Ledger(0);
+  #isResumed = false;
   #openedMs: number;
   #receivedMs: number;
   #sentMs: number;
@@ -151,14 +180,29 @@ export class Session {
     return this.#state;
   }
 
+  /** What may outlive this connection; that of HELLO, number 0, until it is up. */
+  get ledger(): Ledger {
+    return this.#ledger;
+  }
+
+  /** Whether this connection goes on with a session of before. */
+  get isResumed(): boolean {
+    return this.#isResumed;
+  }
+
+  /** What both ends can do, bits of `Feature`; 0 until the connection is up. */
+  get features(): number {
+    return this.#features;
+  }
+
   /** The node at the other end, once it is known. */
   get peer(): number | undefined {
     return this.#peer;
   }
 
-  /** The session number; 0 until the link is up. */
+  /** The session number; 0 until the connection is up. */
   get number(): number {
-    return this.#number;
+    return this.#ledger.number;
   }
 
   /**
@@ -173,15 +217,33 @@ export class Session {
       this.close(wrong);
       return;
     }
+    const last = this.#self.lastLedger(this.#peer);
+    if (last) last.attempt++;
     this.#proposed = nextSession(this.#self.lastSession(this.#peer));
-    this.#sendHello(this.#peer, this.#proposed);
+    this.#sendHello(this.#peer, this.#proposed, last);
   }
 
   /** The sequence number of the next frame to go out in `lane`. */
   nextSequence(lane: Lane = Lane.URGENT): number {
-    const sequence = this.#sendSequences[lane];
-    this.#sendSequences[lane] = (sequence + 1) >>> 0;
-    return sequence;
+    return this.#ledger.next(lane);
+  }
+
+  /** The number of the next frame, which is of the session's own kind `kind`. */
+  sequenceOf(kind: number): number {
+    return this.#state === 'up' && this.isPassing(kind) ? 0 : this.nextSequence();
+  }
+
+  /**
+   * Whether a frame of this kind is of the connection alone: it has no number, is not kept, and
+   * must go out apart from those that are.
+   */
+  isPassing(kind: number): boolean {
+    if (this.#state === 'opening') return true;
+    return this.#canResume && PASSING.has(kind);
+  }
+
+  get #canResume(): boolean {
+    return (this.#features & Feature.RESUME) !== 0;
   }
 
   /** Bytes went out. */
@@ -199,20 +261,24 @@ export class Session {
 
   receive(frame: Frame, nowMs: number, lane: Lane = Lane.URGENT): void {
     if (this.#state === 'closed') return;
-    if (frame.session !== this.#number) {
+    if (frame.session !== this.number) {
       this.counters.staleFrames++;
       return;
     }
-    const expected = this.#receiveSequences[lane];
-    const ahead = (frame.sequence - expected) >>> 0;
+    if (this.#state === 'up' && this.isPassing(frame.kind)) {
+      this.#receiveUp(frame, nowMs);
+      return;
+    }
+    const bytes = FRAME_HEAD_BYTES + frame.payload.length;
+    const ahead = this.#ledger.take(lane, frame.sequence, bytes);
     if (ahead !== 0) {
       if (ahead > 0x7fff_ffff) this.counters.duplicateFrames++;
       else this.close({ code: 'sequence', detail: `${ahead} frames are missing` });
       return;
     }
-    this.#receiveSequences[lane] = (expected + 1) >>> 0;
     if (this.#state === 'opening') this.#receiveOpening(frame);
     else this.#receiveUp(frame, nowMs);
+    this.#tellTaken('now');
   }
 
   /** The stream is unusable: the frame decoder found a fault. */
@@ -222,10 +288,8 @@ export class Session {
       const detail = 'the peer speaks TLS, and this node was started with --insecure';
       this.close({ code: 'security', detail });
     } else if (fault.code === 'version') {
-      this.close({
-        code: 'version',
-        detail: `the peer speaks version ${found}, not ${WIRE_VERSION}`,
-      });
+      const theirs = { first: fault.found, last: fault.found };
+      this.close({ code: 'version', detail: versionConflict('the peer', theirs) });
     } else {
       this.close({ code: 'malformed', detail: `frame refused by its ${fault.code} (${found})` });
     }
@@ -246,7 +310,10 @@ export class Session {
       const deadMs = Math.max(this.#times.deadMs, 3 * (this.#hello?.keepaliveMs ?? 0));
       if (nowMs - this.#receivedMs >= deadMs) {
         this.close({ code: 'time-out', detail: `nothing came for ${deadMs} ms` });
-      } else if (nowMs - this.#sentMs >= this.#times.keepaliveMs) {
+        return;
+      }
+      this.#tellTaken('at the tick');
+      if (nowMs - this.#sentMs >= this.#times.keepaliveMs) {
         this.#ping = (this.#ping + 1) >>> 0;
         this.#pingMs = nowMs;
         this.#sendControl(CommandKind.NONE, { callId: this.#ping });
@@ -256,14 +323,15 @@ export class Session {
 
   /** This node's DCs are others now: tells the peer. */
   announceContainers(): void {
-    if (this.#state === 'up' && this.#peer !== undefined) this.#sendHello(this.#peer, this.#number);
+    if (this.#state === 'up' && this.#peer !== undefined) this.#sendHello(this.#peer, this.number);
   }
 
-  /** Ends the link, and tells the peer why. */
+  /** Ends the connection, and tells the peer why. */
   close(why: Down): void {
     if (this.#state === 'closed') return;
     const text = why.code === 'stopped' ? '' : `${why.code}: ${why.detail}`;
-    this.#sendControl(CommandKind.SHUTDOWN, { payload: new TextEncoder().encode(text) });
+    const callId = this.#canResume && isInterruption(why) ? INTERRUPTED : 0;
+    this.#sendControl(CommandKind.SHUTDOWN, { callId, payload: new TextEncoder().encode(text) });
     this.#end(why);
   }
 
@@ -288,26 +356,64 @@ export class Session {
       this.close({ code: 'malformed', detail: 'the first frame is no HELLO' });
       return;
     }
-    const wrong = this.#examine(hello, frame.destinationNode);
+    const offer = decodeOffer(frame.command.subarray(CommandLayout.message));
+    const wrong = this.#examine(hello, frame.destinationNode, offer);
     if (wrong !== undefined) {
       this.close(wrong);
       return;
     }
     this.#peer = hello.node;
-    if (!this.#dials) {
-      const decided = Math.max(nextSession(this.#self.lastSession(hello.node)), hello.session);
-      this.#sendHello(hello.node, decided);
-      this.#number = decided;
-    } else {
-      this.#number = hello.session;
-    }
     this.#hello = hello;
+    const last = this.#lastOf(offer);
+    if (last !== undefined && !last.resume(offer.expected)) {
+      this.close({ code: 'malformed', detail: 'HELLO with impossible numbers of frames' });
+      return;
+    }
+    const number = last?.number ?? this.#decide(hello);
+    if (!this.#dials) this.#sendHello(hello.node, number, last);
+    const version = agreedVersion(offer) ?? 0;
+    this.#features = version < 2 ? 0 : offer.features & FEATURES;
+    if (last) last.attempt = Math.max(last.attempt, offer.attempt);
+    this.#isResumed = last !== undefined;
+    this.#ledger = last ?? this.#newLedger(number, hello);
     this.#state = 'up';
     this.#output.up(hello);
   }
 
-  #examine(hello: Hello, wanted: number): Down | undefined {
+  // The session of before, when both ends have it.
+  #lastOf(offer: Offer, hello = this.#hello): Ledger | undefined {
+    const last = hello && this.#self.lastLedger(hello.node);
+    const isSame =
+      offer.session === last?.number &&
+      hello?.incarnation === last.peerIncarnation &&
+      offer.incarnation === this.#self.incarnation;
+    return isSame ? last : undefined;
+  }
+
+  #decide(hello: Hello): number {
+    if (this.#dials) return hello.session;
+    return Math.max(nextSession(this.#self.lastSession(hello.node)), hello.session);
+  }
+
+  #newLedger(number: number, { incarnation }: Hello): Ledger {
+    const ledger = new Ledger(number, {
+      peerIncarnation: incarnation,
+      canResume: this.#canResume,
+    });
+    // In version 1 the two HELLOs are the first frames of the session.
+    if (!this.#canResume) {
+      ledger.next(Lane.URGENT);
+      ledger.take(Lane.URGENT, 0, 0);
+    }
+    return ledger;
+  }
+
+  #examine(hello: Hello, wanted: number, offer: Offer): Down | undefined {
     const self = this.#self;
+    if (agreedVersion(offer) === undefined) {
+      const name = this.#nameOf(hello.node);
+      return { code: 'version', detail: versionConflict(name, offer) };
+    }
     if (hello.abiVersion !== HELLO_CONSTANTS.abiVersion) {
       const detail = `ABI version ${hello.abiVersion}, not ${HELLO_CONSTANTS.abiVersion}`;
       return { code: 'abi', detail };
@@ -330,10 +436,20 @@ export class Session {
     if (!this.#dials && hello.node >= self.node) {
       return { code: 'node', detail: `node ${node} does not dial node ${self.node}` };
     }
-    if (hello.session < this.#proposed || hello.session === 0 || hello.keepaliveMs > MINUTE_MS) {
+    const last = this.#lastOf(offer, hello);
+    const least = last?.number ?? this.#proposed;
+    if (hello.session < least || hello.session === 0 || hello.keepaliveMs > MINUTE_MS) {
       return { code: 'malformed', detail: 'HELLO with impossible numbers' };
     }
+    if (!this.#dials && last && offer.attempt <= last.attempt) {
+      return { code: 'replaced', detail: 'a later connection was made for the session' };
+    }
     return undefined;
+  }
+
+  #nameOf(node: number): string {
+    const name = this.#self.nameOf(node);
+    return name === undefined ? `node ${node}` : `node ${node} (${name})`;
   }
 
   // Whether the peer may speak for `node`.
@@ -358,9 +474,15 @@ export class Session {
       case CommandKind.HELLO:
         this.#receiveRenewal(decodeHello(frame.payload));
         break;
+      case CommandKind.HELLO | CommandKind.ACK:
+        if (!this.#canResume || !this.#ledger.acknowledge(numbersIn(frame.payload))) {
+          this.close({ code: 'malformed', detail: 'it acknowledges what was not sent' });
+        }
+        break;
       case CommandKind.SHUTDOWN: {
+        const code = this.#canResume && callId === INTERRUPTED ? 'interrupted' : 'shutdown';
         const text = shutdownText(frame.payload);
-        this.#end({ code: 'shutdown', detail: text === '' ? 'the peer left' : text });
+        this.#end({ code, detail: text === '' ? 'the peer left' : text });
         break;
       }
       default:
@@ -378,7 +500,15 @@ export class Session {
     this.#output.containersChanged(hello);
   }
 
-  #sendHello(peer: number, session: number): void {
+  // Tells the peer how far its frames were taken, so that it keeps them no longer.
+  #tellTaken(when: 'now' | 'at the tick'): void {
+    if (this.#state !== 'up' || !this.#canResume || !this.#ledger.owesWord(when)) return;
+    this.#ledger.noteTold();
+    const payload = bytesOf(this.#ledger.taken);
+    this.#sendControl(CommandKind.HELLO | CommandKind.ACK, { payload });
+  }
+
+  #sendHello(peer: number, session: number, last?: Ledger): void {
     const payload = encodeHello({
       ...HELLO_CONSTANTS,
       node: this.#self.node,
@@ -389,12 +519,20 @@ export class Session {
       voucherKey: this.voucherKey,
       containers: this.#self.containersFor(peer),
     });
-    this.#sendControl(CommandKind.HELLO, { peer, payload });
+    const offer = encodeOffer({
+      ...WIRE_VERSIONS,
+      features: FEATURES,
+      attempt: last?.attempt ?? 0,
+      session: last?.number ?? 0,
+      expected: last?.taken ?? [],
+      incarnation: last?.peerIncarnation ?? 0n,
+    });
+    this.#sendControl(CommandKind.HELLO, { peer, payload, message: offer });
   }
 
   #sendControl(
     kind: number,
-    fields: { peer?: number; callId?: number; payload?: Uint8Array },
+    fields: { peer?: number; callId?: number; payload?: Uint8Array; message?: Uint8Array },
   ): void {
     const payload = fields.payload ?? NO_PAYLOAD;
     const command = new Uint8Array(CommandLayout.BYTES);
@@ -404,13 +542,24 @@ export class Session {
     view.setUint32(CommandLayout.destinationNode, fields.peer ?? this.#peer ?? 0, true);
     view.setUint32(CommandLayout.callId, fields.callId ?? 0, true);
     view.setUint32(CommandLayout.payloadBytes, payload.length, true);
+    if (fields.message) command.set(fields.message, CommandLayout.message);
     this.#output.send(kind, command, payload);
   }
 }
 
+// Of a SHUTDOWN's call: the session may go on over another connection.
+const INTERRUPTED = 1;
+// Not HELLO: that other DCs are shared must reach the peer, in its place among the commands.
+const PASSING: ReadonlySet<number> = new Set([
+  CommandKind.NONE,
+  CommandKind.NONE | CommandKind.ACK,
+  CommandKind.HELLO | CommandKind.ACK,
+  CommandKind.SHUTDOWN,
+]);
 const NO_PAYLOAD = new Uint8Array(0);
 const MINUTE_MS = 60_000;
 const SHUTDOWN_TEXT_MAX = 200;
+const ACKNOWLEDGEMENT_BYTES_MAX = 64;
 
 // What a TLS record begins with: its type (an alert or a handshake), then version 3.
 function isTls(magic: number): boolean {
@@ -419,6 +568,22 @@ function isTls(magic: number): boolean {
 
 function nextSession(last: number): number {
   return last >= 0xffff_ffff ? 1 : last + 1;
+}
+
+function bytesOf(numbers: readonly number[]): Uint8Array {
+  const bytes = new Uint8Array(4 * numbers.length);
+  numbers.forEach((number, i) => {
+    viewOf(bytes).setUint32(4 * i, number, true);
+  });
+  return bytes;
+}
+
+function numbersIn(bytes: Uint8Array): number[] {
+  if (bytes.length > ACKNOWLEDGEMENT_BYTES_MAX) return [];
+  const view = viewOf(bytes);
+  return Array.from({ length: Math.floor(bytes.length / 4) }, (_, i) =>
+    view.getUint32(4 * i, true),
+  );
 }
 
 // What a peer says goes to a log, so it is cut and cleaned.

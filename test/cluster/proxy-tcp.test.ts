@@ -11,6 +11,8 @@ import { AUTHORITY, ProxyNode, startNodes } from '../support/proxy-node.ts';
 
 const MIB = 1024 * 1024;
 const SERVER = { slot: 10 };
+// Short: what a session survives is for survival.test.ts.
+const HOLD_MS = 500;
 
 let nodes: ProxyNode[] = [];
 
@@ -19,7 +21,7 @@ afterEach(async () => {
 });
 
 async function start(count: number, insecure = false): Promise<ProxyNode[]> {
-  nodes = await startNodes(count, () => ({ insecure }));
+  nodes = await startNodes(count, () => ({ insecure, holdMs: HOLD_MS }));
   return nodes;
 }
 
@@ -207,7 +209,7 @@ describe('a node that stands still', () => {
 
     const beginMs = performance.now();
     b.proxy.kill('SIGSTOP');
-    const reason = await a.link(1, 'down');
+    const reason = await a.link(1, 'held');
     const spentMs = performance.now() - beginMs;
     const outcome = await call;
     await pause(1500);

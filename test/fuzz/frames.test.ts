@@ -148,6 +148,7 @@ describe('a session', () => {
           node: 1,
           incarnation: 1n,
           lastSession: () => 0,
+          lastLedger: () => undefined,
           containersFor: () => [],
           nameOf: (node) => `n${node}`,
           newKey: () => new Uint8Array(32),

@@ -120,6 +120,7 @@ describe('a session', () => {
             node: 0,
             incarnation: 5n,
             lastSession: () => 3,
+            lastLedger: () => undefined,
             containersFor: () => [7],
             nameOf: (node) => (node < 2 ? `n${node}` : undefined),
             newKey: () => new Uint8Array(32),

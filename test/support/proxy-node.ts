@@ -38,6 +38,8 @@ export interface ProxyNodeOptions {
   transports?: string[];
   /** Needed for links over Ethernet. */
   ethernet?: ControlEthernet;
+  /** How long a session without a connection is held. */
+  holdMs?: number;
 }
 
 type Told<Type extends FromProxy['type']> = Extract<FromProxy, { type: Type }>;
@@ -83,7 +85,7 @@ export class ProxyNode {
 
   /** Starts the proxy on its port of before, or on any. */
   async start(peers: ControlPeer[], dvs = 'lab'): Promise<void> {
-    const { namespace, host = HOST, transports, ethernet } = this.#options;
+    const { namespace, host = HOST, transports, ethernet, holdMs } = this.#options;
     const [program, ...before] =
       namespace === undefined ? [process.execPath] : [...inNamespace(namespace), process.execPath];
     const proxy = spawn(program, [...before, PROGRAM], {
@@ -106,6 +108,7 @@ export class ProxyNode {
       peers,
       ...(transports && { transports }),
       ...(ethernet && { ethernet }),
+      ...(holdMs !== undefined && { holdMs }),
     });
     const { port, ethernet: station } = await this.told('ready');
     this.port = port;
@@ -146,7 +149,7 @@ export class ProxyNode {
   }
 
   /** Waits until the link to `peer` is in that state. */
-  async link(peer: number, state: 'up' | 'down'): Promise<string | undefined> {
+  async link(peer: number, state: 'up' | 'held' | 'down'): Promise<string | undefined> {
     const told = await this.told('link', (one) => one.peer === peer && one.state === state);
     return told.reason;
   }

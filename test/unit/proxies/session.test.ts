@@ -1,7 +1,7 @@
 // The session between two nodes, step by step: who is let in, when a peer is dead, what is dropped.
 // Method: two machines joined by two lists of frames, and a clock that the test turns.
 import { describe, expect, it } from 'vitest';
-import { ABI_VERSION, CommandKind } from '../../../src/dvk/abi/abi.gen.ts';
+import { CommandKind } from '../../../src/dvk/abi/abi.gen.ts';
 import { crc32c } from '../../../src/dvk/crc32c.ts';
 import { FrameDecoder, type Frame } from '../../../src/proxies/frame.ts';
 import { decodeHello, encodeHello, HELLO_CONSTANTS } from '../../../src/proxies/hello.ts';
@@ -21,6 +21,7 @@ function self(node: number, changes: Partial<SessionSelf> = {}): SessionSelf {
     node,
     incarnation: BigInt(1000 + node),
     lastSession: () => 0,
+    lastLedger: () => undefined,
     containersFor: () => [7],
     nameOf: (other) => `n${other}`,
     newKey: () => new Uint8Array(32).fill(node),
@@ -39,8 +40,8 @@ class End {
 
   constructor(who: SessionSelf, peer?: number) {
     const output = {
-      send: (_: number, bytes: Uint8Array, payload: Uint8Array): void => {
-        this.sent.push(frame(bytes, payload, this.#stamp()));
+      send: (kind: number, bytes: Uint8Array, payload: Uint8Array): void => {
+        this.sent.push(frame(bytes, payload, this.#stamp(kind)));
       },
       up: (hello: Hello): void => void (this.upWith = hello),
       containersChanged: (hello: Hello): void => void this.heard.push(hello),
@@ -55,15 +56,15 @@ class End {
 
   /** A command, as the engine would send it. */
   say(callId: number, kind: number = CommandKind.SEND_MSG, payload = NO_BYTES): Frame {
-    return frame(command({ kind, callId }), payload, this.#stamp());
+    return frame(command({ kind, callId }), payload, this.#stamp(kind));
   }
 
   kinds(): number[] {
     return this.sent.map(({ kind }) => kind);
   }
 
-  #stamp(): { session: number; sequence: number } {
-    return { session: this.session.number, sequence: this.session.nextSequence() };
+  #stamp(kind: number): { session: number; sequence: number } {
+    return { session: this.session.number, sequence: this.session.sequenceOf(kind) };
   }
 }
 
@@ -182,7 +183,7 @@ describe('the exchange of HELLO', () => {
   });
 
   it.each([
-    [{ abiVersion: 99 }, `ABI version 99, not ${ABI_VERSION}`],
+    [{ abiVersion: 99 }, `ABI version 99, not ${HELLO_CONSTANTS.abiVersion}`],
     [{ chunkBytes: 65536 }, 'it takes frames of 65536 bytes at most'],
   ])('is refused to another ABI (%o)', (changes, detail) => {
     const b = new End(self(1));
@@ -224,14 +225,16 @@ describe('the exchange of HELLO', () => {
     const b = new End(self(1));
     const decoder = new FrameDecoder(crc32c, 1000);
     const bytes = frameBytes({ kind: CommandKind.HELLO });
-    new DataView(bytes.buffer).setUint16(4, 2, true);
+    new DataView(bytes.buffer).setUint16(4, 9, true);
 
     decoder.space().set(bytes);
     decoder.filled(bytes.length);
     decoder.next();
     if (decoder.fault) b.session.fault(decoder.fault);
 
-    expect(b.why).toEqual({ code: 'version', detail: 'the peer speaks version 2, not 1' });
+    const detail =
+      'the peer speaks wire version 9, and this node wire versions 1 to 2: upgrade this node';
+    expect(b.why).toEqual({ code: 'version', detail });
   });
 
   it('must come first', () => {

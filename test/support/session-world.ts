@@ -1,0 +1,261 @@
+/**
+ * Two nodes with proxy engines on a simulated network that follows from a seed: connections are
+ * cut, held and damaged, proxies die and come back, nodes stand still. What was taken from the
+ * segments, what came, and in which life of a node, is recorded.
+ */
+import { CommandLayout } from '../../src/dvk/abi/abi.gen.ts';
+import type { Clock } from '../../src/dvk/clock.ts';
+import { crc32c } from '../../src/dvk/crc32c.ts';
+import type { NodeId } from '../../src/dvk/endpoint.ts';
+import { Engine } from '../../src/proxies/engine.ts';
+import { LoopbackNetwork } from '../../src/proxies/loopback.ts';
+import type { ConnectionEvents, Lane, Transport } from '../../src/proxies/transport.ts';
+import { seeded } from './datagram-network.ts';
+import { FakeSegment } from './fake-segment.ts';
+import { ManualClock } from './manual-clock.ts';
+
+const DC = 5;
+const PORT = 100;
+const STEP_MS = 25;
+const MESSAGE_BYTES = 16;
+
+/** A command as its sender's segment gave it away. */
+export interface Taken {
+  id: number;
+  /** Of the sender's sessions, counted by their ends. */
+  session: number;
+  isBulky: boolean;
+}
+
+/** A command as it came. */
+export interface Came {
+  id: number;
+  /** Which life of the receiver. */
+  life: number;
+}
+
+/** A segment that knows what it gave away in which session. */
+class RecordingSegment extends FakeSegment {
+  readonly #record: Taken[];
+  readonly #came: Came[];
+  readonly #life: number;
+  #session: number;
+
+  constructor(node: number, life: number, side: Side) {
+    super(DC, node, [0, 1]);
+    this.#record = side.taken;
+    this.#came = side.came;
+    this.#life = life;
+    this.#session = (side.taken.at(-1)?.session ?? 0) + 1;
+  }
+
+  override linkDown(node: NodeId): void {
+    super.linkDown(node);
+    this.#session++;
+    // As the core does: calls to that node end.
+    this.queues.delete(node);
+  }
+
+  override get2rmt(
+    node: NodeId,
+    target: Uint8Array,
+    payload: Uint8Array,
+    shortOnly = false,
+  ): boolean {
+    if (!super.get2rmt(node, target, payload, shortOnly)) return false;
+    const view = new DataView(target.buffer, target.byteOffset);
+    const id = view.getUint32(CommandLayout.callId, true);
+    const isBulky = view.getUint32(CommandLayout.payloadBytes, true) > 0;
+    this.#record.push({ id, session: this.#session, isBulky });
+    return true;
+  }
+
+  override put2lclRaw(node: NodeId, bytes: Uint8Array, payload: Uint8Array): number {
+    const view = new DataView(bytes.buffer, bytes.byteOffset);
+    const id = view.getUint32(CommandLayout.callId, true);
+    const said = bytes.slice(CommandLayout.message, CommandLayout.message + MESSAGE_BYTES);
+    if (!said.every((byte, i) => byte === byteOf(id, i))) throw new Error(`${id} came damaged`);
+    if (!payload.every((byte) => byte === byteOf(id, 0))) throw new Error(`${id} has other data`);
+    this.#came.push({ id, life: this.#life });
+    return super.put2lclRaw(node, bytes, payload);
+  }
+}
+
+function byteOf(id: number, at: number): number {
+  return (id * 31 + at * 7 + 1) & 0xff;
+}
+
+/** One node over all its lives. */
+interface Side {
+  readonly taken: Taken[];
+  readonly came: Came[];
+}
+
+class Node implements Side {
+  readonly taken: Taken[] = [];
+  readonly came: Came[] = [];
+  life = 0;
+  /** Timers and the proxy's turns wait while it stands still. */
+  frozenUntilMs = 0;
+  engine!: Engine;
+  segment!: RecordingSegment;
+}
+
+export class SessionWorld {
+  readonly clock = new ManualClock();
+  readonly random: () => number;
+  readonly network: LoopbackNetwork;
+  readonly nodes: readonly [Node, Node] = [new Node(), new Node()];
+  /** Probability that a piece of bytes is damaged on its way. */
+  damage = 0;
+  /** How often a session went on over another connection, and how often one was given up. */
+  resumed = 0;
+  givenUp = 0;
+  readonly #turns: (() => void)[] = [];
+  #nextId = 1;
+
+  constructor(seed: number) {
+    this.random = seeded(seed);
+    this.network = new LoopbackNetwork({
+      defer: (callback) => this.#turns.push(callback),
+      pieceBytes: this.pick(200, 20_000),
+      hasLanes: seed % 2 === 1,
+    });
+  }
+
+  pick(least: number, most: number): number {
+    return least + Math.floor(this.random() * (most - least + 1));
+  }
+
+  async start(): Promise<void> {
+    await this.#boot(1);
+    await this.#boot(0);
+    this.settle();
+  }
+
+  async #boot(node: 0 | 1): Promise<void> {
+    const side = this.nodes[node];
+    const life = ++side.life;
+    const isAlive = (): boolean => side.life === life;
+    side.segment = new RecordingSegment(node, life, side);
+    let wasUp = false;
+    side.engine = new Engine({
+      dvs: 'lab',
+      node: node as NodeId,
+      incarnation: BigInt(1000 * (node + 1) + life),
+      transport: this.#transport(isAlive),
+      clock: this.#clockOf(side, isAlive),
+      checksum: crc32c,
+      random: this.random,
+      holdMs: 1500,
+      defer: (callback) =>
+        this.#turns.push(() => {
+          if (isAlive()) callback();
+        }),
+      onLink: (_, state) => {
+        if (state === 'down') this.givenUp++;
+        if (state === 'held') wasUp = true;
+        else if (state === 'up' && wasUp) this.resumed++;
+        if (state !== 'held') wasUp = false;
+      },
+    });
+    const other = 1 - node;
+    side.engine.setSegments([side.segment]);
+    side.engine.setPeers([
+      { node: other as NodeId, name: `n${other}`, host: 'test', port: PORT + other },
+    ]);
+    await side.engine.start({ host: 'test', port: PORT + node });
+  }
+
+  // A dead proxy does nothing any more; one that stands still does it later.
+  #clockOf(side: Node, isAlive: () => boolean): Clock {
+    const after = (delayMs: number, callback: () => void): (() => void) => {
+      let cancel: () => void = () => undefined;
+      const fire = (): void => {
+        const waitMs = side.frozenUntilMs - this.clock.nowMs();
+        if (!isAlive()) return;
+        if (waitMs > 0) cancel = this.clock.after(waitMs, fire);
+        else callback();
+      };
+      cancel = this.clock.after(delayMs, fire);
+      return () => {
+        cancel();
+      };
+    };
+    return { nowMs: () => this.clock.nowMs(), after };
+  }
+
+  #transport(isAlive: () => boolean): Transport {
+    const transport = this.network.transport();
+    const lossy = (events: ConnectionEvents): ConnectionEvents => {
+      let space: Uint8Array = new Uint8Array(0);
+      return {
+        opened: (connection) => {
+          if (isAlive()) events.opened(connection);
+          else connection.destroy();
+        },
+        space: (lane?: Lane) => (space = events.space(lane)),
+        received: (bytes, lane) => {
+          if (!isAlive()) return;
+          const at = this.pick(0, bytes - 1);
+          if (this.random() < this.damage) space[at] = (space[at] ?? 0) ^ this.pick(1, 255);
+          events.received(bytes, lane);
+        },
+        closed: (reason, refusal) => {
+          if (isAlive()) events.closed(reason, refusal);
+        },
+      };
+    };
+    return {
+      ...transport,
+      listen: async (address, accept) => {
+        const listener = await transport.listen(address, (callOff) => {
+          const events = isAlive() ? accept(callOff) : undefined;
+          return events && lossy(events);
+        });
+        this.#listeners.set(address.port, listener.close);
+        return listener;
+      },
+      connect: (address, events) => transport.connect(address, lossy(events)),
+    };
+  }
+
+  readonly #listeners = new Map<number, () => void>();
+
+  /** The proxy of a node is killed, and started again at once; its segment's calls have ended. */
+  async kill(node: 0 | 1): Promise<void> {
+    this.#listeners.get(PORT + node)?.();
+    this.nodes[node].life++;
+    for (const cable of [...this.network.cables]) cable.cut();
+    this.settle();
+    await this.#boot(node);
+    this.settle();
+  }
+
+  /** Something is queued at a node for the other one. */
+  say(from: 0 | 1, count: number): void {
+    for (let i = 0; i < count; i++) {
+      const id = this.#nextId++;
+      const bytes = this.random() < 0.2 ? this.pick(1, 60_000) : 0;
+      const message = Uint8Array.from({ length: MESSAGE_BYTES }, (_, at) => byteOf(id, at));
+      const payload = new Uint8Array(bytes).fill(byteOf(id, 0));
+      this.nodes[from].segment.queue(1 - from, { callId: id }, payload, message);
+    }
+  }
+
+  settle(turns = Infinity): void {
+    for (let turn = 0; turn < turns; turn++) {
+      const callback = this.#turns.shift();
+      if (!callback) return;
+      callback();
+    }
+  }
+
+  /** Time goes on; with few turns, much is still under way. */
+  pass(ms: number, turns = Infinity): void {
+    for (let spent = 0; spent < ms; spent += STEP_MS) {
+      this.clock.advance(STEP_MS);
+      this.settle(turns);
+    }
+  }
+}
