@@ -164,7 +164,10 @@ export class LinkedNodes {
     const proxies: Proxy[] = [];
     const peers: ControlPeer[] = [];
     const paths: string[] = [];
+    const programs: Peer[] = [];
+    // For a start that fails half-way; else all of them have ended by then.
     cleanup.defer(async () => {
+      for (const program of programs) await program.kill();
       for (const proxy of proxies) await proxy.close();
     });
     for (const node of [0, 1]) {
@@ -199,11 +202,13 @@ export class LinkedNodes {
       const own: RemoteConfig = { ...config, role: 'server', segment: far };
       return Peer.start('remote', own);
     });
+    programs.push(server);
     await known(near);
     const client = await startedOn(cpus.client, async () => {
       const own: RemoteConfig = { ...config, role: 'client', segment: near };
       return Peer.start('remote', own);
     });
+    programs.push(client);
     return new LinkedNodes(client, server, proxies);
   }
 
