@@ -32,6 +32,8 @@ const COPY_SIZES_SMOKE = [MIB];
 export interface ProxyOptions {
   readonly smoke: boolean;
   readonly placements: readonly Placement[];
+  /** Told of a link that was lost. */
+  readonly note: (what: string) => void;
 }
 
 type Work = Pick<RemoteRequest, 'op' | 'callers' | 'bytes'>;
@@ -64,10 +66,10 @@ function linkCases(
   name: string,
   placement: Placement,
   sizes: readonly number[],
-  cleanup: Cleanup,
+  host: { cleanup: Cleanup; note: ProxyOptions['note'] },
 ): Case[] {
   const kind = LINKS[name]!;
-  const nodes = shared(async () => LinkedNodes.start(kind, placement, cleanup));
+  const nodes = shared(async () => LinkedNodes.start(kind, placement, host));
   const start = (work: Work) => async (): Promise<Session> => {
     const { client, pids } = await nodes.use();
     const close = async (): Promise<void> => nodes.release();
@@ -139,11 +141,11 @@ function bareCases(placements: readonly Placement[], sizes: readonly number[]): 
 }
 
 /** Cases in the order of what is compared: calls first, then copies by their size. */
-export function proxyCases({ smoke, placements }: ProxyOptions, cleanup: Cleanup): Case[] {
+export function proxyCases({ smoke, placements, note }: ProxyOptions, cleanup: Cleanup): Case[] {
   const sizes = smoke ? COPY_SIZES_SMOKE : COPY_SIZES;
   const cases = [
     ...placements.flatMap((placement) =>
-      Object.keys(LINKS).flatMap((name) => linkCases(name, placement, sizes, cleanup)),
+      Object.keys(LINKS).flatMap((name) => linkCases(name, placement, sizes, { cleanup, note })),
     ),
     ...bareCases(placements, sizes),
   ];

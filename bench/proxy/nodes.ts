@@ -28,6 +28,7 @@ const HOST = '127.0.0.1';
 const DAY_MS = 86_400_000;
 const SERVER_SLOT = 1;
 const POLL_MS = 5;
+// A busy machine is not to end a link.
 const GRACE_MS = 30_000;
 // A third of the dynamic slots is for each node, one for callers that others announce.
 const SEGMENT = { processes: 512, nodes: 2, arenaBytes: 1 << 20 };
@@ -57,10 +58,14 @@ class Proxy {
   readonly #child: ChildProcess;
   readonly #told: FromProxy[] = [];
   #wake: () => void = () => undefined;
+  #isClosing = false;
 
-  constructor() {
+  /** `note` hears why a link was lost, which no bench does on purpose. */
+  constructor(note: (what: string) => void) {
     this.#child = fork(PROXY, { stdio: ['ignore', 'ignore', 'inherit', 'ipc'] });
     this.#child.on('message', (message: FromProxy) => {
+      const isLoss = message.type === 'link' && message.state === 'down' && !this.#isClosing;
+      if (isLoss) note(`a link was lost: ${message.reason ?? ''}`);
       this.#told.push(message);
       this.#wake();
     });
@@ -101,6 +106,7 @@ class Proxy {
   }
 
   async close(): Promise<void> {
+    this.#isClosing = true;
     if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
     const exit = once(this.#child, 'exit');
     if (this.#child.connected) this.#child.disconnect();
@@ -131,7 +137,8 @@ async function startProxy(
 ): Promise<ControlPeer> {
   const incarnation = randomBytes(8).readBigUInt64LE().toString();
   const listen = { host: HOST, port: 0 };
-  proxy.tell({ type: 'start', dvs: DVS, incarnation, listen, peers: [], ...start });
+  const times = { deadMs: GRACE_MS };
+  proxy.tell({ type: 'start', dvs: DVS, incarnation, listen, peers: [], times, ...start });
   const port = await proxy.told((message) => (message.type === 'ready' ? message.port : undefined));
   return { node: start.node, name: `n${String(start.node)}`, host: HOST, port };
 }
@@ -155,7 +162,7 @@ export class LinkedNodes {
   static async start(
     { transport, sealed }: LinkKind,
     placement: Placement,
-    cleanup: Cleanup,
+    { cleanup, note }: { cleanup: Cleanup; note: (what: string) => void },
   ): Promise<LinkedNodes> {
     const cpus = cpusOfPairs(placement, 1)[0]!;
     const scratch = scratchDirectory(cleanup, ROOM);
@@ -183,7 +190,7 @@ export class LinkedNodes {
         ? writeCertificate(directory, authority, node)
         : { mode: 'insecure' };
       const proxy = await startedOn(node === 0 ? cpus.client : cpus.peer, async () =>
-        Promise.resolve(new Proxy()),
+        Promise.resolve(new Proxy(note)),
       );
       proxies.push(proxy);
       paths.push(path);
@@ -215,7 +222,7 @@ export class LinkedNodes {
   async close(): Promise<void> {
     await this.client.close();
     await this.#server.close();
-    for (const proxy of this.#proxies) await proxy.close();
+    await Promise.all(this.#proxies.map(async (proxy) => proxy.close()));
   }
 }
 
