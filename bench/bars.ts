@@ -118,10 +118,32 @@ function copies(): readonly Bar[] {
   return [...all, { ...arena, baseline: 'unix-stream', atLeast: 3 }];
 }
 
+/** A node is on a core of its own, as are two machines. */
+function links(): readonly Bar[] {
+  const call = { op: 'sendrec', placement: 'two-cores' } as const;
+  const copy = { op: 'vcopy', placement: 'two-cores' } as const;
+  const kinds = ['dvk-tcp', 'dvk-tcp-plain', 'dvk-udp', 'dvk-udp-plain'];
+  return [
+    ...['dvk-tcp', 'dvk-tcp-plain'].map((name): Bar => ({
+      ...{ ...call, case: name, baseline: 'node-tcp', atLeast: 0.7 },
+    })),
+    ...kinds.map((name): Bar => ({
+      ...{ ...call, case: name, pairs: 64, baseline: name, baselinePairs: 1, atLeast: 5 },
+    })),
+    ...[MIB, 64 * MIB].flatMap((bytes): Bar[] => [
+      { ...copy, case: 'dvk-tcp-plain', bytes, baseline: 'node-tcp', atLeast: 0.6 },
+      ...['dvk-tcp', 'dvk-udp'].map((name) => ({
+        ...{ ...copy, case: name, bytes, baseline: `${name}-plain`, atLeast: 0.5 },
+      })),
+    ]),
+  ];
+}
+
 export const BARS: Readonly<Record<string, readonly Bar[]>> = {
   ipc: [...C, ...typescript(), ...PAIRS],
   notify: NOTIFY,
   vcopy: copies(),
+  proxy: links(),
   idle: [
     ...['dvk-c-blocking', 'dvk-ts-blocking', 'dvk-ts-awaited'].map((name): Bar => ({
       ...{ case: name, op: 'busiest', placement: 'free' },

@@ -21,6 +21,7 @@ import {
 import { describeMachine, raisePriority } from './machine.ts';
 import { parse, USAGE, UsageError, type Options } from './options.ts';
 import { allowedCpus, cpusOf, PLACEMENTS, type Placement } from './placement.ts';
+import { proxyCases } from './proxy.ts';
 import * as report from './report.ts';
 import { saveReport } from './save.ts';
 import { COPY_SIZES, COPY_SIZES_SMOKE, vcopyCases } from './vcopy.ts';
@@ -87,6 +88,13 @@ const BENCHES: Readonly<Record<string, Bench>> = {
       const sizes = setting.smoke ? COPY_SIZES_SMOKE : COPY_SIZES;
       return runCases(vcopyCases({ ...setting, sizes, pairs: setting.pairs ?? [1] }), setting);
     },
+  },
+  proxy: {
+    about: 'calls and copies between two nodes',
+    placements: ['two-cores', 'free'],
+    refuses: ['pairs', 'fresh'],
+    baselines: ['tcp', 'udp', 'node-tcp', 'node-udp'],
+    run: async (setting, cleanup) => runCases(proxyCases(setting, cleanup), setting),
   },
   idle: {
     about: 'CPU time of processes that wait',

@@ -17,6 +17,8 @@ const PROGRAMS = {
   atomics: new URL('./peers/atomics.js', import.meta.url),
   sockets: new URL('./peers/sockets.js', import.meta.url),
   zeromq: new URL('./peers/zeromq.js', import.meta.url),
+  net: new URL('./peers/net.js', import.meta.url),
+  remote: new URL('./peers/remote.js', import.meta.url),
   waiter: new URL('./peers/waiter.js', import.meta.url),
 } as const;
 

@@ -131,6 +131,43 @@ export async function measureAsync(
 }
 
 /**
+ * Measures calls of several callers at once, each of which waits for its own answer, and calls
+ * again until the time is over: once at least.
+ */
+export async function measureConcurrent(
+  calls: readonly ((counter: number) => Promise<void>)[],
+  ms: number,
+): Promise<RunResult> {
+  const warm = await repeatAll(calls, ms / 8, () => undefined);
+  const latency = new Histogram();
+  const { done, perSecond } = await repeatAll(calls, ms, (tookMs) => {
+    latency.add(tookMs * NS_PER_MS);
+  });
+  return { perSecond, checked: warm.done + done, latency: latency.entries() };
+}
+
+async function repeatAll(
+  calls: readonly ((counter: number) => Promise<void>)[],
+  ms: number,
+  note: (tookMs: number) => void,
+): Promise<Throughput> {
+  const start = performance.now();
+  let last = start;
+  let done = 0;
+  const repeat = async (call: (counter: number) => Promise<void>): Promise<void> => {
+    for (let before = performance.now(); before - start < ms || last === start;) {
+      await call(nextCounter());
+      last = performance.now();
+      done++;
+      note(last - before);
+      before = last;
+    }
+  };
+  await Promise.all(calls.map(repeat));
+  return { done, perSecond: (done * 1000) / (last - start) };
+}
+
+/**
  * Measures an exchange by events: `post` sends a letter, and `answered` is called by whoever gets
  * the answer.
  */

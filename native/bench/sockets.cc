@@ -65,4 +65,21 @@ void tcp_pair(int ends[2]) {
   }
 }
 
+void udp_pair(int ends[2]) {
+  sockaddr_in addresses[2]{};
+  for (int i = 0; i < 2; i++) {
+    ends[i] = static_cast<int>(must(socket(AF_INET, SOCK_DGRAM, 0), "socket"));
+    addresses[i].sin_family = AF_INET;
+    addresses[i].sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    sockaddr* const name = reinterpret_cast<sockaddr*>(&addresses[i]);
+    socklen_t length = sizeof addresses[i];
+    must(bind(ends[i], name, length), "bind");
+    must(getsockname(ends[i], name, &length), "getsockname");
+  }
+  for (int i = 0; i < 2; i++) {
+    const sockaddr* const other = reinterpret_cast<const sockaddr*>(&addresses[1 - i]);
+    must(connect(ends[i], other, sizeof addresses[1 - i]), "connect");
+  }
+}
+
 }  // namespace bench

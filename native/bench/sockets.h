@@ -13,5 +13,7 @@ bool read_block(int fd, void* data, size_t bytes);
 bool write_block(int fd, const void* data, size_t bytes);
 // Two ends of a TCP connection over loopback, without Nagle's delay.
 void tcp_pair(int ends[2]);
+// Two UDP sockets of loopback, connected to each other.
+void udp_pair(int ends[2]);
 
 }  // namespace bench

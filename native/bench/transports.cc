@@ -100,6 +100,17 @@ class Tcp : public Descriptors {
   }
 };
 
+// Each letter is a datagram; nothing is lost on loopback while one is under way.
+class Udp : public Descriptors {
+ public:
+  void open(const Options&) {
+    int ends[2];
+    udp_pair(ends);
+    client_in_ = client_out_ = ends[0];
+    peer_in_ = peer_out_ = ends[1];
+  }
+};
+
 class PosixQueue {
  public:
   void open(const Options&) {
@@ -277,6 +288,7 @@ const Case kTransportCases[] = {
     {"unix-stream", round_trips<UnixSocket<SOCK_STREAM>>},
     {"unix-seqpacket", round_trips<UnixSocket<SOCK_SEQPACKET>>},
     {"tcp", round_trips<Tcp>},
+    {"udp", round_trips<Udp>},
     {"posix-mq", round_trips<PosixQueue>},
     {"eventfd", round_trips<EventFd>},
     {"futex", round_trips<SharedWords<Futex>>},

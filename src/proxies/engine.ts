@@ -406,6 +406,7 @@ export class Engine implements LinkOwner {
 
   linkClosed(link: Link): void {
     this.#links.delete(link);
+    this.#opening.delete(link);
     if (this.#links.size > 0) return;
     for (const waiter of this.#waiters) waiter();
     this.#waiters.clear();

@@ -238,7 +238,10 @@ export class Link implements ConnectionEvents, SessionOutput {
   }
 
   space(lane: Lane = Lane.URGENT): Uint8Array {
-    return lane === Lane.URGENT ? this.#decoder.space() : (this.#bulkDecoder?.space() ?? NO_BYTES);
+    if (lane === Lane.URGENT) return this.#decoder.space();
+    // A connection may get its second lane later.
+    if (this.session.state === 'up') this.#bulkDecoder ??= this.#newBulkDecoder();
+    return this.#bulkDecoder?.space() ?? NO_BYTES;
   }
 
   received(bytes: number, lane: Lane = Lane.URGENT): void {
@@ -255,6 +258,12 @@ export class Link implements ConnectionEvents, SessionOutput {
     if (decoder.fault) this.session.fault(decoder.fault);
     this.#options.owner.linkReady(this);
     this.flush();
+  }
+
+  withdrawn(): void {
+    this.#over = true;
+    this.#outbox.close();
+    this.#options.owner.linkClosed(this);
   }
 
   closed(reason: string, refusal?: Refusal): void {
@@ -289,16 +298,16 @@ export class Link implements ConnectionEvents, SessionOutput {
   }
 
   up(hello: Hello): void {
-    if (this.#connection?.hasLanes === true) {
-      this.#bulkDecoder = new FrameDecoder(
-        this.#options.checksum,
-        Limit.COPY_CHUNK_BYTES,
-        READ_BUFFER_BYTES,
-      );
-    } else {
+    if (this.#connection?.hasLanes !== true) {
       this.#decoder.expand(Limit.COPY_CHUNK_BYTES, READ_BUFFER_BYTES);
+      if (this.#options.peer !== undefined) this.#connection?.widen?.();
     }
     this.#options.owner.linkUp(this, hello);
+  }
+
+  #newBulkDecoder(): FrameDecoder {
+    const { checksum } = this.#options;
+    return new FrameDecoder(checksum, Limit.COPY_CHUNK_BYTES, READ_BUFFER_BYTES);
   }
 
   containersChanged(hello: Hello): void {

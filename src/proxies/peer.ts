@@ -156,6 +156,7 @@ export class Peer {
   #owesContainers = false;
   #ups = 0;
   #deferred = false;
+  #turn = 0;
   /** Highest session number used. */
   lastSession = 0;
   address: PeerAddress;
@@ -303,7 +304,7 @@ export class Peer {
     const link = this.#link;
     if (!link) return;
     let more = false;
-    for (const shared of this.#containers.values()) {
+    for (const shared of this.#inTurn()) {
       if (shared.up && shared.drain(link)) more = true;
     }
     if (!more || this.#deferred) return;
@@ -314,6 +315,15 @@ export class Peer {
       this.pump();
       this.#link?.flush();
     });
+  }
+
+  // Another container is the first each time: a busy link has room for the first ones only.
+  #inTurn(): Iterable<SharedContainer> {
+    const { size } = this.#containers;
+    if (size < 2) return this.#containers.values();
+    const all = [...this.#containers.values()];
+    this.#turn = (this.#turn + 1) % size;
+    return [...all.slice(this.#turn), ...all.slice(0, this.#turn)];
   }
 
   /**

@@ -1,12 +1,15 @@
 /** What plain and sealed connections over TCP have in common. */
-import type { OnReadOpts, Server, Socket } from 'node:net';
+import { Socket, type OnReadOpts, type Server } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import type { Clock } from '../dvk/clock.ts';
 import { tcpInfo } from '../dvk/tcp-info.ts';
 import type { PeerCertificate } from './identity.ts';
-import type { Address, Connection, ConnectionEvents, LinkQuality, Listener } from './transport.ts';
+import { Lane } from './transport.ts';
+import type { Address, Connection, LinkQuality, Listener } from './transport.ts';
 
 const END_WAIT_MS = 1000;
+// For the second lane, when bytes wait for it.
+const LANE_WAIT_MS = 4000;
 const BACKLOG = 128;
 
 /**
@@ -37,69 +40,181 @@ function qualityOf(socket: Socket): LinkQuality | undefined {
   };
 }
 
+/** The lane for bulky bytes, which has a socket of its own. */
+interface SecondLane {
+  readonly bufferedBytes: number;
+  write(bytes: Uint8Array, done: () => void): void;
+  end(): void;
+  destroy(): void;
+}
+
+export interface SocketConnectionOptions {
+  peer?: PeerCertificate;
+  /** Opens the bulky lane; of dialled connections. */
+  dialLane?: (connection: SocketConnection) => void;
+}
+
+/** A connection over one socket, or over two when it has a lane for bulky bytes. */
 export class SocketConnection implements Connection {
   readonly remote: string;
   readonly peer?: PeerCertificate;
   readonly #socket: Socket;
   readonly #clock: Clock;
+  readonly #dialLane: ((connection: SocketConnection) => void) | undefined;
+  #bulk: SecondLane | undefined;
+  // Bulky bytes that wait for their lane.
+  #early: { bytes: Uint8Array; done: () => void }[] = [];
+  #stopWait: () => void = () => undefined;
 
-  constructor(socket: Socket, clock: Clock, peer?: PeerCertificate) {
+  constructor(socket: Socket, clock: Clock, { peer, dialLane }: SocketConnectionOptions = {}) {
     this.#socket = socket;
     this.#clock = clock;
+    this.#dialLane = dialLane;
     this.remote = `${socket.remoteAddress ?? '?'}:${socket.remotePort ?? 0}`;
     if (peer) this.peer = peer;
   }
 
-  get bufferedBytes(): number {
-    return this.#socket.writableLength;
+  get hasLanes(): boolean {
+    return this.#bulk !== undefined;
   }
 
   get quality(): LinkQuality | undefined {
     return qualityOf(this.#socket);
   }
 
-  write(bytes: Uint8Array, done: () => void): void {
+  get bufferedBytes(): number {
+    const early = this.#early.reduce((sum, { bytes }) => sum + bytes.length, 0);
+    return this.#socket.writableLength + early + (this.#bulk?.bufferedBytes ?? 0);
+  }
+
+  write(bytes: Uint8Array, done: () => void, lane: Lane = Lane.URGENT): void {
+    if (lane === Lane.BULK) {
+      this.#writeBulk(bytes, done);
+      return;
+    }
     this.#socket.write(bytes, () => {
       done();
     });
   }
 
-  end(): void {
-    const cancel = this.#clock.after(END_WAIT_MS, () => {
-      this.#socket.destroy();
+  widen(): void {
+    this.#dialLane?.(this);
+  }
+
+  /** The lane has come, through `socket`. From now on both end together. */
+  join(lane: SecondLane, socket: Socket): void {
+    this.#bulk = lane;
+    this.#stopWait();
+    this.onClose(() => {
+      lane.destroy();
     });
-    this.#socket.once('close', cancel);
+    let failure: Error | undefined;
+    socket.once('error', (error) => {
+      failure = error;
+    });
+    socket.once('close', () => {
+      // The peer ends both; what it says last may be still on its way in the first one.
+      if (failure) this.#socket.destroy(failure);
+      else this.#destroyLater();
+    });
+    const early = this.#early;
+    this.#early = [];
+    for (const { bytes, done } of early) lane.write(bytes, done);
+  }
+
+  /** Calls back once, when the connection is gone. */
+  onClose(callback: () => void): void {
+    if (this.#socket.destroyed) callback();
+    else this.#socket.once('close', callback);
+  }
+
+  end(): void {
+    this.#destroyLater();
+    this.#bulk?.end();
     this.#socket.end();
   }
 
   destroy(): void {
     this.#socket.destroy();
   }
+
+  #writeBulk(bytes: Uint8Array, done: () => void): void {
+    if (this.#bulk) {
+      this.#bulk.write(bytes, done);
+      return;
+    }
+    if (this.#early.length === 0) {
+      this.#stopWait = this.#clock.after(LANE_WAIT_MS, () => {
+        this.#socket.destroy();
+      });
+      this.onClose(() => {
+        this.#stopWait();
+        for (const { done: tell } of this.#early.splice(0)) tell();
+      });
+    }
+    this.#early.push({ bytes, done });
+  }
+
+  #destroyLater(): void {
+    const cancel = this.#clock.after(END_WAIT_MS, () => {
+      this.#socket.destroy();
+    });
+    this.onClose(cancel);
+  }
+}
+
+/** Where a socket puts what it reads. */
+export interface Reader {
+  space(): Uint8Array;
+  received(bytes: number): void;
 }
 
 /** Lets a socket read straight into the owner's buffer. */
-export function reading(events: ConnectionEvents, isOver: () => boolean): OnReadOpts {
+export function reading(reader: Reader, isOver: () => boolean): OnReadOpts {
   return {
-    buffer: () => events.space(),
+    buffer: () => reader.space(),
     callback: (bytes) => {
-      if (!isOver()) events.received(bytes);
+      if (!isOver()) reader.received(bytes);
       return true;
     },
   };
 }
 
 /** Reads by 'data' events, which bring each piece in a buffer of its own. */
-export function copyFrom(socket: Socket, events: ConnectionEvents): void {
+export function copyFrom(socket: Socket, reader: Reader): void {
   socket.on('data', (chunk) => {
     for (let at = 0; at < chunk.length && !socket.destroyed;) {
-      const space = events.space();
+      const space = reader.space();
       const part = chunk.subarray(at, at + space.length);
       space.set(part);
-      events.received(part.length);
+      reader.received(part.length);
       at += part.length;
     }
   });
   socket.resume();
+}
+
+/**
+ * The accepted connection as a socket that reads into the owner's buffer, or undefined when this
+ * Node has no such handle. Precondition: nothing that was read is left in `accepted`.
+ */
+export function takeOver(accepted: Socket, reader: Reader): Socket | undefined {
+  const inner = accepted as unknown as { _handle?: SocketHandle | null };
+  const handle = inner._handle;
+  if (handle === null || handle === undefined) return undefined;
+  if (handle.reading === true) {
+    handle.reading = false;
+    handle.readStop?.();
+  }
+  inner._handle = null;
+  const options = { handle, onread: reading(reader, () => socket.destroyed) };
+  const socket: Socket = new Socket(options as ConstructorParameters<typeof Socket>[0]);
+  return socket;
+}
+
+interface SocketHandle {
+  reading?: boolean;
+  readStop?: () => void;
 }
 
 /** Has `server` listen at `address`. */

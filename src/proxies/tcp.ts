@@ -9,34 +9,72 @@
  * without it, 'data' events serve. When one side ends, the other ends too: there are no half-open
  * connections.
  */
-import { connect as connectSocket, createServer, Socket } from 'node:net';
+import { connect as connectSocket, createServer, type Socket } from 'node:net';
 import type { Clock } from '../dvk/clock.ts';
+import { dialLane, isPreamble, LaneDesk, plainTicket, PREAMBLE_BYTES } from './bulk-lane.ts';
 import { copyFrom, listenAt, reading, SOCKET_OPTIONS, SocketConnection } from './socket.ts';
+import { takeOver, type Reader } from './socket.ts';
 import type { Accept, Address, ConnectionEvents, Listener, Transport } from './transport.ts';
 
-// Wires what both kinds of socket share.
-function join(socket: Socket, events: ConnectionEvents): void {
+/** Tells `events` of the end of a socket. The function returned undoes that. */
+function join(socket: Socket, events: ConnectionEvents): () => void {
   let reason = 'closed by the peer';
   socket.on('error', (error: NodeJS.ErrnoException) => {
     reason = error.code ?? error.message;
   });
-  socket.on('close', () => {
+  const tell = (): void => {
     events.closed(reason);
-  });
+  };
+  socket.on('close', tell);
+  return () => {
+    socket.off('close', tell);
+  };
 }
 
 /**
- * The accepted connection as a socket that reads into the owner's buffer, or undefined when this
- * Node has no such handle. Precondition: nothing was read yet (`pauseOnConnect`).
+ * Reads what an accepted socket brings: its first bytes tell whether it is a connection, or the
+ * bulky lane of another.
  */
-function takeOver(accepted: Socket, events: ConnectionEvents): Socket | undefined {
-  const inner = accepted as unknown as { _handle?: object | null };
-  const handle = inner._handle;
-  if (handle === null || handle === undefined) return undefined;
-  inner._handle = null;
-  const options = { handle, onread: reading(events, () => socket.destroyed) };
-  const socket: Socket = new Socket(options as ConstructorParameters<typeof Socket>[0]);
-  return socket;
+class Doorman implements Reader {
+  readonly #events: ConnectionEvents;
+  readonly #onLane: (preamble: Buffer) => Reader | undefined;
+  #head: Buffer | undefined = Buffer.alloc(PREAMBLE_BYTES);
+  #known = 0;
+  #reader: Reader;
+
+  constructor(events: ConnectionEvents, onLane: (preamble: Buffer) => Reader | undefined) {
+    this.#events = events;
+    this.#onLane = onLane;
+    this.#reader = events;
+  }
+
+  space(): Uint8Array {
+    return this.#head?.subarray(this.#known) ?? this.#reader.space();
+  }
+
+  received(bytes: number): void {
+    if (this.#head === undefined) {
+      this.#reader.received(bytes);
+      return;
+    }
+    this.#known += bytes;
+    const head = this.#head.subarray(0, this.#known);
+    const isLane = isPreamble(head);
+    if (isLane === undefined) return;
+    this.#head = undefined;
+    if (isLane) this.#reader = this.#onLane(head) ?? this.#reader;
+    else this.#hand(head);
+  }
+
+  #hand(head: Buffer): void {
+    for (let at = 0; at < head.length;) {
+      const space = this.#events.space();
+      const part = head.subarray(at, at + space.length);
+      space.set(part);
+      at += part.length;
+      this.#events.received(part.length);
+    }
+  }
 }
 
 export interface TcpOptions {
@@ -48,16 +86,28 @@ export interface TcpOptions {
 export function tcpTransport(clock: Clock, options: TcpOptions = {}): Transport {
   async function listen(address: Address, accept: Accept): Promise<Listener> {
     const server = createServer({ pauseOnConnect: true, ...SOCKET_OPTIONS });
-    server.on('connection', (socket) => {
+    const desk = new LaneDesk();
+    server.on('connection', (accepted) => {
       const events = accept(() => undefined);
       if (events === undefined) {
-        socket.destroy();
+        accepted.destroy();
         return;
       }
-      const own = options.copyAccepted === true ? undefined : takeOver(socket, events);
-      join(own ?? socket, events);
-      events.opened(new SocketConnection(own ?? socket, clock));
-      if (!own) copyFrom(socket, events);
+      const doorman: Doorman = new Doorman(events, (preamble): Reader | undefined => {
+        leave();
+        events.withdrawn?.();
+        const joinable = desk.take(preamble);
+        if (joinable === undefined) socket.destroy();
+        return joinable && LaneDesk.join(joinable, () => socket);
+      });
+      const own = options.copyAccepted === true ? undefined : takeOver(accepted, doorman);
+      const socket: Socket = own ?? accepted;
+      const leave = join(socket, events);
+      const connection = new SocketConnection(socket, clock);
+      const ticket = plainTicket(socket.remoteAddress, socket.remotePort);
+      desk.add({ connection, ticket, events });
+      events.opened(connection);
+      if (!own) copyFrom(socket, doorman);
     });
     return await listenAt(server, address);
   }
@@ -70,8 +120,12 @@ export function tcpTransport(clock: Clock, options: TcpOptions = {}): Transport 
       onread: reading(events, () => socket.destroyed),
     });
     join(socket, events);
+    const dialOwn = (connection: SocketConnection): void => {
+      const ticket = plainTicket(socket.localAddress, socket.localPort);
+      dialLane(connection, { address, ticket, events }, clock);
+    };
     socket.on('connect', () => {
-      events.opened(new SocketConnection(socket, clock));
+      events.opened(new SocketConnection(socket, clock, { dialLane: dialOwn }));
     });
     return () => {
       socket.destroy();

@@ -20,7 +20,9 @@ import { Admission } from './admission.ts';
 import type { Credentials } from './credentials.ts';
 import { FRAME_MAGIC } from './frame.ts';
 import type { PeerCertificate } from './identity.ts';
+import { dialLane, isPreamble, LaneDesk, sealedTicket, type BulkLane } from './bulk-lane.ts';
 import { copyFrom, listenAt, reading, SOCKET_OPTIONS, SocketConnection } from './socket.ts';
+import { takeOver } from './socket.ts';
 import type { Accept, Address, ConnectionEvents, Listener } from './transport.ts';
 import type { Refusal, Transport } from './transport.ts';
 
@@ -96,13 +98,24 @@ class Arrival {
     this.#events.closed(this.#outcome.reason, this.#outcome.refusal);
   };
 
-  /** Calls `greet` when the peer begins with a TLS handshake; else the connection ends. */
-  listen(greet: () => void): void {
+  /**
+   * Calls `greet` when the peer begins with a TLS handshake, and `onLane` when the socket is a part
+   * of another connection; else the connection ends.
+   */
+  listen(greet: () => void, onLane: (preamble: Buffer) => void): void {
+    let head: Buffer = Buffer.alloc(0);
     const look = (): void => {
-      const head = this.#socket.read() as Buffer | null;
-      if (head === null) return;
+      const more = this.#socket.read() as Buffer | null;
+      if (more === null) return;
+      head = Buffer.concat([head, more]);
+      const isLane = isPreamble(head);
+      if (isLane === undefined) return;
       this.#socket.off('readable', look);
-      if (head[0] === TLS_HANDSHAKE) {
+      if (isLane) {
+        this.#socket.off('close', this.#tellClosed);
+        this.#events.withdrawn?.();
+        onLane(head);
+      } else if (head[0] === TLS_HANDSHAKE) {
         this.#socket.unshift(head);
         greet();
       } else if (head[0] === PLAIN_FRAME) {
@@ -129,8 +142,8 @@ class Arrival {
   };
 
   /** The handshake is done. */
-  settle(sealed: TLSSocket, credentials: Credentials, clock: Clock): void {
-    const peer = admit(sealed, credentials);
+  settle(sealed: TLSSocket, own: { credentials: Credentials; clock: Clock; desk: LaneDesk }): void {
+    const peer = admit(sealed, own.credentials);
     if ('reason' in peer) {
       this.#outcome = peer;
       sealed.destroy();
@@ -140,13 +153,23 @@ class Arrival {
     this.#socket.off('close', this.#tellClosed);
     sealed.on('error', this.fail);
     sealed.once('close', this.#tellClosed);
-    this.#events.opened(new SocketConnection(sealed, clock, peer));
+    const connection = new SocketConnection(sealed, own.clock, { peer });
+    const ticket = sealedTicket(sealed, 'accepter');
+    own.desk.add({ connection, ticket, events: this.#events });
+    this.#events.opened(connection);
     copyFrom(sealed, this.#events);
   }
 }
 
 function keyOf(socket: Socket): string {
   return `${socket.remoteAddress ?? ''} ${socket.remotePort ?? 0}`;
+}
+
+/** The accepted socket of a lane, which reads into it. */
+function laneSocket(accepted: Socket, lane: BulkLane): Socket {
+  const own = takeOver(accepted, lane);
+  if (own === undefined) copyFrom(accepted, lane);
+  return own ?? accepted;
 }
 
 /** Makes a connection. The function returned calls it off. */
@@ -186,7 +209,10 @@ function dial(
       return;
     }
     isOpen = true;
-    events.opened(new SocketConnection(socket, clock, peer));
+    const dialOwn = (connection: SocketConnection): void => {
+      dialLane(connection, { address, ticket: sealedTicket(socket, 'dialer'), events }, clock);
+    };
+    events.opened(new SocketConnection(socket, clock, { peer, dialLane: dialOwn }));
   });
   return () => {
     socket.destroy();
@@ -204,13 +230,14 @@ export function tlsTransport(
 ): Transport {
   async function listen(address: Address, accept: Accept): Promise<Listener> {
     let current = credentials();
+    const desk = new LaneDesk();
     // Connections that are not opened yet, by the peer's address.
     const arrivals = new Map<string, Arrival>();
     // It never listens: arrivals are handed to it once they have begun a handshake.
     const sealer = createSealer({ ...optionsOf(current), requestCert: true });
     sealer.on('secureConnection', (socket) => {
       const arrival = arrivals.get(keyOf(socket));
-      if (arrival) arrival.settle(socket, credentials(), clock);
+      if (arrival) arrival.settle(socket, { credentials: credentials(), clock, desk });
       else socket.destroy();
     });
     sealer.on('tlsClientError', (error, socket) => {
@@ -228,7 +255,7 @@ export function tlsTransport(
       const arrival = new Arrival(socket, events);
       arrivals.set(key, arrival);
       socket.once('close', () => arrivals.delete(key));
-      arrival.listen(() => {
+      const greet = (): void => {
         if (!admission.allows(socket.remoteAddress ?? '', clock.nowMs())) {
           arrival.refuse();
           return;
@@ -237,6 +264,12 @@ export function tlsTransport(
         if (now !== current) sealer.setSecureContext(optionsOf(now));
         current = now;
         sealer.emit('connection', socket);
+      };
+      arrival.listen(greet, (preamble) => {
+        arrivals.delete(key);
+        const joinable = desk.take(preamble);
+        if (joinable === undefined) socket.destroy();
+        else LaneDesk.join(joinable, (lane) => laneSocket(socket, lane));
       });
     });
     return await listenAt(server, address);

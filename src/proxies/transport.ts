@@ -61,6 +61,11 @@ export interface Connection {
   readonly remote: string;
   /** Whether it tells urgent bytes from bulky ones; without, all bytes are of one lane. */
   readonly hasLanes?: boolean;
+  /**
+   * Makes a lane for bulky bytes, where there is none and the transport can; `hasLanes` changes
+   * when it is there. Called once, by the dialer, when the peer is sure to listen.
+   */
+  widen?(): void;
   /** Undefined when nothing is known of that. */
   readonly quality?: LinkQuality | undefined;
   /** Bytes taken by `write` that the transport still holds. */
@@ -92,6 +97,8 @@ export interface ConnectionEvents {
   space(lane?: Lane): Uint8Array;
   /** `bytes` bytes were put at the start of the last `space()`. */
   received(bytes: number, lane?: Lane): void;
+  /** It is no connection of its own, but a part of another one. Called in place of `closed`. */
+  withdrawn?(): void;
   /** The connection is gone, or was never made. Called last, and once. */
   closed(reason: string, refusal?: Refusal): void;
 }

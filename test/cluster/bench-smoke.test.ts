@@ -129,6 +129,22 @@ describe('dvk bench', () => {
     }
   });
 
+  it('proxy reports calls and copies over each kind of link', async () => {
+    const [placement = ''] = placements;
+    const document = await smoke('proxy', '--placement', placement);
+
+    const kinds = ['dvk-tcp', 'dvk-tcp-plain', 'dvk-udp', 'dvk-udp-plain'];
+    const at = (op: string, pairs: number): string[] =>
+      document.rows
+        .filter((row) => row.op === op && (row.pairs ?? 1) === pairs)
+        .map((row) => row.case)
+        .sort();
+    expect(at('sendrec', 1)).toEqual([...kinds, 'node-tcp', 'node-udp', 'tcp', 'udp']);
+    expect(at('sendrec', 64)).toEqual(kinds);
+    expect(at('vcopy', 1)).toEqual([...kinds, 'node-tcp', 'tcp']);
+    for (const row of document.rows) expectPlausible(row);
+  });
+
   it('fs reports the host and both mounts, and leaves no mount behind', async (context) => {
     if (!canOpen('/dev/fuse')) context.skip('/dev/fuse cannot be opened');
 

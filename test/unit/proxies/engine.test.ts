@@ -190,6 +190,35 @@ describe('the engine', () => {
     expect(b.receivedBytes).toBe(100 * MIB);
   });
 
+  it('gives each container its turn while the link takes little', async () => {
+    const world = new World();
+    const [near, far] = [0, 1].map((node) =>
+      [5, 6, 7].map((dc) => new FakeSegment(dc, node, [0, 1])),
+    ) as [FakeSegment[], FakeSegment[]];
+    await world.start(1, far, [0]);
+    await world.start(0, near, [1]);
+    const order: number[] = [];
+    for (const segment of far) {
+      segment.put2lclRaw = () => {
+        order.push(segment.dcId);
+        return 0;
+      };
+    }
+
+    // The first one has ten times as much to send.
+    for (const [i, segment] of near.entries()) {
+      for (let count = 0; count < (i === 0 ? 100 : 10); count++) {
+        segment.pile(1, { callId: count }, new Uint8Array(MIB));
+      }
+    }
+    near[0]?.queue(1, { callId: 1000 });
+    world.settle();
+
+    const last = Math.max(order.lastIndexOf(6), order.lastIndexOf(7));
+    expect(order.length).toBe(121);
+    expect(last).toBeLessThan(60);
+  });
+
   it('serves other containers while one has much to send', async () => {
     const [world, a, b, dialer, accepter] = await two();
     const six = [new FakeSegment(6, 0, [0, 1]), new FakeSegment(6, 1, [0, 1])] as const;
