@@ -5,6 +5,7 @@
 #include "bindings.h"
 #include "call.h"
 #include "copy_job.h"
+#include "migrate.h"
 #include "privilege.h"
 #include "senda.h"
 #include "wait.h"
@@ -17,22 +18,33 @@ using Kind = Operation::Kind;
 
 bool is_promoted(const Process& process) {
   return atomic(process.slot->life).load() == static_cast<uint32_t>(ProcessLife::kLocal) &&
-         !is_backup(process.slot);
+         !is_backup(process.slot) && !is_stopping(process.segment, process.index);
+}
+
+// The rights that wait for the process that takes over, 0 when none do.
+uint32_t held_rights(const Process& process) {
+  const uint32_t held = load(process.segment.privilege(process.index)->held);
+  return (held & static_cast<uint32_t>(kHeldRights)) != 0 ? held : 0;
 }
 
 void take_over(Process& process) {
+  PrivilegeSlot* privileges = process.segment.privilege(process.index);
   process.sequence = sequence_of(atomic(process.slot->rendezvous).load());
   process.standby = false;
   store(process.slot->lends, can_lend() ? kLendsAlways : kLendsAtNeed);
-  store_privileges(process.segment, process.index, default_privileges(process.level));
+  store(privileges->rights, held_rights(process) & static_cast<uint32_t>(kRightsMax));
+  store(privileges->held, 0u);
 }
 
 }  // namespace
 
 int check_standby(Process& process) {
-  if (!process.standby) return -ETRAPDENIED;
+  // One that has moved away is the backup of its successor.
+  if (is_backup(process.slot) && load(process.slot->pid) == process.pid) process.standby = true;
+  if (!process.standby && held_rights(process) == 0) return -ETRAPDENIED;
   if (!stands_by_here(process)) return -EDVSNOTBOUND;
   if (!process.segment.running()) return -EDVSDCNOTRUN;
+  if (is_stopping(process.segment, process.index)) return check_stopping(process);
   if (!is_promoted(process)) return -EDVSSTANDBY;
   take_over(process);
   return 0;
@@ -44,6 +56,7 @@ int start_standby(Process& process, Kind kind, int32_t peer, const Message* mess
   process.operation.peer = peer;
   if (message != nullptr) process.operation.message = *message;
   process.operation.stage = Stage::kStandby;
+  note_stopped(process, true);
   return kPending;
 }
 
@@ -55,8 +68,10 @@ bool standby_ready(const Process& process) {
 int step_standby(Process& process) {
   if (!stands_by_here(process)) return finish(process, -EDVSNOTBOUND);
   if (!process.segment.running()) return finish(process, -EDVSDCNOTRUN);
+  expire_migration(process.segment, process.index);
   if (!is_promoted(process)) return kPending;
-  take_over(process);
+  // One whose move was rolled back has its rights already.
+  if (held_rights(process) != 0) take_over(process);
   process.operation.stage = Stage::kNone;
   const int32_t peer = process.operation.peer;
   const Message message = process.operation.message;
@@ -102,6 +117,7 @@ void suspend_rights(Segment& segment, uint32_t index) {
 void retire_backup(Segment& segment, uint32_t index) {
   ProcessSlot* slot = segment.slot(index);
   atomic(slot->bind_flags).store(0);
+  store(segment.privilege(index)->held, 0u);
   store(slot->pid, 0);
   store(slot->start_time, uint64_t{0});
   store(slot->wake_id, uint64_t{0});

@@ -25,7 +25,8 @@ inline bool is_backup(ProcessSlot* slot) {
 // here end with -EDSTDIED or -ESRCDIED; the endpoint stays, so later ones reach the new owner. The
 // other nodes are told, and believe it when they hold the primary's node for lost, or heard that
 // it unbound: who promotes makes sure that the primary is gone. Returns 0, -EDEADSRCDST, -ERANGE,
-// -EDVSPROCSTS (nobody stands by for it), -ESRCH (the backup is dead), -EDVSDCNOTRUN.
+// -EDVSPROCSTS (nobody stands by for it), -EDVSMIGRATING (it is on its way to another node), -ESRCH
+// (the backup is dead), -EDVSDCNOTRUN.
 int promote(Segment& segment, int32_t endpoint);
 
 // Whether the slot of a process that stands by is its own yet; true for any other process.
