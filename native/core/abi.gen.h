@@ -88,7 +88,7 @@ enum CommandKind : uint32_t {
   kCommandProbe = 17,  // looks for a cycle of waits that crosses nodes; its message is a Probe
   kCommandWithdraw = 18,  // the source waits no more in that call: its message, if nobody took it, is gone
   kCommandMigrstart = 19,  // a process of the sending node is to move: what is sent to it is kept back
-  kCommandMigrate = 20,  // gives a process to its backup on the receiving node; its message is a Migrant, its data are MigrantNotices; MIGRATE_ACK says where the process is
+  kCommandMigrate = 20,  // gives a process to its backup there, with a Migrant and MigrantNotices; MIGRATE_ACK says where it is
   kCommandMigrend = 21,  // where the process is now: what was kept back goes there
   kCommandAck = 8192,  // bit of an acknowledgement
 };

@@ -353,7 +353,9 @@ int put_unbinding(Segment& segment, uint32_t node, const Command& command) {
   const uint32_t age =
       (generation_of(command.source) + generations - generation_of(endpoint) % generations) %
       generations;
-  if (age < generations / 2) unbind_remote(segment, endpoint);
+  if (age < generations / 2 && !note_gone(segment, node, endpoint)) {
+    unbind_remote(segment, endpoint);
+  }
   return 0;
 }
 

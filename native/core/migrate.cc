@@ -15,7 +15,6 @@
 namespace dvk {
 namespace {
 
-constexpr uint32_t kNoticesMax = (kStageBytes - 64) / sizeof(MigrantNotice);
 constexpr uint32_t kReceives =
     static_cast<uint32_t>(CallRight::kReceive) | static_cast<uint32_t>(CallRight::kRcvrqst);
 constexpr uint32_t kPeers =
@@ -45,10 +44,21 @@ void end_receive(Segment& segment, uint32_t index) {
   }
 }
 
+// Takes the right to receive from the owner. One that has not taken over yet has no rights at all,
+// and those that wait for it stay.
+void hold_receives(Segment& segment, uint32_t index) {
+  PrivilegeSlot* privileges = segment.privilege(index);
+  const uint32_t rights = load(privileges->rights);
+  if ((load(privileges->held) & held_mark()) == 0) store(privileges->held, rights | held_mark());
+  DVK_CRASH_POINT("migrate.held");
+  store(privileges->rights, rights & ~kReceives);
+}
+
 void give_rights_back(Segment& segment, uint32_t index) {
   PrivilegeSlot* privileges = segment.privilege(index);
   const uint32_t held = load(privileges->held);
-  if ((held & held_mark()) == 0) return;
+  const bool taken_over = (load(privileges->rights) & ~kPeers) != 0;
+  if ((held & held_mark()) == 0 || !taken_over) return;
   store(privileges->rights, held & kRightsMax);
   store(privileges->held, 0u);
 }
@@ -303,11 +313,9 @@ int migrate_start(Segment& segment, int32_t endpoint, int64_t timeout_ms) {
   set_state(migration, MigrationState::kStarted);
   show_migration(segment, index);
   DVK_CRASH_POINT("migrate.started");
-  PrivilegeSlot* privileges = segment.privilege(index);
-  store(privileges->held, load(privileges->rights) | held_mark());
-  DVK_CRASH_POINT("migrate.held");
-  store(privileges->rights, load(privileges->rights) & ~kReceives);
+  hold_receives(segment, index);
   end_receive(segment, index);
+  wake_backup(segment, slot);
   for (uint32_t node = 0; node < segment.nodes(); node++) {
     if (NodeBits(migration->untold).has(node)) tell_proxy(segment, node);
   }
@@ -330,6 +338,8 @@ int migrate_commit(Segment& segment, int32_t endpoint, uint32_t node) {
   if (node == segment.node_id()) return -EDVSLCLPROC;
   error = check_link(segment, node);
   if (error != 0) return error;
+  // The owner may have taken over just when the move was started.
+  hold_receives(segment, index);
   end_receive(segment, index);
   const bool ready = load(migration->stopped) == load(migration->serial) &&
                      NodeBits(migration->unanswered).empty();
@@ -414,11 +424,8 @@ void note_told(Process& process) {
   }
 }
 
-int check_stopping(Process& process) {
-  MigrationSlot* migration = process.segment.migration(process.index);
-  if (process.told == load(migration->serial)) return -EDVSSTANDBY;
-  note_told(process);
-  return -EDVSMIGRATING;
+bool was_told(const Process& process) {
+  return process.told == load(process.segment.migration(process.index)->serial);
 }
 
 void note_stopped(Process& process, bool stopped) {

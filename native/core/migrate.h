@@ -88,8 +88,8 @@ inline bool is_held(const Segment& segment, uint32_t index) {
          has_migration(segment, index, MigrationState::kGiven) ||
          has_migration(segment, index, MigrationState::kGiving);
 }
-// For a process that is to stop. Returns -EDVSMIGRATING the first time, then -EDVSSTANDBY.
-int check_stopping(Process& process);
+// Whether the process was told that it is to stop. Preconditions: it has a fixed slot.
+bool was_told(const Process& process);
 void note_told(Process& process);
 // It waits in a receive, or does not any more.
 void note_stopped(Process& process, bool stopped);
@@ -110,6 +110,9 @@ void note_moved(Segment& segment, uint32_t node, int32_t endpoint, uint32_t wher
 // `node` says that it has `endpoint`. Returns whether that process moves, so that it may be so: its
 // former node will tell, or is lost.
 bool note_claim(Segment& segment, uint32_t node, int32_t endpoint);
+// `node` says that `endpoint`, a process of it, is gone. Returns whether another node has said that
+// it has that process: it is there now.
+bool note_gone(Segment& segment, uint32_t node, int32_t endpoint);
 
 // ---- For the proxy queue ----
 

@@ -146,6 +146,12 @@ void put_start_answer(uint32_t node, MigrationSlot* migration, const Command& co
   NodeBits(migration->unanswered).remove(node);
 }
 
+// Whether this node can take `endpoint` from `node`.
+bool is_backed_up(Segment& segment, uint32_t node, uint32_t index, int32_t endpoint) {
+  ProcessSlot* slot = segment.slot(index);
+  return is_of_node(segment, endpoint, node) && is_backup(slot) && owner_alive(slot);
+}
+
 // Sources of notifications become known here, as far as they may be.
 void adopt_sources(Segment& segment, uint32_t node, const MigrantNotice* notices, uint32_t count) {
   for (uint32_t i = 0; i < count; i++) {
@@ -162,7 +168,7 @@ int take(Segment& segment, uint32_t node, uint32_t index, const Command& command
   uint32_t slot;
   if (check_endpoint(segment, command.source, &slot) != 0) return -ESRCH;
   if (!is_of_node(segment, command.source, node)) return 0;
-  if (!is_backup(segment.slot(index)) || !owner_alive(segment.slot(index))) return -ESRCH;
+  if (!is_backed_up(segment, node, index, command.source)) return -ESRCH;
   Migrant migrant;
   memcpy(&migrant, command.message.payload, sizeof migrant);
   MigrationSlot* migration = segment.migration(index);
@@ -207,25 +213,49 @@ void move_descriptor(Segment& segment, uint32_t index, uint32_t place) {
   release_held(segment, index, before);
 }
 
+// `node` had the process in `index` and has lost it, or the link to it is lost. Returns whether
+// another node has said that it has it.
+bool believe_claim(Segment& segment, uint32_t index, uint32_t node) {
+  MigrationSlot* migration = segment.migration(index);
+  const uint32_t claimed = load(migration->claimed);
+  store(migration->claimed, 0u);
+  if (claimed == 0 || !is_of_node(segment, load(migration->endpoint), node)) return false;
+  move_descriptor(segment, index, claimed - 1);
+  return true;
+}
+
+// What can be done about a command while the table is locked for long.
+void put_unlocked(Segment& segment, uint32_t node, uint32_t index, const Command& command) {
+  MigrationSlot* migration = segment.migration(index);
+  switch (command.kind) {
+    case kCommandMigrate:
+      // Nothing has changed here, so it may stay where it is.
+      give_answer(segment, index, command, -ETIMEDOUT);
+      break;
+    case kCommandMigrate | kCommandAck:
+      NodeBits(migration->untold).add(node);
+      tell_proxy(segment, node);
+      break;
+    case kCommandMigrend:
+      // Who calls now is told by `node` where the process is.
+      if (!state_is(migration, MigrationState::kHeld) || load(migration->node) != node) break;
+      set_state(migration, MigrationState::kNone);
+      announce_for(segment, index);
+      break;
+    default:
+      break;
+  }
+}
+
 void put_end(Segment& segment, uint32_t node, uint32_t index, const Command& command) {
   MigrationSlot* migration = segment.migration(index);
   if (!is_of_node(segment, command.source, node)) return;
   if (state_is(migration, MigrationState::kHeld)) set_state(migration, MigrationState::kNone);
-  if (command.result < 0) {
-    release_descriptor(segment, index);
-  } else {
+  if (command.result >= 0) {
     move_descriptor(segment, index, command.copy_destination_node);
+  } else if (!believe_claim(segment, index, node)) {
+    release_descriptor(segment, index);
   }
-}
-
-// The link to `node`, which had the process in `index`, is lost.
-void believe_claim(Segment& segment, uint32_t index, uint32_t node) {
-  MigrationSlot* migration = segment.migration(index);
-  const uint32_t claimed = load(migration->claimed);
-  if (claimed == 0) return;
-  const TableLock lock(segment, kRepairLockMs);
-  if (lock.error() != 0 || !is_of_node(segment, load(migration->endpoint), node)) return;
-  move_descriptor(segment, index, claimed - 1);
 }
 
 }  // namespace
@@ -270,10 +300,16 @@ int put_migration(Segment& segment, uint32_t node, const Command& command, const
   const uint32_t index = static_cast<uint32_t>(segment.slot_of(command.source));
   const uint32_t count = command.payload_bytes / static_cast<uint32_t>(sizeof(MigrantNotice));
   const auto* notices = reinterpret_cast<const MigrantNotice*>(payload);
-  if (command.payload_bytes % sizeof(MigrantNotice) != 0) return -EDVSBADFRAME;
-  if (command.kind == kCommandMigrate) adopt_sources(segment, node, notices, count);
+  const bool whole = command.payload_bytes % sizeof(MigrantNotice) == 0 && count <= kNoticesMax;
+  if (!whole) return -EDVSBADFRAME;
+  if (command.kind == kCommandMigrate && is_backed_up(segment, node, index, command.source)) {
+    adopt_sources(segment, node, notices, count);
+  }
   const TableLock lock(segment);
-  if (lock.error() != 0) return lock.error();
+  if (lock.error() != 0) {
+    put_unlocked(segment, node, index, command);
+    return lock.error();
+  }
   switch (command.kind) {
     case kCommandMigrstart:
       put_start(segment, node, index, command);
@@ -317,7 +353,9 @@ void migrations_down(Segment& segment, uint32_t node) {
     if (load(migration->answer_to) == node) store(migration->answer, 0u);
     if (state_is(migration, MigrationState::kHeld) && load(migration->node) == node) {
       set_state(migration, MigrationState::kNone);
-      believe_claim(segment, index, node);
+      if (load(migration->claimed) == 0) continue;
+      const TableLock lock(segment, kRepairLockMs);
+      if (lock.error() == 0) believe_claim(segment, index, node);
     }
   }
 }
@@ -359,6 +397,19 @@ void note_moved(Segment& segment, uint32_t node, int32_t endpoint, uint32_t wher
   } else if (state_is(migration, MigrationState::kNone)) {
     keep_back(segment, index, node, endpoint);
   }
+}
+
+bool note_gone(Segment& segment, uint32_t node, int32_t endpoint) {
+  const int index = segment.slot_of(endpoint);
+  if (index < 0 || !has_migration(segment, static_cast<uint32_t>(index), MigrationState::kHeld)) {
+    return false;
+  }
+  const TableLock lock(segment);
+  MigrationSlot* migration = segment.migration(static_cast<uint32_t>(index));
+  if (lock.error() != 0 || load(migration->endpoint) != endpoint) return false;
+  if (!believe_claim(segment, static_cast<uint32_t>(index), node)) return false;
+  set_state(migration, MigrationState::kNone);
+  return true;
 }
 
 bool note_claim(Segment& segment, uint32_t node, int32_t endpoint) {

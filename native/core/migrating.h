@@ -45,6 +45,7 @@ inline void show_migration(Segment& segment, uint32_t index) {
 }
 
 // What goes with a process, in the stage of its slot.
+inline constexpr uint32_t kNoticesMax = (kStageBytes - 64) / sizeof(MigrantNotice);
 Migrant* migrant_of(Segment& segment, uint32_t index);
 MigrantNotice* notices_of(Segment& segment, uint32_t index);
 uint32_t notice_count(MigrationSlot* migration);

@@ -32,7 +32,7 @@ bool within(const Privileges& less, const Privileges& more) {
          (less.ipc_from & ~more.ipc_from) == 0;
 }
 
-// Whether the rights are kept from the owner for now; see migrate.h.
+// Whether the rights are kept from the owner; see migrate.h.
 bool is_mark(uint32_t held) {
   return (held & static_cast<uint32_t>(kHeldRights)) != 0;
 }

@@ -32,22 +32,43 @@ void take_over(Process& process) {
   process.sequence = sequence_of(atomic(process.slot->rendezvous).load());
   process.standby = false;
   store(process.slot->lends, can_lend() ? kLendsAlways : kLendsAtNeed);
-  store(privileges->rights, held_rights(process) & static_cast<uint32_t>(kRightsMax));
+  const uint32_t held = held_rights(process);
+  // One that is to move again gets them when it does not.
+  if (held == 0 || is_stopping(process.segment, process.index)) return;
+  store(privileges->rights, held & static_cast<uint32_t>(kRightsMax));
   store(privileges->held, 0u);
+}
+
+// Whether it is to be told that it moves.
+bool must_be_told(const Process& process) {
+  return is_stopping(process.segment, process.index) && !was_told(process);
 }
 
 }  // namespace
 
-int check_standby(Process& process) {
+int check_standby(Process& process, uint32_t rights) {
   // One that has moved away is the backup of its successor.
-  if (is_backup(process.slot) && load(process.slot->pid) == process.pid) process.standby = true;
-  if (!process.standby && held_rights(process) == 0) return -ETRAPDENIED;
+  const bool left = is_backup(process.slot) && load(process.slot->pid) == process.pid;
+  if (left) process.standby = true;
+  if (!process.standby && held_rights(process) == 0) {
+    // A rollback may have given them back just now.
+    return load(process.segment.privilege(process.index)->rights) == rights ? -ETRAPDENIED : 0;
+  }
   if (!stands_by_here(process)) return -EDVSNOTBOUND;
   if (!process.segment.running()) return -EDVSDCNOTRUN;
-  if (is_stopping(process.segment, process.index)) return check_stopping(process);
+  if (must_be_told(process)) {
+    take_over(process);
+    note_told(process);
+    return -EDVSMIGRATING;
+  }
   if (!is_promoted(process)) return -EDVSSTANDBY;
   take_over(process);
   return 0;
+}
+
+bool stands_by(Process& process) {
+  if (!process.standby && !is_backup(process.slot)) return false;
+  return check_standby(process, 0) != 0;
 }
 
 int start_standby(Process& process, Kind kind, int32_t peer, const Message* message) {
@@ -61,17 +82,24 @@ int start_standby(Process& process, Kind kind, int32_t peer, const Message* mess
 }
 
 bool standby_ready(const Process& process) {
-  return is_promoted(process) || !process.segment.running() || !stands_by_here(process) ||
-         atomic(process.slot->endpoint).load() != process.endpoint;
+  return is_promoted(process) || must_be_told(process) || !process.segment.running() ||
+         !stands_by_here(process) || atomic(process.slot->endpoint).load() != process.endpoint;
 }
 
 int step_standby(Process& process) {
   if (!stands_by_here(process)) return finish(process, -EDVSNOTBOUND);
   if (!process.segment.running()) return finish(process, -EDVSDCNOTRUN);
   expire_migration(process.segment, process.index);
-  if (!is_promoted(process)) return kPending;
-  // One whose move was rolled back has its rights already.
-  if (held_rights(process) != 0) take_over(process);
+  if (must_be_told(process)) {
+    take_over(process);
+    note_told(process);
+    return finish(process, -EDVSMIGRATING);
+  }
+  if (!is_promoted(process)) {
+    note_stopped(process, true);
+    return kPending;
+  }
+  take_over(process);
   process.operation.stage = Stage::kNone;
   const int32_t peer = process.operation.peer;
   const Message message = process.operation.message;

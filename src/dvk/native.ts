@@ -101,7 +101,8 @@ export type RawPlace = Uint8Array | number | bigint;
  */
 export interface ProcessBinding {
   /**
-   * `numbers`: slot or -1, level, kind of bind, endpoint, node, 1 for NOMIGRATE. `pid` is 0 for the caller. Returns
+   * `numbers`: slot or -1, level, kind of bind, endpoint, node, 1 for NOMIGRATE. `pid` is 0 for the
+   * caller. Returns
    * a process, or -errno.
    */
   bind(segment: number, numbers: Int32Array, name: string, pid: number): number;

@@ -164,7 +164,7 @@ export const CommandKind = {
   WITHDRAW: 18,
   /** a process of the sending node is to move: what is sent to it is kept back */
   MIGRSTART: 19,
-  /** gives a process to its backup on the receiving node; its message is a Migrant, its data are MigrantNotices; MIGRATE_ACK says where the process is */
+  /** gives a process to its backup there, with a Migrant and MigrantNotices; MIGRATE_ACK says where it is */
   MIGRATE: 20,
   /** where the process is now: what was kept back goes there */
   MIGREND: 21,
