@@ -8,6 +8,7 @@ const INSTANCES = [
   ...['lending-traced', 'lending-two-calls', 'lending-untraced-read', 'lending-untraced-write'],
   ...['lending-stage', 'lending-deaths', 'lending-lost'],
   ...['deadlock-ring', 'deadlock-two', 'deadlock-deaths'],
+  ...['migration', 'migration-deaths'],
 ];
 
 const FORMULAS = [
@@ -49,6 +50,10 @@ const FAULTS = [
   ['deadlock-two', 'ONE_WALK'],
   ['deadlock-ring', 'ANYONE'],
   ['deadlock-deaths', 'DEAD_TOO'],
+  ['migration', 'KEEP'],
+  ['migration', 'TAKE_BACK'],
+  ['migration', 'ASK_ONCE'],
+  ['migration', 'ANSWER_ALL'],
 ];
 
 export const CHECKS = [

@@ -35,6 +35,7 @@ Napi::Object describe_segment_header(Napi::Env env) {
   DVK_FIELD(monitor_wake);
   DVK_FIELD(handed);
   DVK_FIELD(proxy_partner);
+  DVK_FIELD(migrating);
   DVK_FIELD(ticket);
   return object;
 }
@@ -101,6 +102,7 @@ Napi::Object describe_privilege_slot(Napi::Env env) {
   Napi::Object object = Napi::Object::New(env);
   object.Set("BYTES", sizeof(Struct));
   DVK_FIELD(rights);
+  DVK_FIELD(held);
   DVK_FIELD(ipc_to);
   DVK_FIELD(ipc_from);
   return object;
@@ -272,6 +274,52 @@ Napi::Object describe_probe(Napi::Env env) {
   return object;
 }
 
+Napi::Object describe_migration_slot(Napi::Env env) {
+  using Struct = MigrationSlot;
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("BYTES", sizeof(Struct));
+  DVK_FIELD(state);
+  DVK_FIELD(serial);
+  DVK_FIELD(endpoint);
+  DVK_FIELD(node);
+  DVK_FIELD(deadline);
+  DVK_FIELD(ticket);
+  DVK_FIELD(end_ticket);
+  DVK_FIELD(stopped);
+  DVK_FIELD(result);
+  DVK_FIELD(notices);
+  DVK_FIELD(answer);
+  DVK_FIELD(answer_to);
+  DVK_FIELD(answer_serial);
+  DVK_FIELD(answer_result);
+  DVK_FIELD(claimed);
+  DVK_FIELD(answer_ticket);
+  DVK_FIELD(untold);
+  DVK_FIELD(unanswered);
+  DVK_FIELD(ended);
+  return object;
+}
+
+Napi::Object describe_migrant(Napi::Env env) {
+  using Struct = Migrant;
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("BYTES", sizeof(Struct));
+  DVK_FIELD(rights);
+  DVK_FIELD(ipc_to);
+  DVK_FIELD(ipc_from);
+  return object;
+}
+
+Napi::Object describe_migrant_notice(Napi::Env env) {
+  using Struct = MigrantNotice;
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("BYTES", sizeof(Struct));
+  DVK_FIELD(source);
+  DVK_FIELD(node);
+  DVK_FIELD(value);
+  return object;
+}
+
 Napi::Object describe_remote_wait(Napi::Env env) {
   using Struct = RemoteWait;
   Napi::Object object = Napi::Object::New(env);
@@ -305,6 +353,9 @@ Napi::Value js_abi_layout(Environment& environment) {
   object.Set("TraceWatcher", describe_trace_watcher(env));
   object.Set("TraceRing", describe_trace_ring(env));
   object.Set("TraceEvent", describe_trace_event(env));
+  object.Set("MigrationSlot", describe_migration_slot(env));
+  object.Set("Migrant", describe_migrant(env));
+  object.Set("MigrantNotice", describe_migrant_notice(env));
   object.Set("Probe", describe_probe(env));
   object.Set("RemoteWait", describe_remote_wait(env));
   return object;

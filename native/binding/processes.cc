@@ -2,6 +2,7 @@
 
 #include <cerrno>
 
+#include "../core/migrate.h"
 #include "../core/notify.h"
 #include "../core/standby.h"
 #include "method.h"
@@ -14,9 +15,9 @@ bool is_level(uint32_t level) {
   return level <= static_cast<uint32_t>(ProcessLevel::kKernel);
 }
 
-// The numbers of a bind: slot or -1, level, BindKind, endpoint, node.
+// The numbers of a bind: slot or -1, level, BindKind, endpoint, node, 1 for NOMIGRATE.
 int read_options(Words numbers, const std::string& name, BindOptions* options) {
-  if (numbers.length != 5 || name.size() >= kNameBytes) return -EINVAL;
+  if (numbers.length != 6 || name.size() >= kNameBytes) return -EINVAL;
   const uint32_t level = static_cast<uint32_t>(numbers.data[1]);
   const uint32_t kind = static_cast<uint32_t>(numbers.data[2]);
   if (!is_level(level) || kind > static_cast<uint32_t>(BindKind::kBackup)) return -EINVAL;
@@ -26,6 +27,7 @@ int read_options(Words numbers, const std::string& name, BindOptions* options) {
   options->kind = static_cast<BindKind>(kind);
   options->endpoint = numbers.data[3];
   options->node = static_cast<uint32_t>(numbers.data[4]);
+  options->no_migrate = numbers.data[5] != 0;
   options->name = name.c_str();
   return 0;
 }
@@ -101,6 +103,22 @@ int js_reap(Segment& segment, uint32_t slot, int32_t endpoint) {
   return reap(segment, slot, endpoint, kRepairLockMs);
 }
 
+int js_migrate_start(Segment& segment, int32_t endpoint, Timeout timeout) {
+  return timeout.ms < 0 ? -EINVAL : migrate_start(segment, endpoint, timeout.ms);
+}
+
+Napi::Value js_migration(Environment& environment, Segment& segment, int32_t endpoint) {
+  MigrationInfo migration{};
+  const int error = migration_info(segment, endpoint, &migration);
+  if (error != 0) return Napi::Number::New(environment.env, error);
+  Napi::Object object = Napi::Object::New(environment.env);
+  object.Set("state", migration.state);
+  object.Set("serial", migration.serial);
+  object.Set("node", migration.node);
+  object.Set("result", migration.result);
+  return object;
+}
+
 }  // namespace
 
 void register_processes(Napi::Object exports, Environment* environment) {
@@ -120,6 +138,10 @@ void register_processes(Napi::Object exports, Environment* environment) {
              {"findPid", method<find_pid>},
              {"checkEndpoint", method<js_check_endpoint>},
              {"reap", method<js_reap>},
+             {"migrateStart", method<js_migrate_start>},
+             {"migrateCommit", method<migrate_commit>},
+             {"migrateRollback", method<migrate_rollback>},
+             {"migration", method<js_migration>},
              {"wakeup", method<wakeup>},
              {"notifyKernel", method<notify_kernel>},
          });

@@ -6,7 +6,7 @@
 
 namespace dvk {
 
-inline constexpr uint32_t kAbiVersion = 3;
+inline constexpr uint32_t kAbiVersion = 4;
 
 inline constexpr uint64_t kMessageBytes = 64;  // a message: source, type and 56 bytes of payload; one cache line
 inline constexpr uint64_t kNameBytes = 16;  // names of processes, nodes, DCs and DVSs, NUL included
@@ -27,6 +27,7 @@ inline constexpr uint64_t kTraceWatchers = 16;  // programs that can watch the t
 inline constexpr uint64_t kTraceLeaseMs = 3000;  // a watcher of the trace that is not heard of for this long is gone
 inline constexpr uint64_t kNotifyType = 4096;  // type of the message that a notification is received as
 inline constexpr uint64_t kNotifyValueMax = 4294967295;  // value of a notification at most: 32 bits, merged by OR
+inline constexpr uint64_t kHeldRights = 2147483648;  // mark of rights that are held back, see PrivilegeSlot
 inline constexpr uint64_t kGenerationMax = 32766;  // generations run from 0 to this and wrap; 32767 marks special endpoints
 
 inline constexpr int32_t kEndpointAny = 2147449550;  // any source, in receive
@@ -56,6 +57,7 @@ enum Error : int {
   EDVSPROXYRUN = 311,  // another proxy serves that node
   EDVSNODCNODE = 319,  // the node is not a member of the distributed container
   EDVSPROCSTS = 324,  // the process is not in a state that allows this
+  EDVSMIGRATING = 332,  // the process is being moved to another node
   EDVSSLOTUSED = 337,  // the process slot is taken
   EDVSWOKENUP = 348,  // the call was ended by wakeup
   EDVSBADDEST = 353,  // nobody can send there: it is the caller itself, or KERNEL
@@ -85,6 +87,9 @@ enum CommandKind : uint32_t {
   kCommandAsyncMsg = 16,  // a message from senda; ASYNC_ACK follows when it was received, or cannot be
   kCommandProbe = 17,  // looks for a cycle of waits that crosses nodes; its message is a Probe
   kCommandWithdraw = 18,  // the source waits no more in that call: its message, if nobody took it, is gone
+  kCommandMigrstart = 19,  // a process of the sending node is to move: what is sent to it is kept back
+  kCommandMigrate = 20,  // gives a process to its backup there, with a Migrant and MigrantNotices; MIGRATE_ACK says where it is
+  kCommandMigrend = 21,  // where the process is now: what was kept back goes there
   kCommandAck = 8192,  // bit of an acknowledgement
 };
 
@@ -106,6 +111,15 @@ enum class BindFlag : uint32_t {
   kHanded = 1,
   kReplica = 2,
   kBackup = 4,
+  kNomigrate = 8,
+};
+
+enum class MigrationState : uint32_t {
+  kNone = 0,
+  kStarted = 1,
+  kGiving = 2,
+  kGiven = 3,
+  kHeld = 4,
 };
 
 enum class LinkState : uint32_t {
@@ -220,7 +234,7 @@ struct SegmentHeader {
   uint64_t monitor_wake;  // wake id of the node daemon, told of every bind
   uint32_t handed;  // futex word: raised when a slot is bound for another program
   uint32_t proxy_partner;  // slot, plus one, whose copy job the proxy holds; 0 none
-  uint8_t reserved1[8];  // zero
+  uint64_t migrating;  // bit n: there is something to do for MigrationSlot n
   uint64_t ticket;  // next place in a queue; on a cache line of its own
   uint8_t reserved2[120];  // zero
 };
@@ -243,7 +257,7 @@ static_assert(offsetof(SegmentHeader, table_lock) == 96);
 static_assert(offsetof(SegmentHeader, monitor_wake) == 104);
 static_assert(offsetof(SegmentHeader, handed) == 112);
 static_assert(offsetof(SegmentHeader, proxy_partner) == 116);
-static_assert(offsetof(SegmentHeader, reserved1) == 120);
+static_assert(offsetof(SegmentHeader, migrating) == 120);
 static_assert(offsetof(SegmentHeader, ticket) == 128);
 static_assert(offsetof(SegmentHeader, reserved2) == 136);
 
@@ -355,14 +369,14 @@ static_assert(offsetof(ProcessSlot, wait_ticket) == 504);
 // What a process may do; one for each slot.
 struct PrivilegeSlot {
   uint32_t rights;  // CallRight bits: calls it may use, and whether dynamic slots may be peers
-  uint32_t reserved0;  // zero
+  uint32_t held;  // rights that the owner gets back when it has moved, or does not move; HELD_RIGHTS is set then
   uint64_t ipc_to;  // fixed slots to whose processes it may send, a bit each
   uint64_t ipc_from;  // fixed slots whose processes may send to it, a bit each
   uint8_t reserved1[8];  // zero
 };
 static_assert(sizeof(PrivilegeSlot) == 32);
 static_assert(offsetof(PrivilegeSlot, rights) == 0);
-static_assert(offsetof(PrivilegeSlot, reserved0) == 4);
+static_assert(offsetof(PrivilegeSlot, held) == 4);
 static_assert(offsetof(PrivilegeSlot, ipc_to) == 8);
 static_assert(offsetof(PrivilegeSlot, ipc_from) == 16);
 static_assert(offsetof(PrivilegeSlot, reserved1) == 24);
@@ -588,6 +602,77 @@ static_assert(offsetof(Command, name) == 88);
 static_assert(offsetof(Command, copy_destination_node) == 104);
 static_assert(offsetof(Command, answers) == 108);
 static_assert(offsetof(Command, message) == 112);
+
+// What a node knows of the move of a process; one for each fixed slot.
+struct MigrationSlot {
+  uint32_t state;  // MigrationState
+  uint32_t serial;  // of the present migration, or the last one
+  int32_t endpoint;  // who moves, or has moved
+  uint32_t node;  // HELD: of the owner; GIVING, GIVEN: where it goes
+  uint64_t deadline;  // STARTED: ends by itself at this time, in ns of CLOCK_MONOTONIC
+  uint64_t ticket;  // place of its commands in the queues to other nodes
+  uint64_t end_ticket;  // ... of MIGREND
+  uint32_t stopped;  // serial of the migration for which the owner has stopped
+  int32_t result;  // what the last one came to: 0 or a negative error
+  uint32_t notices;  // MigrantNotices in the slot's stage, behind a Migrant
+  uint32_t answer;  // MIGRSTART or MIGRATE, which is to be answered; 0: none
+  uint32_t answer_to;  // node
+  uint32_t answer_serial;
+  int32_t answer_result;
+  uint32_t claimed;  // HELD: node, plus one, that says it has the process; 0: none
+  uint64_t answer_ticket;  // place of the answer in that queue
+  uint8_t untold[128];  // a bit for each node that the present command is for
+  uint8_t unanswered[128];  // ... that has not answered MIGRSTART
+  uint8_t ended[128];  // ... that MIGREND is for
+};
+static_assert(sizeof(MigrationSlot) == 464);
+static_assert(offsetof(MigrationSlot, state) == 0);
+static_assert(offsetof(MigrationSlot, serial) == 4);
+static_assert(offsetof(MigrationSlot, endpoint) == 8);
+static_assert(offsetof(MigrationSlot, node) == 12);
+static_assert(offsetof(MigrationSlot, deadline) == 16);
+static_assert(offsetof(MigrationSlot, ticket) == 24);
+static_assert(offsetof(MigrationSlot, end_ticket) == 32);
+static_assert(offsetof(MigrationSlot, stopped) == 40);
+static_assert(offsetof(MigrationSlot, result) == 44);
+static_assert(offsetof(MigrationSlot, notices) == 48);
+static_assert(offsetof(MigrationSlot, answer) == 52);
+static_assert(offsetof(MigrationSlot, answer_to) == 56);
+static_assert(offsetof(MigrationSlot, answer_serial) == 60);
+static_assert(offsetof(MigrationSlot, answer_result) == 64);
+static_assert(offsetof(MigrationSlot, claimed) == 68);
+static_assert(offsetof(MigrationSlot, answer_ticket) == 72);
+static_assert(offsetof(MigrationSlot, untold) == 80);
+static_assert(offsetof(MigrationSlot, unanswered) == 208);
+static_assert(offsetof(MigrationSlot, ended) == 336);
+
+// What goes with a process to its new node.
+struct Migrant {
+  uint32_t rights;  // CallRight bits
+  uint32_t reserved0;  // zero
+  uint64_t ipc_to;
+  uint64_t ipc_from;
+  uint8_t reserved1[32];  // zero
+};
+static_assert(sizeof(Migrant) == 56);
+static_assert(offsetof(Migrant, rights) == 0);
+static_assert(offsetof(Migrant, reserved0) == 4);
+static_assert(offsetof(Migrant, ipc_to) == 8);
+static_assert(offsetof(Migrant, ipc_from) == 16);
+static_assert(offsetof(Migrant, reserved1) == 24);
+
+// A notification that waits at a process that moves.
+struct MigrantNotice {
+  int32_t source;  // endpoint, or KERNEL
+  uint32_t node;  // of the source
+  uint32_t value;
+  uint32_t reserved0;  // zero
+};
+static_assert(sizeof(MigrantNotice) == 16);
+static_assert(offsetof(MigrantNotice, source) == 0);
+static_assert(offsetof(MigrantNotice, node) == 4);
+static_assert(offsetof(MigrantNotice, value) == 8);
+static_assert(offsetof(MigrantNotice, reserved0) == 12);
 
 // Message of a PROBE.
 struct Probe {

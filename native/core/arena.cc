@@ -52,7 +52,7 @@ int64_t find_gap(const Segment& segment, uint64_t pages) {
 int64_t arena_allocate(Process& process, uint64_t bytes) {
   Segment& segment = process.segment;
   if (bytes == 0 || bytes > segment.arena_bytes()) return -EINVAL;
-  if (process.standby && check_standby(process) != 0) return -EDVSSTANDBY;
+  if (stands_by(process)) return -EDVSSTANDBY;
   const uint64_t pages = (bytes + kPageBytes - 1) / kPageBytes;
   uint64_t offset;
   {

@@ -6,6 +6,7 @@
 
 #include "copy_job.h"
 #include "link.h"
+#include "migrate.h"
 #include "slots.h"
 #include "standby.h"
 #include "wait.h"
@@ -144,6 +145,8 @@ int promote(Segment& segment, int32_t endpoint) {
   if (error != 0) return error;
   ProcessSlot* slot = segment.slot(index);
   if (!is_backup(slot)) return -EDVSPROCSTS;
+  // Its new node has it, or gives it back.
+  if (has_migration(segment, index, MigrationState::kGiven)) return -EDVSMIGRATING;
   if (!owner_alive(slot)) {
     retire_backup(segment, index);
     return -ESRCH;
@@ -158,6 +161,9 @@ int promote(Segment& segment, int32_t endpoint) {
          name);
   store(slot->generation, generation_of(endpoint));
   // The process gives itself its rights when it takes over.
+  const auto level = static_cast<ProcessLevel>(load(slot->level));
+  store(segment.privilege(index)->held,
+        default_privileges(level).rights | static_cast<uint32_t>(kHeldRights));
   suspend_rights(segment, index);
   atomic(slot->bind_flags).fetch_and(~static_cast<uint32_t>(BindFlag::kBackup));
   set_life(slot, ProcessLife::kLocal);

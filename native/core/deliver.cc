@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "link.h"
+#include "migrate.h"
 #include "notify.h"
 #include "rendezvous.h"
 #include "senda.h"
@@ -45,8 +46,9 @@ bool may_hold(const Segment& segment, uint32_t slot, uint32_t node) {
   return slot < kSystemProcesses || (slot >= first && slot < last);
 }
 
-// The descriptor of a process of `node`, bound now when it was not: clients are not announced.
-int adopt(Segment& segment, uint32_t node, int32_t endpoint) {
+}  // namespace
+
+int adopt_descriptor(Segment& segment, uint32_t node, int32_t endpoint) {
   const int index = segment.slot_of(endpoint);
   if (index < 0 || node >= segment.nodes()) return -EDVSBADFRAME;
   const uint32_t slot = static_cast<uint32_t>(index);
@@ -60,6 +62,8 @@ int adopt(Segment& segment, uint32_t node, int32_t endpoint) {
   const int error = bind_remote(segment, endpoint, node, ProcessLevel::kUser, "rclient");
   return error != 0 ? error : index;
 }
+
+namespace {
 
 // Makes a descriptor idle for a new call of its process, which has given up on the one before.
 // Returns its sequence. After it no process of this node writes the descriptor until it is queued
@@ -81,7 +85,7 @@ uint32_t reset_descriptor(ProcessSlot* slot) {
 }
 
 int put_message(Segment& segment, uint32_t node, const Command& command, bool call) {
-  const int descriptor = adopt(segment, node, command.source);
+  const int descriptor = adopt_descriptor(segment, node, command.source);
   if (descriptor < 0) return descriptor;
   const uint32_t sender = static_cast<uint32_t>(descriptor);
   ProcessSlot* slot = segment.slot(sender);
@@ -94,7 +98,8 @@ int put_message(Segment& segment, uint32_t node, const Command& command, bool ca
   const int target = local_slot(segment, command.destination);
   const bool denied = target >= 0 && !takes_from(segment, static_cast<uint32_t>(target), sender);
   if (target < 0 || denied) {
-    acknowledge(segment, sender, kind, command.destination, denied ? -ECALLDENIED : -EDEADSRCDST);
+    const int error = denied ? -ECALLDENIED : absent_error(segment, command.destination);
+    acknowledge(segment, sender, kind, command.destination, error);
     return 0;
   }
   Message message = command.message;
@@ -103,6 +108,9 @@ int put_message(Segment& segment, uint32_t node, const Command& command, bool ca
       hand_over(segment, sender, sequence, command.destination, call, message, command.answers)) {
     case HandOver::kDead:
       acknowledge(segment, sender, kind, command.destination, -EDSTDIED);
+      break;
+    case HandOver::kMoved:
+      acknowledge(segment, sender, kind, command.destination, -EDVSMIGRATING);
       break;
     case HandOver::kDone:
       if (!call) acknowledge(segment, sender, kind, command.destination, 0);
@@ -168,7 +176,7 @@ int put_reply(Segment& segment, uint32_t node, const Command& command) {
   if (slot == nullptr || load(slot->want_source) != command.source ||
       !claim_caller(segment, slot, node, command.call_id, kCommandSndrecMsg, &claim)) {
     // The server is told that its answer found nobody, unless its descriptor has other work.
-    const int descriptor = adopt(segment, node, command.source);
+    const int descriptor = adopt_descriptor(segment, node, command.source);
     if (descriptor < 0) return descriptor;
     ProcessSlot* server = segment.slot(static_cast<uint32_t>(descriptor));
     if (state_of(atomic(server->rendezvous).load()) == State::kIdle &&
@@ -203,6 +211,9 @@ int put_ack(Segment& segment, uint32_t node, const Command& command) {
   }
   if (!claim_caller(segment, slot, node, command.call_id, kind, &claim)) return 0;
   store(slot->command_result, command.result);
+  if (command.result == -EDVSMIGRATING && load(slot->command_endpoint) == command.source) {
+    note_moved(segment, node, command.source, command.copy_destination_node);
+  }
   settle_caller(segment, slot, claim, with_state(claim, State::kTaken, kProxyPeer));
   return 0;
 }
@@ -281,7 +292,7 @@ int put_copy(Segment& segment, uint32_t node, const Command& command, const uint
       atomic(segment.link(requester_node)->state).load() != static_cast<uint32_t>(LinkState::kUp)) {
     return -EDVSNODCNODE;
   }
-  const int adopted = adopt(segment, requester_node, command.requester);
+  const int adopted = adopt_descriptor(segment, requester_node, command.requester);
   if (adopted < 0) return adopted;
   const uint32_t descriptor = static_cast<uint32_t>(adopted);
   // A message that the requester gave up on must not be acknowledged over this copy's answer.
@@ -320,7 +331,7 @@ int put_copy(Segment& segment, uint32_t node, const Command& command, const uint
 }
 
 int put_notice(Segment& segment, uint32_t node, const Command& command) {
-  const int source = adopt(segment, node, command.source);
+  const int source = adopt_descriptor(segment, node, command.source);
   if (source < 0) return source;
   const int target = local_slot(segment, command.destination);
   const uint32_t slot = static_cast<uint32_t>(source);
@@ -342,7 +353,9 @@ int put_unbinding(Segment& segment, uint32_t node, const Command& command) {
   const uint32_t age =
       (generation_of(command.source) + generations - generation_of(endpoint) % generations) %
       generations;
-  if (age < generations / 2) unbind_remote(segment, endpoint);
+  if (age < generations / 2 && !note_gone(segment, node, endpoint)) {
+    unbind_remote(segment, endpoint);
+  }
   return 0;
 }
 
@@ -352,7 +365,9 @@ int put_binding(Segment& segment, uint32_t node, const Command& command) {
   const uint32_t slot = static_cast<uint32_t>(index);
   if (command.kind == kCommandProcunbind) return put_unbinding(segment, node, command);
   if (!may_hold(segment, slot, node)) return -EDVSBADFRAME;
-  if (held_by_other(segment, slot, node)) return -EDVSSLOTUSED;
+  if (held_by_other(segment, slot, node)) {
+    return note_claim(segment, node, command.source) ? 0 : -EDVSSLOTUSED;
+  }
   const bool server = command.level != static_cast<uint32_t>(ProcessLevel::kUser);
   char name[kNameBytes];
   memcpy(name, command.name, sizeof name);
@@ -362,9 +377,9 @@ int put_binding(Segment& segment, uint32_t node, const Command& command) {
 }
 
 int dispatch(Segment& segment, uint32_t node, const Command& command, const uint8_t* payload) {
-  const bool carries_data = command.kind == kCommandCopyinData ||
-                            command.kind == kCommandCopyinRqst ||
-                            command.kind == (kCommandCopyoutRqst | kCommandAck);
+  const bool carries_data =
+      command.kind == kCommandCopyinData || command.kind == kCommandCopyinRqst ||
+      command.kind == (kCommandCopyoutRqst | kCommandAck) || command.kind == kCommandMigrate;
   if (!carries_data && command.payload_bytes != 0) return -EDVSBADFRAME;
   switch (command.kind) {
     case kCommandNone:
@@ -381,7 +396,7 @@ int dispatch(Segment& segment, uint32_t node, const Command& command, const uint
     case kCommandNtfyMsg:
       return put_notice(segment, node, command);
     case kCommandAsyncMsg: {
-      const int descriptor = adopt(segment, node, command.source);
+      const int descriptor = adopt_descriptor(segment, node, command.source);
       return descriptor < 0 ? descriptor
                             : put_async(segment, static_cast<uint32_t>(descriptor), command);
     }
@@ -402,6 +417,12 @@ int dispatch(Segment& segment, uint32_t node, const Command& command, const uint
     case kCommandCopylclRqst | kCommandAck:
     case kCommandCopyrmtRqst | kCommandAck:
       return put_ack(segment, node, command);
+    case kCommandMigrstart:
+    case kCommandMigrstart | kCommandAck:
+    case kCommandMigrate:
+    case kCommandMigrate | kCommandAck:
+    case kCommandMigrend:
+      return put_migration(segment, node, command, payload);
     case kCommandProcbind:
     case kCommandProcunbind:
       return put_binding(segment, node, command);

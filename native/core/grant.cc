@@ -178,7 +178,7 @@ int32_t grant(Process& process, const void* address, uint64_t bytes, uint32_t ri
               int32_t grantee) {
   if (rights == 0 || rights > 3 || bytes > kCopyBytesMax) return -EINVAL;
   if (reinterpret_cast<uint64_t>(address) > ~uint64_t{0} - bytes) return -EINVAL;
-  if (process.standby && check_standby(process) != 0) return -EDVSSTANDBY;
+  if (stands_by(process)) return -EDVSSTANDBY;
   uint64_t at = reinterpret_cast<uint64_t>(address);
   const bool in_arena = arena_offset(process.segment, at, bytes, &at);
   const uint32_t place = in_arena ? kPlaceArena : kPlacePrivate;
@@ -188,7 +188,7 @@ int32_t grant(Process& process, const void* address, uint64_t bytes, uint32_t ri
 int32_t grant_indirect(Process& process, int32_t granter, int32_t id, uint32_t rights,
                        int32_t grantee) {
   if (rights == 0 || rights > 3 || id < 0) return -EINVAL;
-  if (process.standby && check_standby(process) != 0) return -EDVSSTANDBY;
+  if (stands_by(process)) return -EDVSSTANDBY;
   GrantView view;
   const int error = read_grant(process.segment, granter, id, rights, process.endpoint, &view);
   if (error != 0) return error;

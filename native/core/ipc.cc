@@ -8,6 +8,7 @@
 #include "copy_job.h"
 #include "deadlock.h"
 #include "link.h"
+#include "migrate.h"
 #include "notify.h"
 #include "privilege.h"
 #include "rendezvous.h"
@@ -103,6 +104,7 @@ bool has_candidate(Process& process) {
 int take_error(Process& process, uint32_t word) {
   atomic(process.slot->rendezvous).store(idle_word(process), std::memory_order_release);
   const int error = static_cast<int>(peer_of(word));
+  if (error == EDVSMIGRATING) note_told(process);
   return finish(process, error == 0 ? -EINVAL : -error);
 }
 
@@ -189,7 +191,8 @@ int start_remote_message(Process& process, uint32_t target, uint32_t kind) {
   store(slot->command_endpoint, process.operation.peer);
   store(slot->destination_endpoint, kEndpointNone);
   count(slot->sent_remote);
-  return start_remote(process, load(process.segment.slot(target)->node));
+  process.sent_to = load(process.segment.slot(target)->node);
+  return start_remote(process, process.sent_to);
 }
 
 // Sends operation.message to its peer, whose slot is `target`.
@@ -213,6 +216,8 @@ int launch(Process& process, uint32_t target) {
                     operation.message)) {
     case HandOver::kDead:
       return finish(process, -EDSTDIED);
+    case HandOver::kMoved:
+      return launch(process, target);
     case HandOver::kDone:
       if (!call) {
         count(process.slot->sent);
@@ -264,9 +269,34 @@ int follow_relay(Process& process, uint32_t word) {
   return launch(process, target);
 }
 
+// Sends the message of the call again: its receiver moves, or has moved, to another node.
+int relaunch(Process& process) {
+  void_command(process.slot);
+  atomic(process.slot->rendezvous).store(idle_word(process), std::memory_order_release);
+  DVK_CRASH_POINT("relaunch.idle");
+  uint32_t target;
+  if (check_endpoint(process.segment, process.operation.peer, &target) != 0) {
+    return finish(process, -EDSTDIED);
+  }
+  return launch(process, target);
+}
+
+// Whether a message that node `before` gave back goes anywhere else, or waits for its receiver's
+// move.
+bool moves_on(const Process& process, uint32_t before) {
+  uint32_t target;
+  if (check_endpoint(process.segment, process.operation.peer, &target) != 0) return true;
+  return !is_remote(process.segment, target) || is_held(process.segment, target) ||
+         load(process.segment.slot(target)->node) != before;
+}
+
 // What the proxy brought in place of a message.
 int take_result(Process& process) {
   const int result = load(process.slot->command_result);
+  if (result == -EDVSMIGRATING && process.operation.kind != Kind::kCopy &&
+      moves_on(process, process.sent_to)) {
+    return relaunch(process);
+  }
   atomic(process.slot->rendezvous).store(idle_word(process), std::memory_order_release);
   return finish(process, result < 0 ? result : 0);
 }
@@ -288,6 +318,8 @@ int step_sending(Process& process) {
       if (state_of(word) != State::kFullNotify) return take_inbox(process, word);
       return process.operation.kind == Kind::kCall ? follow_relay(process, word)
                                                    : take_nonsense(process);
+    case State::kKick:
+      return relaunch(process);
     case State::kError:
       // A call that failed here may have its command under way still.
       if (process.operation.stage == Stage::kRemote) void_command(process.slot);
@@ -320,6 +352,8 @@ bool withdraw(Process& process, uint32_t word) {
     if (peer < segment.processes()) segment.senders(peer).remove(process.index);
   } else if (state_of(word) == State::kRemote) {
     withdraw_command(segment, process.index, peer);
+  } else if (state_of(word) == State::kKick && process.operation.stage == Stage::kRemote) {
+    void_command(process.slot);
   }
   return true;
 }
@@ -381,7 +415,10 @@ void postpone(Process& process, int result) {
 int cancel(Process& process, int error) {
   if (process.operation.stage == Stage::kNone) return error;
   if (process.operation.stage == Stage::kDone) return step(process);
-  if (process.operation.stage == Stage::kStandby) return finish(process, error);
+  if (process.operation.stage == Stage::kStandby) {
+    note_stopped(process, false);
+    return finish(process, error);
+  }
   for (;;) {
     if (load(process.slot->endpoint) != process.endpoint) return finish(process, -EDVSNOTBOUND);
     const uint32_t word = atomic(process.slot->rendezvous).load();

@@ -11,6 +11,7 @@
 #include "copy_job.h"
 #include "deadlock.h"
 #include "lock.h"
+#include "migrating.h"
 #include "notify.h"
 #include "rendezvous.h"
 #include "senda.h"
@@ -22,6 +23,14 @@ namespace {
 
 bool life_is(ProcessSlot* slot, ProcessLife life) {
   return atomic(slot->life).load(std::memory_order_acquire) == static_cast<uint32_t>(life);
+}
+
+uint64_t ticket_of(Segment& segment, int index) {
+  return index < 0 ? ~uint64_t{0} : load(segment.slot(static_cast<uint32_t>(index))->ticket);
+}
+
+bool migrates(const Segment& segment) {
+  return atomic(segment.header()->migrating).load() != 0;
 }
 
 void wake_proxy(Segment& segment, LinkSlot* link) {
@@ -48,6 +57,10 @@ void clear(SlotSet set) {
 
 }  // namespace
 
+void tell_proxy(Segment& segment, uint32_t node) {
+  if (node < segment.nodes()) wake_proxy(segment, segment.link(node));
+}
+
 int link_up(Segment& segment, uint32_t node, uint32_t session) {
   if (node >= segment.nodes() || node == segment.node_id()) return -EDVSBADNODEID;
   LinkSlot* link = segment.link(node);
@@ -70,6 +83,7 @@ int link_up(Segment& segment, uint32_t node, uint32_t session) {
   for (uint32_t i = 0; i < kSystemProcesses; i++) {
     if (life_is(segment.slot(i), ProcessLife::kLocal)) announcements.add(i);
   }
+  migrations_up(segment, node);
   wake_proxy(segment, link);
   return 0;
 }
@@ -136,6 +150,7 @@ int link_down(Segment& segment, uint32_t node) {
     trace_link(segment, TraceKind::kLinkDown, node);
   }
   atomic(link->state).store(static_cast<uint32_t>(LinkState::kDown));
+  migrations_down(segment, node);
   DVK_CRASH_POINT("link.down");
   // Copies that were to pass through this node end with an error at who asked for them.
   segment.link_queue(node).each([&](uint32_t index) {
@@ -312,9 +327,10 @@ bool take_announcement(Segment& segment, uint32_t node, Command* command) {
     ProcessSlot* slot = segment.slot(index);
     if (life_is(slot, ProcessLife::kRemote)) {
       if (load(slot->node) != node) return false;
-      if (take_remote_notice(segment, node, index, command)) return true;
+      const bool held = is_held(segment, index);
+      if (!held && take_remote_notice(segment, node, index, command)) return true;
       address_command(segment, node, command);
-      return take_remote_async(segment, index, command);
+      return take_remote_async(segment, index, held, command);
     }
     address_command(segment, node, command);
     const uint32_t level = load(slot->level);
@@ -339,12 +355,38 @@ bool is_bulky(uint32_t kind) {
          kind == (kCommandCopyoutRqst | kCommandAck);
 }
 
+// The call of the remote process `client` whose request the process in `server` has not answered, 0
+// for none. As between processes of one node, a message to such a client is the answer.
+uint32_t unanswered_call(Segment& segment, uint32_t server, int32_t client) {
+  uint32_t index;
+  if (check_endpoint(segment, client, &index) != 0) return 0;
+  ProcessSlot* slot = segment.slot(index);
+  const uint32_t word = atomic(slot->rendezvous).load();
+  const bool served = state_of(word) == State::kReply && peer_of(word) == server;
+  return served ? load(slot->call_id) : 0;
+}
+
+// Whether the message of the process in `index` is kept back, since its receiver is to move. What
+// the receiver waits for before it can move is not.
+bool is_kept_back(Segment& segment, uint32_t index) {
+  ProcessSlot* slot = segment.slot(index);
+  const uint32_t kind = load(slot->command_kind);
+  if (kind != kCommandSendMsg && kind != kCommandSndrecMsg) return false;
+  if (!life_is(slot, ProcessLife::kLocal)) return false;
+  const int32_t receiver = load(slot->command_endpoint);
+  const int target = segment.slot_of(receiver);
+  return target >= 0 && is_held(segment, static_cast<uint32_t>(target)) &&
+         unanswered_call(segment, index, receiver) == 0;
+}
+
 int oldest_command(Segment& segment, uint32_t node, bool short_only) {
   SlotSet queue = segment.link_queue(node);
+  const bool migrating = migrates(segment);
   int found = -1;
   uint64_t lowest = 0;
   queue.each([&](uint32_t index) {
     if (short_only && is_bulky(load(segment.slot(index)->command_kind))) return false;
+    if (migrating && is_kept_back(segment, index)) return false;
     const uint64_t ticket = load(segment.slot(index)->ticket);
     if (found < 0 || ticket < lowest) {
       lowest = ticket;
@@ -372,17 +414,6 @@ void copy_fields(ProcessSlot* slot, Command* command) {
   command->copy_destination_grant = load(slot->destination_grant);
   command->copy_destination_at = load(slot->destination_at);
   command->copy_bytes = load(slot->copy_bytes);
-}
-
-// The call of the remote process `client` whose request the process in `server` has not answered, 0
-// for none. As between processes of one node, a message to such a client is the answer.
-uint32_t unanswered_call(Segment& segment, uint32_t server, int32_t client) {
-  uint32_t index;
-  if (check_endpoint(segment, client, &index) != 0) return 0;
-  ProcessSlot* slot = segment.slot(index);
-  const uint32_t word = atomic(slot->rendezvous).load();
-  const bool served = state_of(word) == State::kReply && peer_of(word) == server;
-  return served ? load(slot->call_id) : 0;
 }
 
 // A command of a process of this node. Returns false when it ended with an error here.
@@ -441,6 +472,8 @@ bool fill_from_descriptor(Segment& segment, uint32_t index, Command* command, ui
                               : read_payload(segment, command->destination, *command, payload);
     command->result = static_cast<int32_t>(bytes);
     command->payload_bytes = bytes < 0 ? 0 : static_cast<uint32_t>(bytes);
+  } else if (command->result == -EDVSMIGRATING) {
+    command->copy_destination_node = place_told(segment, command->source);
   } else if (command->kind == kCommandCopyinRqst) {
     copy_fields(slot, command);
     command->requester = load(slot->endpoint);
@@ -479,6 +512,12 @@ int get2rmt(Segment& segment, uint32_t node, Command* command, uint8_t* payload,
       return 1;
     }
     const int found = oldest_command(segment, node, short_only);
+    address_command(segment, node, command);
+    if (migrates(segment) && take_migration_command(segment, node, ticket_of(segment, found),
+                                                    short_only, command, payload)) {
+      note_taken(segment, node, *command);
+      return 1;
+    }
     if (found < 0) return 0;
     const uint32_t index = static_cast<uint32_t>(found);
     ProcessSlot* slot = segment.slot(index);
@@ -516,7 +555,9 @@ bool arm_proxy(Segment& segment, uint32_t node, bool short_only) {
   // What waits for a link that is down is not to be taken.
   if (!link_is(segment.link(node), LinkState::kUp)) return false;
   if (!segment.announcements(node).empty()) return true;
-  if (short_only) return oldest_command(segment, node, true) >= 0;
+  const bool migrating = migrates(segment);
+  if (migrating && has_migration_command(segment, node, ~uint64_t{0}, short_only)) return true;
+  if (short_only || migrating) return oldest_command(segment, node, short_only) >= 0;
   return !segment.link_queue(node).empty();
 }
 

@@ -71,6 +71,9 @@ void queue_command(Segment& segment, uint32_t slot, uint32_t node);
 // Tells the proxy that there is something for the remote process in `descriptor` beside a command:
 // a notification, messages of senda or their acks.
 void announce_for(Segment& segment, uint32_t descriptor);
+// The descriptor of a process of `node`, bound now when it was not: clients are not announced.
+// Returns its slot or a negative error. Preconditions: the table lock is not held.
+int adopt_descriptor(Segment& segment, uint32_t node, int32_t endpoint);
 // For bind, unbind and reap: tells every connected node.
 void announce(Segment& segment, uint32_t slot);
 

@@ -9,6 +9,7 @@
 #include "copy_job.h"
 #include "link.h"
 #include "lock.h"
+#include "migrate.h"
 #include "rendezvous.h"
 #include "standby.h"
 
@@ -52,6 +53,7 @@ int remove_node(Segment& segment, uint32_t node) {
   // With the lock until it is no member any more, so that no descriptor is bound meanwhile.
   const TableLock lock(segment);
   if (lock.error() != 0) return lock.error();
+  migrations_removed(segment, node);
   forget_descriptors(segment, node);
   DVK_CRASH_POINT("node.forgotten");
   atomic(segment.link(node)->state).store(static_cast<uint32_t>(LinkState::kAbsent));

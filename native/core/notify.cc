@@ -183,6 +183,46 @@ void clear_notices(Segment& segment, uint32_t receiver) {
   }
 }
 
+void pack_notices(Segment& segment, uint32_t receiver, MigrantNotice* notices, uint32_t max,
+                  uint32_t* count) {
+  const int32_t endpoint = load(segment.slot(receiver)->endpoint);
+  const auto pack_one = [&](int32_t source, uint32_t node, uint64_t value) {
+    MigrantNotice* notice = notices + *count;
+    store(notice->source, source);
+    store(notice->node, node);
+    store(notice->value, static_cast<uint32_t>(value));
+    store(*count, load(*count) + 1);
+    DVK_CRASH_POINT("notice.packed");
+  };
+  uint64_t& kernel = segment.notice_value(receiver, kKernelSource);
+  if (load(kernel) >> 32 == tag_of(endpoint) && load(*count) < max) {
+    pack_one(kEndpointKernel, segment.node_id(), load(kernel));
+    atomic(kernel).store(0);
+  }
+  segment.notices(receiver).each([&](uint32_t slot) {
+    const int32_t source = load(segment.slot(slot)->endpoint);
+    if (load(*count) >= max) return true;
+    if (source != kEndpointNone) {
+      const bool valued = slot < kSystemProcesses;
+      pack_one(source, load(segment.slot(slot)->node),
+               valued ? load(segment.notice_value(receiver, slot)) : 0);
+    }
+    clear_notice(segment, receiver, slot);
+    return false;
+  });
+}
+
+void unpack_notice(Segment& segment, uint32_t receiver, int32_t endpoint,
+                   const MigrantNotice& notice) {
+  uint32_t source;
+  if (notice.source == kEndpointKernel) {
+    merge_value(segment.slot(receiver), segment.notice_value(receiver, kKernelSource), endpoint,
+                notice.value);
+  } else if (check_endpoint(segment, notice.source, &source) == 0) {
+    keep_notice(segment, source, endpoint, receiver, notice.value);
+  }
+}
+
 int notify(Process& process, int32_t destination) {
   return notify_from(process, destination, process.endpoint, 0);
 }
@@ -212,6 +252,7 @@ int give_notice(Process& process, int32_t destination, int32_t source, uint32_t 
   } else {
     keep_notice(segment, from, destination, target, value);
     kick_receiver(segment, segment.slot(target), from);
+    if (is_remote(segment, target)) announce_for(segment, target);
   }
   return 0;
 }
@@ -261,6 +302,8 @@ void deliver_notice(Segment& segment, uint32_t source, int32_t endpoint, int32_t
   if (value == 0 && hand_over_notice(segment, source, endpoint, target, slot)) return;
   keep_notice(segment, source, target, index, value);
   kick_receiver(segment, slot, source);
+  // It has moved to another node meanwhile: the proxy takes the notification there.
+  if (is_remote(segment, index)) announce_for(segment, index);
 }
 
 }  // namespace dvk

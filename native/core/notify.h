@@ -41,6 +41,13 @@ void keep_notice(Segment& segment, uint32_t source, int32_t endpoint, uint32_t r
 // The value that waits at `receiver`, bound to `endpoint`, from the fixed slot `source`; it is zero
 // after.
 uint32_t take_notice_value(Segment& segment, uint32_t receiver, int32_t endpoint, uint32_t source);
+// For a move to another node: writes what waits at `receiver` to `notices`, `max` at most, behind
+// the `*count` that are there, then forgets it. More than that stays.
+void pack_notices(Segment& segment, uint32_t receiver, MigrantNotice* notices, uint32_t max,
+                  uint32_t* count);
+// Leaves it with `endpoint`, in `receiver`, on the other node; it is not trusted.
+void unpack_notice(Segment& segment, uint32_t receiver, int32_t endpoint,
+                   const MigrantNotice& notice);
 // Forgets what waits at a slot, and what a source left anywhere. Preconditions: the table lock is
 // held.
 void clear_notices(Segment& segment, uint32_t receiver);

@@ -32,9 +32,16 @@ bool within(const Privileges& less, const Privileges& more) {
          (less.ipc_from & ~more.ipc_from) == 0;
 }
 
+// Whether the rights are kept from the owner; see migrate.h.
+bool is_mark(uint32_t held) {
+  return (held & static_cast<uint32_t>(kHeldRights)) != 0;
+}
+
 Privileges load_privileges(const Segment& segment, uint32_t index) {
   PrivilegeSlot* slot = segment.privilege(index);
-  return {load(slot->rights) & kRightsMax, load(slot->ipc_to), load(slot->ipc_from)};
+  const uint32_t held = load(slot->held);
+  const uint32_t rights = is_mark(held) ? held : load(slot->rights);
+  return {rights & kRightsMax, load(slot->ipc_to), load(slot->ipc_from)};
 }
 
 }  // namespace
@@ -68,8 +75,13 @@ int set_privileges(Segment& segment, int32_t endpoint, const Privileges& privile
   if (lock.error() != 0) return lock.error();
   uint32_t slot;
   const int error = check_local(segment, endpoint, &slot);
-  if (error == 0) store_privileges(segment, slot, privileges);
-  return error;
+  if (error != 0) return error;
+  PrivilegeSlot* own = segment.privilege(slot);
+  const bool held = is_mark(load(own->held));
+  const uint32_t rights = held ? load(own->rights) : privileges.rights;
+  store_privileges(segment, slot, {rights, privileges.ipc_to, privileges.ipc_from});
+  if (held) store(own->held, privileges.rights | static_cast<uint32_t>(kHeldRights));
+  return 0;
 }
 
 int set_privileges(Process& process, int32_t endpoint, const Privileges& privileges) {

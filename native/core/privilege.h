@@ -63,7 +63,7 @@ inline int check_caller(Process& process, CallRight right) {
   if (load(process.slot->endpoint) != process.endpoint) return -EDVSNOTBOUND;
   const uint32_t rights = load(process.segment.privilege(process.index)->rights);
   if ((rights & static_cast<uint32_t>(right)) == 0) {
-    const int error = check_standby(process);
+    const int error = check_standby(process, rights);
     return error == 0 ? check_caller(process, right) : error;
   }
   return process.segment.running() ? 0 : -EDVSDCNOTRUN;

@@ -11,6 +11,7 @@
 #include "copy_job.h"
 #include "link.h"
 #include "lock.h"
+#include "migrate.h"
 #include "notify.h"
 #include "rendezvous.h"
 #include "senda.h"
@@ -110,6 +111,7 @@ void occupy(Segment& segment, uint32_t index, int32_t endpoint, uint32_t node, P
   store(slot->cpu, 0u);
   store(slot->node, node);
   store(slot->level, static_cast<uint32_t>(level));
+  store(segment.privilege(index)->held, 0u);
   // What a process of another node may do is asked there.
   const bool local = node == segment.node_id();
   store_privileges(segment, index, default_privileges(local ? level : ProcessLevel::kKernel));
@@ -167,6 +169,7 @@ void release_slot(Segment& segment, uint32_t index) {
   }
   DVK_CRASH_POINT("free.grants");
   drop_asyncs(segment, index);
+  forget_migration(segment, index, endpoint);
   store(slot->command_state, static_cast<uint32_t>(CommandState::kNone));
   segment.bind_waiters().remove(index);
   DVK_CRASH_POINT("free.asyncs");
@@ -213,6 +216,7 @@ int bind_owner(Segment& segment, const BindOptions& options, const Owner& owner,
   const bool lends = !backup && owner.pid == getpid();
   store(slot->lends, !lends ? kLendsNever : can_lend() ? kLendsAlways : kLendsAtNeed);
   if (backup) suspend_rights(segment, index);
+  if (options.no_migrate) flags |= static_cast<uint32_t>(BindFlag::kNomigrate);
   atomic(slot->bind_flags).store(flags | flags_of(options.kind));
   DVK_CRASH_POINT("bind.named");
   return chosen;
@@ -410,6 +414,7 @@ int reap(Segment& segment, uint32_t index, int32_t endpoint, int64_t lock_timeou
 }
 
 int sweep(Segment& segment) {
+  sweep_migrations(segment);
   for (uint32_t index = 0; index < segment.processes(); index++) {
     if (is(life_of(segment, index), ProcessLife::kLocal)) {
       wake_claimed(segment, segment.slot(index));

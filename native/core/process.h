@@ -31,6 +31,7 @@ struct BindOptions {
   BindKind kind = BindKind::kProcess;
   int32_t endpoint = kEndpointNone;  // kReplica, kBackup: in a fixed slot, in place of `slot`
   uint32_t node = 0;                 // kBackup: the primary's
+  bool no_migrate = false;           // it does not move to another node
 };
 
 // What a process wants its present call to do; private to the process.
@@ -139,6 +140,8 @@ class Process {
   uint32_t spin_misses = 0, waits = 0;
   Yielding yielding;
   Sleeper sleeper;
+  uint32_t sent_to = 0;  // node of the present call to another one
+  uint32_t told = 0;     // serial of the migration that it was told of; see migrate.h
   bool standby = false;  // a backup that has not taken over; see standby.h
   // As requester of copies: bytes since a lender was woken, and copies until the next offer.
   uint64_t offer_credit = 0;

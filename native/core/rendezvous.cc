@@ -173,6 +173,12 @@ HandOver hand_over(Segment& segment, uint32_t sender, uint32_t sequence, int32_t
     segment.senders(index).remove(sender);
     return HandOver::kDead;
   }
+  // The same of a move to another node.
+  if (atomic(to->life).load() == static_cast<uint32_t>(ProcessLife::kRemote) &&
+      own.compare_exchange_strong(waiting, idle)) {
+    segment.senders(index).remove(sender);
+    return HandOver::kMoved;
+  }
   return HandOver::kQueued;
 }
 

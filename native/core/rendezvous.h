@@ -157,8 +157,8 @@ inline void store(T& field, T value) {
 
 // Hands `message` to `target`, or leaves it queued in `sender`'s outbox. `sender` may be a remote
 // process's descriptor, and `answers` is then the target's call that the message ends, 0 for none:
-// one whose request the sender has, at its own node.
-enum class HandOver { kDone, kQueued, kDead };
+// one whose request the sender has, at its own node. kMoved: the target is of another node now.
+enum class HandOver { kDone, kQueued, kDead, kMoved };
 HandOver hand_over(Segment& segment, uint32_t sender, uint32_t sequence, int32_t target, bool call,
                    const Message& message, uint32_t answers = 0);
 // Lets a receiver look again at its queues. Returns false when its word has changed.

@@ -21,8 +21,8 @@ constexpr uint64_t kArenaBytesMax = uint64_t{1} << 40;
 // Where each table begins; a function of the limits alone, so that no offset is read from the file.
 struct Geometry {
   uint64_t slots, grants, senders, notices, asyncs, async_senders, links, link_queues,
-      announcements, extents, orders, privileges, notice_values, trace, arena, stages, trace_events,
-      bytes, set_bytes;
+      announcements, extents, orders, privileges, notice_values, trace, migrations, arena, stages,
+      trace_events, bytes, set_bytes;
 };
 
 uint64_t page_up(uint64_t bytes) {
@@ -54,6 +54,7 @@ Geometry geometry(uint64_t processes, uint64_t nodes, uint64_t arena_bytes) {
   const uint64_t rings = processes + 1;
   g.trace = place(sizeof(TraceHeader) + kTraceWatchers * sizeof(TraceWatcher) +
                   rings * sizeof(TraceRing));
+  g.migrations = place(kSystemProcesses * sizeof(MigrationSlot));
   g.arena = place(arena_bytes);
   g.stages = place(processes * kStageBytes);
   g.trace_events = place(rings * kTraceEvents * sizeof(TraceEvent));
@@ -225,6 +226,7 @@ int Segment::open(const char* path, Segment** segment, std::string* reason) {
   s->orders_ = reinterpret_cast<CopyOrder*>(s->base_ + g.orders);
   s->privileges_ = reinterpret_cast<PrivilegeSlot*>(s->base_ + g.privileges);
   s->notice_values_ = reinterpret_cast<uint64_t*>(s->base_ + g.notice_values);
+  s->migrations_ = reinterpret_cast<MigrationSlot*>(s->base_ + g.migrations);
   s->trace_ = reinterpret_cast<TraceHeader*>(s->base_ + g.trace);
   s->trace_events_ = reinterpret_cast<TraceEvent*>(s->base_ + g.trace_events);
   s->arena_ = s->base_ + g.arena;

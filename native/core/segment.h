@@ -3,7 +3,7 @@
 //
 //   | header | process slots | grants | senders | notices | asyncs | async senders | links |
 //   link queues | announcements | extents | copy orders | privileges | notice values | trace |
-//   arena | stages | trace events |
+//   migrations | arena | stages | trace events |
 //
 // The file may be scribbled on by any member. The geometry is read once, checked against the file's
 // size and kept in private memory; every index read later is checked against it, so a bad segment
@@ -186,6 +186,10 @@ class Segment {
   uint64_t& notice_value(uint32_t receiver, uint32_t source) const {
     return notice_values_[receiver * kNoticeSources + source];
   }
+  // See migrate.h. Preconditions: index < kSystemProcesses.
+  MigrationSlot* migration(uint32_t index) const {
+    return migrations_ + index;
+  }
   // See trace.h. `ring` is a slot, or processes() for the links.
   TraceHeader* trace() const {
     return trace_;
@@ -233,6 +237,7 @@ class Segment {
   CopyOrder* orders_ = nullptr;
   PrivilegeSlot* privileges_ = nullptr;
   uint64_t* notice_values_ = nullptr;
+  MigrationSlot* migrations_ = nullptr;
   TraceHeader* trace_ = nullptr;
   TraceEvent* trace_events_ = nullptr;
   uint8_t *arena_ = nullptr, *stages_ = nullptr;

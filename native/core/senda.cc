@@ -4,6 +4,7 @@
 
 #include "call.h"
 #include "link.h"
+#include "migrate.h"
 #include "notify.h"
 #include "privilege.h"
 #include "trace.h"
@@ -252,8 +253,11 @@ void offer(Segment& segment, uint32_t sender, AsyncSlot* entry, const AsyncWord&
   DVK_CRASH_POINT("senda.offered");
   const uint32_t open = atomic(to->rendezvous).load();
   if (concerns_notice(open, sender)) kick(segment, to, open);
-  // Looked at after the entry was shown: a repair that ran before saw none.
+  // Looked at after the entry was shown: a repair that ran before saw none, nor did a move.
   if (atomic(to->endpoint).load() != destination) end_async(segment, sender, entry, word, EDSTDIED);
+  if (is_descriptor(segment, target) && !is_descriptor(segment, sender)) {
+    announce_for(segment, target);
+  }
 }
 
 }  // namespace
@@ -384,6 +388,21 @@ void fail_asyncs(Segment& segment, uint32_t index, uint32_t slot, int32_t endpoi
           [&](AsyncSlot* entry) { return load(entry->destination) == endpoint; });
 }
 
+bool has_asyncs(Segment& segment, uint32_t index) {
+  return each_busy(segment, index,
+                   [&](uint32_t, AsyncSlot* entry) { return underway(word_of(entry).state); });
+}
+
+void return_asyncs(Segment& segment, uint32_t slot, int32_t endpoint) {
+  segment.async_senders(slot).each([&](uint32_t sender) {
+    if (!is_descriptor(segment, sender)) return false;
+    end_all(segment, sender, EDVSMIGRATING,
+            [&](AsyncSlot* entry) { return load(entry->destination) == endpoint; });
+    segment.async_senders(slot).remove(sender);
+    return false;
+  });
+}
+
 void drop_asyncs(Segment& segment, uint32_t index) {
   each_busy(segment, index, [&](uint32_t, AsyncSlot* entry) {
     atomic(entry->word).store(pack({AsyncState::kFree, 0, word_of(entry).sequence + 1}));
@@ -423,6 +442,9 @@ bool take_ack(Segment& segment, uint32_t descriptor, Command* command) {
     command->source = load(entry->destination);
     command->destination = load(segment.slot(descriptor)->endpoint);
     command->result = -static_cast<int32_t>(word.peer);
+    if (word.peer == EDVSMIGRATING) {
+      command->copy_destination_node = place_told(segment, command->source);
+    }
     command->call_id = load(entry->call_id);
     if (!change(entry, word, {AsyncState::kFree, 0, word.sequence})) return false;
     atomic(segment.slot(descriptor)->async_busy).fetch_and(~(1u << index));
@@ -432,8 +454,10 @@ bool take_ack(Segment& segment, uint32_t descriptor, Command* command) {
 
 }  // namespace
 
-bool take_remote_async(Segment& segment, uint32_t target, Command* command) {
-  if (!take_ack(segment, target, command) && !take_message(segment, target, command)) return false;
+bool take_remote_async(Segment& segment, uint32_t target, bool held, Command* command) {
+  const bool taken =
+      take_ack(segment, target, command) || (!held && take_message(segment, target, command));
+  if (!taken) return false;
   announce_for(segment, target);  // There may be more.
   return true;
 }
@@ -450,7 +474,7 @@ int put_async(Segment& segment, uint32_t descriptor, const Command& command) {
   uint32_t target;
   const int error = check_endpoint(segment, command.destination, &target);
   if (error != 0 || is_remote(segment, target)) {
-    end_async(segment, descriptor, entry, word, EDEADSRCDST);
+    end_async(segment, descriptor, entry, word, -absent_error(segment, command.destination));
   } else if (!takes_from(segment, target, descriptor)) {
     end_async(segment, descriptor, entry, word, ECALLDENIED);
   } else {
@@ -458,6 +482,30 @@ int put_async(Segment& segment, uint32_t descriptor, const Command& command) {
   }
   return 0;
 }
+
+namespace {
+
+// A message that `node` has given back goes to where its receiver is now, or waits for that.
+// Returns false when it would go to the same node again.
+bool send_again(Segment& segment, uint32_t sender, AsyncSlot* entry, const AsyncWord& word,
+                uint32_t node) {
+  const int32_t destination = load(entry->destination);
+  uint32_t target;
+  if (check_endpoint(segment, destination, &target) != 0) return false;
+  const bool remote = is_remote(segment, target);
+  if (remote && load(segment.slot(target)->node) == node && !is_held(segment, target)) return false;
+  const AsyncWord waiting{AsyncState::kWaiting, 0, word.sequence};
+  if (!change(entry, word, waiting)) return true;
+  if (remote) {
+    segment.async_senders(target).add(sender);
+    announce_for(segment, target);
+  } else {
+    offer(segment, sender, entry, waiting, destination);
+  }
+  return true;
+}
+
+}  // namespace
 
 int put_async_ack(Segment& segment, uint32_t node, const Command& command) {
   uint32_t sender;
@@ -474,7 +522,12 @@ int put_async_ack(Segment& segment, uint32_t node, const Command& command) {
                     static_cast<uint32_t>(id_of(index, word.sequence)) == command.call_id &&
                     load(entry->destination) == command.source && target >= 0 &&
                     load(segment.slot(static_cast<uint32_t>(target))->node) == node;
-  if (mine) end_async(segment, sender, entry, word, -command.result);
+  if (!mine) return 0;
+  if (command.result == -EDVSMIGRATING) {
+    note_moved(segment, node, command.source, command.copy_destination_node);
+    if (send_again(segment, sender, entry, word, node)) return 0;
+  }
+  end_async(segment, sender, entry, word, -command.result);
   return 0;
 }
 

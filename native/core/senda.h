@@ -61,6 +61,11 @@ void tidy_asyncs(Process& process);
 // The messages of the process in `index` to the dead `endpoint`, which was in `slot`, are done.
 // Preconditions: the table lock is held.
 void fail_asyncs(Segment& segment, uint32_t index, uint32_t slot, int32_t endpoint);
+// Whether the process in `index` has messages under way.
+bool has_asyncs(Segment& segment, uint32_t index);
+// The process `endpoint` in `slot` moves to another node: messages that processes of other nodes
+// have here for it go back to them.
+void return_asyncs(Segment& segment, uint32_t slot, int32_t endpoint);
 // The process in `index` is gone, or the link to its node: forgets its messages, and who has some
 // for it.
 void drop_asyncs(Segment& segment, uint32_t index);
@@ -68,8 +73,8 @@ void drop_asyncs(Segment& segment, uint32_t index);
 // ---- For the proxy ----
 
 // The next message for the remote process in `target`, or the next ack for it. Returns whether
-// there was one; `command` is addressed already.
-bool take_remote_async(Segment& segment, uint32_t target, Command* command);
+// there was one; `command` is addressed already. `held`: acks alone, the process is to move.
+bool take_remote_async(Segment& segment, uint32_t target, bool held, Command* command);
 int put_async(Segment& segment, uint32_t descriptor, const Command& command);
 int put_async_ack(Segment& segment, uint32_t node, const Command& command);
 // Ends what the process in `index` has under way to `node`, whose link went down.

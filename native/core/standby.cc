@@ -5,6 +5,7 @@
 #include "bindings.h"
 #include "call.h"
 #include "copy_job.h"
+#include "migrate.h"
 #include "privilege.h"
 #include "senda.h"
 #include "wait.h"
@@ -17,25 +18,57 @@ using Kind = Operation::Kind;
 
 bool is_promoted(const Process& process) {
   return atomic(process.slot->life).load() == static_cast<uint32_t>(ProcessLife::kLocal) &&
-         !is_backup(process.slot);
+         !is_backup(process.slot) && !is_stopping(process.segment, process.index);
+}
+
+// The rights that wait for the process that takes over, 0 when none do.
+uint32_t held_rights(const Process& process) {
+  const uint32_t held = load(process.segment.privilege(process.index)->held);
+  return (held & static_cast<uint32_t>(kHeldRights)) != 0 ? held : 0;
 }
 
 void take_over(Process& process) {
+  PrivilegeSlot* privileges = process.segment.privilege(process.index);
   process.sequence = sequence_of(atomic(process.slot->rendezvous).load());
   process.standby = false;
   store(process.slot->lends, can_lend() ? kLendsAlways : kLendsAtNeed);
-  store_privileges(process.segment, process.index, default_privileges(process.level));
+  const uint32_t held = held_rights(process);
+  // One that is to move again gets them when it does not.
+  if (held == 0 || is_stopping(process.segment, process.index)) return;
+  store(privileges->rights, held & static_cast<uint32_t>(kRightsMax));
+  store(privileges->held, 0u);
+}
+
+// Whether it is to be told that it moves.
+bool must_be_told(const Process& process) {
+  return is_stopping(process.segment, process.index) && !was_told(process);
 }
 
 }  // namespace
 
-int check_standby(Process& process) {
-  if (!process.standby) return -ETRAPDENIED;
+int check_standby(Process& process, uint32_t rights) {
+  // One that has moved away is the backup of its successor.
+  const bool left = is_backup(process.slot) && load(process.slot->pid) == process.pid;
+  if (left) process.standby = true;
+  if (!process.standby && held_rights(process) == 0) {
+    // A rollback may have given them back just now.
+    return load(process.segment.privilege(process.index)->rights) == rights ? -ETRAPDENIED : 0;
+  }
   if (!stands_by_here(process)) return -EDVSNOTBOUND;
   if (!process.segment.running()) return -EDVSDCNOTRUN;
+  if (must_be_told(process)) {
+    take_over(process);
+    note_told(process);
+    return -EDVSMIGRATING;
+  }
   if (!is_promoted(process)) return -EDVSSTANDBY;
   take_over(process);
   return 0;
+}
+
+bool stands_by(Process& process) {
+  if (!process.standby && !is_backup(process.slot)) return false;
+  return check_standby(process, 0) != 0;
 }
 
 int start_standby(Process& process, Kind kind, int32_t peer, const Message* message) {
@@ -44,18 +77,28 @@ int start_standby(Process& process, Kind kind, int32_t peer, const Message* mess
   process.operation.peer = peer;
   if (message != nullptr) process.operation.message = *message;
   process.operation.stage = Stage::kStandby;
+  note_stopped(process, true);
   return kPending;
 }
 
 bool standby_ready(const Process& process) {
-  return is_promoted(process) || !process.segment.running() || !stands_by_here(process) ||
-         atomic(process.slot->endpoint).load() != process.endpoint;
+  return is_promoted(process) || must_be_told(process) || !process.segment.running() ||
+         !stands_by_here(process) || atomic(process.slot->endpoint).load() != process.endpoint;
 }
 
 int step_standby(Process& process) {
   if (!stands_by_here(process)) return finish(process, -EDVSNOTBOUND);
   if (!process.segment.running()) return finish(process, -EDVSDCNOTRUN);
-  if (!is_promoted(process)) return kPending;
+  expire_migration(process.segment, process.index);
+  if (must_be_told(process)) {
+    take_over(process);
+    note_told(process);
+    return finish(process, -EDVSMIGRATING);
+  }
+  if (!is_promoted(process)) {
+    note_stopped(process, true);
+    return kPending;
+  }
   take_over(process);
   process.operation.stage = Stage::kNone;
   const int32_t peer = process.operation.peer;
@@ -102,6 +145,7 @@ void suspend_rights(Segment& segment, uint32_t index) {
 void retire_backup(Segment& segment, uint32_t index) {
   ProcessSlot* slot = segment.slot(index);
   atomic(slot->bind_flags).store(0);
+  store(segment.privilege(index)->held, 0u);
   store(slot->pid, 0);
   store(slot->start_time, uint64_t{0});
   store(slot->wake_id, uint64_t{0});

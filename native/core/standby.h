@@ -25,7 +25,8 @@ inline bool is_backup(ProcessSlot* slot) {
 // here end with -EDSTDIED or -ESRCDIED; the endpoint stays, so later ones reach the new owner. The
 // other nodes are told, and believe it when they hold the primary's node for lost, or heard that
 // it unbound: who promotes makes sure that the primary is gone. Returns 0, -EDEADSRCDST, -ERANGE,
-// -EDVSPROCSTS (nobody stands by for it), -ESRCH (the backup is dead), -EDVSDCNOTRUN.
+// -EDVSPROCSTS (nobody stands by for it), -EDVSMIGRATING (it is on its way to another node), -ESRCH
+// (the backup is dead), -EDVSDCNOTRUN.
 int promote(Segment& segment, int32_t endpoint);
 
 // Whether the slot of a process that stands by is its own yet; true for any other process.
@@ -33,9 +34,12 @@ inline bool stands_by_here(const Process& process) {
   return !process.standby || std::atomic_ref(process.slot->pid).load() == process.pid;
 }
 
-// For a call of a process whose rights are taken away. Returns -EDVSSTANDBY; or 0 when it was
-// promoted and has taken over; or -ETRAPDENIED when it stands by for nobody.
-int check_standby(Process& process);
+// For a call of a process whose rights, which were `rights`, are taken away. Returns -EDVSSTANDBY;
+// 0 when it was promoted and has taken over, or has other rights now; -EDVSMIGRATING once when it
+// is to move (migrate.h); or -ETRAPDENIED when it stands by for nobody.
+int check_standby(Process& process, uint32_t rights);
+// Whether a call that needs no right is one of a process that stands by.
+bool stands_by(Process& process);
 // Begins a call that waits: its own wait is first for the promotion. Returns kPending or -EBUSY.
 int start_standby(Process& process, Operation::Kind kind, int32_t peer, const Message* message);
 // Begins the call that waited, once the process was promoted.

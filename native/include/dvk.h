@@ -154,6 +154,7 @@ typedef struct dvk_bind_options {
   int32_t endpoint; /* of a replica or backup: in a fixed slot; else 0 */
   int32_t node;     /* of a backup: where the primary is; else 0 */
   int32_t level;    /* DVK_LEVEL_... */
+  int32_t flags;    /* DVK_BOUND_NOMIGRATE: it moves to no other node; or 0 */
   const char* name;
 } dvk_bind_options;
 
@@ -308,15 +309,7 @@ DVK_API int32_t dvk_bind_for(dvk_segment* segment, int pid, const dvk_bind_optio
  */
 DVK_API int dvk_adopt(dvk_segment* segment, int64_t timeout_ms, dvk_process** process);
 
-/*
- * Makes the backup of `endpoint` on this node its owner. Calls of this node's processes to the
- * primary that are under way end with -DVK_EDSTDIED or -DVK_ESRCDIED, later ones reach the new
- * owner. Who promotes makes sure that the primary is gone: another node believes it once it has
- * lost the primary's node, or heard that the primary unbound. For administration. Returns 0,
- * -DVK_EDEADSRCDST, -ERANGE, -DVK_EDVSPROCSTS (it has no backup here), -ESRCH (the backup is dead),
- * -DVK_EDVSDCNOTRUN, -ETIMEDOUT (locked for 5 s).
- */
-DVK_API int dvk_promote(dvk_segment* segment, int32_t endpoint);
+#include "dvk_migrate.h"
 
 /*
  * Makes a process of another node known here, under its endpoint, as the proxies do by themselves.

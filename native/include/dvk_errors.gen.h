@@ -4,7 +4,7 @@
 
 /* Version of dvk.h and of the layout of segments, and limits. */
 enum {
-  DVK_ABI_VERSION = 3, /* a segment of another version is refused */
+  DVK_ABI_VERSION = 4, /* a segment of another version is refused */
   DVK_MESSAGE_BYTES = 64, /* a message: source, type and 56 bytes of payload; one cache line */
   DVK_NAME_BYTES = 16, /* names of processes, nodes, DCs and DVSs, NUL included */
   DVK_PROCESSES_MAX = 65536, /* process slots of a DC at most; a slot number has 16 bits */
@@ -53,6 +53,7 @@ enum {
   DVK_BOUND_HANDED = 1,
   DVK_BOUND_REPLICA = 2,
   DVK_BOUND_BACKUP = 4,
+  DVK_BOUND_NOMIGRATE = 8,
 };
 
 /* State of the link to a node. */
@@ -110,6 +111,7 @@ enum {
   DVK_EDVSPROXYRUN = 311, /* another proxy serves that node */
   DVK_EDVSNODCNODE = 319, /* the node is not a member of the distributed container */
   DVK_EDVSPROCSTS = 324, /* the process is not in a state that allows this */
+  DVK_EDVSMIGRATING = 332, /* the process is being moved to another node */
   DVK_EDVSSLOTUSED = 337, /* the process slot is taken */
   DVK_EDVSWOKENUP = 348, /* the call was ended by wakeup */
   DVK_EDVSBADDEST = 353, /* nobody can send there: it is the caller itself, or KERNEL */
@@ -143,6 +145,7 @@ enum {
   X(EDVSPROXYRUN, 311, "another proxy serves that node") \
   X(EDVSNODCNODE, 319, "the node is not a member of the distributed container") \
   X(EDVSPROCSTS, 324, "the process is not in a state that allows this") \
+  X(EDVSMIGRATING, 332, "the process is being moved to another node") \
   X(EDVSSLOTUSED, 337, "the process slot is taken") \
   X(EDVSWOKENUP, 348, "the call was ended by wakeup") \
   X(EDVSBADDEST, 353, "nobody can send there: it is the caller itself, or KERNEL") \

@@ -5,6 +5,7 @@
 
 #include <new>
 
+#include "../core/migrate.h"
 #include "../core/standby.h"
 #include "handles.h"
 
@@ -34,6 +35,8 @@ int read_options(const dvk_bind_options* given, dvk::BindOptions* options) {
   options->endpoint = given->endpoint;
   options->node = static_cast<uint32_t>(given->node);
   options->level = static_cast<dvk::ProcessLevel>(given->level);
+  if ((given->flags & ~DVK_BOUND_NOMIGRATE) != 0) return -EINVAL;
+  options->no_migrate = given->flags != 0;
   options->name = given->name;
   return 0;
 }
@@ -55,7 +58,7 @@ int make_process(dvk_segment* segment, dvk_process** process, Bind bind) {
 }  // namespace
 
 int dvk_bind(dvk_segment* segment, int slot, int level, const char* name, dvk_process** process) {
-  const dvk_bind_options options = {DVK_BIND_PROCESS, slot, 0, 0, level, name};
+  const dvk_bind_options options = {DVK_BIND_PROCESS, slot, 0, 0, level, 0, name};
   return dvk_bind_as(segment, &options, process);
 }
 
@@ -98,6 +101,27 @@ int dvk_unbind_remote(dvk_segment* segment, int32_t endpoint) {
 
 int dvk_promote(dvk_segment* segment, int32_t endpoint) {
   return segment == nullptr ? -EINVAL : dvk::promote(*segment->core, endpoint);
+}
+
+int dvk_migrate(dvk_segment* segment, int32_t endpoint, int node, int64_t timeout_ms) {
+  if (segment == nullptr || timeout_ms < 0) return -EINVAL;
+  if (node < 0) return -dvk::EDVSBADNODEID;
+  return dvk::migrate(*segment->core, endpoint, static_cast<uint32_t>(node), timeout_ms);
+}
+
+int dvk_migrate_start(dvk_segment* segment, int32_t endpoint, int64_t timeout_ms) {
+  if (segment == nullptr || timeout_ms < 0) return -EINVAL;
+  return dvk::migrate_start(*segment->core, endpoint, timeout_ms);
+}
+
+int dvk_migrate_commit(dvk_segment* segment, int32_t endpoint, int node) {
+  if (segment == nullptr) return -EINVAL;
+  if (node < 0) return -dvk::EDVSBADNODEID;
+  return dvk::migrate_commit(*segment->core, endpoint, static_cast<uint32_t>(node));
+}
+
+int dvk_migrate_rollback(dvk_segment* segment, int32_t endpoint) {
+  return segment == nullptr ? -EINVAL : dvk::migrate_rollback(*segment->core, endpoint);
 }
 
 int dvk_end(dvk_segment* segment) {

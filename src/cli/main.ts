@@ -17,6 +17,7 @@ import * as cert from './cert.ts';
 import * as dc from './dc.ts';
 import * as doctor from './doctor.ts';
 import * as lifecycle from './lifecycle.ts';
+import * as migrate from './migrate.ts';
 import * as node from './node.ts';
 import * as proc from './proc.ts';
 import * as proxy from './proxy.ts';
@@ -46,6 +47,7 @@ function makeProgram(): Command {
     node,
     dc,
     proc,
+    migrate,
     proxy,
     service,
     cert,

@@ -79,6 +79,8 @@ export interface ProcessInfo {
   replica: boolean;
   /** Whether `pid` stands by for it, the primary on another node. */
   backup: boolean;
+  /** Whether it was bound to move to no other node. */
+  noMigrate: boolean;
   /**
    * In clock ticks since boot; pid (or thread) and start time together name a process of this host.
    */
@@ -163,6 +165,7 @@ export function processInfo({ flags, ...raw }: RawProcessInfo): ProcessInfo {
     handed: (flags & BindFlag.HANDED) !== 0,
     replica: (flags & BindFlag.REPLICA) !== 0,
     backup: (flags & BindFlag.BACKUP) !== 0,
+    noMigrate: (flags & BindFlag.NOMIGRATE) !== 0,
   };
 }
 

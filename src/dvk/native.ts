@@ -80,6 +80,14 @@ export interface RawLinkInfo {
 /** Source endpoint, grant and place, the same of the destination, and bytes. */
 export type RawCopyElement = [number, number, RawPlace, number, number, RawPlace, number];
 
+export interface RawMigration {
+  /** MigrationState. */
+  state: number;
+  serial: number;
+  node: number;
+  result: number;
+}
+
 export interface RawPrivileges {
   rights: number;
   ipcTo: bigint;
@@ -95,7 +103,8 @@ export type RawPlace = Uint8Array | number | bigint;
  */
 export interface ProcessBinding {
   /**
-   * `numbers`: slot or -1, level, kind of bind, endpoint, node. `pid` is 0 for the caller. Returns
+   * `numbers`: slot or -1, level, kind of bind, endpoint, node, 1 for NOMIGRATE. `pid` is 0 for the
+   * caller. Returns
    * a process, or -errno.
    */
   bind(segment: number, numbers: Int32Array, name: string, pid: number): number;
@@ -204,6 +213,10 @@ export interface SegmentBinding {
   segmentEnd(segment: number): number;
   countBound(segment: number): number;
   promote(segment: number, endpoint: number): number;
+  migrateStart(segment: number, endpoint: number, timeoutMs: number): number;
+  migrateCommit(segment: number, endpoint: number, node: number): number;
+  migrateRollback(segment: number, endpoint: number): number;
+  migration(segment: number, endpoint: number): RawMigration | number;
   /** What two looks, `pauseMs` apart, find wrong; one look for a pause of 0. */
   segmentCheck(segment: number, pauseMs: number): string[] | number;
   segmentSweep(segment: number): number;

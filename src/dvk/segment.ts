@@ -24,6 +24,7 @@ import {
   type ProcessInfo,
   type SegmentInfo,
 } from './info.ts';
+import { Migrations } from './migrations.ts';
 import { native, type Binding } from './native.ts';
 import { privilegesOf, rawPrivileges, type Privileges } from './privileges.ts';
 import { FOREVER, Process } from './process.ts';
@@ -82,6 +83,8 @@ export interface BindOptions {
    * with EDVSSTANDBY.
    */
   backup?: { endpoint: Endpoint; node: NodeId };
+  /** It moves to no other node. */
+  noMigrate?: boolean;
 }
 
 /** How a process that was bound by another program takes its slot. */
@@ -102,15 +105,16 @@ const UNBOUND_POLL_MS = 10;
 /** By their numbers in the core. */
 const BIND_KINDS = ['process', 'thread', 'replica', 'backup'] as const;
 
-/** What the addon is told of a bind: slot, level, kind, endpoint, node. Throws TypeError. */
+/** What the addon is told of a bind. Throws TypeError. */
 function bindNumbers(options: BindOptions): Int32Array {
   const { slot = ANY_SLOT, level = 'user', thread = false, replica, backup } = options;
+  const noMigrate = options.noMigrate === true ? 1 : 0;
   const given = [false, thread, replica !== undefined, backup !== undefined];
   const kinds = BIND_KINDS.filter((_, kind) => given[kind]);
   if (kinds.length > 1) throw new TypeError(`a process is bound as one of ${kinds.join(', ')}`);
   const kind = kinds[0] === undefined ? 0 : BIND_KINDS.indexOf(kinds[0]);
   const endpoint = backup?.endpoint ?? replica ?? 0;
-  return Int32Array.of(slot, levelNumber(level), kind, endpoint, backup?.node ?? 0);
+  return Int32Array.of(slot, levelNumber(level), kind, endpoint, backup?.node ?? 0, noMigrate);
 }
 
 export class Segment {
@@ -121,6 +125,8 @@ export class Segment {
   readonly dcId: DcId;
   /** The whole arena: the same memory in every process of the node that opened the segment. */
   readonly arena: Uint8Array;
+  /** The moves of processes of this node to others. */
+  readonly migrations: Migrations;
   readonly #native: Binding = native();
   readonly #handle: number;
   readonly #processes = new Set<Process>();
@@ -132,6 +138,7 @@ export class Segment {
   private constructor(path: string, handle: number) {
     this.path = path;
     this.#handle = handle;
+    this.migrations = new Migrations(handle);
     const info = this.info();
     this.directory = info.directory;
     this.nodeId = info.nodeId;

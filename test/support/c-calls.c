@@ -254,7 +254,7 @@ static int32_t flags_in(int slot) {
 }
 
 static void* bind_thread(void* process) {
-  const dvk_bind_options options = {DVK_BIND_THREAD, 20, 0, 0, DVK_LEVEL_USER, "thread"};
+  const dvk_bind_options options = {DVK_BIND_THREAD, 20, 0, 0, DVK_LEVEL_USER, 0, "thread"};
   dvk_process_info info;
   CHECK(dvk_bind_as(segment, &options, process), 0);
   CHECK(dvk_process_info_get(segment, 20, &info), 0);
@@ -271,7 +271,7 @@ static void binds_otherwise(void) {
   CHECK(dvk_receive(user, dvk_endpoint(of_thread), &message, 10000), -DVK_ESRCDIED);
   CHECK(dvk_unbind(of_thread), -DVK_EDVSNOTBOUND);
 
-  dvk_bind_options options = {DVK_BIND_PROCESS, 21, 0, 0, DVK_LEVEL_SERVER, "own"};
+  dvk_bind_options options = {DVK_BIND_PROCESS, 21, 0, 0, DVK_LEVEL_SERVER, 0, "own"};
   CHECK(dvk_bind_for(segment, 0, &options), -EINVAL);
   CHECK(dvk_adopt(segment, 0, &own), -EAGAIN);
   const int32_t endpoint = dvk_bind_for(segment, getpid(), &options);

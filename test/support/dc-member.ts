@@ -37,6 +37,7 @@ export type MemberOrder =
   | { do: 'vcopy'; from: MemberParty; to: MemberParty; bytes: number; at?: number }
   | { do: 'call'; server: number; type: number; timeoutMs?: number }
   | { do: 'calls'; server: number; count: number; start: number }
+  | { do: 'tries'; server: number; answers: number; timeoutMs: number }
   | { do: 'receive' }
   | ({ do: 'ipc' } & MemberCall)
   | { do: 'lend'; server: number; bytes: number; seed: number }
@@ -75,6 +76,8 @@ class Member {
         return this.#process.message.type;
       case 'calls':
         return this.#calls(order.server as Endpoint, order.count, order.start);
+      case 'tries':
+        return this.#tries(order.server as Endpoint, order.answers, order.timeoutMs);
       case 'receive':
         this.#process.receiveSync(ANY);
         return this.#process.message.type;
@@ -158,6 +161,36 @@ class Member {
       if (message.int32[SLOT_OF_TWICE] === 2 * (start + i) && message.source === server) right++;
     }
     return { right, seconds: (performance.now() - begin) / 1000 };
+  }
+
+  /**
+   * Calls `server` with numbers from 1 on until so many calls were answered. Tells how many answers
+   * were of another call, and how often calls failed with which error.
+   */
+  #tries(
+    server: Endpoint,
+    answers: number,
+    timeoutMs: number,
+  ): { wrong: number; failed: Record<string, number> } {
+    const { message } = this.#process;
+    const pause = new Int32Array(new SharedArrayBuffer(4));
+    const failed: Record<string, number> = {};
+    let wrong = 0;
+    for (let number = 1, answered = 0; answered < answers; number++) {
+      message.type = 7;
+      message.int32[SLOT_OF_NUMBER] = number;
+      try {
+        this.#process.sendrecSync(server, timeoutMs);
+      } catch (error) {
+        if (!isDvkError(error)) throw error;
+        failed[error.code] = (failed[error.code] ?? 0) + 1;
+        Atomics.wait(pause, 0, 0, 1);
+        continue;
+      }
+      if (message.int32[SLOT_OF_TWICE] !== 2 * number || message.source !== server) wrong++;
+      answered++;
+    }
+    return { wrong, failed };
   }
 
   /**

@@ -1,6 +1,6 @@
 // Generated from schema.ts by generate.ts; edit the schema.
 
-export const ABI_VERSION = 3;
+export const ABI_VERSION = 4;
 
 /** Sizes and counts. */
 export const Limit = {
@@ -42,6 +42,8 @@ export const Limit = {
   NOTIFY_TYPE: 4096,
   /** value of a notification at most: 32 bits, merged by OR */
   NOTIFY_VALUE_MAX: 4294967295,
+  /** mark of rights that are held back, see PrivilegeSlot */
+  HELD_RIGHTS: 2147483648,
   /** generations run from 0 to this and wrap; 32767 marks special endpoints */
   GENERATION_MAX: 32766,
 } as const;
@@ -102,6 +104,8 @@ export const ErrorNumber = {
   EDVSNODCNODE: 319,
   /** the process is not in a state that allows this */
   EDVSPROCSTS: 324,
+  /** the process is being moved to another node */
+  EDVSMIGRATING: 332,
   /** the process slot is taken */
   EDVSSLOTUSED: 337,
   /** the call was ended by wakeup */
@@ -158,6 +162,12 @@ export const CommandKind = {
   PROBE: 17,
   /** the source waits no more in that call: its message, if nobody took it, is gone */
   WITHDRAW: 18,
+  /** a process of the sending node is to move: what is sent to it is kept back */
+  MIGRSTART: 19,
+  /** gives a process to its backup there, with a Migrant and MigrantNotices; MIGRATE_ACK says where it is */
+  MIGRATE: 20,
+  /** where the process is now: what was kept back goes there */
+  MIGREND: 21,
   /** bit of an acknowledgement */
   ACK: 8192,
 } as const;
@@ -187,9 +197,21 @@ export const BindFlag = {
   HANDED: 1,
   REPLICA: 2,
   BACKUP: 4,
+  NOMIGRATE: 8,
 } as const;
 
 export type BindFlag = (typeof BindFlag)[keyof typeof BindFlag];
+
+/** Values of MigrationState. */
+export const MigrationState = {
+  NONE: 0,
+  STARTED: 1,
+  GIVING: 2,
+  GIVEN: 3,
+  HELD: 4,
+} as const;
+
+export type MigrationState = (typeof MigrationState)[keyof typeof MigrationState];
 
 /** Values of LinkState. */
 export const LinkState = {
@@ -323,7 +345,7 @@ export const SegmentHeaderLayout = {
   monitorWake: 104,
   handed: 112,
   proxyPartner: 116,
-  reserved1: 120,
+  migrating: 120,
   ticket: 128,
   reserved2: 136,
 } as const;
@@ -387,7 +409,7 @@ export const ProcessSlotLayout = {
 export const PrivilegeSlotLayout = {
   BYTES: 32,
   rights: 0,
-  reserved0: 4,
+  held: 4,
   ipcTo: 8,
   ipcFrom: 16,
   reserved1: 24,
@@ -527,6 +549,49 @@ export const CommandLayout = {
   copyDestinationNode: 104,
   answers: 108,
   message: 112,
+} as const;
+
+/** What a node knows of the move of a process; one for each fixed slot. Size in bytes, and the offset of each field. */
+export const MigrationSlotLayout = {
+  BYTES: 464,
+  state: 0,
+  serial: 4,
+  endpoint: 8,
+  node: 12,
+  deadline: 16,
+  ticket: 24,
+  endTicket: 32,
+  stopped: 40,
+  result: 44,
+  notices: 48,
+  answer: 52,
+  answerTo: 56,
+  answerSerial: 60,
+  answerResult: 64,
+  claimed: 68,
+  answerTicket: 72,
+  untold: 80,
+  unanswered: 208,
+  ended: 336,
+} as const;
+
+/** What goes with a process to its new node. Size in bytes, and the offset of each field. */
+export const MigrantLayout = {
+  BYTES: 56,
+  rights: 0,
+  reserved0: 4,
+  ipcTo: 8,
+  ipcFrom: 16,
+  reserved1: 24,
+} as const;
+
+/** A notification that waits at a process that moves. Size in bytes, and the offset of each field. */
+export const MigrantNoticeLayout = {
+  BYTES: 16,
+  source: 0,
+  node: 4,
+  value: 8,
+  reserved0: 12,
 } as const;
 
 /** Message of a PROBE. Size in bytes, and the offset of each field. */

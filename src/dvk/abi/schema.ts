@@ -9,7 +9,7 @@
  */
 
 /** Raised by every change of a layout below; a segment or a peer of another version is refused. */
-export const ABI_VERSION = 3;
+export const ABI_VERSION = 4;
 
 export const LIMITS = {
   MESSAGE_BYTES: [64, 'a message: source, type and 56 bytes of payload; one cache line'],
@@ -37,6 +37,7 @@ export const LIMITS = {
   TRACE_LEASE_MS: [3000, 'a watcher of the trace that is not heard of for this long is gone'],
   NOTIFY_TYPE: [0x1000, 'type of the message that a notification is received as'],
   NOTIFY_VALUE_MAX: [0xffffffff, 'value of a notification at most: 32 bits, merged by OR'],
+  HELD_RIGHTS: [0x80000000, 'mark of rights that are held back, see PrivilegeSlot'],
   GENERATION_MAX: [32766, 'generations run from 0 to this and wrap; 32767 marks special endpoints'],
 } as const;
 
@@ -77,6 +78,7 @@ export const ERRORS = {
   EDVSPROXYRUN: [311, 'another proxy serves that node'],
   EDVSNODCNODE: [319, 'the node is not a member of the distributed container'],
   EDVSPROCSTS: [324, 'the process is not in a state that allows this'],
+  EDVSMIGRATING: [332, 'the process is being moved to another node'],
   EDVSSLOTUSED: [337, 'the process slot is taken'],
   EDVSWOKENUP: [348, 'the call was ended by wakeup'],
   EDVSBADDEST: [353, 'nobody can send there: it is the caller itself, or KERNEL'],
@@ -116,6 +118,12 @@ export const COMMANDS = {
   ASYNC_MSG: [16, 'a message from senda; ASYNC_ACK follows when it was received, or cannot be'],
   PROBE: [17, 'looks for a cycle of waits that crosses nodes; its message is a Probe'],
   WITHDRAW: [18, 'the source waits no more in that call: its message, if nobody took it, is gone'],
+  MIGRSTART: [19, 'a process of the sending node is to move: what is sent to it is kept back'],
+  MIGRATE: [
+    20,
+    'gives a process to its backup there, with a Migrant and MigrantNotices; MIGRATE_ACK says where it is',
+  ],
+  MIGREND: [21, 'where the process is now: what was kept back goes there'],
   ACK: [0x2000, 'bit of an acknowledgement'],
 } as const;
 
@@ -149,7 +157,7 @@ const segmentHeader: StructSchema = [
   ['monitor_wake', 'u64', 'wake id of the node daemon, told of every bind'],
   ['handed', 'u32', 'futex word: raised when a slot is bound for another program'],
   ['proxy_partner', 'u32', 'slot, plus one, whose copy job the proxy holds; 0 none'],
-  ['reserved1', 'u8[8]', 'zero'],
+  ['migrating', 'u64', 'bit n: there is something to do for MigrationSlot n'],
   ['ticket', 'u64', 'next place in a queue; on a cache line of its own'],
   ['reserved2', 'u8[120]', 'zero'],
 ];
@@ -259,10 +267,36 @@ const copyOrder: StructSchema = [
 
 const privilegeSlot: StructSchema = [
   ['rights', 'u32', 'CallRight bits: calls it may use, and whether dynamic slots may be peers'],
-  ['reserved0', 'u32', 'zero'],
+  [
+    'held',
+    'u32',
+    'rights that the owner gets back when it has moved, or does not move; HELD_RIGHTS is set then',
+  ],
   ['ipc_to', 'u64', 'fixed slots to whose processes it may send, a bit each'],
   ['ipc_from', 'u64', 'fixed slots whose processes may send to it, a bit each'],
   ['reserved1', 'u8[8]', 'zero'],
+];
+
+const migrationSlot: StructSchema = [
+  ['state', 'u32', 'MigrationState'],
+  ['serial', 'u32', 'of the present migration, or the last one'],
+  ['endpoint', 'i32', 'who moves, or has moved'],
+  ['node', 'u32', 'HELD: of the owner; GIVING, GIVEN: where it goes'],
+  ['deadline', 'u64', 'STARTED: ends by itself at this time, in ns of CLOCK_MONOTONIC'],
+  ['ticket', 'u64', 'place of its commands in the queues to other nodes'],
+  ['end_ticket', 'u64', '... of MIGREND'],
+  ['stopped', 'u32', 'serial of the migration for which the owner has stopped'],
+  ['result', 'i32', 'what the last one came to: 0 or a negative error'],
+  ['notices', 'u32', "MigrantNotices in the slot's stage, behind a Migrant"],
+  ['answer', 'u32', 'MIGRSTART or MIGRATE, which is to be answered; 0: none'],
+  ['answer_to', 'u32', 'node'],
+  ['answer_serial', 'u32', ''],
+  ['answer_result', 'i32', ''],
+  ['claimed', 'u32', 'HELD: node, plus one, that says it has the process; 0: none'],
+  ['answer_ticket', 'u64', 'place of the answer in that queue'],
+  ['untold', 'u8[128]', 'a bit for each node that the present command is for'],
+  ['unanswered', 'u8[128]', '... that has not answered MIGRSTART'],
+  ['ended', 'u8[128]', '... that MIGREND is for'],
 ];
 
 const linkSlot: StructSchema = [
@@ -371,6 +405,22 @@ const probe: StructSchema = [
   ['ticket', 'u64', 'of the wait that it follows, for the node of who waits'],
 ];
 
+/** The message of a MIGRATE, and the first bytes of the stage of a process that moves. */
+const migrant: StructSchema = [
+  ['rights', 'u32', 'CallRight bits'],
+  ['reserved0', 'u32', 'zero'],
+  ['ipc_to', 'u64', ''],
+  ['ipc_from', 'u64', ''],
+  ['reserved1', 'u8[32]', 'zero'],
+];
+
+const migrantNotice: StructSchema = [
+  ['source', 'i32', 'endpoint, or KERNEL'],
+  ['node', 'u32', 'of the source'],
+  ['value', 'u32', ''],
+  ['reserved0', 'u32', 'zero'],
+];
+
 /** What the core tells the proxy of a process that waits for one of another node. */
 const remoteWait: StructSchema = [
   ['waiter', 'i32', 'endpoint'],
@@ -408,6 +458,13 @@ export const STRUCTS = {
   TraceRing: [64, traceRing, 'Head of a ring: one for each slot, then one for the links.'],
   TraceEvent: [64, traceEvent, 'What happened in IPC, without the contents of messages.'],
   Command: [176, command, 'What goes from one node to another.'],
+  MigrationSlot: [
+    464,
+    migrationSlot,
+    'What a node knows of the move of a process; one for each fixed slot.',
+  ],
+  Migrant: [56, migrant, 'What goes with a process to its new node.'],
+  MigrantNotice: [16, migrantNotice, 'A notification that waits at a process that moves.'],
   Probe: [56, probe, 'Message of a PROBE.'],
   RemoteWait: [48, remoteWait, 'A wait of a process of this node for one of another node.'],
 } as const satisfies Record<string, readonly [number, StructSchema, string]>;
@@ -415,7 +472,8 @@ export const STRUCTS = {
 export const CONSTANTS = {
   ProcessLife: { FREE: 0, BINDING: 1, LOCAL: 2, REMOTE: 3, DYING: 4 },
   ProcessLevel: { USER: 0, SERVER: 1, KERNEL: 2 },
-  BindFlag: { HANDED: 1, REPLICA: 2, BACKUP: 4 },
+  BindFlag: { HANDED: 1, REPLICA: 2, BACKUP: 4, NOMIGRATE: 8 },
+  MigrationState: { NONE: 0, STARTED: 1, GIVING: 2, GIVEN: 3, HELD: 4 },
   LinkState: { ABSENT: 0, DOWN: 1, UP: 2, LOCAL: 3 },
   CommandState: { NONE: 0, QUEUED: 1, TAKEN: 2 },
   ProbeStage: { FOLLOW: 0, ASK: 1, ECHO: 2 },
