@@ -14,6 +14,7 @@ import { Suite } from '../../src/proxies/datagram/security.ts';
 import type { EngineStatistics } from '../../src/proxies/engine.ts';
 import { viewOf } from '../../src/proxies/frame.ts';
 import { DatagramRelay } from '../support/datagram-relay.ts';
+import { UDP_KIND } from '../support/datagram-wires.ts';
 import { ProxyNode, startNodes } from '../support/proxy-node.ts';
 
 const HOST = '127.0.0.1';
@@ -58,8 +59,8 @@ async function relayed(sealed: boolean): Promise<ProxyNode> {
   ] as const;
   nodes.push(honest, victim);
   await victim.start([{ node: 0, name: 'n0', host: HOST, port: 1 }]);
-  relay = new DatagramRelay(victim.port);
-  await honest.start([{ ...victim.address, port: await relay.start() }]);
+  relay = await DatagramRelay.open(UDP_KIND, victim.port);
+  await honest.start([{ ...victim.address, port: relay.port }]);
   await Promise.all([honest.link(1, 'up'), victim.link(0, 'up')]);
   return victim;
 }

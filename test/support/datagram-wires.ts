@@ -99,14 +99,16 @@ function openEthernet(): DatagramWire {
   return wire;
 }
 
+export const UDP_KIND: DatagramKind = {
+  name: 'udp',
+  options: { transports: ['udp'] },
+  host: LOCAL_HOST,
+  skipped: undefined,
+  open: openUdp,
+};
+
 const KINDS: readonly DatagramKind[] = [
-  {
-    name: 'udp',
-    options: { transports: ['udp'] },
-    host: LOCAL_HOST,
-    skipped: undefined,
-    open: openUdp,
-  },
+  UDP_KIND,
   {
     name: 'ethernet',
     options: { transports: ['ethernet'], ethernet: { interface: 'lo' } },
