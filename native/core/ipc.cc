@@ -273,7 +273,6 @@ int follow_relay(Process& process, uint32_t word) {
 int relaunch(Process& process) {
   void_command(process.slot);
   atomic(process.slot->rendezvous).store(idle_word(process), std::memory_order_release);
-  DVK_CRASH_POINT("relaunch.idle");
   uint32_t target;
   if (check_endpoint(process.segment, process.operation.peer, &target) != 0) {
     return finish(process, -EDSTDIED);

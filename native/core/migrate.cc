@@ -20,6 +20,8 @@ constexpr uint32_t kReceives =
 constexpr uint32_t kPeers =
     static_cast<uint32_t>(CallRight::kToDynamic) | static_cast<uint32_t>(CallRight::kFromDynamic);
 constexpr int64_t kPollMs = 1;
+// The answer of a node whose link is up comes within this.
+constexpr int64_t kAnswerMs = 1000;
 
 uint32_t held_mark() {
   return static_cast<uint32_t>(kHeldRights);
@@ -73,6 +75,11 @@ void roll_back(Segment& segment, uint32_t index, int result) {
 
 bool is_late(MigrationSlot* migration) {
   return static_cast<uint64_t>(now_ns()) >= load(migration->deadline);
+}
+
+bool is_overdue(Segment& segment, uint32_t index) {
+  return has_migration(segment, index, MigrationState::kStarted) &&
+         is_late(segment.migration(index));
 }
 
 bool owns_arena(Segment& segment, int32_t endpoint) {
@@ -139,7 +146,6 @@ void return_sender(Segment& segment, uint32_t index, uint32_t slot, int32_t endp
     uint32_t claim = with_state(word, State::kTaking, slot);
     if (!atomic(sender->rendezvous).compare_exchange_strong(word, claim)) continue;
     acknowledge(segment, index, load(sender->remote_call), endpoint, -EDVSMIGRATING);
-    DVK_CRASH_POINT("migrate.returned");
     atomic(sender->rendezvous).compare_exchange_strong(claim, with_state(word, State::kIdle, 0));
     return;
   }
@@ -261,7 +267,6 @@ void release_held(Segment& segment, uint32_t index, uint32_t before) {
       if (!is(life_of(segment, i), ProcessLife::kLocal)) continue;
       if (!holds_message_for(sender, word, endpoint)) continue;
       segment.link_queue(before).remove(i);
-      DVK_CRASH_POINT("migrate.unqueued");
       kick(segment, sender, word);
     }
   }
@@ -330,7 +335,7 @@ int migrate_commit(Segment& segment, int32_t endpoint, uint32_t node) {
   if (error != 0) return error;
   MigrationSlot* migration = segment.migration(index);
   if (is_held(segment, index)) return -EDVSMIGRATING;
-  if (!is_stopping(segment, index)) return -EDVSPROCSTS;
+  if (!has_migration(segment, index, MigrationState::kStarted)) return -EDVSPROCSTS;
   if (is_late(migration)) {
     roll_back(segment, index, -ETIMEDOUT);
     return -ETIMEDOUT;
@@ -359,7 +364,7 @@ int migrate_rollback(Segment& segment, int32_t endpoint) {
   const int error = find_owned(segment, endpoint, &index);
   if (error != 0) return error;
   if (is_held(segment, index)) return -EDVSMIGRATING;
-  if (!is_stopping(segment, index)) return -EDVSPROCSTS;
+  if (!has_migration(segment, index, MigrationState::kStarted)) return -EDVSPROCSTS;
   roll_back(segment, index, -ECANCELED);
   return 0;
 }
@@ -391,8 +396,8 @@ int commit_in_time(Segment& segment, int32_t endpoint, uint32_t node, int64_t ti
   }
 }
 
-int await_outcome(Segment& segment, int32_t endpoint, uint32_t node) {
-  Deadline deadline(kForever);
+int await_outcome(Segment& segment, int32_t endpoint, uint32_t node, int64_t timeout_ms) {
+  Deadline deadline(timeout_ms);
   uint32_t never = 0;
   for (;;) {
     MigrationInfo info{};
@@ -401,7 +406,7 @@ int await_outcome(Segment& segment, int32_t endpoint, uint32_t node) {
     if (info.state == static_cast<uint32_t>(MigrationState::kNone)) return info.result;
     if (!link_is(segment.link(node), LinkState::kUp)) return -ENOTCONN;
     const int slept = deadline.sleep(&never, 0, kPollMs);
-    if (slept != 0) return slept;
+    if (slept != 0) return slept == -EINTR ? slept : -ENOTCONN;
   }
 }
 
@@ -413,7 +418,7 @@ int migrate(Segment& segment, int32_t endpoint, uint32_t node, int64_t timeout_m
   if (error == 0) error = migrate_start(segment, endpoint, timeout_ms);
   if (error != 0) return error;
   error = commit_in_time(segment, endpoint, node, timeout_ms);
-  if (error == 0) return await_outcome(segment, endpoint, node);
+  if (error == 0) return await_outcome(segment, endpoint, node, std::max(timeout_ms, kAnswerMs));
   migrate_rollback(segment, endpoint);
   return error;
 }
@@ -435,12 +440,10 @@ void note_stopped(Process& process, bool stopped) {
 }
 
 void expire_migration(Segment& segment, uint32_t index) {
-  if (!is_stopping(segment, index) || !is_late(segment.migration(index))) return;
+  if (!is_overdue(segment, index)) return;
   const TableLock lock(segment, kRepairLockMs);
   if (lock.error() != 0) return;
-  if (is_stopping(segment, index) && is_late(segment.migration(index))) {
-    roll_back(segment, index, -ETIMEDOUT);
-  }
+  if (is_overdue(segment, index)) roll_back(segment, index, -ETIMEDOUT);
 }
 
 void sweep_migrations(Segment& segment) {

@@ -67,7 +67,7 @@ int migration_info(Segment& segment, int32_t endpoint, MigrationInfo* info);
 
 // All of it: start, commit when that may be, and the wait for the outcome; or rollback. Returns 0,
 // the errors above, those of MigrationInfo, or -ENOTCONN: the link was lost when the move was
-// committed; it is settled when the link is up again.
+// committed, or no answer came in time; it is settled when one comes, or the link is up again.
 int migrate(Segment& segment, int32_t endpoint, uint32_t node, int64_t timeout_ms);
 
 // ---- For the core ----
@@ -80,7 +80,8 @@ inline bool has_migration(const Segment& segment, uint32_t index, MigrationState
 }
 // Whether the owner of a slot is to stop at its next receive.
 inline bool is_stopping(const Segment& segment, uint32_t index) {
-  return has_migration(segment, index, MigrationState::kStarted);
+  return has_migration(segment, index, MigrationState::kStarted) ||
+         has_migration(segment, index, MigrationState::kGiving);
 }
 // Whether what is sent to the descriptor in `index` is kept back.
 inline bool is_held(const Segment& segment, uint32_t index) {

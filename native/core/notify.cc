@@ -192,7 +192,6 @@ void pack_notices(Segment& segment, uint32_t receiver, MigrantNotice* notices, u
     store(notice->node, node);
     store(notice->value, static_cast<uint32_t>(value));
     store(*count, load(*count) + 1);
-    DVK_CRASH_POINT("notice.packed");
   };
   uint64_t& kernel = segment.notice_value(receiver, kKernelSource);
   if (load(kernel) >> 32 == tag_of(endpoint) && load(*count) < max) {

@@ -10,6 +10,7 @@
 #include <memory>
 
 #include "../core/check.h"
+#include "../core/standby.h"
 
 namespace dvk::crash {
 namespace {
@@ -108,8 +109,9 @@ void Play::sweep() {
   for (Segment* segment : segments_) {
     for (uint32_t i = 0; i < segment->processes(); i++) {
       ProcessSlot* slot = segment->slot(i);
-      const bool dead = load(slot->life) == static_cast<uint32_t>(ProcessLife::kLocal) &&
-                        !process_alive(load(slot->pid), load(slot->start_time));
+      const bool bound =
+          load(slot->life) == static_cast<uint32_t>(ProcessLife::kLocal) || is_backup(slot);
+      const bool dead = bound && !process_alive(load(slot->pid), load(slot->start_time));
       if (dead && reap(*segment, i, load(slot->endpoint), kRepairLockMs) == 0) swept_ = false;
     }
     dvk::sweep(*segment);

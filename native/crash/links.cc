@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "../core/bindings.h"
+#include "../core/migrate.h"
 #include "scenario.h"
 
 namespace dvk::crash {
@@ -330,6 +331,102 @@ SCENARIO({"nodes come and go",
                   "sendrec", result, {},
                   {-ENOTCONN, -EDEADSRCDST, -ETIMEDOUT, -EDVSNODCNODE, -EDVSNOPROXY, -EDSTDIED});
             }}}});
+
+// ---- A process that moves from node 0 to node 1, and may move back ----
+
+enum { kMover = 3, kBackup = 4 };
+
+// What may come of a step when one of the others is lost in the middle.
+const std::vector<int> kMoveLosses = {-ENOTCONN,    -EDEADSRCDST,   -EDVSNOPROXY, -EDSTDIED,
+                                      -ESRCDIED,    -EDVSMIGRATING, -ETIMEDOUT,   -EDVSPROCSTS,
+                                      -EDVSRMTPROC, -ESRCH,         -EDVSNOTBOUND};
+constexpr int64_t kMoveMs = 300;
+
+std::vector<If> move_fates() {
+  std::vector<If> fates;
+  for (const int role : std::initializer_list<int>{kProxy, kServer, kClient, kMover, kBackup}) {
+    fates.push_back({role, kMoveLosses});
+  }
+  return fates;
+}
+
+// Serves wherever the process is; looks now and then whether it is over, since nobody wakes one
+// that stands by.
+void serve_moving(Actor& a) {
+  for (;;) {
+    Message m;
+    const bool last = a.others_done();
+    const int result = rcvrqst(a.me(), &m, last ? 0 : 20);
+    if (result == -EDVSMIGRATING || result == -EDVSWOKENUP) continue;
+    if (result == 0) {
+      a.count(m);
+      const int replied = reply(a.me(), m.source, test::message(2, test::value_of(m)));
+      a.expect("reply", replied, move_fates());
+      continue;
+    }
+    a.expect("rcvrqst", result, move_fates(), {-ETIMEDOUT, -EAGAIN});
+    if (last) return;
+  }
+}
+
+void stand_by(Actor& a) {
+  a.start();
+  uint32_t slot;
+  a.meet({kProxy, kServer},
+         [&] { return check_endpoint(a.node(1), a.endpoint(kServer), &slot) == 0; });
+  BindOptions options;
+  options.kind = BindKind::kBackup;
+  options.level = ProcessLevel::kServer;
+  options.name = "role";
+  options.endpoint = a.endpoint(kServer);
+  options.node = 0;
+  a.arm();
+  const int error = Process::bind(a.node(1), options, &a.own);
+  a.expect("bind", error, move_fates(), {-EDVSSLOTUSED, -EDVSNOPROXY});
+  if (error != 0) return;
+  a.board.desks[a.self].node.store(1);
+  a.board.flags[0].store(1);
+  serve_moving(a);
+}
+
+void move_it(Actor& a) {
+  a.start();
+  a.meet({kProxy, kServer, kBackup}, [&] { return a.board.flags[0].load() != 0; });
+  const int32_t endpoint = a.endpoint(kServer);
+  a.arm();
+  a.expect("start", migrate_start(a.segment, endpoint, kMoveMs), move_fates());
+  a.expect("rollback", migrate_rollback(a.segment, endpoint), move_fates(), {-EDVSPROCSTS});
+  a.expect("migrate", migrate(a.segment, endpoint, 1, kMoveMs), move_fates(),
+           {-ETIMEDOUT, -EDVSPROCSTS});
+}
+
+SCENARIO({"a process moves",
+          {kCarrier,
+           {"server",
+            [](Actor& a) {
+              a.bind(ProcessLevel::kServer, 1, 0);
+              a.ready();
+              serve_moving(a);
+            },
+            true},
+           {"client",
+            [](Actor& a) {
+              a.bind();
+              a.ready();
+              for (int i = 0; i < 3; i++) {
+                Message m = a.note();
+                const int64_t patience = a.patience({kProxy, kServer, kMover, kBackup, a.self});
+                const int64_t limit = patience < 0 ? 2000 : patience;
+                const int result = sendrec(a.me(), a.endpoint(kServer), &m, limit);
+                a.expect("sendrec", result, move_fates());
+                a.called(result);
+                a.require("the reply is to this call",
+                          result != 0 || (m.type == 2 && test::whole(m)));
+              }
+            }},
+           {"mover", move_it},
+           {"backup", stand_by, true}},
+          2});
 
 }  // namespace
 }  // namespace dvk::crash

@@ -87,7 +87,6 @@ async function migrate(wanted: string, options: MigrateOptions): Promise<void> {
     output.json({ container, endpoint, name, from: node, to });
     return;
   }
-  output.line(
-    `${container}/${formatEndpoint(endpoint)} (${name}) moved from node ${String(node)} to node ${String(to)}`,
-  );
+  const moved = `${container}/${formatEndpoint(endpoint)} (${name})`;
+  output.line(`${moved} moved from node ${String(node)} to node ${String(to)}`);
 }

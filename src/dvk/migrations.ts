@@ -42,6 +42,8 @@ export interface MigrateOptions {
 
 const TIMEOUT_MS = 5000;
 const POLL_MS = 2;
+/** The answer of a node whose link is up comes within this. */
+const ANSWER_MS = 1000;
 const { EAGAIN, ENOTCONN } = constants.errno;
 const LATER = new Set(['EAGAIN', 'EDVSPROCSTS']);
 const STATES: Readonly<Record<number, Migration['state']>> = {
@@ -110,8 +112,8 @@ export class Migrations {
    * All of it: start, commit as soon as that may be, and the wait for the outcome; or rollback.
    * Rejects with the errors above, ETIMEDOUT or EDVSPROCSTS when the process did not stop in time,
    * or those of `Migration`; in all these cases the process goes on where it was. ENOTCONN may
-   * also tell that the link was lost when the move was committed: then the other node has the
-   * process, or gives it back when the link is up again.
+   * also tell that the link was lost when the move was committed, or no answer came in time: then
+   * the other node has the process, or gives it back when the link is up again.
    */
   async migrate(endpoint: Endpoint, node: NodeId, options: MigrateOptions = {}): Promise<void> {
     const { timeoutMs = TIMEOUT_MS, clock = systemClock } = options;
@@ -128,8 +130,10 @@ export class Migrations {
       throw error;
     }
     let now = this.of(endpoint);
+    const endMs = clock.nowMs() + Math.max(timeoutMs, ANSWER_MS);
     for (; now.state === 'given' && now.serial === serial; now = this.of(endpoint)) {
-      if (!this.#isLinked(node)) fail(-ENOTCONN, 'migrate', { endpoint, node });
+      const lost = !this.#isLinked(node) || clock.nowMs() >= endMs;
+      if (lost) fail(-ENOTCONN, 'migrate', { endpoint, node });
       await pause();
     }
     if (now.error !== undefined) throw now.error;

@@ -108,7 +108,7 @@ describe('a client that calls all the time (section 10.1)', () => {
 });
 
 describe('status values of the log (section 10.2)', () => {
-  it('show a server that has stopped, descriptors that keep back, and the old one as backup', async () => {
+  it('show who has stopped, who keeps back, and the old one as backup', async () => {
     server = await MovingServer.start(nodes, 0, [1]);
     const [home, target, third] = nodes.map((node) => node.segment.segment);
     home?.migrations.start(server.endpoint, 20_000);
@@ -173,7 +173,7 @@ describe('a loss in the middle of a move (row 38): one owner, nothing twice', ()
     expectWholeTables();
   });
 
-  it('of the server before the commit: callers are told, and the backup can be promoted', async () => {
+  it('of the server before the commit: its backup can be promoted', async () => {
     server = await MovingServer.start(nodes, 0, [1]);
     const { callers, calls } = await callThrough(500);
     at(0).segment.segment.migrations.start(server.endpoint, 20_000);

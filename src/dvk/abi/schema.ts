@@ -121,7 +121,8 @@ export const COMMANDS = {
   MIGRSTART: [19, 'a process of the sending node is to move: what is sent to it is kept back'],
   MIGRATE: [
     20,
-    'gives a process to its backup there, with a Migrant and MigrantNotices; MIGRATE_ACK says where it is',
+    'gives a process to its backup there, with a Migrant and MigrantNotices; ' +
+      'MIGRATE_ACK says where it is',
   ],
   MIGREND: [21, 'where the process is now: what was kept back goes there'],
   ACK: [0x2000, 'bit of an acknowledgement'],
