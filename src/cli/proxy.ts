@@ -2,6 +2,7 @@
 import type { Command } from 'commander';
 
 import type { PeerStatistics } from '../proxies/engine.ts';
+import type { PeerCertificate } from '../proxies/identity.ts';
 import { SETTING_RULES, type SettingChange, type SettingName } from '../proxies/settings.ts';
 import type { ProxyStatus, SecurityStatus } from './inspect.ts';
 import { change, findNode, findProxy, inspectSelected } from './options.ts';
@@ -46,13 +47,15 @@ async function list(selection: Selection): Promise<void> {
     return;
   }
   output.table(
-    ['NODE', 'STATE', 'SINCE', 'PID', 'ADDRESS', 'LINKS UP'],
-    proxies.map(({ node, state, since, pid, address, links }) => [
+    ['NODE', 'STATE', 'SINCE', 'PID', 'ADDRESS', 'OVER', 'SEALED', 'LINKS UP'],
+    proxies.map(({ node, state, since, pid, address, links, stats: told }) => [
       node,
       stateCell(state),
       sinceCell(since),
       pid ?? '',
       address ?? '',
+      [...new Set(told?.peers.map(({ transport }) => transport))].join(', '),
+      told === null ? '' : told.sealed ? 'yes' : 'no',
       links
         .filter((link) => link.state === 'up')
         .map(({ peer }) => peer)
@@ -78,7 +81,7 @@ async function info(wanted: string, selection: Selection): Promise<void> {
   showSecurity(security, proxy);
   output.line();
   output.table(
-    ['PEER', 'STATE', 'SINCE', 'OVER', 'RTT', 'LOST', 'DATAGRAM', 'CERTIFICATE', 'REASON'],
+    ['PEER', 'STATE', 'SINCE', 'OVER', 'RTT', 'LOST', 'DATAGRAM', 'CERTIFICATE', 'START', 'REASON'],
     proxy.links.map(({ peer, state, since, reason }) => {
       const told = proxy.stats?.peers.find(({ node: other }) => other === peer);
       return [
@@ -87,7 +90,8 @@ async function info(wanted: string, selection: Selection): Promise<void> {
         sinceCell(since),
         told?.transport ?? '',
         ...qualityCells(told),
-        told?.certificate?.serial ?? '',
+        certificateCell(told?.certificate),
+        told?.incarnation ?? '',
         reason ?? '',
       ];
     }),
@@ -102,7 +106,11 @@ async function info(wanted: string, selection: Selection): Promise<void> {
   );
 }
 
-// Round trip, share of lost packets, longest datagram; the last two are known of datagrams only.
+function certificateCell(certificate: PeerCertificate | null | undefined): string {
+  return certificate ? `${certificate.name} ${certificate.serial}` : '';
+}
+
+// Round trip, share of lost packets, longest datagram or segment.
 function qualityCells(told: PeerStatistics | undefined): string[] {
   const quality = told?.quality ?? null;
   const rttMs = quality?.rttMs ?? told?.rttMs ?? null;
