@@ -196,7 +196,8 @@ class Soak {
       if (link.transport === 'udp') this.#world.relay(link, { loss: LOSS, swap: SWAP });
     }
     const where = this.#world.cables.isReal ? 'in network namespaces' : 'without namespaces';
-    note(`seed ${this.#options.seed}: ${NODES} nodes ${where}, ${minutes} min of faults`);
+    const seconds = Math.round(minutes * 60);
+    note(`seed ${this.#options.seed}: ${NODES} nodes ${where}, ${seconds} s of faults`);
     const chaos = this.#chaos.run();
     await this.#watch(minutes * MINUTE_MS);
     this.#chaos.isOver = true;
