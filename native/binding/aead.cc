@@ -1,4 +1,5 @@
-// AES-256-GCM over whole packets, in place, by the OpenSSL that Node.js exports to addons.
+// AES-GCM over whole packets, in place, by the OpenSSL that Node.js exports to addons. How long the
+// key is tells which AES it is.
 //
 // node:crypto makes an object and three buffers for each packet, some 5 us of work; this takes one
 // call, 0.4 us and what the cipher itself needs. A packet is a head, which is only authenticated,
@@ -19,7 +20,7 @@
 namespace dvk::binding {
 namespace {
 
-constexpr size_t kKeyBytes = 32, kIvBytes = 12, kTagBytes = 16;
+constexpr size_t kShortKeyBytes = 16, kKeyBytes = 32, kIvBytes = 12, kTagBytes = 16;
 constexpr size_t kPacketBytesMax = size_t{1} << 30;  // lengths are ints in OpenSSL
 constexpr double kNumberLimit = 9007199254740992.0;  // 2^53: beyond, not every integer is a double
 
@@ -31,18 +32,19 @@ struct FreeContext {
 
 using Context = std::unique_ptr<EVP_CIPHER_CTX, FreeContext>;
 
-Context make_context() {
+Context make_context(const EVP_CIPHER* cipher) {
   Context made(EVP_CIPHER_CTX_new());
-  const bool is_good = made != nullptr && EVP_CipherInit_ex(made.get(), EVP_aes_256_gcm(), nullptr,
-                                                            nullptr, nullptr, 1) == 1;
+  const bool is_good =
+      made != nullptr && EVP_CipherInit_ex(made.get(), cipher, nullptr, nullptr, nullptr, 1) == 1;
   return is_good ? std::move(made) : nullptr;
 }
 
 // One for each thread, which knows the cipher already: to look that up for each packet would take
 // longer than the cipher itself.
-EVP_CIPHER_CTX* context() {
-  thread_local const Context own = make_context();
-  return own.get();
+EVP_CIPHER_CTX* context(const Bytes& secret) {
+  thread_local const Context own = make_context(EVP_aes_256_gcm());
+  thread_local const Context own_short = make_context(EVP_aes_128_gcm());
+  return secret.length == kKeyBytes + kIvBytes ? own.get() : own_short.get();
 }
 
 using Nonce = std::array<uint8_t, kIvBytes>;
@@ -57,46 +59,63 @@ Nonce nonce_of(const uint8_t* iv, uint64_t number) {
 }
 
 bool is_sensible(const Bytes& secret, const Bytes& packet, uint32_t head_bytes, double number) {
-  return secret.length == kKeyBytes + kIvBytes && packet.length <= kPacketBytesMax &&
+  const bool is_secret =
+      secret.length == kKeyBytes + kIvBytes || secret.length == kShortKeyBytes + kIvBytes;
+  return is_secret && packet.length <= kPacketBytesMax &&
          packet.length >= size_t{head_bytes} + kTagBytes && number >= 0 && number < kNumberLimit &&
          number == std::floor(number);
 }
 
-// Head and body through the cipher. Leaves the context ready for the tag.
-bool pass(EVP_CIPHER_CTX* cipher, const Bytes& packet, uint32_t head_bytes) {
+// Head and body through the cipher, the body from `source`. Leaves the context ready for the tag.
+bool pass(EVP_CIPHER_CTX* cipher, const Bytes& packet, uint32_t head_bytes, const uint8_t* source) {
   const int body = static_cast<int>(packet.length - head_bytes - kTagBytes);
   int count = 0;
   uint8_t* const at = packet.data + head_bytes;
   return EVP_CipherUpdate(cipher, nullptr, &count, packet.data, static_cast<int>(head_bytes)) ==
              1 &&
-         EVP_CipherUpdate(cipher, at, &count, at, body) == 1;
+         EVP_CipherUpdate(cipher, at, &count, source, body) == 1;
 }
 
 bool begin(EVP_CIPHER_CTX* cipher, const Bytes& secret, double number, int encrypts) {
-  const Nonce nonce = nonce_of(secret.data + kKeyBytes, static_cast<uint64_t>(number));
+  const Nonce nonce =
+      nonce_of(secret.data + secret.length - kIvBytes, static_cast<uint64_t>(number));
   return cipher != nullptr &&
          EVP_CipherInit_ex(cipher, nullptr, nullptr, secret.data, nonce.data(), encrypts) == 1;
+}
+
+// The body is that of `source`, which may be where it goes.
+int seal(const Bytes& secret, const Bytes& packet, uint32_t head_bytes, double number,
+         const uint8_t* source) {
+  EVP_CIPHER_CTX* const cipher = context(secret);
+  int count = 0;
+  uint8_t* const tag = packet.data + packet.length - kTagBytes;
+  if (!begin(cipher, secret, number, 1) || !pass(cipher, packet, head_bytes, source)) return -EIO;
+  if (EVP_CipherFinal_ex(cipher, tag, &count) != 1) return -EIO;
+  return EVP_CIPHER_CTX_ctrl(cipher, EVP_CTRL_AEAD_GET_TAG, kTagBytes, tag) == 1 ? 0 : -EIO;
 }
 
 // Returns 0, -EINVAL for impossible arguments, or -EIO when OpenSSL fails.
 int js_aead_seal(Bytes secret, Bytes packet, uint32_t head_bytes, double number) {
   if (!is_sensible(secret, packet, head_bytes, number)) return -EINVAL;
-  EVP_CIPHER_CTX* const cipher = context();
-  int count = 0;
-  uint8_t* const tag = packet.data + packet.length - kTagBytes;
-  if (!begin(cipher, secret, number, 1) || !pass(cipher, packet, head_bytes)) return -EIO;
-  if (EVP_CipherFinal_ex(cipher, tag, &count) != 1) return -EIO;
-  return EVP_CIPHER_CTX_ctrl(cipher, EVP_CTRL_AEAD_GET_TAG, kTagBytes, tag) == 1 ? 0 : -EIO;
+  return seal(secret, packet, head_bytes, number, packet.data + head_bytes);
+}
+
+// The same with the body elsewhere; it must be as long as its place in the packet, and apart.
+int js_aead_seal_from(Bytes secret, Bytes packet, uint32_t head_bytes, double number, Bytes body) {
+  if (!is_sensible(secret, packet, head_bytes, number)) return -EINVAL;
+  if (body.length != packet.length - head_bytes - kTagBytes) return -EINVAL;
+  return seal(secret, packet, head_bytes, number, body.data);
 }
 
 // Returns 0, -EBADMSG when the tag does not fit, and the errors of `js_aead_seal`.
 int js_aead_open(Bytes secret, Bytes packet, uint32_t head_bytes, double number) {
   if (!is_sensible(secret, packet, head_bytes, number)) return -EINVAL;
-  EVP_CIPHER_CTX* const cipher = context();
+  EVP_CIPHER_CTX* const cipher = context(secret);
   std::array<uint8_t, kTagBytes> rest;
   int count = 0;
   uint8_t* const tag = packet.data + packet.length - kTagBytes;
-  if (!begin(cipher, secret, number, 0) || !pass(cipher, packet, head_bytes)) return -EIO;
+  uint8_t* const body = packet.data + head_bytes;
+  if (!begin(cipher, secret, number, 0) || !pass(cipher, packet, head_bytes, body)) return -EIO;
   if (EVP_CIPHER_CTX_ctrl(cipher, EVP_CTRL_AEAD_SET_TAG, kTagBytes, tag) != 1) return -EIO;
   return EVP_CipherFinal_ex(cipher, rest.data(), &count) == 1 ? 0 : -EBADMSG;
 }
@@ -105,7 +124,9 @@ int js_aead_open(Bytes secret, Bytes packet, uint32_t head_bytes, double number)
 
 void register_aead(Napi::Object exports, Environment* environment) {
   define(exports, environment,
-         {{"aeadSeal", method<js_aead_seal>}, {"aeadOpen", method<js_aead_open>}});
+         {{"aeadSeal", method<js_aead_seal>},
+          {"aeadSealFrom", method<js_aead_seal_from>},
+          {"aeadOpen", method<js_aead_open>}});
 }
 
 }  // namespace dvk::binding

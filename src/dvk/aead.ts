@@ -1,11 +1,13 @@
 /**
- * AES-256-GCM (NIST SP 800-38D) over packets, in place: `headBytes` that are only authenticated,
+ * AES-GCM (NIST SP 800-38D) over packets, in place: `headBytes` that are only authenticated,
  * the body, and AEAD_TAG_BYTES for the tag. The nonce is the packet's number XOR the iv, as in RFC
- * 9001, section 5.3, so a number must not be used twice with one secret.
+ * 9001, section 5.3, so a number must not be used twice with one secret. The key's length chooses
+ * between AES-256 and AES-128.
  */
 import { native } from './native.ts';
 
 export const AEAD_KEY_BYTES = 32;
+export const AEAD_SHORT_KEY_BYTES = 16;
 export const AEAD_IV_BYTES = 12;
 export const AEAD_TAG_BYTES = 16;
 
@@ -27,6 +29,17 @@ export function aeadSeal(
   number: number,
 ): void {
   const result = native().aeadSeal(secret, packet, headBytes, number);
+  mustBe(result === 0, result);
+}
+
+/** The same with the body elsewhere: as long as its place in `packet`, and not overlapping it. */
+export function aeadSealFrom(
+  secret: Uint8Array,
+  packet: Uint8Array,
+  headBytes: number,
+  { number, body }: { number: number; body: Uint8Array },
+): void {
+  const result = native().aeadSealFrom(secret, packet, headBytes, number, body);
   mustBe(result === 0, result);
 }
 

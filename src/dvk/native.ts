@@ -381,6 +381,13 @@ export interface TcpInfoBinding {
 /** The cipher of sealed datagrams; see aead.ts. */
 export interface AeadBinding {
   aeadSeal(secret: Uint8Array, packet: Uint8Array, headBytes: number, number: number): number;
+  aeadSealFrom(
+    secret: Uint8Array,
+    packet: Uint8Array,
+    headBytes: number,
+    number: number,
+    body: Uint8Array,
+  ): number;
   aeadOpen(secret: Uint8Array, packet: Uint8Array, headBytes: number, number: number): number;
 }
 

@@ -16,11 +16,11 @@
  * Where the first socket is sealed, name and keys of the lane come from the exporter of its TLS
  * session (RFC 8446, section 7.5), so they are known to nobody but its two ends, who have proven
  * who they are. The bytes go in records: 4 bytes that tell how long the body is, little-endian and
- * authenticated, the body, and the tag of AES-256-GCM. Records are counted, which is the nonce; a
+ * authenticated, the body, and the tag of AES-128-GCM. Records are counted, which is the nonce; a
  * key seals 4096 of them. In plain text the name is the address of the dialer's first socket.
  */
 import { connect as connectSocket, type Socket } from 'node:net';
-import { AEAD_TAG_BYTES } from '../dvk/aead.ts';
+import { AEAD_SHORT_KEY_BYTES, AEAD_TAG_BYTES } from '../dvk/aead.ts';
 import type { Clock } from '../dvk/clock.ts';
 import { EpochCipher, HASH_BYTES } from './key-schedule.ts';
 import { SOCKET_OPTIONS, type Reader, type SocketConnection } from './socket.ts';
@@ -79,12 +79,12 @@ class RecordCipher {
   #number = 0;
 
   constructor(secret: Uint8Array) {
-    this.#cipher = new EpochCipher(secret);
+    this.#cipher = new EpochCipher(secret, AEAD_SHORT_KEY_BYTES);
   }
 
-  seal(record: Uint8Array): void {
+  seal(record: Uint8Array, body: Uint8Array): void {
     const number = this.#next();
-    this.#cipher.seal(record, LENGTH_BYTES, number);
+    this.#cipher.sealFrom(body, record, LENGTH_BYTES, number);
   }
 
   open(record: Uint8Array): boolean {
@@ -262,8 +262,7 @@ export class BulkLane implements Reader {
       const buffer = this.#spare.pop() ?? Buffer.allocUnsafeSlow(RECORD_BYTES_MAX);
       const record = buffer.subarray(0, LENGTH_BYTES + body.length + AEAD_TAG_BYTES);
       record.writeUInt32LE(body.length, 0);
-      record.set(body, LENGTH_BYTES);
-      this.#seals.send.seal(record);
+      this.#seals.send.seal(record, body);
       this.#inFlight++;
       socket.write(record, () => {
         this.#inFlight--;

@@ -5,11 +5,12 @@
  *   shared secret -- Extract, salted with the hash of OPEN and ACCEPT --> secret
  *   secret -- "dvk dialer", "dvk accepter" --> the traffic secret of each direction, epoch 0
  *   traffic secret -- "dvk key", "dvk iv" --> the secret of AES-256-GCM
+ *                  (or of AES-128-GCM, for the records of bulk-lane.ts)
  *                  -- "dvk finished" -------> the key of the MAC in a proof
  *                  -- "dvk ku" -------------> the traffic secret of the next epoch
  */
 import { createHmac } from 'node:crypto';
-import { AEAD_IV_BYTES, AEAD_KEY_BYTES, aeadOpen, aeadSeal } from '../dvk/aead.ts';
+import { AEAD_IV_BYTES, AEAD_KEY_BYTES, aeadOpen, aeadSeal, aeadSealFrom } from '../dvk/aead.ts';
 import type { PacketCipher } from './datagram/security.ts';
 
 export const HASH_BYTES = 32;
@@ -37,16 +38,18 @@ export function finishedKey(trafficSecret: Uint8Array): Uint8Array {
   return expandLabel(trafficSecret, 'dvk finished', HASH_BYTES);
 }
 
-/** AES-256-GCM with the keys of one epoch of one direction. */
+/** AES-GCM with the keys of one epoch of one direction. */
 export class EpochCipher implements PacketCipher {
   readonly #trafficSecret: Uint8Array;
   readonly #secret: Uint8Array;
+  readonly #keyBytes: number;
 
   /** The cipher takes `trafficSecret`, and erases it. */
-  constructor(trafficSecret: Uint8Array) {
+  constructor(trafficSecret: Uint8Array, keyBytes: number = AEAD_KEY_BYTES) {
     this.#trafficSecret = trafficSecret;
+    this.#keyBytes = keyBytes;
     this.#secret = Buffer.concat([
-      expandLabel(trafficSecret, 'dvk key', AEAD_KEY_BYTES),
+      expandLabel(trafficSecret, 'dvk key', keyBytes),
       expandLabel(trafficSecret, 'dvk iv', AEAD_IV_BYTES),
     ]);
   }
@@ -55,12 +58,18 @@ export class EpochCipher implements PacketCipher {
     aeadSeal(this.#secret, packet, headBytes, number);
   }
 
+  /** The same with the body elsewhere. */
+  sealFrom(body: Uint8Array, packet: Uint8Array, headBytes: number, number: number): void {
+    aeadSealFrom(this.#secret, packet, headBytes, { number, body });
+  }
+
   open(packet: Uint8Array, headBytes: number, number: number): boolean {
     return aeadOpen(this.#secret, packet, headBytes, number);
   }
 
   next(): EpochCipher {
-    const next = new EpochCipher(expandLabel(this.#trafficSecret, 'dvk ku', HASH_BYTES));
+    const secret = expandLabel(this.#trafficSecret, 'dvk ku', HASH_BYTES);
+    const next = new EpochCipher(secret, this.#keyBytes);
     this.#trafficSecret.fill(0);
     return next;
   }

@@ -1,6 +1,6 @@
-// The records of a sealed lane: what was sealed comes out whatever pieces it comes in; what was
-// changed, left out, repeated or made up ends the lane, and nothing of it reaches the owner. Method:
-// two lanes joined by hand, random writes, cuts and damage from a fixed seed.
+// The records of a sealed lane: what was sealed comes out, whatever pieces it comes in; what was
+// changed, left out, repeated or made up ends the lane, and nothing of it reaches the owner.
+// Method: two lanes joined by hand, random writes, cuts and damage from a fixed seed.
 import { Duplex } from 'node:stream';
 import type { Socket } from 'node:net';
 import { describe, expect, it } from 'vitest';

@@ -3,7 +3,7 @@
 import { createCipheriv, randomBytes } from 'node:crypto';
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { AEAD_TAG_BYTES, aeadOpen, aeadSeal } from '../../../src/dvk/aead.ts';
+import { AEAD_TAG_BYTES, aeadOpen, aeadSeal, aeadSealFrom } from '../../../src/dvk/aead.ts';
 
 const hex = (text: string): Uint8Array => Buffer.from(text.replaceAll(/\s/g, ''), 'hex');
 
@@ -67,23 +67,35 @@ describe('the packet cipher', () => {
 
   it('gives what node:crypto gives, and opens it again', () => {
     const bytes = (maxLength: number): fc.Arbitrary<Uint8Array> => fc.uint8Array({ maxLength });
-    const fixed = fc.uint8Array({ minLength: 44, maxLength: 44 });
+    const secretOf = (length: number): fc.Arbitrary<Uint8Array> =>
+      fc.uint8Array({ minLength: length, maxLength: length });
     fc.assert(
-      fc.property(fixed, bytes(40), bytes(3000), fc.maxSafeNat(), (secret, head, body, number) => {
-        const nonce = Buffer.from(secret.subarray(32));
-        nonce.writeBigUInt64BE(nonce.readBigUInt64BE(4) ^ BigInt(number), 4);
-        const cipher = createCipheriv('aes-256-gcm', secret.subarray(0, 32), nonce);
-        cipher.setAAD(head);
-        const enciphered = Buffer.concat([cipher.update(body), cipher.final()]);
-        const expected = Buffer.concat([head, enciphered, cipher.getAuthTag()]);
-        const packet = Buffer.concat([head, body, new Uint8Array(AEAD_TAG_BYTES)]);
+      fc.property(
+        fc.oneof(secretOf(44), secretOf(28)),
+        bytes(40),
+        bytes(3000),
+        fc.maxSafeNat(),
+        (secret, head, body, number) => {
+          const keyBytes = secret.length - 12;
+          const nonce = Buffer.from(secret.subarray(keyBytes));
+          nonce.writeBigUInt64BE(nonce.readBigUInt64BE(4) ^ BigInt(number), 4);
+          const name = keyBytes === 32 ? 'aes-256-gcm' : 'aes-128-gcm';
+          const cipher = createCipheriv(name, secret.subarray(0, keyBytes), nonce);
+          cipher.setAAD(head);
+          const enciphered = Buffer.concat([cipher.update(body), cipher.final()]);
+          const expected = Buffer.concat([head, enciphered, cipher.getAuthTag()]);
+          const packet = Buffer.concat([head, body, new Uint8Array(AEAD_TAG_BYTES)]);
 
-        aeadSeal(secret, packet, head.length, number);
+          aeadSeal(secret, packet, head.length, number);
+          const other = Buffer.concat([head, Buffer.alloc(body.length + AEAD_TAG_BYTES, 5)]);
+          aeadSealFrom(secret, other, head.length, { number, body });
 
-        expect(packet).toEqual(expected);
-        expect(aeadOpen(secret, packet, head.length, number)).toBe(true);
-        expect(packet.subarray(0, -AEAD_TAG_BYTES)).toEqual(Buffer.concat([head, body]));
-      }),
+          expect(packet).toEqual(expected);
+          expect(other).toEqual(expected);
+          expect(aeadOpen(secret, packet, head.length, number)).toBe(true);
+          expect(packet.subarray(0, -AEAD_TAG_BYTES)).toEqual(Buffer.concat([head, body]));
+        },
+      ),
       { seed: 20, numRuns: 300 },
     );
   });
@@ -115,6 +127,10 @@ describe('the packet cipher', () => {
       expect(() => aeadOpen(secret, packet, 16, number)).toThrow(refused);
     }
     expect(() => aeadOpen(secret, new Uint8Array(15), 0, 0)).toThrow(refused);
+    for (const bytes of [0, 7, 9]) {
+      const body = new Uint8Array(bytes);
+      expect(() => aeadSealFrom(secret, packet, 16, { number: 0, body })).toThrow(refused);
+    }
     expect(() => aeadSeal('x' as never, packet, 16, 0)).toThrow(TypeError);
   });
 });
