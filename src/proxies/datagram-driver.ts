@@ -78,9 +78,16 @@ export class DatagramDriver {
     this.schedule();
   }
 
-  /** A datagram came; `schedule` is due after it. */
+  /** A datagram came; `settle` is due after those that came together. */
   receive(datagram: Uint8Array, from: string): void {
     if (!this.#isClosed) this.endpoint.receive(datagram, from, this.#clock.nowMs());
+  }
+
+  /** Sends what answers the datagrams that came, and sees to it that the machine wakes up. */
+  settle(): void {
+    if (this.#isScheduled || this.#isClosed) return;
+    this.#socket.flush();
+    this.#arm();
   }
 
   /** After all that this turn of the event loop brings, so that acknowledgements go together. */

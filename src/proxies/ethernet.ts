@@ -140,7 +140,7 @@ class EthernetSocket implements DatagramSocket {
       const datagram = payload.subarray(HEAD_BYTES, HEAD_BYTES + head.bytes);
       this.driver.receive(datagram, this.#names.nameOf(from, head.port));
     });
-    this.driver.schedule();
+    this.driver.settle();
   }
 
   // The interface went down, or away: one that takes its name later takes its place.

@@ -138,7 +138,7 @@ function drive(bound: Bound, isConnected: boolean, options: DriverOptions): Data
   };
   bound.socket.on('message', (datagram, { address, port }) => {
     driver.receive(datagram, nameOf(address, port));
-    driver.schedule();
+    driver.settle();
   });
   // Errors of a socket are news of the path, which may be forged; they end only a handshake.
   bound.socket.on('error', (error) => {

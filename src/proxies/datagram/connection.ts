@@ -37,9 +37,8 @@ import type { Range } from './ranges.ts';
 import { ReceiveLane, type Taken } from './receive-lane.ts';
 import { ReceivedPackets } from './received.ts';
 import { Recovery, type SentBytes, type SentPacket } from './recovery.ts';
-import type { Proving } from './security.ts';
 import { SendLane } from './send-lane.ts';
-import type { DatagramSettings } from './settings.ts';
+import type { ConnectionOptions, DatagramSettings } from './settings.ts';
 
 const LANES = Object.keys(Lane).length;
 
@@ -57,23 +56,6 @@ const NO_BYTES = new Uint8Array(0);
 
 type State = 'opening' | 'proving' | 'up' | 'over';
 
-export interface ConnectionOptions {
-  /** Ids of the two ends. */
-  id: number;
-  remoteId: number;
-  remote: string;
-  seal: PacketSeal;
-  /** Of a sealed connection: both ends prove who they are before anything is said. */
-  proving?: Proving;
-  settings: DatagramSettings;
-  /** DATAGRAM_BYTES_MAX in which packets are built; connections share it. */
-  scratch: Uint8Array;
-  /** Sends a packet, which is good during the call. */
-  send: (packet: Uint8Array) => void;
-  /** The connection wants `run` to be called soon. */
-  wake: () => void;
-}
-
 export class DatagramConnection implements Connection {
   readonly hasLanes: boolean = true;
   readonly remote: string;
@@ -90,6 +72,7 @@ export class DatagramConnection implements Connection {
   readonly #out: readonly SendLane[];
   readonly #in: readonly ReceiveLane[];
   readonly #writer: FrameWriter;
+  readonly #view: DataView;
   readonly #sink: FrameSink;
   #events: ConnectionEvents | undefined;
   #state: State = 'opening';
@@ -128,6 +111,7 @@ export class DatagramConnection implements Connection {
     this.#nowMs = this.#ranMs = this.#heardMs = this.#askedMs = nowMs;
     const { windowBytesMax, datagramBytesMax } = options.settings;
     this.#writer = new FrameWriter(options.scratch);
+    this.#view = viewOf(options.scratch);
     this.#mtu = new PathMtu(Math.min(datagramBytesMax, DATAGRAM_BYTES_MAX));
     this.#congestion = new NewReno(this.#mtu.bytes);
     const numbers = Array.from({ length: LANES }, (_, lane) => lane as Lane);
@@ -244,7 +228,6 @@ export class DatagramConnection implements Connection {
   receive(number: number, body: Uint8Array, nowMs: number): void {
     this.#nowMs = nowMs;
     this.#forgiveStall();
-    this.#options.wake();
     if (this.#state === 'over') {
       // The peer has not heard of the end; it hears again, but not without end.
       if (this.#closes > 0 && this.#closes < CLOSES_MAX) this.#sendClose();
@@ -263,6 +246,21 @@ export class DatagramConnection implements Connection {
     // What does not fit counts as lost: the peer sends it again.
     if (isWhole) this.#received.add(number, asks, nowMs);
     for (const lane of this.#in) lane.flow();
+    for (const lane of this.#out) lane.release();
+    if (this.#isPressed) this.#options.wake();
+  }
+
+  // Whether there is something to do now; most answers have nothing to send but a late ACK.
+  get #isPressed(): boolean {
+    return (
+      this.#state !== 'up' ||
+      this.#ending ||
+      this.#pingDue ||
+      this.#hasWindows ||
+      this.#received.dueMs <= this.#nowMs ||
+      this.#out.some((lane) => lane.hasBytes) ||
+      this.#mtu.wanted(this.#nowMs) !== undefined
+    );
   }
 
   /** A packet of `bytes` was too long for this host to send. */
@@ -499,7 +497,7 @@ export class DatagramConnection implements Connection {
     const number = this.#nextNumber++;
     const bytes = this.#writer.at + this.seal.tagBytes;
     const packet = this.#options.scratch.subarray(0, bytes);
-    writeHead(viewOf(packet), { kind: PacketKind.DATA, id: this.remoteId, number });
+    writeHead(this.#view, { kind: PacketKind.DATA, id: this.remoteId, number });
     this.seal.seal(packet, number, this.#nowMs);
     this.#packetsSent++;
     this.#options.send(packet);

@@ -11,7 +11,7 @@
 import { Admission } from '../admission.ts';
 import { viewOf } from '../frame.ts';
 import type { Accept, ConnectionEvents } from '../transport.ts';
-import { DatagramConnection, type ConnectionOptions } from './connection.ts';
+import { DatagramConnection } from './connection.ts';
 import { Dialling } from './dialling.ts';
 import { ANSWERED_BYTES_MIN, COOKIE_BYTES, PacketKind, PACKET_VERSION } from './packet.ts';
 import { decodeHandshake, encodeHandshake, PacketLayout, readHead } from './packet.ts';
@@ -19,7 +19,8 @@ import { DATAGRAM_BYTES_MAX, readUint48, RefuseCode } from './packet.ts';
 import type { Handshake, HeadFault, PacketHead, PacketSeal } from './packet.ts';
 import { EpochSeal } from './epoch-seal.ts';
 import { Suite, type Agreement, type Security } from './security.ts';
-import { DEFAULT_SETTINGS, type DatagramSettings } from './settings.ts';
+import { DEFAULT_SETTINGS } from './settings.ts';
+import type { ConnectionOptions, DatagramSettings } from './settings.ts';
 
 const OPENING_MAX = 256;
 const COOKIE_LIFE_MS = 10_000;

@@ -97,11 +97,14 @@ export function plainSeal(checksum: Checksum): PacketSeal {
     rekeys: 0,
     seal: (packet) => {
       const end = packet.length - 4;
-      viewOf(packet).setUint32(end, checksum(packet.subarray(0, end), 0), true);
+      const tag = checksum(packet.subarray(0, end), 0);
+      for (let i = 0; i < 4; i++) packet[end + i] = tag >>> (8 * i);
     },
     open: (packet) => {
       const end = packet.length - 4;
-      return viewOf(packet).getUint32(end, true) === checksum(packet.subarray(0, end), 0);
+      const tag = checksum(packet.subarray(0, end), 0);
+      for (let i = 0; i < 4; i++) if (packet[end + i] !== ((tag >>> (8 * i)) & 255)) return false;
+      return true;
     },
     acknowledged: () => undefined,
     erase: () => undefined,

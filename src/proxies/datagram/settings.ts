@@ -1,6 +1,7 @@
-/** What can be chosen of a connection over datagrams. */
+/** What a connection over datagrams is told, and what can be chosen of it. */
 import type { EpochLimits } from './epoch-seal.ts';
-import { DATAGRAM_BYTES_MAX } from './packet.ts';
+import { DATAGRAM_BYTES_MAX, type PacketSeal } from './packet.ts';
+import type { Proving } from './security.ts';
 
 export interface DatagramSettings extends EpochLimits {
   /** A side that is silent for so long sends a PING. */
@@ -30,3 +31,20 @@ export const DEFAULT_SETTINGS: DatagramSettings = {
   rekeyPackets: 2 ** 21,
   rekeyMs: 3_600_000,
 };
+
+export interface ConnectionOptions {
+  /** Ids of the two ends. */
+  id: number;
+  remoteId: number;
+  remote: string;
+  seal: PacketSeal;
+  /** Of a sealed connection: both ends prove who they are before anything is said. */
+  proving?: Proving;
+  settings: DatagramSettings;
+  /** DATAGRAM_BYTES_MAX in which packets are built; connections share it. */
+  scratch: Uint8Array;
+  /** Sends a packet, which is good during the call. */
+  send: (packet: Uint8Array) => void;
+  /** The connection wants `run` to be called soon. */
+  wake: () => void;
+}
