@@ -89,7 +89,8 @@ describe.skipIf(obstacle !== undefined)(`dvk.h ${obstacle ?? ''}`, () => {
     const headers = ['dvk.h', 'dvk_migrate.h'].map((name) =>
       readFileSync(join(ROOT, 'native/include', name), 'utf8'),
     );
-    const declared = [...headers.join('\n').matchAll(/^DVK_API [^(]*?(dvk_\w+)\(/gm)].map((match) => match[1]);
+    const text = headers.join('\n');
+    const declared = [...text.matchAll(/^DVK_API [^(]*?(dvk_\w+)\(/gm)].map((match) => match[1]);
     const library = join(ROOT, 'native/build/Release/libdvk.so');
     const table = execFileSync('nm', ['-D', '--defined-only', library], { encoding: 'utf8' });
     const exported = table
