@@ -86,8 +86,11 @@ describe.skipIf(obstacle !== undefined)(`dvk.h ${obstacle ?? ''}`, () => {
   });
 
   it('declares what the library exports, and nothing else is exported', () => {
-    const header = readFileSync(join(ROOT, 'native/include/dvk.h'), 'utf8');
-    const declared = [...header.matchAll(/^DVK_API [^(]*?(dvk_\w+)\(/gm)].map((match) => match[1]);
+    const headers = ['dvk.h', 'dvk_migrate.h'].map((name) =>
+      readFileSync(join(ROOT, 'native/include', name), 'utf8'),
+    );
+    const text = headers.join('\n');
+    const declared = [...text.matchAll(/^DVK_API [^(]*?(dvk_\w+)\(/gm)].map((match) => match[1]);
     const library = join(ROOT, 'native/build/Release/libdvk.so');
     const table = execFileSync('nm', ['-D', '--defined-only', library], { encoding: 'utf8' });
     const exported = table

@@ -294,7 +294,7 @@ static void binds_otherwise(void) {
 static void stands_by(void) {
   dvk_process* backup = NULL;
   dvk_message message = {.type = 1};
-  dvk_bind_options options = {DVK_BIND_BACKUP, 0, 23, -1, DVK_LEVEL_SERVER, "backup"};
+  dvk_bind_options options = {DVK_BIND_BACKUP, 0, 23, -1, DVK_LEVEL_SERVER, 0, "backup"};
   CHECK(dvk_bind_as(segment, &options, &backup), -DVK_EDVSBADNODEID);
   options.node = 0;
   CHECK(dvk_bind_as(segment, &options, &backup), -DVK_EDVSLCLPROC);

@@ -2,15 +2,14 @@
  * A server that can move to another node, with its state.
  *
  * `moving-server.js SEGMENT STATE SLOT` binds the server; `moving-server.js SEGMENT STATE backup
- * ENDPOINT NODE` its backup. It sends `{endpoint}` when it is bound. A request of type CALL has a
- * number, which each client raises by one; the answer has twice that. What was served is kept in
+ * ENDPOINT NODE` its backup. It sends `{endpoint}` when it is bound. A request has a number, which
+ * each client raises by one; the answer has twice that. What was served is kept in
  * the file STATE while nobody serves. A request of type COUNTS is answered with how many were
  * served, how many came twice, and how many were missing.
  */
 import { readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { isDvkError, Segment, type Endpoint, type NodeId } from '../../src/dvk/index.ts';
 
-export const CALL = 7;
 export const COUNTS = 99;
 
 interface State {
