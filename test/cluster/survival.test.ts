@@ -101,6 +101,7 @@ describe.each([
       const isOver = watch(Promise.allSettled([copy]));
       while (!isOver()) {
         relay!.cut();
+        await Promise.all([a.link(1, 'held'), b.link(0, 'held')]);
         await Promise.all([a.link(1, 'up'), b.link(0, 'up')]);
         await pause(100);
       }

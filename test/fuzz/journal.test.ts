@@ -1,7 +1,7 @@
 // No bytes in a journal make its recovery throw anything but FsError, read out of bounds, or work
-// without end. Method: Linux leaves two journals behind, one with checksums and one without; some of
-// their bytes are changed, mostly in blocks of the log's own, and the volume is recovered and read
-// where the log says it changed. DVK_FUZZ_CASES sets the number of cases, DVK_FUZZ_SEED the seed.
+// without end. Method: Linux leaves two journals behind, one with checksums and one without. Some
+// of their bytes are changed, mostly in blocks of the log's own; the volume is recovered, and read
+// where it may. DVK_FUZZ_CASES sets the number of cases, DVK_FUZZ_SEED the seed.
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { isFsError } from '../../src/servers/fs/errors.ts';

@@ -18,7 +18,7 @@ export class TcpRelay {
   /** `target` tells the listener's port on this host. */
   constructor(target: () => number) {
     this.#target = target;
-    this.#server = createServer({ pauseOnConnect: false }, (near) => {
+    this.#server = createServer({ noDelay: true }, (near) => {
       this.#join(near);
     });
   }
@@ -51,7 +51,7 @@ export class TcpRelay {
 
   #join(near: Socket): void {
     this.made++;
-    const far = connect({ host: HOST, port: this.#target() });
+    const far = connect({ host: HOST, port: this.#target(), noDelay: true });
     for (const [from, to] of [
       [near, far],
       [far, near],

@@ -2,9 +2,9 @@
  * The log inside a journal: which transactions it holds whole, and what they would put where.
  *
  * The log is a ring of blocks. It is read from where its superblock says, a transaction after the
- * other, until something is not of the transaction that is expected next: there the machine stopped.
- * What follows the last commit block is no transaction. Blocks of the journal are not trusted: what
- * cannot be is damage, and what was not written to its end is the end of the log.
+ * other, until something is not of the transaction that is expected next: there the machine
+ * stopped. What follows the last commit block is no transaction. Blocks of the journal are not
+ * trusted: what cannot be is damage, and what was not written to its end is the end of the log.
  *
  * Source: jbd2's do_one_pass (fs/jbd2/recovery.c); what is damage there is damage here.
  */
@@ -113,7 +113,8 @@ function readSuperblock(blocks: LogBlocks, crc: Crc32c): JournalSuperblock {
   const end = length - (fastCommits ? be32(raw, 0x54) || FAST_COMMIT_BLOCKS : 0);
   const [first, start] = [be32(raw, 0x14), be32(raw, 0x1c)];
   if (be32(raw, 0x0c) !== blocks.blockBytes || length > blocks.count) {
-    throw damaged`journal: ${length} blocks of ${be32(raw, 0x0c)} bytes are not what the volume has`;
+    const bytes = be32(raw, 0x0c);
+    throw damaged`journal: ${length} blocks of ${bytes} bytes are not what the volume has`;
   }
   if (first < 1 || first >= end || (start !== 0 && (start < first || start >= end))) {
     throw damaged`journal: the log is said to begin at block ${start} of ${first} to ${end}`;
@@ -193,7 +194,8 @@ class LogReader {
         const until = revoked.get(entry.block);
         if (until !== undefined && !isBefore(until, sequence)) continue;
         if (entry.block >= volumeBlocks) {
-          throw damaged`journal: transaction ${sequence} writes block ${entry.block}, outside the volume`;
+          const { block } = entry;
+          throw damaged`journal: transaction ${sequence} writes block ${block}, outside the volume`;
         }
         newest.set(entry.block, { copy: entry.copy, escaped: entry.escaped, entry, sequence });
       }
@@ -210,8 +212,8 @@ class LogReader {
   }
 
   /**
-   * Reads up to the next commit block; undefined where the log ends before it. A transaction that is
-   * not older than the one before, and yet damaged, was there and is lost: that is no end.
+   * Reads up to the next commit block; undefined where the log ends before it. A transaction that
+   * is not older than the one before, and yet damaged, was there and is lost: that is no end.
    */
   #transaction(after: bigint): { transaction: Transaction; time: bigint } | undefined {
     const { shape } = this.#super;
