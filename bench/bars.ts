@@ -122,17 +122,20 @@ function copies(): readonly Bar[] {
 function links(): readonly Bar[] {
   const call = { op: 'sendrec', placement: 'two-cores' } as const;
   const copy = { op: 'vcopy', placement: 'two-cores' } as const;
-  const kinds = ['dvk-tcp', 'dvk-tcp-plain', 'dvk-udp', 'dvk-udp-plain'];
+  const kinds = ['tcp', 'udp', 'ethernet'].flatMap((one) => [`dvk-${one}`, `dvk-${one}-plain`]);
   return [
     ...['dvk-tcp', 'dvk-tcp-plain'].map((name): Bar => ({
       ...{ ...call, case: name, baseline: 'node-tcp', atLeast: 0.7 },
+    })),
+    ...['', '-plain'].map((end): Bar => ({
+      ...{ ...call, case: `dvk-ethernet${end}`, baseline: `dvk-tcp${end}`, atLeast: 1 },
     })),
     ...kinds.map((name): Bar => ({
       ...{ ...call, case: name, pairs: 64, baseline: name, baselinePairs: 1, atLeast: 5 },
     })),
     ...[MIB, 64 * MIB].flatMap((bytes): Bar[] => [
       { ...copy, case: 'dvk-tcp-plain', bytes, baseline: 'node-tcp', atLeast: 0.6 },
-      ...['dvk-tcp', 'dvk-udp'].map((name) => ({
+      ...['dvk-tcp', 'dvk-udp', 'dvk-ethernet'].map((name) => ({
         ...{ ...copy, case: name, bytes, baseline: `${name}-plain`, atLeast: 0.5 },
       })),
     ]),

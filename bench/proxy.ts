@@ -8,6 +8,8 @@
  * of the client to private memory of the server. The streams of bare sockets go one way, and nobody
  * waits for an answer.
  */
+import { DEFAULT_ETHER_TYPE } from '../src/dvk/ethernet.ts';
+import { PacketSocket } from '../src/dvk/packet-socket.ts';
 import type { Cleanup } from './cleanup.ts';
 import { shared, type Case, type Session } from './harness.ts';
 import { cpuTimesNs, startNative } from './native-case.ts';
@@ -15,7 +17,7 @@ import { Peer } from './peer-case.ts';
 import type { NetConfig } from './peers/net.ts';
 import type { RemoteRequest } from './peers/remote.ts';
 import { cpusOfPairs, type Placement } from './placement.ts';
-import { LinkedNodes, type LinkKind } from './proxy/nodes.ts';
+import { LinkedNodes, LOOPBACK, type LinkKind } from './proxy/nodes.ts';
 
 /** Another transport is another line here. */
 const LINKS: Readonly<Record<string, LinkKind>> = {
@@ -23,6 +25,8 @@ const LINKS: Readonly<Record<string, LinkKind>> = {
   'dvk-tcp-plain': { transport: 'tcp', sealed: false },
   'dvk-udp': { transport: 'udp', sealed: true },
   'dvk-udp-plain': { transport: 'udp', sealed: false },
+  'dvk-ethernet': { transport: 'ethernet', sealed: true },
+  'dvk-ethernet-plain': { transport: 'ethernet', sealed: false },
 };
 const CALLERS = [1, 64];
 const MIB = 2 ** 20;
@@ -140,12 +144,25 @@ function bareCases(placements: readonly Placement[], sizes: readonly number[]): 
   ];
 }
 
+/** Those that work here. */
+function linkNames(note: ProxyOptions['note']): string[] {
+  const names = Object.keys(LINKS);
+  try {
+    const place = { interface: LOOPBACK, etherType: DEFAULT_ETHER_TYPE, port: 0 };
+    new PacketSocket({ ...place, bufferBytes: 0, payloadBytesMax: 0 }).close();
+    return names;
+  } catch (error) {
+    note(`links over Ethernet are left out: ${String(error)}`);
+    return names.filter((name) => LINKS[name]?.transport !== 'ethernet');
+  }
+}
+
 /** Cases in the order of what is compared: calls first, then copies by their size. */
 export function proxyCases({ smoke, placements, note }: ProxyOptions, cleanup: Cleanup): Case[] {
   const sizes = smoke ? COPY_SIZES_SMOKE : COPY_SIZES;
   const cases = [
     ...placements.flatMap((placement) =>
-      Object.keys(LINKS).flatMap((name) => linkCases(name, placement, sizes, { cleanup, note })),
+      linkNames(note).flatMap((name) => linkCases(name, placement, sizes, { cleanup, note })),
     ),
     ...bareCases(placements, sizes),
   ];

@@ -25,6 +25,8 @@ const PROXY = fileURLToPath(new URL('../../src/proxies/main.js', import.meta.url
 const DVS = 'bench';
 const DC = 0;
 const HOST = '127.0.0.1';
+/** The interface of links over raw Ethernet. */
+export const LOOPBACK = 'lo';
 const DAY_MS = 86_400_000;
 const SERVER_SLOT = 1;
 const POLL_MS = 5;
@@ -139,8 +141,10 @@ async function startProxy(
   const listen = { host: HOST, port: 0 };
   const times = { deadMs: GRACE_MS };
   proxy.tell({ type: 'start', dvs: DVS, incarnation, listen, peers: [], times, ...start });
-  const port = await proxy.told((message) => (message.type === 'ready' ? message.port : undefined));
-  return { node: start.node, name: `n${String(start.node)}`, host: HOST, port };
+  const { port, ethernet } = await proxy.told((message) =>
+    message.type === 'ready' ? message : undefined,
+  );
+  return { node: start.node, name: `n${String(start.node)}`, host: ethernet ?? HOST, port };
 }
 
 /** A client on node 0, a server on node 1, and the link between them. */
@@ -195,7 +199,9 @@ export class LinkedNodes {
       proxies.push(proxy);
       paths.push(path);
       const segments = [{ dcId: DC, path }];
-      peers.push(await startProxy(proxy, { node, security, segments, transports: [transport] }));
+      const ethernet = transport === 'ethernet' ? { ethernet: { interface: LOOPBACK } } : {};
+      const start = { node, security, segments, transports: [transport], ...ethernet };
+      peers.push(await startProxy(proxy, start));
     }
     for (const proxy of proxies) proxy.tell({ type: 'peers', peers });
     for (const proxy of proxies) {

@@ -187,16 +187,18 @@ describe.each([{ sealed: false }, { sealed: true }])('over UDP (sealed: $sealed)
     expectUntouched(await statistics(victim, (all) => count(all) >= before + 50));
   });
 
-  it('a forged end is believed by no sealed link', async (ctx) => {
-    if (!sealed) ctx.skip('in plain text a host on the path can end a connection');
-    // It names the connection as the victim's own packets do.
-    const back = relay?.seen.find(({ from }) => from === 'listener');
-    const value = back?.bytes.readUIntLE(PacketLayout.id, 6) ?? 0;
+  // In plain text a host on the path can end a connection.
+  if (sealed) {
+    it('a forged end is believed by no sealed link', async () => {
+      // It names the connection as the victim's own packets do.
+      const back = relay?.seen.find(({ from }) => from === 'listener');
+      const value = back?.bytes.readUIntLE(PacketLayout.id, 6) ?? 0;
 
-    await expectCounted('unknown', async () =>
-      relay?.replay(packet({ kind: PacketKind.RESET, suite, to: 0, value })),
-    );
-  });
+      await expectCounted('unknown', async () =>
+        relay?.replay(packet({ kind: PacketKind.RESET, suite, to: 0, value })),
+      );
+    });
+  }
 });
 
 describe('over TCP, sealed', () => {
