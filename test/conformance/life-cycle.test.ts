@@ -237,6 +237,8 @@ describe('6.4 what the calls tell that inform', () => {
       sentBytes: 0,
       receivedBytes: 0,
       dropped: 0,
+      queued: 0,
+      queueLimit: 256,
     });
     expect(segment.link(nodeId(0))).toMatchObject({ state: 'local' });
     expect(segment.link(ABSENT)).toBeUndefined();

@@ -131,7 +131,7 @@ export class IpcWorld {
     if (child !== undefined) this.#children.push(child);
     const level = server ? ProcessLevel.SERVER : ProcessLevel.USER;
     const slot = FIRST_SLOT + who;
-    const numbers = Int32Array.of(slot, level, 0, 0, 0);
+    const numbers = Int32Array.of(slot, level, 0, 0, 0, 0);
     const handle = native().bind(this.#handle, numbers, `p${who}`, child?.pid ?? 0);
     if (handle < 0) throw new Error(`bind: ${errorName(handle)}`);
     const clock = new ManualClock();
