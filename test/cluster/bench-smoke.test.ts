@@ -5,6 +5,7 @@ import { accessSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { describe, expect, it } from 'vitest';
+import { whyNoPackets } from '../support/network-namespaces.ts';
 
 import { hasZeromq } from '../../bench/ipc.ts';
 import { allowedCpus } from '../../bench/placement.ts';
@@ -133,7 +134,8 @@ describe('dvk bench', () => {
     const [placement = ''] = placements;
     const document = await smoke('proxy', '--placement', placement);
 
-    const kinds = ['dvk-tcp', 'dvk-tcp-plain', 'dvk-udp', 'dvk-udp-plain'];
+    const transports = [...(whyNoPackets() === undefined ? ['ethernet'] : []), 'tcp', 'udp'];
+    const kinds = transports.flatMap((one) => [`dvk-${one}`, `dvk-${one}-plain`]);
     const at = (op: string, pairs: number): string[] =>
       document.rows
         .filter((row) => row.op === op && (row.pairs ?? 1) === pairs)
@@ -143,6 +145,15 @@ describe('dvk bench', () => {
     expect(at('sendrec', 64)).toEqual(kinds);
     expect(at('vcopy', 1)).toEqual([...kinds, 'node-tcp', 'tcp']);
     for (const row of document.rows) expectPlausible(row);
+  });
+
+  it('wake reports each means to wake an event loop', async () => {
+    const [placement = ''] = placements;
+    const { rows } = await smoke('wake', '--placement', placement);
+
+    const means = ['dvk-ts-sendrec-async', 'futex', 'loop-eventfd', 'loop-fifo', 'loop-io-uring'];
+    expect(rows.map((row) => row.case).sort()).toEqual(means);
+    for (const row of rows) expectPlausible(row);
   });
 
   it('fs reports the host and both mounts, and leaves no mount behind', async (context) => {
