@@ -259,14 +259,15 @@ describe('a secret', () => {
     for (const secret of secrets) {
       expect(secret.length).toBeGreaterThanOrEqual(32);
       for (const text of told) expect(text.includes(secret.toString())).toBe(false);
-      for (const path of places) expect([path, holds(path, secret)]).toEqual([path, false]);
     }
+    for (const path of places) expect([path, holds(path, secrets)]).toEqual([path, false]);
     await place.must('down');
   });
 });
 
-function holds(path: string, secret: Buffer): boolean {
-  return readFileSync(path).includes(secret);
+function holds(path: string, secrets: readonly Buffer[]): boolean {
+  const content = readFileSync(path);
+  return secrets.some((secret) => content.includes(secret));
 }
 
 /** What anyone may ask the kernel about the processes of a DVS. */

@@ -18,6 +18,9 @@ afterEach(async () => {
   for (const node of nodes.splice(0)) await node.remove();
 });
 
+// How long callers wait for a lost link.
+const HOLD_MS = 500;
+
 async function pause(ms: number): Promise<void> {
   await new Promise((resolve) => setTimeout(resolve, ms));
 }
@@ -88,7 +91,7 @@ describe.each(ROWS)('two nodes over %s, %s', (name, _, kind, options) => {
   });
 
   it('go on after a proxy was killed', async () => {
-    nodes = await startNodes(2, () => options);
+    nodes = await startNodes(2, () => ({ ...options, holdMs: HOLD_MS }));
     const [a, b] = nodes as [ProxyNode, ProxyNode];
     const [server, client] = [await b.member(SERVER), await a.member()];
     await a.knows(server.endpoint);
@@ -194,7 +197,7 @@ describe.each(DATAGRAM_KINDS)('two nodes over a bad network, by %s', (_, kind) =
   });
 
   async function start(): Promise<[ProxyNode, ProxyNode]> {
-    nodes = await startNodes(2, (node) => atEnd(kind, network, node));
+    nodes = await startNodes(2, (node) => ({ ...atEnd(kind, network, node), holdMs: HOLD_MS }));
     return nodes as [ProxyNode, ProxyNode];
   }
 
