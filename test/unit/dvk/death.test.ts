@@ -73,6 +73,7 @@ describe('a killed process', () => {
   it('that waited in its event loop leaves no FIFO after it was reaped', async () => {
     const peer = new ChildPeer(test.path, 'awaitReceive');
     const victim = await peer.ready();
+    await until(() => segment.processes().some((info) => info.state === 'receiving any'));
     await until(() => test.fifos().length === 1);
     await peer.kill();
 
