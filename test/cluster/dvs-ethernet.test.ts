@@ -73,7 +73,7 @@ describe('a DVS over Ethernet', () => {
     expect(toGateway).toMatchObject({ node: 0, transport: 'ethernet', certificate: { node: 0 } });
     expect(toGateway?.remote).toContain(namespace.mac('va'));
     expect(toGateway?.quality).toMatchObject({ datagramBytes: 1492 });
-    expect(toOther).toMatchObject({ node: 2, transport: 'tcp', quality: null });
+    expect(toOther).toMatchObject({ node: 2, transport: 'tcp', quality: { timeouts: null } });
     const { stdout } = await place.must('proxy', 'info', '1');
     expect(stdout).toMatch(/^ *0 +up .* ethernet +\d+\.\d\d ms +\d+\.\d % +1492 B/m);
 
