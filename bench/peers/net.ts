@@ -12,6 +12,7 @@ import { fileURLToPath } from 'node:url';
 
 import type { RunResult } from '../harness.ts';
 import { obeyPlace, ParentClient } from './child.ts';
+import { LAST, LETTER_BYTES, onLetters } from './letter-stream.ts';
 import { checkPattern, fillPattern, numberBlock } from './pattern.ts';
 import { configuration, followParent, place, serveRuns, type RunRequest } from './protocol.ts';
 
@@ -24,22 +25,8 @@ export interface NetConfig {
 }
 
 const HOST = '127.0.0.1';
-const LETTER_BYTES = 64;
-const LAST = LETTER_BYTES - 4;
 const READ_BYTES = 2 ** 20;
 const AHEAD_BYTES = 4 * 2 ** 20;
-
-/** Calls back with each whole letter; a letter may come in pieces. */
-function onLetters(socket: Socket, take: (letter: Buffer) => void): void {
-  let rest: Buffer = Buffer.alloc(0);
-  socket.on('data', (chunk) => {
-    let data = rest.length === 0 ? chunk : Buffer.concat([rest, chunk]);
-    for (; data.length >= LETTER_BYTES; data = data.subarray(LETTER_BYTES)) {
-      take(data.subarray(0, LETTER_BYTES));
-    }
-    rest = data;
-  });
-}
 
 function answerOf(letter: Buffer): Buffer {
   const answer = Buffer.from(letter);

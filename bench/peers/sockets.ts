@@ -6,27 +6,13 @@ import { createServer, connect, type Socket } from 'node:net';
 import { fileURLToPath } from 'node:url';
 
 import { obeyPlace, ParentClient } from './child.ts';
+import { LAST, LETTER_BYTES, onLetters } from './letter-stream.ts';
 import { configuration, followParent, serveRuns } from './protocol.ts';
 
 export interface SocketsConfig {
   readonly role: 'client' | 'child';
   /** Where the client listens; for the child. */
   readonly path?: string;
-}
-
-const LETTER_BYTES = 64;
-const LAST = LETTER_BYTES - 4;
-
-/** Calls back with each whole letter; a letter may come in pieces. */
-function onLetters(socket: Socket, take: (letter: Buffer) => void): void {
-  let rest: Buffer = Buffer.alloc(0);
-  socket.on('data', (chunk) => {
-    let data = rest.length === 0 ? chunk : Buffer.concat([rest, chunk]);
-    for (; data.length >= LETTER_BYTES; data = data.subarray(LETTER_BYTES)) {
-      take(data.subarray(0, LETTER_BYTES));
-    }
-    rest = data;
-  });
 }
 
 /** An address in the abstract namespace, which leaves no file behind. */

@@ -82,7 +82,7 @@ class JournalFile implements LogBlocks {
   }
 }
 
-/** Where the newer copy of a block begins, and whether its first word is elsewhere known. */
+/** Where the newer copy of a block begins, and whether its first word is the magic number. */
 interface Place {
   readonly at: number;
   readonly escaped: boolean;
@@ -114,15 +114,12 @@ class RecoveredDevice implements BlockDevice {
     const end = at + bytes;
     for (let block = Math.floor(at / this.#blockBytes); block * this.#blockBytes < end; block++) {
       const place = this.#places.get(block);
-      if (place !== undefined) this.#put(target.subarray(0, bytes), at, block, place);
+      if (place === undefined) continue;
+      overlay(target.subarray(0, bytes), at, this.#copy(place), block * this.#blockBytes);
     }
     if (at < SUPERBLOCK_AT + SUPERBLOCK_BYTES && end > SUPERBLOCK_AT) {
       overlay(target.subarray(0, bytes), at, this.#superblock(), SUPERBLOCK_AT);
     }
-  }
-
-  #put(target: Uint8Array, at: number, block: number, place: Place): void {
-    overlay(target, at, this.#copy(place), block * this.#blockBytes);
   }
 
   #copy({ at, escaped }: Place): Uint8Array {
