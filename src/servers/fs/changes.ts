@@ -1,0 +1,51 @@
+/**
+ * How the ext4 layer changes a volume, whatever makes the change safe: a journal, or nothing.
+ *
+ * The server does one call at a time, so there is one change at a time, and a transaction ends
+ * between two of them. A change reads blocks through the cache as any reader does, and sees what it
+ * has changed itself. Addresses are numbers of file system blocks, from 0 at the start of the
+ * device.
+ */
+import type { BlockCheck } from './cache.ts';
+
+export interface Changes {
+  /** The number of the transaction that the next change goes into; each is one higher. */
+  readonly running: number;
+  /**
+   * Transactions up to this number will be there after a crash. What one above it freed may not be
+   * given to other files yet: their data is written in place, and a crash would bring back the
+   * file that had it.
+   */
+  readonly committed: number;
+
+  /**
+   * Runs one change. All that it modifies is in the same transaction; if it throws, nothing of it
+   * is, and the blocks are as they were. Changes do not nest. Throws EROFS when the volume takes no
+   * more changes, and what `run` throws.
+   */
+  change<T>(run: () => T): T;
+
+  // Of these the first four are for the inside of a change.
+
+  /**
+   * A metadata block, to be written into until the change ends. `check` is how its contents are
+   * verified when they come from the device; the caller keeps checksums of what it writes.
+   * Throws EIO, EUCLEAN.
+   */
+  modify(block: number, check?: BlockCheck): Uint8Array;
+  /** As `modify`, for a block that was free: zeros, and nothing is read. */
+  create(block: number): Uint8Array;
+  /** `count` metadata blocks from `block` on are free now: what is logged of them is void. */
+  forget(block: number, count: number): void;
+  /**
+   * Contents of a file, from byte `at` of the device on. They are on the device before the
+   * transaction is committed. May wait for the device when too much is not yet written. Throws EIO.
+   */
+  writeData(at: number, data: Uint8Array): void;
+
+  /**
+   * Returns when every change so far will be there after a crash, data and metadata. Throws EIO,
+   * once for each failure below, as fsync(2) tells it; the volume may take no changes from then on.
+   */
+  commit(): void;
+}
