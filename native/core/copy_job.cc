@@ -167,14 +167,15 @@ bool CopyJob::worth_offering(uint64_t bytes) {
 // Waits `ns` for the lender to take the offer in `word`; 0 looks once.
 bool CopyJob::accepted(uint64_t word, int64_t ns) {
   const auto job = atomic(lender_->copy_job);
+  const bool near = is_near(copier_, lender_);
   const int64_t end = ns == 0 ? 0 : now_ns() + ns;
   for (int tries = 0;; tries++) {
-    for (int i = 0; i < 32; i++) {
+    for (int i = 0; i < (near ? 1 : 32); i++) {
       if (job.load() != word) return true;
-      relax();
+      if (!near) relax();
     }
-    if (ns == 0 || (now_ns() > end && tries > 1)) return false;
-    if (is_near(copier_, lender_)) sched_yield();
+    if (ns == 0 || (tries > 1 && now_ns() > end)) return false;
+    if (near) sched_yield();
   }
 }
 
@@ -207,9 +208,9 @@ uint64_t CopyJob::order(const Block& block, uint32_t flags) {
 // The requester's end of an accepted job, from the chunk `first` that the lender began with: in the
 // segment another one's job may be under way by now. What is missing at its end is this side's to
 // do alone.
-CopyJob::Progress CopyJob::stream(const Block& block, uint64_t first) {
+CopyJob::Progress CopyJob::stream(const Block& block, uint64_t first, bool near) {
   const auto [pid, address, own, bytes, read] = block;
-  const Cut cut(bytes, copier_.segment.stage(index_));
+  const Cut cut(bytes, copier_.segment.stage(index_), near);
   CopyOrder* order = copier_.segment.copy_order(index_);
   const auto job = atomic(lender_->copy_job);
   // Chunks taken out of the stage (read) or put into it (write), by this side.
@@ -258,8 +259,9 @@ CopyJob::Progress CopyJob::stream(const Block& block, uint64_t first) {
 
 // Offers what is left, and does a part alone whenever the lender does not come.
 CopyJob::Progress CopyJob::offer(const Block& block) {
-  const Cut cut(block.bytes, nullptr);
-  uint64_t word = order(block, 0);
+  const bool near = is_near(copier_, lender_);
+  const Cut cut(block.bytes, nullptr, near);
+  uint64_t word = order(block, near ? kNear : 0);
   uint64_t done = 0;
   bool missed = false;
   while (done < block.bytes) {
@@ -270,7 +272,7 @@ CopyJob::Progress CopyJob::offer(const Block& block) {
     const bool awake = load(lender_->sleeping) == kAwake;
     const bool came = accepted(word, awake && !missed ? kGlanceNs : 0);
     missed = missed || awake;
-    if (came || !advance(&word, with_state(word, kAlone))) return stream(block, next);
+    if (came || !advance(&word, with_state(word, kAlone))) return stream(block, next, near);
     DVK_CRASH_POINT("copy.alone");
     const uint64_t part = std::min(block.bytes - done, std::max(kAloneBytes, cut.chunk));
     const int64_t n = transfer(block.pid, block.address + done, block.own + done, part, block.read);
@@ -313,7 +315,7 @@ CopyJob::Progress CopyJob::insist(const Block& block, int64_t* deadline) {
     pause_ns(kStallNs);
     return {0, kLenderLeft};
   }
-  const Cut cut(block.bytes, nullptr);
+  const Cut cut(block.bytes, nullptr, false);
   uint64_t word = order(block, kInsists);
   Progress progress{0, 0};
   patience_ns_ = kInsistNs;
@@ -323,7 +325,7 @@ CopyJob::Progress CopyJob::insist(const Block& block, int64_t* deadline) {
     if (!advance(&word, identity_ | kOffered | next * kNextOne)) break;
     const int error = await_lender(word, block.read, *deadline);
     if (error != 0 && advance(&word, with_state(word, kAlone))) return {progress.done, error};
-    progress = stream(block, next);
+    progress = stream(block, next, false);
     word = atomic(lender_->copy_job).load();
     if (!mine(word)) break;
     if (progress.error == 0) progress.error = refusal(word);

@@ -39,7 +39,7 @@ inline uint32_t requester_of(uint64_t word) {
 inline constexpr uint32_t kLendsNever = 0, kLendsAlways = 1, kLendsAtNeed = 2;
 
 // Smaller copies are done before the lender has noticed, on another CPU and on the same.
-inline constexpr uint64_t kStagedBytesMin = 16384, kStagedNearBytesMin = 131072;
+inline constexpr uint64_t kStagedBytesMin = 16384, kStagedNearBytesMin = 65536;
 
 inline constexpr int64_t kPatienceNs = 1'000'000'000;
 
@@ -104,7 +104,7 @@ class CopyJob {
   int refusal(uint64_t word) const;
   Progress insist(const Block& block, int64_t* deadline);
   bool accepted(uint64_t word, int64_t ns);
-  Progress stream(const Block& block, uint64_t first);
+  Progress stream(const Block& block, uint64_t first, bool near);
   bool stalled(int64_t since, bool* woken);
   void judge(uint64_t bytes, int64_t took);
 

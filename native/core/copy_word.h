@@ -26,7 +26,7 @@ constexpr uint64_t kStateMask = 0xff, kSequenceOne = uint64_t{1} << 24,
 constexpr uint64_t kIdentityMask = (kNextOne - 1) & ~kStateMask;
 
 // Bits of an order's direction.
-constexpr uint32_t kWrites = 1, kInsists = 2;
+constexpr uint32_t kWrites = 1, kInsists = 2, kNear = 4;
 
 // A side that moved nothing for this long has lost its CPU. On the same CPU a good yield takes as
 // long as the other side needs for one stage.
@@ -60,10 +60,12 @@ inline uint32_t refusal_of(uint64_t identity, int error) {
   return static_cast<uint32_t>(identity >> 24) << 16 | static_cast<uint32_t>(error);
 }
 
-// Both sides cut a job the same way: eight chunks or more, so that the ends overlap.
-inline uint64_t chunk_bytes(uint64_t bytes) {
-  const uint64_t eighth = (bytes / 8 + 4095) & ~uint64_t{4095};
-  return std::clamp<uint64_t>(eighth, 4096, kStageBytes / 8);
+// Both sides cut a job the same way: eight chunks or more, so that the ends overlap, or on one CPU
+// as few as the stage allows.
+inline uint64_t chunk_bytes(uint64_t bytes, bool near) {
+  const uint64_t parts = near ? 1 : 8;
+  const uint64_t part = (bytes / parts + 4095) & ~uint64_t{4095};
+  return std::clamp<uint64_t>(part, 4096, kStageBytes / (near ? 2 : 8));
 }
 
 // Whether both were last seen on one CPU.
@@ -73,9 +75,9 @@ inline bool same_cpu(const Process& process, ProcessSlot* other) {
 
 // A job as one side sees it: never read again from the segment once it began.
 struct Cut {
-  Cut(uint64_t all, uint8_t* base)
+  Cut(uint64_t all, uint8_t* base, bool near)
       : bytes(all),
-        chunk(chunk_bytes(all)),
+        chunk(chunk_bytes(all, near)),
         chunks((all + chunk - 1) / chunk),
         ring(kStageBytes / chunk),
         stage(base) {}

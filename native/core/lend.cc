@@ -13,6 +13,7 @@
 #include <mutex>
 
 #include "copy_word.h"
+#include "own_pid.h"
 #include "wait.h"
 
 namespace dvk {
@@ -35,10 +36,10 @@ int maps_file() {
   static int file = -1;
   static int owner = 0;
   const std::lock_guard<std::mutex> guard(mutex);
-  if (owner != getpid()) {
+  if (owner != own_pid()) {
     if (file >= 0) close(file);
     file = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
-    owner = getpid();
+    owner = own_pid();
   }
   return file;
 }
@@ -124,11 +125,12 @@ void answer_offer(Process& process, uint64_t word) {
   part.bytes = load(order->bytes);
   const uint32_t direction = load(order->direction);
   part.read = (direction & kWrites) == 0;
+  part.near = (direction & kNear) != 0;
   part.identity = identity_of(word);
   const bool sane =
       load(order->seal) == seal_of(part.identity, part.address, part.bytes, direction) &&
       part.bytes > 0 && part.bytes <= kCopyChunkBytes &&
-      part.address <= ~uint64_t{0} - part.bytes && getpid() == process.pid;
+      part.address <= ~uint64_t{0} - part.bytes && own_pid() == process.pid;
   DVK_CRASH_POINT("lend.asked");
   int error = sane && may_lend(process, part) ? 0 : EPERM;
   if (error == 0) {
@@ -149,7 +151,7 @@ void answer_offer(Process& process, uint64_t word) {
 // is asked where touching could fail, says that there is no such memory.
 bool move_own(const CopyPart& part, uint64_t address, uint8_t* staged, uint64_t bytes) {
   uint8_t* memory = reinterpret_cast<uint8_t*>(address);
-  if (!part.plain) return transfer(getpid(), address, staged, bytes, part.read) >= 0;
+  if (!part.plain) return transfer(own_pid(), address, staged, bytes, part.read) >= 0;
   memcpy(part.read ? staged : memory, part.read ? memory : staged, bytes);
   return true;
 }
@@ -192,7 +194,7 @@ bool has_copy_work(const Process& process) {
   if (state_of(word) == kOffered) return true;
   if (state_of(word) != kActive || identity_of(word) != process.part.identity) return false;
   const uint64_t moved = atomic(process.segment.copy_order(process.index)->moved).load();
-  const Cut cut(process.part.bytes, nullptr);
+  const Cut cut(process.part.bytes, nullptr, process.part.near);
   const uint64_t next = next_of(word);
   return next < cut.chunks && (process.part.read ? next - moved < cut.ring : next < moved);
 }
@@ -202,7 +204,7 @@ bool serve_copy_job(Process& process) {
   const uint64_t word = atomic(process.slot->copy_job).load();
   if (state_of(word) == kOffered) answer_offer(process, word);
   if (process.part.bytes == 0 || process.part.bytes > kCopyChunkBytes) return true;
-  const Cut cut(process.part.bytes, process.segment.stage(process.index));
+  const Cut cut(process.part.bytes, process.segment.stage(process.index), process.part.near);
   int64_t since = 0;
   for (;;) {
     switch (move_chunk(process, cut)) {

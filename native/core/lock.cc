@@ -2,10 +2,10 @@
 
 #include <errno.h>
 #include <time.h>
-#include <unistd.h>
 
 #include <optional>
 
+#include "own_pid.h"
 #include "process.h"
 #include "wait.h"
 
@@ -15,7 +15,7 @@ namespace {
 uint64_t self_word() {
   // A fork has another pid, so the cached word is checked against it.
   static std::atomic<uint64_t> cached{0};
-  const uint32_t pid = static_cast<uint32_t>(getpid());
+  const uint32_t pid = static_cast<uint32_t>(own_pid());
   uint64_t word = cached.load(std::memory_order_relaxed);
   if (static_cast<uint32_t>(word) != pid) {
     word = process_start_time(static_cast<int>(pid)) << 32 | pid;

@@ -93,6 +93,7 @@ struct Copying {
 struct CopyPart {
   uint64_t address = 0, bytes = 0, identity = 0;
   bool read = false;
+  bool near = false;   // the requester was last seen on the same CPU
   bool plain = false;  // can be touched without a question; see is_plain_memory
 };
 

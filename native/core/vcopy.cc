@@ -1,11 +1,11 @@
 #include "vcopy.h"
 
 #include <errno.h>
-#include <unistd.h>
 
 #include <algorithm>
 
 #include "link.h"
+#include "own_pid.h"
 #include "privilege.h"
 #include "trace.h"
 #include "wait.h"
@@ -25,7 +25,7 @@ int64_t copy_local(const Copier& copier, const CopyParty& source, const CopyPart
   const Process& process = *copier.process;
   const End from{process.endpoint, source, GrantRight::kRead};
   const End to{process.endpoint, destination, GrantRight::kWrite};
-  const bool bound_itself = process.pid == getpid();
+  const bool bound_itself = process.pid == own_pid();
   if (bound_itself && is_own(process, source)) {
     return copy_end(copier, to, reinterpret_cast<uint8_t*>(source.at), bytes);
   }
