@@ -123,32 +123,34 @@ TEST("a lender that waits moves its memory itself, and the bytes are those of a 
 }
 
 TEST("every size and every offset arrives whole, in both directions") {
-  Lending l(2 * kMiB);
-  Random random(seed());
-  std::vector<uint8_t> model(l.bytes), mine(l.bytes);
-  fill(model.data(), l.bytes, 1);
-  for (int i = 0; i < static_cast<int>(scaled(3000, 200)); i++) {
-    const uint64_t bytes = 1 + below(random, below(random, 4) == 0 ? l.bytes - 1 : 200'000);
-    const uint64_t at = below(random, l.bytes - bytes + 1),
-                   from = below(random, l.bytes - bytes + 1);
-    const CopyParty there{l.there.endpoint, -1, l.there.at + at};
-    const CopyParty here{kEndpointSelf, -1, l.here.at + from};
-    if (below(random, 2) == 0) {
-      CHECK_EQUAL(vcopy(l.server, there, here, bytes, kForever), static_cast<int64_t>(bytes));
-      memcpy(mine.data() + from, model.data() + at, bytes);
-    } else {
-      mine[from] = l.own[from] = static_cast<uint8_t>(i);
-      CHECK_EQUAL(vcopy(l.server, here, there, bytes, kForever), static_cast<int64_t>(bytes));
-      memcpy(model.data() + at, mine.data() + from, bytes);
+  for (const bool same_cpu : {false, true}) {
+    Lending l(2 * kMiB, same_cpu);
+    Random random(seed());
+    std::vector<uint8_t> model(l.bytes), mine(l.bytes);
+    fill(model.data(), l.bytes, 1);
+    for (int i = 0; i < static_cast<int>(scaled(3000, 200)); i++) {
+      const uint64_t bytes = 1 + below(random, below(random, 4) == 0 ? l.bytes - 1 : 200'000);
+      const uint64_t at = below(random, l.bytes - bytes + 1),
+                     from = below(random, l.bytes - bytes + 1);
+      const CopyParty there{l.there.endpoint, -1, l.there.at + at};
+      const CopyParty here{kEndpointSelf, -1, l.here.at + from};
+      if (below(random, 2) == 0) {
+        CHECK_EQUAL(vcopy(l.server, there, here, bytes, kForever), static_cast<int64_t>(bytes));
+        memcpy(mine.data() + from, model.data() + at, bytes);
+      } else {
+        mine[from] = l.own[from] = static_cast<uint8_t>(i);
+        CHECK_EQUAL(vcopy(l.server, here, there, bytes, kForever), static_cast<int64_t>(bytes));
+        memcpy(model.data() + at, mine.data() + from, bytes);
+      }
     }
+    CHECK(memcmp(mine.data(), l.own, l.bytes) == 0);
+    CHECK_EQUAL(vcopy(l.server, l.there, l.here, l.bytes, kForever), static_cast<int64_t>(l.bytes));
+    CHECK(memcmp(model.data(), l.own, l.bytes) == 0);
+    l.until_lent();
+    fill(l.own, l.bytes, 9);
+    CHECK_EQUAL(vcopy(l.server, l.here, l.there, l.bytes, kForever), static_cast<int64_t>(l.bytes));
+    l.finish(9);
   }
-  CHECK(memcmp(mine.data(), l.own, l.bytes) == 0);
-  CHECK_EQUAL(vcopy(l.server, l.there, l.here, l.bytes, kForever), static_cast<int64_t>(l.bytes));
-  CHECK(memcmp(model.data(), l.own, l.bytes) == 0);
-  l.until_lent();
-  fill(l.own, l.bytes, 9);
-  CHECK_EQUAL(vcopy(l.server, l.here, l.there, l.bytes, kForever), static_cast<int64_t>(l.bytes));
-  l.finish(9);
 }
 
 TEST("a lender stopped and continued at any moment changes no byte") {

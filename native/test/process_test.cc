@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "../core/lock.h"
+#include "../core/own_pid.h"
 #include "support.h"
 
 namespace dvk::test {
@@ -33,6 +34,17 @@ TEST("a bound process is found by its slot and shown with its name and level") {
   CHECK_EQUAL(process_info(segment, 4, &info), -EDVSNOTBOUND);
   CHECK_EQUAL(lookup(segment, 192), -EDVSBADPROC);
   CHECK_EQUAL(process_info(segment, 192, &info), -EDVSBADPROC);
+}
+
+TEST("a program knows its own pid, and so do its children") {
+  CHECK_EQUAL(own_pid(), getpid());
+  const int parent = own_pid();
+  join(spawn([=] {
+    CHECK_EQUAL(own_pid(), getpid());
+    CHECK(own_pid() != parent);
+    join(spawn([] { CHECK_EQUAL(own_pid(), getpid()); }));
+  }));
+  CHECK_EQUAL(own_pid(), parent);
 }
 
 TEST("bind refuses used slots, slots that are not fixed, dead processes and an ended container") {
