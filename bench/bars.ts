@@ -142,6 +142,25 @@ function links(): readonly Bar[] {
   ];
 }
 
+function files(): readonly Bar[] {
+  const local = { case: 'dvk-local', placement: 'free' } as const;
+  const remote = { case: 'dvk-remote', placement: 'free' } as const;
+  return [
+    ...['read', 'write'].flatMap((op): Bar[] => [
+      { ...local, op, baseline: 'passthrough', atLeast: 0.5 },
+      { ...remote, op, baseline: 'sshfs', atLeast: 2 },
+    ]),
+    { ...remote, op: 'read', baseline: 'passthrough', atLeast: 0.15 },
+    { ...remote, op: 'read', baseline: 'dvk-remote-plain', atLeast: 0.5 },
+    ...['create', 'stat-cold'].flatMap((op): Bar[] =>
+      ['glusterfs', 'sshfs'].map((baseline) => ({ ...remote, op, baseline, atLeast: 1 })),
+    ),
+    ...[local, remote].map((subject): Bar => ({
+      ...{ ...subject, op: 'stat', baseline: 'host', atLeast: 0.9 },
+    })),
+  ];
+}
+
 export const BARS: Readonly<Record<string, readonly Bar[]>> = {
   ipc: [...C, ...typescript(), ...PAIRS],
   notify: NOTIFY,
@@ -154,11 +173,7 @@ export const BARS: Readonly<Record<string, readonly Bar[]>> = {
     })),
     { case: 'dvk-all', op: 'sum', placement: 'free', value: 'median', atMost: NOTHING_PERCENT },
   ],
-  fs: [
-    { case: 'dvk-local', placement: 'free', baseline: 'passthrough', atLeast: 0.4 },
-    { case: 'dvk-remote', placement: 'free', baseline: 'passthrough', atLeast: 0.15 },
-    { case: 'dvk-remote', placement: 'free', baseline: 'dvk-remote-plain', atLeast: 0.5 },
-  ],
+  fs: files(),
 };
 
 /** The row of `name` that was measured under the same conditions as `row`. */

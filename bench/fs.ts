@@ -1,112 +1,160 @@
 /**
- * `dvk bench fs`: how fast one big file is read from start to end, in blocks of 1 MiB.
+ * `dvk bench fs`: what programs do with files, through each kind of mount, by one client and by
+ * eight at once.
  *
- * Cases: `host`, the file itself; `passthrough`, the same file through libfuse's C example;
- * `dvk-local` and `dvk-remote`, a copy of the file in an ext4 image, served by FS to a mount on its
- * own node and to one on another node, over a sealed link; `dvk-remote-plain`, the last with a link
- * in plain text. The host's file and the image stay in memory, so that all
- * cases spend CPU time and no disk time. The pages that the mounts filled are dropped before each
- * read, and the reader fails unless they are all gone.
+ * Places: `host`, an ext4 image that the kernel mounts; `passthrough`, libfuse's C example over a
+ * directory of it; `dvk-local` and `dvk-remote`, such an image served by FS to a mount on its own
+ * node and to one on another node, over a sealed link; `dvk-remote-plain`, the last over a link in
+ * plain text; `sshfs` and `glusterfs`, directories of the host's image through their servers on
+ * loopback. All images lie in memory, so that every case spends CPU time and no disk time. What
+ * this machine lacks is left out, and said so.
  *
- * Every case is hashed once, in its warm-up, and every read counts the bytes.
+ * What is done is in `native/bench/files.cc`, which verifies all contents. `read` and `write` move a
+ * whole file in blocks of 1 MiB; the time of a write ends after its fsync. Pages leave the page
+ * cache before they are read, and names before `stat-cold`.
  *
- * Parameters: a file of 1 GiB, for a smoke run of 64 MiB.
+ * Parameters: 256 MiB for `read` and `write`, 64 MiB for blocks of 4 KiB at random, divided among
+ * the clients; for a smoke run 2 clients and 4 MiB.
  */
-import { rmdirSync, rmSync } from 'node:fs';
+import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 
 import type { Cleanup } from './cleanup.ts';
 import { startDvs } from './fs/dvs.ts';
-import { FILE_NAME, hashFile, makeSubject, roomFor, type Subject } from './fs/image.ts';
+import { mountGluster } from './fs/gluster.ts';
+import { IMAGE_BYTES, mountHost } from './fs/image.ts';
 import { mountsBelow } from './fs/mounts.ts';
 import { mountPassthrough } from './fs/passthrough.ts';
-import type { Case } from './harness.ts';
+import { mountSshfs } from './fs/sshfs.ts';
+import type { Case, Unit } from './harness.ts';
 import { runNative } from './native-case.ts';
 import { cpusOfPairs, type Placement } from './placement.ts';
 import { makeScratch } from './scratch.ts';
 
-const FILE_BYTES = 2 ** 30;
-const FILE_BYTES_SMOKE = 64 * 2 ** 20;
-const BLOCK_BYTES = 2 ** 20;
-const SPARE_BYTES = 512 * 2 ** 20;
+const MIB = 2 ** 20;
+const CLIENTS = [1, 8];
+const CLIENTS_SMOKE = [1, 2];
+const SMOKE_BYTES = 4 * MIB;
+
+interface Operation {
+  readonly op: string;
+  readonly unit: Unit;
+  /** Of the files of all clients. */
+  readonly total?: number;
+  /** Whether it can be done by root only. */
+  readonly root?: boolean;
+}
+
+const OPERATIONS: readonly Operation[] = [
+  { op: 'read', unit: 'bytes/s', total: 256 * MIB },
+  { op: 'write', unit: 'bytes/s', total: 256 * MIB },
+  { op: 'read-random', unit: 'operations/s', total: 64 * MIB },
+  { op: 'write-random', unit: 'operations/s', total: 64 * MIB },
+  { op: 'create', unit: 'operations/s' },
+  { op: 'stat', unit: 'operations/s' },
+  { op: 'stat-cold', unit: 'operations/s', root: true },
+  { op: 'list', unit: 'operations/s' },
+  { op: 'unlink', unit: 'operations/s' },
+];
 
 export interface FsOptions {
   readonly smoke: boolean;
   readonly placements: readonly Placement[];
+  readonly clients: readonly number[] | undefined;
   readonly progress: (what: string) => void;
   /** Tells of something that is left out. */
   readonly note: (what: string) => void;
 }
 
+/** A directory to make files in. */
 interface Place {
   readonly name: string;
-  readonly path: string;
-  /** Whether pages of the page cache are to be dropped before each read. */
-  readonly drop: boolean;
+  readonly directory: string;
 }
 
 /**
  * Makes the scratch directory. It is removed only when nothing is mounted below: one of the mounts
  * mirrors the host.
  */
-function scratch(bytes: number, cleanup: Cleanup): string {
-  const directory = makeScratch(bytes);
+function scratch(cleanup: Cleanup): string {
+  const directory = makeScratch(4 * IMAGE_BYTES);
   cleanup.defer(() => {
     const left = mountsBelow(directory);
     if (left.length > 0) throw new Error(`still mounted, so left in place: ${left.join(', ')}`);
-    for (const name of ['passthrough-mnt', 'local-mnt', 'remote-mnt', 'plain-mnt']) {
-      try {
-        rmdirSync(join(directory, name));
-      } catch (error) {
-        if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
-      }
-    }
     rmSync(directory, { recursive: true, force: true });
   });
   return directory;
 }
 
-function caseOf(place: Place, subject: Subject, placement: Placement): Case {
+async function placesIn(
+  directory: string,
+  { progress, note }: FsOptions,
+  cleanup: Cleanup,
+): Promise<Place[]> {
+  const places: Place[] = [];
+  const add = (name: string, found: string | undefined): void => {
+    if (found !== undefined) places.push({ name, directory: found });
+  };
+  const below = (parent: string, name: string): string => {
+    const path = join(parent, name);
+    mkdirSync(path);
+    return path;
+  };
+  const setting = { directory, note, cleanup };
+  progress("mounting the host's image");
+  const host = await mountHost(setting);
+  add('host', below(host, 'host'));
+  progress('mounting the others');
+  add('passthrough', await mountPassthrough(below(host, 'mirrored'), setting));
+  add('sshfs', await mountSshfs(below(host, 'over-ssh'), setting));
+  add('glusterfs', await mountGluster(below(host, 'brick'), setting));
+  progress('bringing a DVS up');
+  const mounts = await startDvs(directory, cleanup);
+  add('dvk-local', below(mounts.local, 'local'));
+  add('dvk-remote', below(mounts.remote, 'remote'));
+  add('dvk-remote-plain', below(mounts.plain, 'plain'));
+  return places;
+}
+
+interface Work {
+  readonly operation: Operation;
+  readonly clients: number;
+  readonly total: number | undefined;
+}
+
+function caseOf({ name, directory }: Place, placement: Placement, work: Work): Case {
+  const { op, unit } = work.operation;
+  const cpus = cpusOfPairs(placement, work.clients);
+  const { total } = work;
   return {
-    name: place.name,
-    placement,
-    bytes: BLOCK_BYTES,
-    op: 'read-seq',
-    unit: 'bytes/s',
-    start: async () => {
-      const cpus = cpusOfPairs(placement, 1);
-      const hash = await hashFile(place.path);
-      if (hash !== subject.sha256) throw new Error(`${place.path} has other contents: ${hash}`);
-      const variant = place.drop ? { variant: 'drop' } : {};
-      const reader = { group: 'read', name: place.path, cpus, bytes: BLOCK_BYTES } as const;
-      return {
-        run: async () => runNative({ ...reader, ...variant }),
+    ...{ name, placement, op, unit, pairs: work.clients },
+    start: async () =>
+      Promise.resolve({
+        run: async (ms) =>
+          runNative(
+            { group: 'files', name: op, cpus, directory, ...(total !== undefined && { total }) },
+            '--ms',
+            String(Math.round(ms)),
+          ),
         close: async () => Promise.resolve(),
-      };
-    },
+      }),
   };
 }
 
 export async function fsCases(options: FsOptions, cleanup: Cleanup): Promise<Case[]> {
-  const bytes = options.smoke ? FILE_BYTES_SMOKE : FILE_BYTES;
-  const directory = scratch(roomFor(bytes) + SPARE_BYTES, cleanup);
-  options.progress('making the file and its image');
-  const subject = await makeSubject(directory, bytes);
-  options.progress('compiling and mounting the passthrough');
-  const mirror = await mountPassthrough(directory, cleanup);
-  if (mirror === undefined) options.note('no passthrough: install libfuse3-dev, or bindfs');
-  options.progress('bringing a DVS up');
-  const mounts = await startDvs(directory, subject.image, cleanup);
-  const places: Place[] = [
-    { name: 'host', path: subject.path, drop: false },
-    ...(mirror === undefined
-      ? []
-      : [{ name: 'passthrough', path: join(mirror, subject.path), drop: true }]),
-    { name: 'dvk-local', path: join(mounts.local, FILE_NAME), drop: true },
-    { name: 'dvk-remote', path: join(mounts.remote, FILE_NAME), drop: true },
-    { name: 'dvk-remote-plain', path: join(mounts.plain, FILE_NAME), drop: true },
-  ];
-  return places.flatMap((place) =>
-    options.placements.map((placement) => caseOf(place, subject, placement)),
+  const { smoke, placements, note } = options;
+  const places = await placesIn(scratch(cleanup), options, cleanup);
+  const clients = options.clients ?? (smoke ? CLIENTS_SMOKE : CLIENTS);
+  const isRoot = process.getuid?.() === 0;
+  if (!isRoot) note('stat-cold is left out: only root may drop what the kernel keeps of names');
+  const works = OPERATIONS.filter(({ root }) => isRoot || root !== true).flatMap((operation) =>
+    clients.map((count): Work => {
+      const bytes = smoke && operation.total !== undefined ? SMOKE_BYTES : operation.total;
+      const total = bytes === undefined ? undefined : bytes / count;
+      return { operation, clients: count, total };
+    }),
+  );
+  return placements.flatMap((placement) =>
+    works.flatMap((work) => places.map((place) => caseOf(place, placement, work))),
   );
 }

@@ -15,7 +15,7 @@ import type { Placement } from './placement.ts';
 import { Histogram, median, summarize, type Summary } from './statistics.ts';
 
 export interface RunResult {
-  /** Round trips, notifications or bytes per second. */
+  /** Round trips, notifications, operations or bytes per second. */
   readonly perSecond: number;
   /** Messages or blocks whose contents were verified. */
   readonly checked: number;
@@ -34,7 +34,8 @@ export interface Session {
 }
 
 /** `percent` is of the CPU time of one core, or of all, as the row's `op` says. */
-export type Unit = 'round-trips/s' | 'messages/s' | 'notifications/s' | 'bytes/s' | 'percent';
+export type Unit =
+  'round-trips/s' | 'messages/s' | 'notifications/s' | 'operations/s' | 'bytes/s' | 'percent';
 
 export interface Case {
   readonly name: string;

@@ -106,12 +106,13 @@ const BENCHES: Readonly<Record<string, Bench>> = {
       idleRows({ ...plan, processes: IDLE_PROCESSES[smoke ? 'smoke' : 'full'] }, cleanup),
   },
   fs: {
-    about: 'sequential reads through a mount',
+    about: 'files through a mount, by one client and by several',
     placements: ['free'],
-    baselines: ['host', 'passthrough'],
-    refuses: ['pairs', 'fresh'],
+    baselines: ['host', 'passthrough', 'sshfs', 'glusterfs'],
+    refuses: ['fresh'],
     run: async (setting, cleanup) => {
-      const cases = await fsCases({ ...setting, progress: report.printProgress }, cleanup);
+      const own = { ...setting, clients: setting.pairs, progress: report.printProgress };
+      const cases = await fsCases(own, cleanup);
       return runCases(cases, setting);
     },
   },

@@ -12,13 +12,15 @@ const GRACE_MS = 30_000;
 const run = promisify(execFile);
 
 export interface NativeRun {
-  readonly group: 'ipc' | 'notify' | 'wake' | 'senda' | 'trace' | 'vcopy' | 'read';
-  /** Name of the case, or the file to read. */
+  readonly group: 'ipc' | 'notify' | 'wake' | 'senda' | 'trace' | 'vcopy' | 'files';
   readonly name: string;
   /** Of each pair. */
   readonly cpus: readonly Cpus[];
   readonly bytes?: number;
   readonly variant?: string;
+  /** Where `files` works, and how big a file of a client is. */
+  readonly directory?: string;
+  readonly total?: number;
 }
 
 /** The program of native/bench. */
@@ -27,13 +29,15 @@ export function nativeProgram(): string {
 }
 
 function argumentsOf(subject: NativeRun): string[] {
-  const { cpus, bytes, variant, group } = subject;
+  const { cpus, bytes, variant, directory, total } = subject;
   const options: [string, string | number | undefined][] = [
     ['--cpu-a', pinned(cpus.map(({ client }) => client))],
     ['--cpu-b', pinned(cpus.map(({ peer }) => peer))],
-    ['--pairs', group === 'read' ? undefined : cpus.length],
+    ['--pairs', cpus.length],
     ['--bytes', bytes],
     ['--variant', variant],
+    ['--dir', directory],
+    ['--total', total],
   ];
   return options.flatMap(([name, value]) => (value === undefined ? [] : [name, String(value)]));
 }

@@ -88,7 +88,7 @@ function reportedRow(report: Report, row: Row): ReportedRow {
 }
 
 function carriesMessages(unit: Unit): boolean {
-  return unit !== 'bytes/s' && unit !== 'percent';
+  return unit !== 'operations/s' && unit !== 'bytes/s' && unit !== 'percent';
 }
 
 function reportedBar({ bar, median, min, max, ...kept }: Verdict): ReportedBar {
@@ -164,6 +164,7 @@ const UNIT_TITLES: Readonly<Record<Unit, string>> = {
   'round-trips/s': 'round trips/s',
   'messages/s': 'messages/s',
   'notifications/s': 'notifications/s',
+  'operations/s': 'operations/s',
   'bytes/s': 'bytes/s',
   percent: 'percent of CPU',
 };

@@ -10,6 +10,7 @@ import { join } from 'node:path';
 
 import type { Cleanup } from '../cleanup.ts';
 import { projectRoot } from '../machine.ts';
+import { makeImage } from './image.ts';
 import { mountsBelow, unmount } from './mounts.ts';
 
 const NAMES = { sealed: 'bench-fs', plain: 'bench-plain' } as const;
@@ -76,11 +77,7 @@ async function dvk(...args: string[]): Promise<string> {
 }
 
 /** Brings the DVSs up; they are brought down, and their mounts are ended, by `cleanup`. */
-export async function startDvs(
-  directory: string,
-  image: string,
-  cleanup: Cleanup,
-): Promise<Mounts> {
+export async function startDvs(directory: string, cleanup: Cleanup): Promise<Mounts> {
   const runtime = join(directory, 'run');
   const at = (name: string): string => join(directory, `${name}-mnt`);
   const mounts = { local: at('local'), remote: at('remote'), plain: at('plain') };
@@ -90,6 +87,8 @@ export async function startDvs(
   });
   const bring = async (name: string, options: string[], list: readonly Mount[]): Promise<void> => {
     const spec = join(directory, `${name}.yaml`);
+    const image = join(directory, `${name}.ext4`);
+    await makeImage(image);
     writeFileSync(spec, specOf(name, image, list));
     cleanup.defer(async () => {
       await dvk('down', '--runtime', runtime, '--name', name);

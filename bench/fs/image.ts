@@ -1,77 +1,53 @@
-/** The file that the fs bench reads, and an ext4 image that holds it. */
+/** Empty ext4 images of the fs bench, and the one that the host's kernel mounts. */
 import { execFile } from 'node:child_process';
-import { createCipheriv, createHash, type Hash } from 'node:crypto';
-import { createReadStream, existsSync } from 'node:fs';
-import { mkdir, open } from 'node:fs/promises';
+import { existsSync, mkdirSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
-import { pipeline } from 'node:stream/promises';
 import { promisify } from 'node:util';
 
-export const FILE_NAME = 'file.bin';
+import type { Cleanup } from '../cleanup.ts';
+import { unmount } from './mounts.ts';
 
-const BLOCK_BYTES = 2 ** 20;
-const KEY = Buffer.alloc(16, 'dvk');
+/** Of one image; it takes memory as it is filled. */
+export const IMAGE_BYTES: number = 2 ** 31;
+
 const SYSTEM_FOLDERS = ['/usr/local/sbin', '/usr/sbin', '/sbin'];
 const run = promisify(execFile);
 
-export interface Subject {
-  /** The file on the host. */
-  readonly path: string;
-  readonly bytes: number;
-  readonly sha256: string;
-  readonly image: string;
-}
-
-/** Room that `makeSubject` takes: the file, and the image with what ext4 needs for itself. */
-export function roomFor(bytes: number): number {
-  return bytes + imageBytes(bytes);
-}
-
-function imageBytes(bytes: number): number {
-  return Math.ceil((bytes * 1.1) / BLOCK_BYTES + 64) * BLOCK_BYTES;
-}
-
-/** Writes pseudo-random bytes, the same at every run; returns their hash. */
-async function writeRandom(path: string, bytes: number): Promise<string> {
-  const cipher = createCipheriv('aes-128-ctr', KEY, Buffer.alloc(16));
-  const zeros = Buffer.alloc(BLOCK_BYTES);
-  const hash = createHash('sha256');
-  const file = await open(path, 'wx');
-  try {
-    for (let at = 0; at < bytes; at += BLOCK_BYTES) {
-      const block = cipher.update(zeros);
-      hash.update(block);
-      await file.write(block);
-    }
-  } finally {
-    await file.close();
-  }
-  return hash.digest('hex');
-}
-
-/** Makes the file and the image in `directory`; `bytes` is a multiple of 1 MiB. */
-export async function makeSubject(directory: string, bytes: number): Promise<Subject> {
-  const tree = join(directory, 'tree');
-  const image = join(directory, 'image.ext4');
-  await mkdir(tree);
-  const path = join(tree, FILE_NAME);
-  const sha256 = await writeRandom(path, bytes);
-  const size = `${String(imageBytes(bytes) / BLOCK_BYTES)}M`;
-  await run(findProgram('mke2fs'), ['-q', '-t', 'ext4', '-d', tree, image, size]);
-  return { path, bytes, sha256, image };
+/** What each kind of mount is made with. */
+export interface Setting {
+  /** The bench's own directory. */
+  readonly directory: string;
+  readonly note: (what: string) => void;
+  readonly cleanup: Cleanup;
 }
 
 /** The path of a system program, also for a user whose PATH lacks the system's folders. */
-function findProgram(name: string): string {
+export function findProgram(name: string): string | undefined {
   const folders = [...(process.env['PATH'] ?? '').split(delimiter), ...SYSTEM_FOLDERS];
-  const found = folders.map((folder) => join(folder, name)).find((path) => existsSync(path));
-  if (found === undefined) throw new Error(`${name} is missing; install e2fsprogs`);
-  return found;
+  return folders.map((folder) => join(folder, name)).find((path) => existsSync(path));
 }
 
-/** The SHA-256 of what reading `path` gives. */
-export async function hashFile(path: string): Promise<string> {
-  const hash: Hash = createHash('sha256');
-  await pipeline(createReadStream(path, { highWaterMark: BLOCK_BYTES }), hash);
-  return hash.digest('hex');
+export async function makeImage(path: string): Promise<void> {
+  const program = findProgram('mke2fs');
+  if (program === undefined) throw new Error('mke2fs is missing; install e2fsprogs');
+  await run(program, ['-q', '-t', 'ext4', path, `${String(IMAGE_BYTES / 2 ** 20)}M`]);
+}
+
+/**
+ * Mounts an image by the host's kernel. Where that is not allowed a plain directory takes its
+ * place.
+ */
+export async function mountHost({ directory, note, cleanup }: Setting): Promise<string> {
+  const image = join(directory, 'host.ext4');
+  const mountpoint = join(directory, 'host-mnt');
+  mkdirSync(mountpoint);
+  await makeImage(image);
+  try {
+    await run('mount', ['-o', 'loop', image, mountpoint]);
+  } catch (error) {
+    note(`host is a plain directory: no loop device (${String(error).split('\n')[0] ?? ''})`);
+    return mountpoint;
+  }
+  cleanup.defer(async () => unmount(mountpoint));
+  return mountpoint;
 }

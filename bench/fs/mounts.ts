@@ -1,9 +1,23 @@
-/** Which mounts there are, and ending those that a bench made. */
-import { execFile } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+/** Servers and mounts that a bench starts: waiting for them, and ending them. */
+import { execFile, spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdirSync, readFileSync } from 'node:fs';
+import { connect, createServer, type AddressInfo } from 'node:net';
 import { promisify } from 'node:util';
 
+import type { Cleanup } from '../cleanup.ts';
+import { settlesWithin } from '../peer-case.ts';
+
+const START_MS = 10_000;
+const POLL_MS = 20;
+const SAID_MAX = 20;
 const run = promisify(execFile);
+
+/** A program that runs as long as what it serves. */
+export interface Program {
+  readonly program: string;
+  readonly options: readonly string[];
+}
 
 /** The mount points of a text such as /proc/self/mountinfo; octal escapes are undone. */
 export function parseMounts(mountinfo: string): string[] {
@@ -39,4 +53,75 @@ export async function unmount(path: string): Promise<void> {
   } catch {
     await run('umount', ['-l', path]);
   }
+}
+
+/** A TCP port of loopback that nobody has now. */
+export async function freePort(): Promise<number> {
+  const probe = createServer().listen(0, '127.0.0.1');
+  await once(probe, 'listening');
+  const { port } = probe.address() as AddressInfo;
+  probe.close();
+  await once(probe, 'close');
+  return port;
+}
+
+interface Started {
+  readonly child: ChildProcess;
+  /** The beginning of what it wrote to stderr. */
+  readonly said: readonly string[];
+}
+
+/** Starts a program; it ends with `cleanup`, and by SIGKILL when it takes too long. */
+function start({ program, options }: Program, cleanup: Cleanup): Started {
+  const child = spawn(program, options, { stdio: ['ignore', 'ignore', 'pipe'] });
+  const said: string[] = [];
+  child.stderr.setEncoding('utf8').on('data', (text: string) => {
+    if (said.length < SAID_MAX) said.push(text);
+  });
+  const exited = once(child, 'exit');
+  cleanup.defer(async () => {
+    child.kill('SIGTERM');
+    if (!(await settlesWithin(exited, START_MS))) child.kill('SIGKILL');
+    await exited;
+  });
+  return { child, said };
+}
+
+/** Fails with what the program said when it ends first, or takes too long. */
+async function until(met: () => Promise<boolean>, { child, said }: Started): Promise<void> {
+  const deadline = performance.now() + START_MS;
+  while (!(await met())) {
+    if (child.exitCode !== null || performance.now() > deadline) {
+      throw new Error(`${child.spawnfile} did not start: ${said.join('').trim()}`);
+    }
+    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+  }
+}
+
+async function answers(port: number): Promise<boolean> {
+  const socket = connect(port, '127.0.0.1');
+  const met = await once(socket, 'connect').then(
+    () => true,
+    () => false,
+  );
+  socket.destroy();
+  return met;
+}
+
+/** Starts a server on `port` of loopback; returns when it takes connections. */
+export async function startServer(subject: Program, port: number, cleanup: Cleanup): Promise<void> {
+  await until(async () => answers(port), start(subject, cleanup));
+}
+
+/** Starts a program that serves a new mount; returns the mount point. */
+export async function startMount(
+  subject: Program & { readonly mountpoint: string },
+  cleanup: Cleanup,
+): Promise<string> {
+  const { mountpoint } = subject;
+  mkdirSync(mountpoint);
+  const started = start(subject, cleanup);
+  cleanup.defer(async () => unmount(mountpoint));
+  await until(async () => Promise.resolve(isMounted(mountpoint)), started);
+  return mountpoint;
 }

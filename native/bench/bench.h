@@ -22,9 +22,11 @@ inline constexpr uint32_t kPairsMax = 16;
 struct Options {
   std::vector<int> cpus_client, cpus_peer;  // pair i takes entry i, and round again; none: any
   int64_t run_ns = 200'000'000;
-  uint64_t bytes = 1 << 20;  // of a block; copies only
+  uint64_t bytes = 1 << 20;  // of a block; copies and files only
+  uint64_t total = 1 << 26;  // of a file
   uint32_t pairs = 1;        // 1 to kPairsMax
   std::string variant;
+  std::string directory;  // where files are made
   // Of the pair that runs: its number, its CPUs (-1: any), and where all pairs meet.
   uint32_t pair = 0;
   int cpu_client = -1, cpu_peer = -1;
@@ -73,10 +75,9 @@ extern const Case kKernelOneWayCases[];
 extern const Case kTracedCases[];
 extern const Case kBulkCases[];
 extern const Case kCopyCases[];
+extern const Case kFileCases[];
 // Runs as many pairs as the options ask for; what they did is added up.
 Result run_pairs(const Case& chosen, const Options& options);
-// Reads `path` in blocks of options.bytes.
-Result read_file(const char* path, const Options& options);
 // Keeps one CPU busy until it is killed.
 [[noreturn]] void hog(int cpu);
 // Is a process that waits in a receive; answers each sendrec with its counter plus one.

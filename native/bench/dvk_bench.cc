@@ -2,7 +2,7 @@
 //
 //   dvk_bench ipc|wake|notify|senda|trace|vcopy CASE [--cpu-a N,...] [--cpu-b N,...] [--pairs N]
 //             [--ms N] [--bytes N] [--variant NAME]
-//   dvk_bench read FILE [--cpu-a N] [--bytes N] [--variant drop]
+//   dvk_bench files CASE --dir DIRECTORY [--pairs N] [--ms N] [--bytes N] [--total N]
 //   dvk_bench hog CPU         keeps a CPU busy until it is killed
 //   dvk_bench wait SEGMENT    waits for calls until it is killed
 //   dvk_bench cpu PID...      prints the CPU time of each process in ns
@@ -39,6 +39,7 @@ const Group kGroups[] = {
     {"trace", {bench::kTracedCases, nullptr}},
     {"senda", {bench::kOneWayCases, bench::kKernelOneWayCases, nullptr}},
     {"vcopy", {bench::kBulkCases, bench::kCopyCases, nullptr}},
+    {"files", {bench::kFileCases, nullptr}},
 };
 
 const Case* find_case(const char* group, const char* name) {
@@ -75,6 +76,10 @@ bool parse(const char* name, const char* value, Options* options) {
     options->variant = value;
     return true;
   }
+  if (strcmp(name, "--dir") == 0) {
+    options->directory = value;
+    return true;
+  }
   if (strcmp(name, "--cpu-a") == 0) return parse_cpus(value, &options->cpus_client);
   if (strcmp(name, "--cpu-b") == 0) return parse_cpus(value, &options->cpus_peer);
   long long number;
@@ -85,6 +90,8 @@ bool parse(const char* name, const char* value, Options* options) {
     options->run_ns = number * 1'000'000;
   } else if (strcmp(name, "--bytes") == 0 && number >= 16 && number <= (1 << 30)) {
     options->bytes = static_cast<uint64_t>(number);
+  } else if (strcmp(name, "--total") == 0 && number >= (1 << 20) && number <= (1LL << 32)) {
+    options->total = static_cast<uint64_t>(number);
   } else {
     return false;
   }
@@ -93,8 +100,10 @@ bool parse(const char* name, const char* value, Options* options) {
 
 int usage() {
   fprintf(stderr,
-          "usage: dvk_bench ipc|wake|notify|senda|trace|vcopy|read CASE|FILE [--cpu-a N,...]\n"
+          "usage: dvk_bench ipc|wake|notify|senda|trace|vcopy CASE [--cpu-a N,...]\n"
           "                 [--cpu-b N,...] [--pairs N] [--ms N] [--bytes N] [--variant NAME]\n"
+          "       dvk_bench files CASE --dir DIRECTORY [--pairs N] [--ms N] [--bytes N]\n"
+          "                 [--total N]\n"
           "       dvk_bench hog CPU | wait SEGMENT | cpu PID...\n");
   return 2;
 }
@@ -134,13 +143,12 @@ int main(int argc, char** argv) {
     if (!parse_number(argv[2], &cpu)) return usage();
     bench::hog(static_cast<int>(cpu));
   }
-  const bool reads = strcmp(group, "read") == 0;
-  const Case* chosen = reads ? nullptr : find_case(group, argv[2]);
-  if ((chosen == nullptr && !reads) || argc % 2 == 0) return usage();
+  const Case* chosen = find_case(group, argv[2]);
+  if (chosen == nullptr || argc % 2 == 0) return usage();
   Options options;
   for (int i = 3; i < argc; i += 2) {
     if (!parse(argv[i], argv[i + 1], &options)) return usage();
   }
-  print(reads ? bench::read_file(argv[2], options) : bench::run_pairs(*chosen, options));
+  print(bench::run_pairs(*chosen, options));
   return 0;
 }
