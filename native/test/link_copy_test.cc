@@ -117,18 +117,18 @@ TEST("COPYRMT: from one node to another, for a requester on a third") {
   }
 }
 
-// What a copy between nodes 1 and 2 that node 0 asks for is told, and by whom.
-int64_t copy_answered(uint32_t by, int32_t result) {
+// What a copy between nodes 1 and 2 that node 0 asks for comes to in `timeout_ms`, when node `by`
+// tells it `result`.
+int64_t copy_answered(uint32_t by, int32_t result, int64_t timeout_ms) {
   Copies c(1, 2);
   Bytes source = pattern(64, 8), target(64);
   const int32_t from = c.granted(c.one, source), to = c.granted(c.two, target);
   int64_t copied = 0;
   std::thread caller([&] {
-    copied = vcopy(c.requester, {c.one.endpoint, from, 0}, {c.two.endpoint, to, 0}, 64, 200);
+    copied = vcopy(c.requester, {c.one.endpoint, from, 0}, {c.two.endpoint, to, 0}, 64, timeout_ms);
   });
-  until_state(c.requester, State::kRemote);
   Command request;
-  CHECK(c.network.take(0, 1, &request));
+  until("it asks node 1", [&] { return c.network.take(0, 1, &request); });
   Command ack = command_of(c.network, by, 0, kCommandCopyrmtRqst | kCommandAck, c.two.endpoint,
                            c.requester.endpoint);
   ack.call_id = request.call_id;
@@ -139,12 +139,13 @@ int64_t copy_answered(uint32_t by, int32_t result) {
 }
 
 TEST("COPYRMT_ACK is taken from the node of the destination, errors from that of the source too") {
-  CHECK_EQUAL(copy_answered(2, 64), 64);
-  CHECK_EQUAL(copy_answered(2, -EDVSGRANT), -EDVSGRANT);
-  CHECK_EQUAL(copy_answered(1, -EDVSGRANT), -EDVSGRANT);
-  CHECK_EQUAL(copy_answered(1, 64), -ETIMEDOUT);
-  CHECK_EQUAL(copy_answered(3, 64), -ETIMEDOUT);
-  CHECK_EQUAL(copy_answered(3, -EDVSGRANT), -ETIMEDOUT);
+  constexpr int64_t kLongMs = 500;
+  CHECK_EQUAL(copy_answered(2, 64, kForever), 64);
+  CHECK_EQUAL(copy_answered(2, -EDVSGRANT, kForever), -EDVSGRANT);
+  CHECK_EQUAL(copy_answered(1, -EDVSGRANT, kForever), -EDVSGRANT);
+  CHECK_EQUAL(copy_answered(1, 64, kLongMs), -ETIMEDOUT);
+  CHECK_EQUAL(copy_answered(3, 64, kLongMs), -ETIMEDOUT);
+  CHECK_EQUAL(copy_answered(3, -EDVSGRANT, kLongMs), -ETIMEDOUT);
 }
 
 TEST("the second leg of COPYRMT carries what came in the message of the first") {
