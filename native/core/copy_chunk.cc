@@ -52,6 +52,7 @@ int64_t copy_end(const Copier& copier, const End& end, uint8_t* own, uint64_t by
       return static_cast<int64_t>(bytes);
     }
     CopyJob job(copier, region.slot);
+    if (!job.allowed()) return -ETIMEDOUT;
     // Once more: from the claim on, the lender waits for the copy's end.
     const uint32_t lender = region.slot;
     error = find(copier, end, bytes, &region);

@@ -69,6 +69,26 @@ CopyJob::CopyJob(const Copier& copier, uint32_t lender)
   do {
     if (copier.process == nullptr || !serve_copy_job(*copier.process)) sched_yield();
   } while (!claim() && now_ns() < end);
+  if (identity_ == 0 && bury_holder()) claim();
+}
+
+bool CopyJob::allowed() const {
+  return identity_ != 0 || state_of(atomic(lender_->copy_job).load()) == kAbandoned;
+}
+
+// Undoes the claim of a requester that died, should the death notice be late. Returns whether one
+// did.
+bool CopyJob::bury_holder() {
+  Segment& segment = copier_.segment;
+  const uint64_t word = atomic(lender_->copy_job).load();
+  if (state_of(word) == kFree) return true;
+  const uint32_t holder = requester_of(word);
+  if (holder == kProxyPeer) {
+    drop_proxy_copy_job(segment);
+    return true;
+  }
+  if (holder >= segment.processes() || owner_alive(segment.slot(holder))) return false;
+  return reap(segment, holder, load(segment.slot(holder)->endpoint), kRepairLockMs) == 0;
 }
 
 bool CopyJob::claim() {

@@ -76,9 +76,12 @@ class CopyJob {
   };
 
   // Claims the job word of `lender`. While another requester has it, which is for one chunk, this
-  // one waits for its turn; after its patience the copy goes on without.
+  // one waits for its turn, for as long as its patience lasts.
   CopyJob(const Copier& copier, uint32_t lender);
   ~CopyJob();
+  // Whether the copy may be made: its turn came, so that the lender waits for its end, or the
+  // lender is stopped inside another job.
+  bool allowed() const;
   CopyJob(const CopyJob&) = delete;
   CopyJob& operator=(const CopyJob&) = delete;
 
@@ -92,6 +95,7 @@ class CopyJob {
 
  private:
   bool claim();
+  bool bury_holder();
   bool mine(uint64_t word) const;
   bool held() const;
   bool renew();

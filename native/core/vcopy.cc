@@ -256,8 +256,9 @@ int step_vcopy(Process& process) {
   }
   const Copier copier{process.segment, &process, kStepPatienceNs};
   const int64_t n = copy_local(copier, chunk.from, chunk.to, chunk.bytes);
-  if (n == -EPERM) {
-    // The owner was given a moment; all of them together are as long as that of a blocking caller.
+  if (n == -EPERM || n == -ETIMEDOUT) {
+    // The owner, or another requester, was given a moment; all of them together are as long as that
+    // of a blocking caller.
     int64_t& deadline = process.copying.deadline;
     if (deadline == 0) deadline = now_ns() + kPatienceNs;
     if (now_ns() < deadline) return kMore;

@@ -541,10 +541,10 @@ DVK_API int dvk_revoke(dvk_process* process, int32_t grant);
  * Returns `bytes`; a peer's errors; waiting errors; -EINVAL (grant below -1, own address null),
  * -ERANGE (too long), -DVK_EDVSENDPOINT (both parties are one, or one is nobody), -EPERM (not for a
  * user process), -DVK_EDVSGRANT (no grant, or not for this), -EFAULT, -ETIMEDOUT (the other process
- * was stopped in the middle). -EPERM also for private memory of a process that this one may not
- * trace (Yama, other users), and that came into no call that waits within a second; memory of the
- * arena needs no such right. The ipc_to mask is asked for parties in fixed slots. After an error a
- * part may have been copied; see dvk_copied().
+ * was stopped in the middle, or a third one that copies there was). -EPERM also for private memory
+ * of a process that this one may not trace (Yama, other users), and that came into no call that
+ * waits within a second; memory of the arena needs no such right. The ipc_to mask is asked for
+ * parties in fixed slots. After an error a part may have been copied; see dvk_copied().
  *
  * A process that waits in a call may move its own memory for this, so what it lends must stay
  * mapped until its call returns, and granted memory until it is revoked.

@@ -281,6 +281,34 @@ TEST("a grant that was revoked is not written under any more, by any of several"
   for (const pid_t child : children) CHECK_EQUAL(kill_and_reap(segment, child), 1);
 }
 
+TEST("nobody copies to memory that a stopped requester holds, and everybody when it is dead") {
+  Container container;
+  Segment& segment = container.segment;
+  auto* copies = shared<std::atomic<uint64_t>>();
+  Process& owner = bind_server(segment, 2);
+  uint8_t* block = plain_memory(kMiB);
+  const int32_t id = grant(owner, block, kMiB, 3, kEndpointAny);
+  const pid_t holder = spawn([&] {
+    Process& client = bind_client(segment);
+    CopyJob job({segment, &client}, owner.index);
+    copies->store(job.allowed() ? 1 : 2);
+    pause();
+  });
+  until("the other has its turn", [&] { return copies->load() == 1; });
+  Process& other = bind_server(segment, 3);
+  uint8_t* own = plain_memory(kMiB);
+  const CopyParty here{kEndpointSelf, -1, address_of(own)}, there{owner.endpoint, id, 0};
+  CHECK_EQUAL(vcopy(other, here, there, kMiB, kForever), -ETIMEDOUT);
+  CHECK_EQUAL(vcopy(other, there, here, kMiB, kForever), -ETIMEDOUT);
+  kill(holder, SIGKILL);
+  join_killed(holder);
+  // Its death is noticed by who waits, if by nobody else.
+  fill(own, kMiB, 5);
+  CHECK_EQUAL(vcopy(other, here, there, kMiB, kForever), static_cast<int64_t>(kMiB));
+  CHECK(filled(block, kMiB, 5));
+  CHECK_EQUAL(damage(segment), "");
+}
+
 TEST("a requester killed in the middle leaves the lender free for the next") {
   Container container;
   Segment& segment = container.segment;
