@@ -21,7 +21,7 @@ function rows(
 ): Row[] {
   return FORMS.filter(options.forms ?? (() => true)).map((form) => [
     form.name,
-    form.make(p, path, options.at ?? AT_FDCWD),
+    () => form.make(p, path, options.at ?? AT_FDCWD),
     typeof expected === 'string' ? expected : expected(form),
   ]);
 }

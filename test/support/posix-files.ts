@@ -38,7 +38,7 @@ const SIGKILL = 9;
 const CLOSE_ALL = 0xffff_ffff;
 const SMALL_BYTES = 4 << 20;
 
-/** A row of a table: what is looked at, what it gives, and what it should give. */
+/** A row of a table: what is looked at, what it gives or a call that tells, what it should be. */
 export type Row = readonly [what: string, got: unknown, expected: unknown];
 
 /** Groups as setgroups(2) takes them. */
@@ -82,16 +82,18 @@ export class FilesUnderTest {
   }
 
   /**
-   * Compares each row with what it should be, or with the known difference of this file system.
-   * Rows count as assertions.
+   * Makes the rows one after another, and compares each with what it should be, or with the known
+   * difference of this file system. Rows count as assertions.
    */
   async check(...rows: readonly Row[]): Promise<void> {
-    const got = await Promise.all(rows.map(async (row) => row[1]));
-    const wrong = rows.flatMap(([what, , expected], i) => {
+    const wrong: string[] = [];
+    for (const [what, call, expected] of rows) {
+      const got: unknown = await (typeof call === 'function' ? (call as () => unknown)() : call);
       const wanted = this.#expected(what, expected);
-      if (isDeepStrictEqual(got[i], wanted)) return [];
-      return [`${what}: ${describe(got[i])}, not ${describe(wanted)}`];
-    });
+      if (!isDeepStrictEqual(got, wanted)) {
+        wrong.push(`${what}: ${describe(got)}, not ${describe(wanted)}`);
+      }
+    }
     this.#rows += rows.length;
     expect(wrong).toEqual([]);
   }
