@@ -49,10 +49,19 @@ export interface Time {
   readonly nanoseconds: number;
 }
 
-/** Thrown by `done` when a call failed that a test only prepares with. */
+export class CallError extends Error {
+  readonly code: string;
+
+  constructor(code: string) {
+    super(`a call that had to succeed gave ${code}`);
+    this.code = code;
+  }
+}
+
+/** What a call gave that must not fail. */
 export async function done<Value>(outcome: Promise<Value | string>): Promise<Value> {
   const value = await outcome;
-  if (typeof value === 'string') throw new Error(`a call that had to succeed gave ${value}`);
+  if (typeof value === 'string') throw new CallError(value);
   return value;
 }
 

@@ -11,7 +11,7 @@ import { isDeepStrictEqual } from 'node:util';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, expect, inject } from 'vitest';
 import { makeImage } from './images.ts';
-import { Process, done } from './posix-calls.ts';
+import { CallError, Process, done } from './posix-calls.ts';
 import {
   AT_FDCWD,
   CLONE_NEWNS,
@@ -88,7 +88,7 @@ export class FilesUnderTest {
   async check(...rows: readonly Row[]): Promise<void> {
     const wrong: string[] = [];
     for (const [what, call, expected] of rows) {
-      const got: unknown = await (typeof call === 'function' ? (call as () => unknown)() : call);
+      const got = await valueOf(call);
       const wanted = this.#expected(what, expected);
       if (!isDeepStrictEqual(got, wanted)) {
         wrong.push(`${what}: ${describe(got)}, not ${describe(wanted)}`);
@@ -159,7 +159,7 @@ export class FilesUnderTest {
       await done(this.keeper.make('mount', 'tmpfs', where, 'tmpfs', 0, options));
     } else {
       const folder = mkdtempSync(join(this.#place.folder, 'image-'));
-      const image = makeImage(folder, { bytes, arguments: ['-m', '0'] });
+      const image = makeImage(folder, { bytes, arguments: ['-b', '4096', '-m', '0'] });
       const enter = `--mount=/proc/${this.keeper.pid}/ns/mnt`;
       execFileSync('nsenter', [enter, 'mount', '-o', 'loop', image, where]);
     }
@@ -201,6 +201,17 @@ export class FilesUnderTest {
     if (known === undefined) return standard;
     this.#usedDifferences.add(known);
     return known.gives;
+  }
+}
+
+/** What a row gives; for a call that had to succeed and did not, the name of its errno. */
+async function valueOf(call: unknown): Promise<unknown> {
+  if (typeof call !== 'function') return call;
+  try {
+    return await (call as () => unknown)();
+  } catch (error) {
+    if (error instanceof CallError) return error.code;
+    throw error;
   }
 }
 
