@@ -50,7 +50,7 @@ export class FilesUnderTest {
   readonly #place: PosixPlace;
   readonly #callers = new Map<string, Promise<Process>>();
   readonly #inDirectory = new WeakMap<Process, string>();
-  readonly #usedDifferences = new Set<Difference>();
+  readonly #usedDifferences = new Set<string>();
   readonly #testsRun = new Set<string>();
   #keeper: Process | undefined;
   #root = '';
@@ -138,13 +138,7 @@ export class FilesUnderTest {
     const callers = await Promise.all(this.#callers.values());
     await Promise.all([...callers, this.keeper].map(async (caller) => caller.end()));
     appendFileSync(join(this.#place.folder, 'counts'), `${this.#rows}\n`);
-    const unused = DIFFERENCES.filter(
-      (known) =>
-        known.on.includes(this.name) &&
-        this.#testsRun.has(known.test) &&
-        !this.#usedDifferences.has(known),
-    );
-    expect(unused, 'known differences without a row').toEqual([]);
+    expect(this.#unusedDifferences(), 'known differences without a row').toEqual([]);
   }
 
   #mountPoint(name: string): string {
@@ -195,12 +189,24 @@ export class FilesUnderTest {
 
   #expected(row: string, standard: unknown): unknown {
     const test = testTitle();
-    const known = DIFFERENCES.find(
-      (one) => one.on.includes(this.name) && one.test === test && one.row === row,
-    );
+    const known = DIFFERENCES.find((one) => this.#applies(one, test) && row in one.rows);
     if (known === undefined) return standard;
-    this.#usedDifferences.add(known);
-    return known.gives;
+    this.#usedDifferences.add(`${test}: ${row}`);
+    return known.rows[row];
+  }
+
+  #applies(known: Difference, test: string): boolean {
+    return known.on.includes(this.name) && known.test === test;
+  }
+
+  #unusedDifferences(): string[] {
+    return [...this.#testsRun]
+      .flatMap((test) =>
+        DIFFERENCES.filter((known) => this.#applies(known, test)).flatMap(({ rows }) =>
+          Object.keys(rows).map((row) => `${test}: ${row}`),
+        ),
+      )
+      .filter((row) => !this.#usedDifferences.has(row));
   }
 }
 
