@@ -73,12 +73,11 @@ export function chownResult(
   const keepsOwner = uid === -1 || uid === file.uid;
   const allowedGroup = gid === -1 || gid === file.gid || isMember(who, gid);
   const mayChange = who.uid === file.uid && keepsOwner && allowedGroup;
-  if (!isRoot(who) && !mayChange && !(uid === -1 && gid === -1)) return 'EPERM';
-  return {
-    uid: uid === -1 ? file.uid : uid,
-    gid: gid === -1 ? file.gid : gid,
-    mode: withoutSetId(file, who),
-  };
+  const mode = withoutSetId(file, who);
+  // Who changes nothing needs no right, unless bits go.
+  const nothing = uid === -1 && gid === -1 && mode === file.mode;
+  if (!isRoot(who) && !mayChange && !nothing) return 'EPERM';
+  return { uid: uid === -1 ? file.uid : uid, gid: gid === -1 ? file.gid : gid, mode };
 }
 
 /** The bits of a regular file after its owner or its content changed. */

@@ -111,6 +111,11 @@ export class Caller {
     return this.#child.pid ?? 0;
   }
 
+  /** Whether the process is there. */
+  get isAlive(): boolean {
+    return this.#failure === undefined;
+  }
+
   /** Makes one call; what a child process makes is `child('NAME', ...)`. */
   async call(name: string, ...args: readonly Argument[]): Promise<Answer> {
     const line = [name, ...args.map(word)].join(' ');
