@@ -16,11 +16,13 @@ const SOURCE = join(import.meta.dirname.replace('/dist/', '/'), 'posix-calls.c')
 /** A call that takes longer hangs: the process is ended and the test fails. */
 const CALL_MS_MAX = 20_000;
 
-/** Errors that Node.js has no name for, or two. */
-const MORE_ERRORS = { EOPNOTSUPP: 95, EAGAIN: 11, EUCLEAN: 117, EBADFD: 77, ENOTUNIQ: 76 };
-const ERROR_NAMES = new Map(
-  Object.entries({ ...constants.errno, ...MORE_ERRORS }).map(([name, number]) => [number, name]),
-);
+/** Node.js has no name for the first and two for the others' numbers. */
+const ERROR_NAMES = new Map<number, string>([
+  ...Object.entries(constants.errno).map(([name, number]) => [number, name] as const),
+  ...Object.entries({ EUCLEAN: 117, EAGAIN: 11, EOPNOTSUPP: 95 }).map(
+    ([name, number]) => [number, name] as const,
+  ),
+]);
 
 /** What a call returned: zero or more, or the name of its errno. */
 export type Result = number | string;
