@@ -81,6 +81,12 @@ export class FilesUnderTest {
     return this.#named(`another ${who.uid}`, who);
   }
 
+  /** A process of root's that the test may end. */
+  async startAnother(): Promise<Process> {
+    const name = `ended ${this.#callers.size}`;
+    return this.#named(name, ROOT);
+  }
+
   /**
    * Makes the rows one after another, and compares each with what it should be, or with the known
    * difference of this file system. Rows count as assertions.
