@@ -155,7 +155,7 @@ export class FilesUnderTest {
 
   async #mount(where: string, bytes = 64 << 20): Promise<void> {
     if (this.#place.name === 'tmpfs') {
-      const options = `mode=755,size=${bytes}`;
+      const options = `mode=755,size=${bytes},nr_inodes=${bytes >> 12}`;
       await done(this.keeper.make('mount', 'tmpfs', where, 'tmpfs', 0, options));
     } else {
       const folder = mkdtempSync(join(this.#place.folder, 'image-'));
