@@ -7,6 +7,7 @@
  */
 import { constants } from 'node:os';
 import type { FileId, FileService, LockRequest } from '../client/file-service.ts';
+import type { FileAttributes } from '../protocol/fs.ts';
 import { LockKind, LockType } from '../protocol/fs-change.ts';
 import type { Answers } from './answers.ts';
 import type { Change } from './change.ts';
@@ -18,6 +19,10 @@ const O_EXCL = 0o200;
 const WHOLE = { start: 0, end: Number.MAX_SAFE_INTEGER };
 
 type Kind<K extends Change['kind']> = Extract<Change, { kind: K }>;
+type Making = Kind<'make' | 'symlink' | 'link'>;
+type Acting = Kind<
+  'remove' | 'rename' | 'allocate' | 'setXattr' | 'removeXattr' | 'sync' | 'release' | 'flush'
+>;
 
 export class Changer {
   readonly #service: FileService;
@@ -32,99 +37,99 @@ export class Changer {
 
   /** Calls the service, before this returns, and answers when it has settled. */
   async perform(request: ChangingRequest): Promise<void> {
-    const { change, file } = request;
-    const answers = this.#answers;
-    const service = this.#service;
+    const { change } = request;
     switch (change.kind) {
       case 'create':
-        await this.#create(request, change);
+        return this.#create(request, change);
+      case 'make':
+      case 'symlink':
+      case 'link':
+        this.#answers.entry(request, await this.#make(request, change));
         return;
-      case 'make': {
-        const place = { parent: file, name: change.name };
-        const isDirectory = request.opcode === Opcode.MKDIR;
-        const made = isDirectory
-          ? await service.makeDirectory(place, change.file)
-          : await service.create(place, change.file, false);
-        answers.entry(request, made);
-        return;
-      }
-      case 'symlink': {
-        const place = { parent: file, name: change.name };
-        answers.entry(request, await service.symlink(place, change.target, change.owner));
-        return;
-      }
-      case 'link': {
-        const place = { parent: file, name: change.name };
-        answers.entry(request, await service.link(change.file, place));
-        return;
-      }
-      case 'remove': {
-        const place = { parent: file, name: change.name };
-        if (request.opcode === Opcode.RMDIR) await service.removeDirectory(place);
-        else await service.unlink(place);
-        answers.done(request);
-        return;
-      }
-      case 'rename':
-        await service.rename({ parent: file, name: change.name }, change.to, change.flags);
-        answers.done(request);
-        return;
-      case 'write': {
-        const { offset, data, flags, owner } = change;
-        const { bytes } = await service.write({ file, offset }, data, flags, owner);
-        answers.written(request, bytes);
-        return;
-      }
       case 'attributes':
-        answers.attributes(request, await service.setAttributes(file, change.change));
+        this.#answers.attributes(
+          request,
+          await this.#service.setAttributes(request.file, change.change),
+        );
         return;
-      case 'allocate': {
-        const { offset, bytes, mode, owner } = change;
-        await service.allocate({ file, offset }, bytes, mode, owner);
-        answers.done(request);
+      case 'write':
+      case 'copy':
+        this.#answers.written(request, await this.#write(request.file, change));
+        return;
+      case 'seek': {
+        const at = { file: request.file, offset: change.offset };
+        this.#answers.offset(request, await this.#service.seek(at, change.whence));
         return;
       }
-      case 'seek':
-        answers.offset(request, await service.seek({ file, offset: change.offset }, change.whence));
-        return;
-      case 'setXattr':
-        await service.setXattr(file, change.name, change.value, change.flags);
-        answers.done(request);
-        return;
-      case 'removeXattr':
-        await service.removeXattr(file, change.name);
-        answers.done(request);
-        return;
-      case 'sync':
-        await service.sync(file, change.flags);
-        answers.done(request);
-        return;
       case 'open': {
-        const attributes = await service.open(file);
-        if (!answers.opened(request, attributes)) await service.release(file);
-        return;
-      }
-      case 'release':
-        await this.#release(file, change);
-        answers.done(request);
-        return;
-      case 'flush':
-        // POSIX locks end with the first close of the file by their owner.
-        if (answers.nodes.isLocked(file.inode)) {
-          await this.#unlock(file, LockKind.POSIX, change.owner);
-        }
-        answers.done(request);
-        return;
-      case 'copy': {
-        const { offset, to, at, bytes, owner } = change;
-        const target = { file: to, offset: at };
-        const done = await service.copyRange({ file, offset }, target, bytes, owner);
-        answers.written(request, done.bytes);
+        const attributes = await this.#service.open(request.file);
+        const taken = this.#answers.opened(request, attributes);
+        if (!taken) await this.#service.release(request.file);
         return;
       }
       case 'lock':
-        await this.#lock(request, change);
+        return this.#lock(request, change);
+      default:
+        await this.#act(request, change);
+        this.#answers.done(request);
+    }
+  }
+
+  async #make(request: ChangingRequest, change: Making): Promise<FileAttributes> {
+    const service = this.#service;
+    const place = { parent: request.file, name: change.name };
+    switch (change.kind) {
+      case 'make':
+        return request.opcode === Opcode.MKDIR
+          ? service.makeDirectory(place, change.file)
+          : service.create(place, change.file, false);
+      case 'symlink':
+        return service.symlink(place, change.target, change.owner);
+      case 'link':
+        return service.link(change.file, place);
+    }
+  }
+
+  async #write(file: FileId, change: Kind<'write' | 'copy'>): Promise<number> {
+    const { offset, owner } = change;
+    if (change.kind === 'write') {
+      const at = { file, offset };
+      return (await this.#service.write(at, change.data, change.flags, owner)).bytes;
+    }
+    const to = { file: change.to, offset: change.at };
+    return (await this.#service.copyRange({ file, offset }, to, change.bytes, owner)).bytes;
+  }
+
+  /** What has no body in its reply. */
+  async #act(request: ChangingRequest, change: Acting): Promise<void> {
+    const { file } = request;
+    const service = this.#service;
+    switch (change.kind) {
+      case 'remove': {
+        const place = { parent: file, name: change.name };
+        return request.opcode === Opcode.RMDIR
+          ? service.removeDirectory(place)
+          : service.unlink(place);
+      }
+      case 'rename':
+        return service.rename({ parent: file, name: change.name }, change.to, change.flags);
+      case 'allocate': {
+        const { offset, bytes, mode, owner } = change;
+        await service.allocate({ file, offset }, bytes, mode, owner);
         return;
+      }
+      case 'setXattr':
+        return service.setXattr(file, change.name, change.value, change.flags);
+      case 'removeXattr':
+        return service.removeXattr(file, change.name);
+      case 'sync':
+        return service.sync(file, change.flags);
+      case 'release':
+        return this.#release(file, change);
+      case 'flush':
+        // POSIX locks end with the first close of the file by their owner.
+        if (!this.#answers.nodes.isLocked(file.inode)) return;
+        return this.#unlock(file, LockKind.POSIX, change.owner);
     }
   }
 

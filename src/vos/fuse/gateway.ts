@@ -128,17 +128,18 @@ export class Gateway {
     performed
       .then(
         () => {
-          // A service that broke its contract, such as a read that never showed its data.
-          if (!request.answered) this.#answers.error(request, EIO);
+          // For a service that broke its contract, such as a read that never showed its data. An
+          // answer that comes second is ignored.
+          this.#answers.error(request, EIO);
         },
         (error: unknown) => {
           this.#answers.error(request, errnoOf(error));
         },
       )
       .finally(() => {
-        const wasFull = this.isFull;
+        const before = this.#writeBacklogBytes;
         this.#writeBacklogBytes -= backlogBytes;
-        if (wasFull && !this.isFull) this.#port.onRoom?.();
+        if (before >= WRITE_BACKLOG_BYTES_MAX && !this.isFull) this.#port.onRoom?.();
       });
   }
 

@@ -165,13 +165,13 @@ export class Session {
         this.answers.accept(getUint64(view, IN.unique), 0);
         return undefined;
       default:
-        return this.#options.readOnly
-          ? this.#dispatchReadOnly(opcode, view)
-          : this.#dispatchChange(opcode, view, length);
+        if (!this.#options.readOnly) return this.#dispatchChange(opcode, view, length);
+        this.#dispatchReadOnly(opcode, view);
+        return undefined;
     }
   }
 
-  #dispatchReadOnly(opcode: number, view: DataView): undefined {
+  #dispatchReadOnly(opcode: number, view: DataView): void {
     if (opcode === Opcode.OPEN) {
       const writes = (view.getUint32(IN.body, true) & ACCESS_MODE_MASK) !== READ_ONLY;
       if (writes) this.answers.refuse(view, EROFS);

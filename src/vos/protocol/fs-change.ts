@@ -376,7 +376,7 @@ export function encodeChange(
  * when a byte is set that the call has no use for.
  */
 export function decodeChange(message: DataView): FsChange | undefined {
-  const call = message.getInt32(4, true) as FsCall;
+  const call = message.getInt32(4, true);
   const { fields, namesAt } = layoutOf(call);
   const request: FsChange = { ...NOTHING, call };
   const rest = new Uint8Array(message.buffer, message.byteOffset, MESSAGE_BYTES).slice();

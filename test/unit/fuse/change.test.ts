@@ -79,7 +79,7 @@ function lockBody(owner: number, type: number, range = [0, 99], flock = false): 
   return words(0, 0, owner, 0, start, 0, end, 0, type, 4321, Number(flock), 0);
 }
 
-beforeEach(async () => {
+beforeEach(() => {
   files = new MemoryFiles();
   files.add('/file', S_IFREG | 0o644, text.encode('0123456789'));
   files.add('/dir', S_IFDIR | 0o755);
