@@ -18,6 +18,7 @@ export const ERRNO = {
   E2BIG: 7,
   EAGAIN: 11,
   EFAULT: 14,
+  EBUSY: 16,
   EEXIST: 17,
   ENOTDIR: 20,
   EISDIR: 21,

@@ -28,7 +28,7 @@ export function join(high: number, low: number): number {
   return high * 2 ** 32 + low;
 }
 
-export const COMPAT = { dirIndex: 0x20, sparseSuper2: 0x200 } as const;
+export const COMPAT = { hasJournal: 0x4, dirIndex: 0x20, sparseSuper2: 0x200 } as const;
 
 export const INCOMPAT = {
   filetype: 0x2,
