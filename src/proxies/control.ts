@@ -6,17 +6,20 @@
  *   start  --------------------------------->   listens, dials
  *          <---------------------------------   ready (where), or failed and exit code 1
  *   peers, segments (whole lists, any time) ->
- *          <---------------------------------   link (each change), link-failed
+ *          <---------------------------------   link (each change), moved, link-failed
  *   credentials  --------------------------->   reads its certificate and the deny list anew
  *          <---------------------------------   credentials
  *   stats  --------------------------------->
  *          <---------------------------------   stats
  *   set  ----------------------------------->   changes settings, all or none
  *          <---------------------------------   set
+ *   paths  --------------------------------->   prefers, forbids or allows paths to a peer
+ *          <---------------------------------   paths
  *   stop, or the end of the channel -------->   takes leave of its peers, exit code 0
  *
  * A list replaces the one before. `segments` is to be sent again when a node joined or left a DC.
  */
+import type { PathChange } from './bond.ts';
 import type { CredentialFiles } from './credentials.ts';
 import type { EngineStatistics } from './engine.ts';
 import type { SessionTimes } from './session.ts';
@@ -30,6 +33,18 @@ export interface ControlPeer {
   port: number;
   /** What carries the link to it; by default the first of `transports`. */
   transport?: string;
+  /** What this path to it is called; by default as its transport. */
+  path?: string;
+  /** Further paths to it, each preferred to those behind it. Both ends have the same list. */
+  others?: ControlPath[];
+}
+
+/** A path to another node. */
+export interface ControlPath {
+  host: string;
+  port: number;
+  transport?: string;
+  path?: string;
 }
 
 /** The interface of links over Ethernet. */
@@ -60,6 +75,8 @@ export interface StartMessage {
   /** Random, new at each start of the node: decimal digits of up to 64 bits, or a safe integer. */
   incarnation: string | number;
   listen: { host: string; port: number };
+  /** Where it listens too, for paths that have an address of their own. */
+  more?: { host: string; port: number }[];
   security: ControlSecurity;
   segments: ControlSegment[];
   peers: ControlPeer[];
@@ -82,6 +99,7 @@ export type ToProxy =
   | { type: 'credentials' }
   | { type: 'stats' }
   | { type: 'set'; settings: Record<string, unknown> }
+  | { type: 'paths'; peer: number; change: PathChange }
   | { type: 'stop' };
 
 export type FromProxy =
@@ -89,6 +107,8 @@ export type FromProxy =
   | { type: 'ready'; port: number; ethernet?: string }
   | { type: 'failed'; reason: string }
   | { type: 'link'; peer: number; state: 'up' | 'held' | 'down'; reason?: string }
+  /** The session goes on over another path that was up, and why. */
+  | { type: 'moved'; peer: number; path: string; reason: string }
   /** An attempt to open a link that is down failed, for another reason than the one before. */
   | { type: 'link-failed'; peer: number; reason: string }
   /** The files were read anew; `reason` says why those of before are kept. */
@@ -98,4 +118,6 @@ export type FromProxy =
   | { type: 'stats'; stats: EngineStatistics }
   /** What was changed, or why nothing was. */
   | { type: 'set'; changes: SettingChange[] }
-  | { type: 'set'; reason: string };
+  | { type: 'set'; reason: string }
+  /** They are as was asked, or why not. */
+  | { type: 'paths'; reason?: string };

@@ -5,35 +5,32 @@
  * goes to the core, and the core hears when a link comes up or goes down. The engine dials the
  * nodes with higher ids and is dialled by those with lower ones, so there is one link between two
  * nodes; should the dialer come back while the old connection looks alive, the new one takes its
- * place. Lost links are dialled again with growing pauses.
+ * place. Lost links are dialled again with growing pauses. Two nodes may be joined by several paths at once (bond.ts).
  */
 import type { Clock } from '../dvk/clock.ts';
 import type { NodeId } from '../dvk/endpoint.ts';
-import { Backoff } from './backoff.ts';
+import { Bond, type PathChange } from './bond.ts';
 import type { Checksum, Frame } from './frame.ts';
 import type { Hello } from './hello.ts';
 import type { PeerCertificate } from './identity.ts';
 import { Link, type LinkOwner, type LinkQueue } from './link.ts';
 import { SlabPool } from './outbox.ts';
-import { Peer, type PeerAddress, type PeerCounters } from './peer.ts';
+import type { Path, PathAddress, PathCounters, PathStatistics } from './path.ts';
+import type { PeerAddress, PeerCounters } from './peer.ts';
 import type { ProxySegment, Surroundings } from './peer.ts';
 import { Probers } from './probers.ts';
-import { DEFAULT_TIMES, isInterruption } from './session.ts';
-import type { Down, SessionSelf, SessionTimes } from './session.ts';
+import { DEFAULT_TIMES } from './session.ts';
+import type { Down } from './down.ts';
+import type { SessionSelf, SessionTimes } from './session.ts';
 import { changeSettings, DEFAULT_SETTINGS } from './settings.ts';
 import type { ProxySettings, SettingChange } from './settings.ts';
-import { ThroughputMeter, type Throughput } from './throughput.ts';
+import type { Throughput } from './throughput.ts';
 import type { ContainerTraffic } from './traffic.ts';
 import type { Accept, Address, LinkQuality, Listener, Transport } from './transport.ts';
 import { newVoucherKey, Vouchers } from './voucher.ts';
 
 // Strangers that have not said HELLO yet; the oldest one goes when another comes.
 const OPENING_LINKS_MAX = 64;
-const STABLE_MS = 5000;
-// Longest pause before dialling again while callers wait for a session to go on.
-const HELD_PAUSE_MS = 250;
-/** How long a session without a connection is held by default. */
-export const HOLD_MS = 5000;
 const TICKS_PER_KEEPALIVE = 4;
 const STOP_WAIT_MS = 1000;
 
@@ -48,13 +45,8 @@ export interface EngineOptions {
   clock: Clock;
   checksum: Checksum;
   times?: SessionTimes;
-  /** What can be changed while the engine runs; it is, by `set`. By default made of `times`. */
-  settings?: ProxySettings;
-  /**
-   * How long callers wait for a session that has lost its connection, before they get ENOTCONN; 0
-   * for not at all. HOLD_MS by default.
-   */
-  holdMs?: number;
+  /** What can be changed while the engine runs; it is, by `set`. Defaults for what is missing. */
+  settings?: Partial<ProxySettings>;
   /** First and longest pause before dialling again, in ms. */
   redial?: { firstMs: number; longestMs: number };
   /** From 0 to below 1, for the pauses. */
@@ -63,19 +55,23 @@ export interface EngineOptions {
   defer?: (callback: () => void) => void;
   /** A link came up, has lost its connection and is held, or is down. */
   onLink?: (peer: PeerAddress, state: 'up' | 'held' | 'down', why?: Down) => void;
+  /** The session with a peer went on over another path that was up. */
+  onMove?: (peer: PeerAddress, path: string, why: Down) => void;
   /** An attempt to open a link that is down failed, for another reason than the one before. */
   onFailure?: (peer: PeerAddress, why: Down) => void;
   /** Why a peer's certificate is no longer good; its link is closed then. */
   outdated?: (certificate: PeerCertificate) => string | undefined;
 }
 
-export interface PeerStatistics extends PeerCounters {
+export interface PeerStatistics extends PeerCounters, PathCounters {
   node: NodeId;
   name: string;
   /** `held`: the connection is lost, and the session waits for another. */
   state: 'up' | 'held' | 'down';
-  /** What carries the link. */
+  /** What carries the link; where it has several paths, of the one that carries, or the first. */
   transport: string;
+  /** Each path, in order of preference. */
+  paths: PathStatistics[];
   /** How well it goes, while the link is up; null where the kernel takes care of that. */
   quality: LinkQuality | null;
   /** Address at the other end, while the link is up. */
@@ -125,20 +121,6 @@ export interface EngineStatistics {
   datagrams: Readonly<Record<string, number>>;
 }
 
-interface PeerEntry {
-  peer: Peer;
-  backoff: Backoff;
-  /** The link that is being dialled. */
-  dialling: Link | undefined;
-  cancelTimer: (() => void) | undefined;
-  /** Calls off the end of a session that is held. */
-  cancelHold: (() => void) | undefined;
-  upSinceMs: number;
-  handshakeFailures: number;
-  readonly meter: ThroughputMeter;
-  lastDown: Down | null;
-}
-
 export class Engine implements LinkOwner {
   readonly #options: EngineOptions;
   readonly #settings: ProxySettings;
@@ -147,12 +129,10 @@ export class Engine implements LinkOwner {
   readonly #probers: Probers;
   readonly #pool = new SlabPool();
   readonly #self: SessionSelf;
-  readonly #peers = new Map<number, PeerEntry>();
+  readonly #peers = new Map<number, Bond>();
   readonly #links = new Set<Link>();
   /** Accepted links that are not up yet, oldest first. */
   readonly #opening = new Set<Link>();
-  /** Links that were up and gave way to another one. */
-  readonly #replaced = new WeakSet<Link>();
   readonly #waiters = new Set<() => void>();
   #segments: readonly ProxySegment[] = [];
   #listeners: Listener[] = [];
@@ -164,8 +144,12 @@ export class Engine implements LinkOwner {
 
   constructor(options: EngineOptions) {
     this.#options = options;
-    const times = options.times ?? DEFAULT_TIMES;
-    this.#settings = options.settings ?? { ...DEFAULT_SETTINGS, ...times };
+    const { times = DEFAULT_TIMES } = options;
+    this.#settings = Object.assign(options.settings ?? {}, {
+      ...DEFAULT_SETTINGS,
+      ...times,
+      ...options.settings,
+    });
     this.#startedMs = options.clock.nowMs();
     this.#probers = new Probers({
       node: options.node,
@@ -188,19 +172,28 @@ export class Engine implements LinkOwner {
       lastLedger: (node) => this.#peers.get(node)?.peer.ledger,
       containersFor: (node) => this.#peers.get(node)?.peer.containers() ?? [],
       nameOf: (node) => this.#peers.get(node)?.peer.address.name,
+      pathFault: (node, path, transport) => this.#peers.get(node)?.fault(path, transport),
       newKey: newVoucherKey,
     };
   }
 
-  /** Starts to listen and to dial. Returns the port that was bound. */
-  async start(listen: Address): Promise<number> {
+  /**
+   * Starts to listen and to dial. Returns the port that was bound. Also listens at `more`, by the
+   * transports that have addresses of that kind.
+   */
+  async start(listen: Address, more: readonly Address[] = []): Promise<number> {
     const first = await this.#listenOn(this.#options.transport, listen);
     for (const other of this.#options.alternatives ?? []) {
       await this.#listenOn(other, { ...listen, port: first.port });
     }
+    for (const address of more) {
+      for (const transport of this.#transports) {
+        if (transport.name !== 'ethernet') await this.#listenOn(transport, address);
+      }
+    }
     this.#running = true;
     this.#scheduleTick();
-    for (const entry of this.#peers.values()) this.#dial(entry);
+    for (const bond of this.#peers.values()) bond.dial();
     return first.port;
   }
 
@@ -219,9 +212,9 @@ export class Engine implements LinkOwner {
     this.#running = false;
     this.#stopTicks();
     for (const listener of this.#listeners) listener.close();
-    for (const entry of this.#peers.values()) this.#release(entry);
+    for (const bond of this.#peers.values()) bond.release();
     for (const link of [...this.#links]) link.session.close({ code: 'stopped', detail: '' });
-    for (const entry of this.#peers.values()) entry.peer.remove();
+    for (const { peer } of this.#peers.values()) peer.remove();
     if (this.#links.size > 0) await this.#allClosed();
     for (const link of this.#links) link.abandon();
   }
@@ -230,7 +223,7 @@ export class Engine implements LinkOwner {
   setSegments(segments: readonly ProxySegment[]): void {
     this.#segments = segments;
     this.#probers.setSegments(segments);
-    for (const entry of this.#peers.values()) entry.peer.setSegments(segments);
+    for (const { peer } of this.#peers.values()) peer.setSegments(segments);
   }
 
   /**
@@ -240,17 +233,18 @@ export class Engine implements LinkOwner {
   setPeers(addresses: readonly PeerAddress[]): void {
     const wanted = new Map(addresses.map((address) => [address.node as number, address]));
     wanted.delete(this.#options.node);
-    for (const [node, entry] of this.#peers) {
+    for (const [node, bond] of this.#peers) {
       if (wanted.has(node)) continue;
-      this.#release(entry);
-      const link = entry.peer.link;
+      bond.release();
+      const { link } = bond.peer;
       link?.session.close({ code: 'node', detail: `node ${node} is no longer a peer` });
-      entry.peer.remove();
+      bond.release();
+      bond.peer.remove();
       this.#peers.delete(node);
     }
     for (const [node, address] of wanted) {
       const known = this.#peers.get(node);
-      if (known) known.peer.address = address;
+      if (known) known.readdress(address);
       else this.#addPeer(address);
     }
   }
@@ -266,33 +260,18 @@ export class Engine implements LinkOwner {
     return changes;
   }
 
+  /**
+   * Changes which paths to a peer are used, all of it or nothing; a RangeError says what is wrong.
+   */
+  setPaths(node: number, change: PathChange): void {
+    const bond = this.#peers.get(node);
+    if (bond === undefined) throw new RangeError(`there is no link with node ${node}`);
+    bond.set(change);
+  }
+
   statistics(): EngineStatistics {
     const nowMs = this.#options.clock.nowMs();
-    const peers = [...this.#peers.values()].map((entry) => {
-      const { peer, meter } = entry;
-      const { counters } = peer;
-      return {
-        ...counters,
-        node: peer.node,
-        name: peer.address.name,
-        state: peer.link ? ('up' as const) : peer.isHeld ? ('held' as const) : ('down' as const),
-        transport: this.#transportTo(peer.address).name,
-        quality: peer.link?.quality ?? null,
-        remote: peer.link?.remote ?? null,
-        certificate: peer.link?.certificate ?? null,
-        session: peer.link?.session.number ?? peer.ledger?.number ?? 0,
-        incarnation: peer.link?.session.peerHello?.incarnation.toString() ?? null,
-        upForMs: peer.link ? Math.round(nowMs - entry.upSinceMs) : null,
-        queue: peer.link?.queue ?? null,
-        throughput: meter.measure(nowMs, counters.bytesSent, counters.bytesReceived),
-        containers: peer.containersUp(),
-        rttMs: peer.link?.session.counters.rttMs ?? null,
-        failures: entry.backoff.failures,
-        handshakeFailures: entry.handshakeFailures,
-        traffic: peer.traffic(),
-        lastDown: entry.lastDown,
-      };
-    });
+    const peers = [...this.#peers.values()].map((bond) => this.#peerStatistics(bond, nowMs));
     return {
       node: this.#options.node,
       incarnation: this.#options.incarnation.toString(),
@@ -308,100 +287,68 @@ export class Engine implements LinkOwner {
     };
   }
 
+  #peerStatistics(bond: Bond, nowMs: number): PeerStatistics {
+    const { peer, meter, preferred, path: main } = bond;
+    const { link } = peer;
+    const counters = bond.counters;
+    const paths = bond.paths.map((path) => ({
+      ...path.statistics(nowMs, this.#settings),
+      preferred: path === preferred,
+    }));
+    return {
+      ...peer.counters,
+      ...counters,
+      node: peer.node,
+      name: peer.address.name,
+      state: link ? 'up' : peer.isHeld ? 'held' : 'down',
+      transport: main?.transport ?? this.#options.transport.name,
+      paths,
+      quality: link?.quality ?? null,
+      remote: link?.remote ?? null,
+      certificate: link?.certificate ?? null,
+      session: link?.session.number ?? peer.ledger?.number ?? 0,
+      incarnation: link?.session.peerHello?.incarnation.toString() ?? null,
+      upForMs: link ? Math.round(nowMs - bond.upSinceMs) : null,
+      queue: link?.queue ?? null,
+      throughput: meter.measure(nowMs, counters.bytesSent, counters.bytesReceived),
+      containers: peer.containersUp(),
+      rttMs: link?.session.counters.rttMs ?? null,
+      failures: bond.paths.reduce((sum, { backoff }) => sum + backoff.failures, 0),
+      handshakeFailures: bond.handshakeFailures,
+      traffic: peer.traffic(),
+      lastDown: bond.lastDown,
+    };
+  }
+
   // LinkOwner
 
   linkUp(link: Link, hello: Hello): void {
     this.#opening.delete(link);
-    const entry = this.#peers.get(hello.node);
-    if (!entry || !this.#running) {
-      link.session.close({ code: 'node', detail: 'not a peer any more' });
-      return;
-    }
-    const { name } = this.#transportTo(entry.peer.address);
-    if (link.transport !== name) {
-      const detail = `the link is over ${link.transport}, not ${name}`;
-      link.session.close({ code: 'transport', detail });
-      return;
-    }
-    if (entry.dialling === link) entry.dialling = undefined;
-    this.#replace(entry, link);
-    entry.cancelHold?.();
-    entry.cancelHold = undefined;
-    entry.upSinceMs = this.#options.clock.nowMs();
-    entry.peer.raise(link, hello);
-    this.#options.onLink?.(entry.peer.address, 'up');
-  }
-
-  // Another connection takes the place of one that was not missed yet, or of a session.
-  #replace(entry: PeerEntry, link: Link): void {
-    const { peer } = entry;
-    const old = peer.link;
-    const detail = old ? 'the peer connected anew' : 'the peer does not know the session any more';
-    const why: Down = { code: 'replaced', detail };
-    if (old) this.#replaced.add(old);
-    if (link.session.isResumed) peer.hold();
-    else if (old || peer.isHeld) this.#lower(entry, why);
-    if (!old) return;
-    entry.lastDown = why;
-    old.session.close(why);
+    const bond = this.#peers.get(hello.node);
+    if (bond && this.#running) bond.up(link, hello);
+    else link.session.close({ code: 'node', detail: 'not a peer any more' });
   }
 
   linkContainersChanged(link: Link, hello: Hello): void {
-    const peer = this.#peerOf(link)?.peer;
-    if (peer?.link === link) peer.renew(hello);
+    this.#bondOf(link)?.renew(hello);
+  }
+
+  linkChosen(link: Link): void {
+    this.#bondOf(link)?.chosen(link);
   }
 
   linkDeliver(link: Link, frame: Frame): void {
-    const peer = this.#peerOf(link)?.peer;
-    if (peer?.link === link) peer.deliver(frame);
+    this.#bondOf(link)?.peer.deliver(frame, link);
   }
 
   linkReady(link: Link): void {
-    const peer = this.#peerOf(link)?.peer;
-    if (peer?.link === link) peer.pump();
+    this.#bondOf(link)?.ready(link);
   }
 
   linkDown(link: Link, why: Down): void {
     this.#opening.delete(link);
-    const entry = this.#peerOf(link);
-    if (!entry) {
-      this.#noteRefused(link, why);
-    } else if (entry.peer.link === link) {
-      const upMs = this.#options.clock.nowMs() - entry.upSinceMs;
-      if (upMs >= STABLE_MS) entry.backoff.reset();
-      entry.lastDown = why;
-      this.#hold(entry, why);
-      this.#redial(entry);
-    } else if (entry.dialling === link) {
-      entry.dialling = undefined;
-      this.#noteFailure(entry, why);
-      this.#redial(entry);
-    } else if (!this.#replaced.has(link)) {
-      this.#noteRefused(link, why);
-    }
-  }
-
-  // The connection is lost: callers wait for another, when the session may go on.
-  #hold(entry: PeerEntry, why: Down): void {
-    const { peer } = entry;
-    const holdMs = this.#options.holdMs ?? HOLD_MS;
-    if (!isInterruption(why) || peer.ledger === undefined || holdMs === 0 || !this.#running) {
-      this.#lower(entry, why);
-      return;
-    }
-    peer.hold();
-    entry.cancelHold = this.#options.clock.after(holdMs, () => {
-      this.#lower(entry, why);
-    });
-    this.#options.onLink?.(peer.address, 'held', why);
-  }
-
-  // The session is over.
-  #lower(entry: PeerEntry, why: Down): void {
-    entry.cancelHold?.();
-    entry.cancelHold = undefined;
-    entry.peer.lower();
-    this.#options.onLink?.(entry.peer.address, 'down', why);
+    const bond = this.#peerOf(link);
+    if (bond?.down(link, why) !== true) this.#noteRefused(link, why);
   }
 
   linkClosed(link: Link): void {
@@ -412,9 +359,15 @@ export class Engine implements LinkOwner {
     this.#waiters.clear();
   }
 
-  #peerOf(link: Link): PeerEntry | undefined {
+  #peerOf(link: Link): Bond | undefined {
     const node = link.session.peer;
     return node === undefined ? undefined : this.#peers.get(node);
+  }
+
+  // Of a link that is up, and was not given up.
+  #bondOf(link: Link): Bond | undefined {
+    const bond = this.#peerOf(link);
+    return bond?.has(link) === true ? bond : undefined;
   }
 
   #noteRefused(link: Link, why: Down): void {
@@ -423,36 +376,28 @@ export class Engine implements LinkOwner {
     this.#lastRefused = why;
     // Whom a refused certificate names is worth telling when that node has no link.
     const node = link.refusedNode ?? link.certificate?.node;
-    const entry = node === undefined ? undefined : this.#peers.get(node);
-    if (!entry) return;
-    if (entry.peer.link) entry.handshakeFailures++;
-    else this.#noteFailure(entry, why);
-  }
-
-  #noteFailure(entry: PeerEntry, why: Down): void {
-    entry.handshakeFailures++;
-    const before = entry.lastDown;
-    entry.lastDown = why;
-    if (before?.code === why.code && before.detail === why.detail) return;
-    this.#options.onFailure?.(entry.peer.address, why);
+    if (node !== undefined) this.#peers.get(node)?.failed(why);
   }
 
   #addPeer(address: PeerAddress): void {
-    const redial = this.#options.redial ?? { firstMs: 100, longestMs: 5000 };
-    const entry: PeerEntry = {
-      peer: new Peer(address, this.#surroundings),
-      backoff: new Backoff({ ...redial, random: this.#options.random ?? Math.random }),
-      dialling: undefined,
-      cancelTimer: undefined,
-      cancelHold: undefined,
-      upSinceMs: 0,
-      handshakeFailures: 0,
-      meter: new ThroughputMeter(),
-      lastDown: null,
-    };
-    this.#peers.set(address.node, entry);
-    entry.peer.setSegments(this.#segments);
-    if (this.#running) this.#dial(entry);
+    const { node, clock, redial, random, onLink, onMove, onFailure } = this.#options;
+    const none = (): void => undefined;
+    const bond = new Bond(address, this.#surroundings, {
+      self: node,
+      clock,
+      settings: this.#settings,
+      redial: redial ?? { firstMs: 100, longestMs: 5000 },
+      random: random ?? Math.random,
+      isRunning: () => this.#running,
+      transportOf: (place) => this.#transportTo(place).name,
+      open: (peer, path, joins) => this.#open(peer, path, joins),
+      onLink: onLink ?? none,
+      onMove: onMove ?? none,
+      onFailure: onFailure ?? none,
+    });
+    this.#peers.set(address.node, bond);
+    bond.peer.setSegments(this.#segments);
+    bond.dial();
   }
 
   get #transports(): Transport[] {
@@ -460,7 +405,7 @@ export class Engine implements LinkOwner {
     return [transport, ...alternatives];
   }
 
-  #transportTo(address: PeerAddress): Transport {
+  #transportTo(address: PathAddress): Transport {
     const named = this.#transports.find(({ name }) => name === address.transport);
     return named ?? this.#options.transport;
   }
@@ -473,7 +418,10 @@ export class Engine implements LinkOwner {
     return sums;
   }
 
-  #newLink(transport: Transport, peer: number | undefined): Link {
+  #newLink(
+    transport: Transport,
+    dialled: { peer?: number; path?: number; joins?: boolean } = {},
+  ): Link {
     const link = new Link({
       self: this.#self,
       owner: this,
@@ -482,7 +430,7 @@ export class Engine implements LinkOwner {
       pool: this.#pool,
       nowMs: () => this.#options.clock.nowMs(),
       times: this.#settings,
-      peer,
+      ...dialled,
     });
     this.#links.add(link);
     return link;
@@ -495,41 +443,17 @@ export class Engine implements LinkOwner {
       oldest?.session.close({ code: 'handshake-time-out', detail: 'too many were waiting' });
       oldest?.abandon();
     }
-    const link = this.#newLink(transport, undefined);
+    const link = this.#newLink(transport);
     link.begun(callOff);
     this.#opening.add(link);
     return link;
   }
 
-  #dial(entry: PeerEntry): void {
-    const { peer } = entry;
-    if (peer.node < this.#options.node || peer.link || entry.dialling || !this.#running) return;
-    const transport = this.#transportTo(peer.address);
-    const link = this.#newLink(transport, peer.node);
-    entry.dialling = link;
-    link.begun(transport.connect(peer.address, link));
-  }
-
-  #redial(entry: PeerEntry): void {
-    if (!this.#running || entry.peer.node < this.#options.node) return;
-    entry.cancelTimer?.();
-    const pauseMs = entry.backoff.next();
-    const { isHeld } = entry.peer;
-    const delayMs = isHeld ? Math.min(pauseMs, HELD_PAUSE_MS) : pauseMs;
-    entry.cancelTimer = this.#options.clock.after(delayMs, () => {
-      entry.cancelTimer = undefined;
-      this.#dial(entry);
-    });
-  }
-
-  // Ends all attempts to reach the peer.
-  #release(entry: PeerEntry): void {
-    entry.cancelTimer?.();
-    entry.cancelTimer = undefined;
-    entry.cancelHold?.();
-    entry.cancelHold = undefined;
-    entry.dialling?.abandon();
-    entry.dialling = undefined;
+  #open(peer: NodeId, { number, address }: Path, joins: boolean): Link {
+    const transport = this.#transportTo(address);
+    const link = this.#newLink(transport, { peer, path: number, joins });
+    link.begun(transport.connect(address, link));
+    return link;
   }
 
   #scheduleTick(): void {
@@ -539,10 +463,7 @@ export class Engine implements LinkOwner {
         this.#checkCertificate(link);
         link.tick();
       }
-      for (const { peer, meter } of this.#peers.values()) {
-        const { bytesSent, bytesReceived } = peer.counters;
-        meter.note(this.#options.clock.nowMs(), bytesSent, bytesReceived);
-      }
+      for (const bond of this.#peers.values()) bond.tick();
       this.#probers.tick();
       this.#scheduleTick();
     });

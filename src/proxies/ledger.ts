@@ -14,6 +14,7 @@
  * Frames are kept where they were built (see outbox.ts), and given back when the peer has them and
  * no transport reads them any more.
  */
+import { viewOf } from './frame.ts';
 import type { Lane } from './transport.ts';
 
 const LANES = 2;
@@ -47,19 +48,48 @@ interface LaneState {
   keptBytes: number;
 }
 
+const ACKNOWLEDGEMENT_BYTES_MAX = 64;
+
+/** Numbers of frames, one for each lane, as an acknowledgement has them. */
+export function bytesOf(numbers: readonly number[]): Uint8Array {
+  const bytes = new Uint8Array(4 * numbers.length);
+  numbers.forEach((number, i) => {
+    viewOf(bytes).setUint32(4 * i, number, true);
+  });
+  return bytes;
+}
+
+export function numbersIn(bytes: Uint8Array): number[] {
+  if (bytes.length > ACKNOWLEDGEMENT_BYTES_MAX) return [];
+  const view = viewOf(bytes);
+  return Array.from({ length: Math.floor(bytes.length / 4) }, (_, i) =>
+    view.getUint32(4 * i, true),
+  );
+}
+
 export class Ledger {
   readonly number: number;
   /** Of the peer; another one knows nothing of this session. 64 bits. */
   readonly peerIncarnation: bigint;
-  /** Of the connections made for this session; the accepter takes each number once. */
-  attempt = 0;
+  /** Whether it may go over several paths at once (see bond.ts). */
+  readonly canBond: boolean;
+  /** Number of the last choice of the path that carries it; the dialer chooses. */
+  turn = 0;
+  /** The connection that the last frame came over. */
+  taker: object | undefined;
   #canResume: boolean;
+  // Of the connections made for this session, by path; the accepter takes each number once.
+  readonly #attempts = new Map<number, number>();
   readonly #lanes: readonly LaneState[];
   #owedBytes = 0;
   #fruitless = 0;
 
-  constructor(number: number, options: { peerIncarnation?: bigint; canResume?: boolean } = {}) {
+  constructor(
+    number: number,
+    options: { peerIncarnation?: bigint; canResume?: boolean; canBond?: boolean } = {},
+  ) {
     this.number = number;
+    this.canBond = options.canBond ?? false;
     this.peerIncarnation = options.peerIncarnation ?? 0n;
     this.#canResume = options.canResume ?? false;
     this.#lanes = Array.from({ length: LANES }, () => ({
@@ -74,6 +104,15 @@ export class Ledger {
   /** Whether the session may go on over another connection. */
   get canResume(): boolean {
     return this.#canResume && this.#fruitless < FRUITLESS_MAX;
+  }
+
+  /** The number of the last connection that was made for the session over a path; 0 for none. */
+  attemptOn(path: number): number {
+    return this.#attempts.get(path) ?? 0;
+  }
+
+  noteAttempt(path: number, attempt: number): void {
+    this.#attempts.set(path, Math.max(attempt, this.attemptOn(path)));
   }
 
   /** How far this side has come in each lane: what the peer is told. */
@@ -164,20 +203,21 @@ export class Ledger {
 
   /**
    * The session goes on over another connection, where the peer has come to these numbers. False
-   * when such a number cannot be.
+   * when such a number cannot be. Where it goes over several paths, a later word of the peer may
+   * have overtaken this one.
    */
   resume(ends: readonly number[]): boolean {
     const isBehind = this.#lanes.some(({ acknowledged }, lane) =>
       isBefore(numberAt(ends, lane), acknowledged),
     );
-    if (isBehind || !this.acknowledge(ends)) return false;
-    this.#owedBytes = 0;
-    if (this.#lanes.some(({ kept }) => kept.length > 0)) this.#fruitless++;
+    if ((isBehind && !this.canBond) || !this.acknowledge(ends)) return false;
+    if (!this.canBond) this.#owedBytes = 0;
     return true;
   }
 
   /** Has `write` send again what is kept, by lane and in order; it calls `done` as a transport. */
   replay(write: (bytes: Uint8Array, done: () => void, lane: Lane) => void): void {
+    if (this.#lanes.some(({ kept }) => kept.length > 0)) this.#fruitless++;
     this.#lanes.forEach(({ kept }, lane) => {
       for (const one of kept) {
         one.readers++;

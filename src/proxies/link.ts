@@ -15,7 +15,8 @@ import type { Checksum, Frame, FramePlace } from './frame.ts';
 import { HELLO_BYTES_MAX, type Hello } from './hello.ts';
 import { Outbox, type SlabPool } from './outbox.ts';
 import { Session } from './session.ts';
-import type { Down, SessionOutput, SessionSelf, SessionTimes } from './session.ts';
+import type { Down } from './down.ts';
+import type { SessionOutput, SessionSelf, SessionTimes } from './session.ts';
 import type { PeerCertificate } from './identity.ts';
 import { Lane } from './transport.ts';
 import type { Connection, ConnectionEvents, LinkQuality, Refusal } from './transport.ts';
@@ -30,6 +31,8 @@ const PROMPT_BYTES = 32768;
 export interface LinkOwner {
   linkUp(link: Link, hello: Hello): void;
   linkContainersChanged(link: Link, hello: Hello): void;
+  /** The peer has chosen this connection to carry the session. */
+  linkChosen(link: Link): void;
   linkDeliver(link: Link, frame: Frame): void;
   linkDown(link: Link, why: Down): void;
   /** The link can take commands again, or acks may have been queued by what was delivered. */
@@ -49,6 +52,9 @@ export interface LinkOptions {
   times: SessionTimes;
   /** The node that is dialled; undefined for an accepted connection. */
   peer?: number | undefined;
+  /** Which of the paths to it, and whether for the present session alone. */
+  path?: number;
+  joins?: boolean;
 }
 
 /** Where get2rmt takes a command from. */
@@ -99,10 +105,7 @@ export class Link implements ConnectionEvents, SessionOutput {
     this.#options = options;
     this.#decoder = new FrameDecoder(options.checksum, HELLO_BYTES_MAX);
     this.#outbox = new Outbox(options.pool, options.checksum);
-    this.session = new Session(options.self, this, options.nowMs(), {
-      peer: options.peer,
-      times: options.times,
-    });
+    this.session = new Session(options.self, this, options.nowMs(), options);
   }
 
   /** Name of what carries it. */
@@ -312,6 +315,10 @@ export class Link implements ConnectionEvents, SessionOutput {
 
   containersChanged(hello: Hello): void {
     this.#options.owner.linkContainersChanged(this, hello);
+  }
+
+  chosen(): void {
+    this.#options.owner.linkChosen(this);
   }
 
   deliver(frame: Frame): void {

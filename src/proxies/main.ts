@@ -105,6 +105,9 @@ class ProxyProgram {
       case 'set':
         this.#set(message.settings);
         break;
+      case 'paths':
+        this.#setPaths(message);
+        break;
       case 'stop':
         void this.stop();
         break;
@@ -124,7 +127,8 @@ class ProxyProgram {
     try {
       this.#started = message;
       this.#credentials = ownCredentials(message);
-      const settings: ProxySettings = { ...DEFAULT_SETTINGS, ...DEFAULT_TIMES, ...message.times };
+      const { holdMs = DEFAULT_SETTINGS.holdMs, times } = message;
+      const settings: ProxySettings = { ...DEFAULT_SETTINGS, ...DEFAULT_TIMES, ...times, holdMs };
       const engine = new Engine({
         dvs: message.dvs,
         node: nodeId(message.node),
@@ -133,10 +137,12 @@ class ProxyProgram {
         clock: systemClock,
         checksum: crc32c,
         settings,
-        ...(message.holdMs !== undefined && { holdMs: message.holdMs }),
         onLink: (peer, state, why) => {
           const reason = why && `${why.code}: ${why.detail}`;
           tell({ type: 'link', peer: peer.node, state, ...(reason !== undefined && { reason }) });
+        },
+        onMove: (peer, path, { code, detail }) => {
+          tell({ type: 'moved', peer: peer.node, path, reason: `${code}: ${detail}` });
         },
         onFailure: (peer, { code, detail }) => {
           tell({ type: 'link-failed', peer: peer.node, reason: `${code}: ${detail}` });
@@ -145,7 +151,7 @@ class ProxyProgram {
       this.#engine = engine;
       this.#serve(message.segments);
       engine.setPeers(peerAddresses(message.peers));
-      const port = await engine.start(message.listen);
+      const port = await engine.start(message.listen, message.more);
       const { ethernet } = message;
       const address = ethernet && { ethernet: interfaceAddress(ethernet) };
       tell({ type: 'ready', port, ...address });
@@ -175,6 +181,16 @@ class ProxyProgram {
       tell({ type: 'set', changes: this.#engine.set(settings) });
     } catch (error) {
       tell({ type: 'set', reason: textOf(error) });
+    }
+  }
+
+  #setPaths({ peer, change }: Extract<ToProxy, { type: 'paths' }>): void {
+    if (!this.#engine) return;
+    try {
+      this.#engine.setPaths(peer, change);
+      tell({ type: 'paths' });
+    } catch (error) {
+      tell({ type: 'paths', reason: textOf(error) });
     }
   }
 

@@ -6,6 +6,7 @@
  *   2   last wire version, 16 bits      16  next frame expected in lane 0
  *   4   features                        20  next frame expected in lane 1
  *   8   attempt                         24  incarnation of the listener, 64 bits
+ *   32  path, 16 bits                   34  1: no new session is wanted, 16 bits
  *
  * It lies in the message of the HELLO's command, little-endian. Version 1 leaves that zero and does
  * not look at it, so HELLO is the same for all: its frame is of version 1, and what follows is of
@@ -20,9 +21,11 @@ export const WIRE_VERSIONS = { first: 1, last: 2 } as const;
 export const Feature = {
   /** A session outlives its connection. */
   RESUME: 1,
+  /** A session goes over several paths at once. */
+  BOND: 2,
 } as const;
 
-export const FEATURES: number = Feature.RESUME;
+export const FEATURES: number = Feature.RESUME | Feature.BOND;
 
 const Offset = {
   first: 0,
@@ -32,9 +35,11 @@ const Offset = {
   session: 12,
   expected: 16,
   incarnation: 24,
+  path: 32,
+  joins: 34,
 } as const;
 const LANES = 2;
-const BYTES = 32;
+const BYTES = 36;
 
 export interface Offer {
   first: number;
@@ -49,6 +54,10 @@ export interface Offer {
   expected: readonly number[];
   /** Whom the speaker had that session with. 64 bits. */
   incarnation: bigint;
+  /** Which of the paths between the two nodes the connection is, by its place in their list. */
+  path: number;
+  /** The connection is for the session alone: when that is over, no other is to begin. */
+  joins: boolean;
 }
 
 /** The bytes for the command's message. */
@@ -64,6 +73,8 @@ export function encodeOffer(offer: Offer): Uint8Array {
     view.setUint32(Offset.expected + 4 * lane, offer.expected[lane] ?? 0, true);
   }
   view.setBigUint64(Offset.incarnation, offer.incarnation, true);
+  view.setUint16(Offset.path, offer.path, true);
+  view.setUint16(Offset.joins, offer.joins ? 1 : 0, true);
   return bytes;
 }
 
@@ -81,6 +92,8 @@ export function decodeOffer(bytes: Uint8Array): Offer {
       view.getUint32(Offset.expected + 4 * lane, true),
     ),
     incarnation: view.getBigUint64(Offset.incarnation, true),
+    path: view.getUint16(Offset.path, true),
+    joins: view.getUint16(Offset.joins, true) === 1,
   };
 }
 

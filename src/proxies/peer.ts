@@ -1,5 +1,6 @@
 /**
- * One other node: the containers shared with it, and the link to it.
+ * One other node: the containers shared with it, and the link to it, which is one connection at a
+ * time; bond.ts chooses which.
  *
  * A link whose connection is lost is held: the segments are told nothing, calls wait, and nothing
  * is taken from the core, until the session goes on over another connection or is given up.
@@ -16,13 +17,13 @@ import { viewOf, type Frame } from './frame.ts';
 import type { Ledger } from './ledger.ts';
 import type { Hello } from './hello.ts';
 import { TokenBucket } from './admission.ts';
-import type { CommandSource, Link, LinkCounters } from './link.ts';
+import type { CommandSource, Link } from './link.ts';
+import type { PathAddress } from './path.ts';
 import type { WaitTable } from './prober.ts';
 import type { Probers } from './probers.ts';
 import type { ProxySettings } from './settings.ts';
 import { newDrops, Traffic } from './traffic.ts';
 import type { ContainerTraffic, DropReason, Drops } from './traffic.ts';
-import type { Address } from './transport.ts';
 import type { Vouchers } from './voucher.ts';
 
 /** What a proxy needs of a segment; tests give their own. */
@@ -40,11 +41,11 @@ export type ProxySegment = Pick<
   | keyof WaitTable
 >;
 
-export interface PeerAddress extends Address {
+export interface PeerAddress extends PathAddress {
   node: NodeId;
   name: string;
-  /** What carries the link to it; by default the engine's own transport. */
-  transport?: string;
+  /** Further paths, each preferred to those behind it; both nodes have the same list. */
+  others?: readonly PathAddress[];
 }
 
 const NO_PAYLOAD = new Uint8Array(0);
@@ -98,19 +99,19 @@ class SharedContainer implements CommandSource {
   }
 }
 
-export interface PeerCounters extends LinkCounters {
+export interface PeerCounters {
   /** Commands that were not acted on, but for the forged ones. */
   dropped: number;
   /** Commands in the name of another node, or a copy that nobody asked for. */
   forged: number;
   /** The two by their reasons. */
   drops: Drops;
-  staleFrames: number;
-  duplicateFrames: number;
   /** Times that the link came up after the first, with a session of before or a new one. */
   reconnects: number;
   /** Of these, the ones with the session of before. */
   resumed: number;
+  /** Times that the session moved to another path that was up. */
+  moves: number;
 }
 
 /** What all peers of a node share. */
@@ -136,17 +137,12 @@ export class Peer {
   readonly #settings: ProxySettings;
   readonly #bad: TokenBucket;
   readonly #past: PeerCounters = {
-    framesSent: 0,
-    framesReceived: 0,
-    bytesSent: 0,
-    bytesReceived: 0,
     dropped: 0,
     forged: 0,
     drops: newDrops(),
-    staleFrames: 0,
-    duplicateFrames: 0,
     reconnects: 0,
     resumed: 0,
+    moves: 0,
   };
   #link: Link | undefined;
   #hello: Hello | undefined;
@@ -191,9 +187,7 @@ export class Peer {
   get counters(): PeerCounters {
     const { drops, ...past } = this.#past;
     const reconnects = Math.max(0, this.#ups - 1);
-    const sum = { ...past, drops: { ...drops }, reconnects };
-    if (this.#link) addLink(sum, this.#link);
-    return sum;
+    return { ...past, drops: { ...drops }, reconnects };
   }
 
   /** What went between the two nodes, for each DC. */
@@ -239,13 +233,8 @@ export class Peer {
     this.#reconcile();
   }
 
-  /** `link` is up: with the session of before, or with a new one, which ends that of before. */
-  raise(link: Link, hello: Hello): void {
-    if (link.session.isResumed) {
-      this.#resume(link);
-      return;
-    }
-    this.lower();
+  /** A session begins with `link`. Precondition: there is none. */
+  begin(link: Link, hello: Hello): void {
     this.#link = link;
     this.#ledger = link.session.ledger;
     this.#hello = hello;
@@ -261,12 +250,22 @@ export class Peer {
     this.#reconcile();
   }
 
-  // Keys of vouchers and shared DCs are the session's, so they are as they were.
-  #resume(link: Link): void {
-    this.hold();
-    this.#link = link;
+  /** The session goes on over `link`, a connection that was made for it. Precondition: it is held. */
+  resume(link: Link): void {
     this.#ups++;
     this.#past.resumed++;
+    this.#goOn(link);
+  }
+
+  /** The same over a connection that has been up. */
+  move(link: Link): void {
+    this.#past.moves++;
+    this.#goOn(link);
+  }
+
+  // Keys of vouchers and shared DCs are the session's, so they are as they were.
+  #goOn(link: Link): void {
+    this.#link = link;
     link.replay();
     if (this.#owesContainers) link.session.announceContainers();
     this.#owesContainers = false;
@@ -278,7 +277,6 @@ export class Peer {
     const link = this.#link;
     if (link === undefined) return;
     link.flush();
-    addLink(this.#past, link);
     this.#link = undefined;
   }
 
@@ -330,12 +328,12 @@ export class Peer {
    * Acts on a command of the peer. One for a container that is not shared is dropped: it may have
    * crossed the news. One in the name of another node is no mistake, and ends the link.
    */
-  deliver(frame: Frame): void {
+  deliver(frame: Frame, link: Link): void {
     const { sourceNode, destinationNode, command } = frame;
     if (sourceNode !== this.node || destinationNode !== this.#self) {
       this.#drop('forged');
       const detail = `a command from node ${sourceNode} to node ${destinationNode}`;
-      this.#link?.session.close({ code: 'identity', detail: `it sent ${detail}` });
+      link.session.close({ code: 'identity', detail: `it sent ${detail}` });
       return;
     }
     const shared = this.#containers.get(frame.dcId);
@@ -430,13 +428,4 @@ function whileMember(act: () => void): boolean {
     if (isDvkError(error)) return false;
     throw error;
   }
-}
-
-function addLink(sum: PeerCounters, link: Link): void {
-  sum.framesSent += link.counters.framesSent;
-  sum.framesReceived += link.counters.framesReceived;
-  sum.bytesSent += link.counters.bytesSent;
-  sum.bytesReceived += link.counters.bytesReceived;
-  sum.staleFrames += link.session.counters.staleFrames;
-  sum.duplicateFrames += link.session.counters.duplicateFrames;
 }

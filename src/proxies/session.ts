@@ -19,60 +19,22 @@
  * Where both ends can, a session outlives its connection: the next one to the same incarnation goes
  * on with it, and what was not acknowledged is sent again (ledger.ts). What the proxies say
  * of the connection itself (keepalives, acknowledgements, farewells) is not numbered then, and
- * never sent again.
+ * never sent again. A session may have several connections at a time, one for each path between
+ * the nodes (bond.ts): what is numbered is taken from any of them.
  *
  * A side that has been quiet for `keepaliveMs` sends NONE, which the other answers with NONE and
  * ACK; a peer from which no byte came for `deadMs` is taken for dead, by both sides alike when only
  * one direction is cut.
  */
 import { CommandKind, CommandLayout } from '../dvk/abi/abi.gen.ts';
+import { downBy, isInterruption, shutdownText, type Down, type DownCode } from './down.ts';
 import { FRAME_HEAD_BYTES, viewOf, type Frame, type FrameFault } from './frame.ts';
 import { decodeHello, encodeHello, HELLO_CONSTANTS, type Hello } from './hello.ts';
 import { impersonation, type NodeIdentity } from './identity.ts';
 import { agreedVersion, decodeOffer, encodeOffer, Feature, FEATURES } from './offer.ts';
 import { versionConflict, WIRE_VERSIONS, type Offer } from './offer.ts';
-import { Ledger } from './ledger.ts';
-import { Lane, type Refusal } from './transport.ts';
-
-/** Why a link ended. */
-export type DownCode =
-  | Refusal['code']
-  | 'shutdown'
-  | 'refused'
-  | 'time-out'
-  | 'handshake-time-out'
-  | 'version'
-  | 'abi'
-  | 'dvs'
-  | 'node'
-  | 'identity'
-  | 'replaced'
-  | 'interrupted'
-  | 'transport'
-  | 'sequence'
-  | 'connection'
-  | 'stopped';
-
-export interface Down {
-  code: DownCode;
-  detail: string;
-}
-
-/** What ends a connection and says nothing of the peer: its session may go on over the next one. */
-const INTERRUPTIONS: ReadonlySet<DownCode> = new Set([
-  'connection',
-  'time-out',
-  'interrupted',
-  'malformed',
-  'sequence',
-  'tls',
-  'handshake',
-]);
-
-/** Whether a session may go on after its connection ended like this. */
-export function isInterruption({ code }: Down): boolean {
-  return INTERRUPTIONS.has(code);
-}
+import { bytesOf, Ledger, numbersIn } from './ledger.ts';
+import { Lane } from './transport.ts';
 
 export interface SessionTimes {
   keepaliveMs: number;
@@ -100,6 +62,8 @@ export interface SessionSelf {
   containersFor(peer: number): readonly number[];
   /** What `peer` is called; undefined when it is no node of the DVS. */
   nameOf(peer: number): string | undefined;
+  /** Why a connection of `peer` by this transport may not be its path of that number. */
+  pathFault(peer: number, path: number, transport: string): Down | undefined;
   /** A new random key of 32 bytes, for HELLO. */
   newKey(): Uint8Array;
 }
@@ -115,6 +79,8 @@ export interface SessionOutput {
   up(peer: Hello): void;
   /** The peer's list of DCs is another one. */
   containersChanged(peer: Hello): void;
+  /** The dialer has chosen this connection to carry the session. */
+  chosen(): void;
   /** A command of the peer, in order. */
   deliver(frame: Frame): void;
   /**
@@ -122,6 +88,19 @@ export interface SessionOutput {
    * afterwards.
    */
   down(why: Down): void;
+}
+
+/** What a connection is for. */
+export interface SessionOptions {
+  /** The node that is dialled; undefined makes an accepter, which waits to be told. */
+  peer?: number | undefined;
+  times?: SessionTimes;
+  /** Name of what carries it; the accepter has a look at it. */
+  transport?: string;
+  /** Which of the paths to the peer is dialled; 0 by default. */
+  path?: number;
+  /** Dialled for the session that there is, not to begin another one. */
+  joins?: boolean;
 }
 
 export interface SessionCounters {
@@ -139,6 +118,9 @@ export class Session {
   readonly #times: SessionTimes;
   readonly #output: SessionOutput;
   readonly #dials: boolean;
+  readonly #transport: string;
+  readonly #joins: boolean;
+  #path: number;
   // Who the peer has proven to be, on a sealed connection.
   #proven: NodeIdentity | undefined;
   #state: 'opening' | 'up' | 'closed' = 'opening';
@@ -148,6 +130,7 @@ export class Session {
   #proposed = 0;
   #ledger = new Ledger(0);
   #isResumed = false;
+  #isOver = false;
   #openedMs: number;
   #receivedMs: number;
   #sentMs: number;
@@ -155,12 +138,11 @@ export class Session {
   #ping = 0;
   #pingMs: number | undefined;
 
-  /** `peer` is the node that is dialled; undefined makes an accepter, which waits to be told. */
   constructor(
     self: SessionSelf,
     output: SessionOutput,
     nowMs: number,
-    options: { peer?: number | undefined; times?: SessionTimes } = {},
+    options: SessionOptions = {},
   ) {
     this.#self = self;
     this.voucherKey = self.newKey();
@@ -168,12 +150,25 @@ export class Session {
     this.#times = options.times ?? DEFAULT_TIMES;
     this.#peer = options.peer;
     this.#dials = options.peer !== undefined;
+    this.#transport = options.transport ?? '';
+    this.#path = options.path ?? 0;
+    this.#joins = options.joins ?? false;
     this.#openedMs = this.#receivedMs = this.#sentMs = this.#tickedMs = nowMs;
   }
 
   /** What the peer said of itself, once the link is up. */
   get peerHello(): Hello | undefined {
     return this.#hello;
+  }
+
+  /** Which of the paths between the two nodes it is. */
+  get path(): number {
+    return this.#path;
+  }
+
+  /** Whether it was refused because the session is over for the peer. */
+  get isOver(): boolean {
+    return this.#isOver;
   }
 
   get state(): 'opening' | 'up' | 'closed' {
@@ -218,7 +213,7 @@ export class Session {
       return;
     }
     const last = this.#self.lastLedger(this.#peer);
-    if (last) last.attempt++;
+    last?.noteAttempt(this.#path, last.attemptOn(this.#path) + 1);
     this.#proposed = nextSession(this.#self.lastSession(this.#peer));
     this.#sendHello(this.#peer, this.#proposed, last);
   }
@@ -270,6 +265,7 @@ export class Session {
       return;
     }
     const bytes = FRAME_HEAD_BYTES + frame.payload.length;
+    this.#ledger.taker = this;
     const ahead = this.#ledger.take(lane, frame.sequence, bytes);
     if (ahead !== 0) {
       if (ahead > 0x7fff_ffff) this.counters.duplicateFrames++;
@@ -283,16 +279,7 @@ export class Session {
 
   /** The stream is unusable: the frame decoder found a fault. */
   fault(fault: FrameFault): void {
-    const found = String(fault.found);
-    if (fault.code === 'magic' && isTls(fault.found)) {
-      const detail = 'the peer speaks TLS, and this node was started with --insecure';
-      this.close({ code: 'security', detail });
-    } else if (fault.code === 'version') {
-      const theirs = { first: fault.found, last: fault.found };
-      this.close({ code: 'version', detail: versionConflict('the peer', theirs) });
-    } else {
-      this.close({ code: 'malformed', detail: `frame refused by its ${fault.code} (${found})` });
-    }
+    this.close(downBy(fault));
   }
 
   /** Time goes on. Call it several times in each `keepaliveMs`. */
@@ -326,13 +313,30 @@ export class Session {
     if (this.#state === 'up' && this.#peer !== undefined) this.#sendHello(this.#peer, this.number);
   }
 
+  /** This connection carries the session from now on: tells the peer. For the dialer. */
+  choose(): void {
+    if (this.#state !== 'up' || !this.#ledger.canBond) return;
+    this.#ledger.turn = (this.#ledger.turn + 1) >>> 0;
+    this.#sendTaken(this.#ledger.turn);
+  }
+
+  /** The peer's HELLO was renewed, over this connection or another one of the session. */
+  renew(hello: Hello): void {
+    this.#hello = hello;
+  }
+
   /** Ends the connection, and tells the peer why. */
   close(why: Down): void {
     if (this.#state === 'closed') return;
     const text = why.code === 'stopped' ? '' : `${why.code}: ${why.detail}`;
-    const callId = this.#canResume && isInterruption(why) ? INTERRUPTED : 0;
+    const callId = this.#farewell(why);
     this.#sendControl(CommandKind.SHUTDOWN, { callId, payload: new TextEncoder().encode(text) });
     this.#end(why);
+  }
+
+  #farewell(why: Down): number {
+    if (this.#state === 'opening') return why.code === 'over' ? OVER : 0;
+    return this.#canResume && isInterruption(why) ? INTERRUPTED : 0;
   }
 
   /** The connection is gone; there is nobody to tell. */
@@ -348,6 +352,7 @@ export class Session {
 
   #receiveOpening(frame: Frame): void {
     if (frame.kind === CommandKind.SHUTDOWN) {
+      this.#isOver = this.#joins && frame.callId === OVER;
       this.#end({ code: 'refused', detail: shutdownText(frame.payload) });
       return;
     }
@@ -364,6 +369,7 @@ export class Session {
     }
     this.#peer = hello.node;
     this.#hello = hello;
+    if (!this.#dials) this.#path = offer.path;
     const last = this.#lastOf(offer);
     if (last !== undefined && !last.resume(offer.expected)) {
       this.close({ code: 'malformed', detail: 'HELLO with impossible numbers of frames' });
@@ -373,7 +379,7 @@ export class Session {
     if (!this.#dials) this.#sendHello(hello.node, number, last);
     const version = agreedVersion(offer) ?? 0;
     this.#features = version < 2 ? 0 : offer.features & FEATURES;
-    if (last) last.attempt = Math.max(last.attempt, offer.attempt);
+    last?.noteAttempt(offer.path, offer.attempt);
     this.#isResumed = last !== undefined;
     this.#ledger = last ?? this.#newLedger(number, hello);
     this.#state = 'up';
@@ -399,6 +405,7 @@ export class Session {
     const ledger = new Ledger(number, {
       peerIncarnation: incarnation,
       canResume: this.#canResume,
+      canBond: (this.#features & Feature.BOND) !== 0,
     });
     // In version 1 the two HELLOs are the first frames of the session.
     if (!this.#canResume) {
@@ -441,10 +448,16 @@ export class Session {
     if (hello.session < least || hello.session === 0 || hello.keepaliveMs > MINUTE_MS) {
       return { code: 'malformed', detail: 'HELLO with impossible numbers' };
     }
-    if (!this.#dials && last && offer.attempt <= last.attempt) {
+    return this.#dials ? undefined : this.#examinePath(hello.node, offer, last);
+  }
+
+  #examinePath(node: number, offer: Offer, last: Ledger | undefined): Down | undefined {
+    if (last && offer.attempt <= last.attemptOn(offer.path)) {
       return { code: 'replaced', detail: 'a later connection was made for the session' };
     }
-    return undefined;
+    const fault = this.#self.pathFault(node, offer.path, this.#transport);
+    if (fault !== undefined || !offer.joins || last) return fault;
+    return { code: 'over', detail: 'the session is over' };
   }
 
   #nameOf(node: number): string {
@@ -475,9 +488,7 @@ export class Session {
         this.#receiveRenewal(decodeHello(frame.payload));
         break;
       case CommandKind.HELLO | CommandKind.ACK:
-        if (!this.#canResume || !this.#ledger.acknowledge(numbersIn(frame.payload))) {
-          this.close({ code: 'malformed', detail: 'it acknowledges what was not sent' });
-        }
+        this.#receiveTaken(frame);
         break;
       case CommandKind.SHUTDOWN: {
         const code = this.#canResume && callId === INTERRUPTED ? 'interrupted' : 'shutdown';
@@ -487,6 +498,16 @@ export class Session {
       }
       default:
         this.#output.deliver(frame);
+    }
+  }
+
+  #receiveTaken({ payload, callId: turn }: Frame): void {
+    const ledger = this.#ledger;
+    if (!this.#canResume || !ledger.acknowledge(numbersIn(payload))) {
+      this.close({ code: 'malformed', detail: 'it acknowledges what was not sent' });
+    } else if (turn > ledger.turn && !this.#dials) {
+      ledger.turn = turn;
+      this.#output.chosen();
     }
   }
 
@@ -500,12 +521,21 @@ export class Session {
     this.#output.containersChanged(hello);
   }
 
-  // Tells the peer how far its frames were taken, so that it keeps them no longer.
+  // Tells the peer how far its frames were taken, so that it keeps them no longer: over the
+  // connection that brought them, which is sure to be alive.
   #tellTaken(when: 'now' | 'at the tick'): void {
-    if (this.#state !== 'up' || !this.#canResume || !this.#ledger.owesWord(when)) return;
+    if (this.#ledger.taker === this && this.#ledger.owesWord(when)) this.tellTaken();
+  }
+
+  #sendTaken(turn: number): void {
     this.#ledger.noteTold();
     const payload = bytesOf(this.#ledger.taken);
-    this.#sendControl(CommandKind.HELLO | CommandKind.ACK, { payload });
+    this.#sendControl(CommandKind.HELLO | CommandKind.ACK, { callId: turn, payload });
+  }
+
+  /** Tells the peer once more how far its frames were taken; the last word may be lost. */
+  tellTaken(): void {
+    if (this.#state === 'up' && this.#canResume) this.#sendTaken(0);
   }
 
   #sendHello(peer: number, session: number, last?: Ledger): void {
@@ -522,10 +552,12 @@ export class Session {
     const offer = encodeOffer({
       ...WIRE_VERSIONS,
       features: FEATURES,
-      attempt: last?.attempt ?? 0,
+      attempt: last?.attemptOn(this.#path) ?? 0,
       session: last?.number ?? 0,
       expected: last?.taken ?? [],
       incarnation: last?.peerIncarnation ?? 0n,
+      path: this.#path,
+      joins: this.#joins,
     });
     this.#sendControl(CommandKind.HELLO, { peer, payload, message: offer });
   }
@@ -549,6 +581,8 @@ export class Session {
 
 // Of a SHUTDOWN's call: the session may go on over another connection.
 const INTERRUPTED = 1;
+// The session that this connection was for is over; another may begin.
+const OVER = 2;
 // Not HELLO: that other DCs are shared must reach the peer, in its place among the commands.
 const PASSING: ReadonlySet<number> = new Set([
   CommandKind.NONE,
@@ -558,36 +592,7 @@ const PASSING: ReadonlySet<number> = new Set([
 ]);
 const NO_PAYLOAD = new Uint8Array(0);
 const MINUTE_MS = 60_000;
-const SHUTDOWN_TEXT_MAX = 200;
-const ACKNOWLEDGEMENT_BYTES_MAX = 64;
-
-// What a TLS record begins with: its type (an alert or a handshake), then version 3.
-function isTls(magic: number): boolean {
-  return [0x0315, 0x0316].includes(magic & 0xffff);
-}
 
 function nextSession(last: number): number {
   return last >= 0xffff_ffff ? 1 : last + 1;
-}
-
-function bytesOf(numbers: readonly number[]): Uint8Array {
-  const bytes = new Uint8Array(4 * numbers.length);
-  numbers.forEach((number, i) => {
-    viewOf(bytes).setUint32(4 * i, number, true);
-  });
-  return bytes;
-}
-
-function numbersIn(bytes: Uint8Array): number[] {
-  if (bytes.length > ACKNOWLEDGEMENT_BYTES_MAX) return [];
-  const view = viewOf(bytes);
-  return Array.from({ length: Math.floor(bytes.length / 4) }, (_, i) =>
-    view.getUint32(4 * i, true),
-  );
-}
-
-// What a peer says goes to a log, so it is cut and cleaned.
-function shutdownText(payload: Uint8Array): string {
-  const text = new TextDecoder().decode(payload.subarray(0, SHUTDOWN_TEXT_MAX));
-  return text.replaceAll(/[^\x20-\x7e]/g, '?');
 }

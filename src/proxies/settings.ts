@@ -11,6 +11,10 @@ export interface ProxySettings extends SessionTimes, AdmissionLimits {
   /** Commands that no honest node sends, of one peer: so many at once, so many a second. */
   badBurst: number;
   badPerSecond: number;
+  /** How long a session without a connection is held, before callers get ENOTCONN; 0: not at all. */
+  holdMs: number;
+  /** How long a path must be up before the session returns to it; see path.ts. */
+  steadyMs: number;
 }
 
 export const DEFAULT_SETTINGS: Omit<ProxySettings, keyof SessionTimes> = {
@@ -18,6 +22,8 @@ export const DEFAULT_SETTINGS: Omit<ProxySettings, keyof SessionTimes> = {
   handshakesPerSecond: 20,
   badBurst: 1000,
   badPerSecond: 100,
+  holdMs: 5000,
+  steadyMs: 5000,
 };
 
 export type SettingName = keyof ProxySettings;
@@ -31,6 +37,8 @@ export interface SettingRule {
 }
 
 const HOUR_MS = 3_600_000;
+/** What `holdMs` may be, also in a spec. */
+export const HOLD_RANGE = { min: 0, max: 600_000 } as const;
 
 export const SETTING_RULES: Readonly<Record<SettingName, SettingRule>> = {
   keepaliveMs: {
@@ -74,6 +82,17 @@ export const SETTING_RULES: Readonly<Record<SettingName, SettingRule>> = {
     min: 1,
     max: 1_000_000,
     meaning: 'and after that',
+  },
+  holdMs: {
+    unit: 'ms',
+    ...HOLD_RANGE,
+    meaning: 'how long calls wait for a node that is not reached; 0 for not at all',
+  },
+  steadyMs: {
+    unit: 'ms',
+    min: 0,
+    max: HOUR_MS,
+    meaning: 'how long a path must be up before the link returns to it',
   },
 };
 

@@ -149,6 +149,7 @@ describe('a session', () => {
           incarnation: 1n,
           lastSession: () => 0,
           lastLedger: () => undefined,
+          pathFault: () => undefined,
           containersFor: () => [],
           nameOf: (node) => `n${node}`,
           newKey: () => new Uint8Array(32),
@@ -157,6 +158,7 @@ describe('a session', () => {
           send: (_, command) => void frames.push(command),
           up: () => undefined,
           containersChanged: () => undefined,
+          chosen: () => undefined,
           deliver: () => {
             throw new Error('nothing may be delivered before a HELLO');
           },

@@ -3,7 +3,8 @@
 // belongs to a session that was given up, so that its caller heard ENOTCONN.
 // Method: a thousand short runs of two engines on a simulated network whose faults follow from the
 // seed: cables cut and held, bytes damaged, proxies killed, nodes that stand still. Every other run
-// has connections with two lanes. Rows 11 to 17, 21 and 45 of the fault matrix.
+// has connections with two lanes, and of four runs one has two paths between the nodes, each with
+// faults of its own. Rows 11 to 17, 21 and 45 of the fault matrix.
 import { describe, expect, it } from 'vitest';
 import { SessionWorld, type Came, type Taken } from '../support/session-world.ts';
 
@@ -22,9 +23,10 @@ function check(condition: boolean, what: string): void {
 
 /** Something happens. */
 async function incident(world: SessionWorld): Promise<void> {
-  const { network, nodes, random } = world;
+  const { networks, nodes, random } = world;
   const node = world.pick(0, 1) as 0 | 1;
-  const cables = [...network.cables];
+  const network = networks[world.pick(0, 2 * networks.length - 1)];
+  const cables = network ? [...network.cables] : world.cables;
   switch (world.pick(0, 9)) {
     case 0:
     case 1:
@@ -101,7 +103,8 @@ function inOrder(taken: readonly Taken[], came: readonly Came[]): void {
 }
 
 async function simulate(seed: number): Promise<SessionWorld> {
-  const world = new SessionWorld(seed);
+  const paths = [3, 4].includes(seed % 8) ? 2 : 1;
+  const world = new SessionWorld(seed, paths);
   await world.start();
   for (let i = 0; i < INCIDENTS; i++) {
     if (world.random() < 0.7) await incident(world);
@@ -113,7 +116,7 @@ async function simulate(seed: number): Promise<SessionWorld> {
   // The network is well again.
   world.damage = 0;
   for (const node of world.nodes) node.frozenUntilMs = 0;
-  for (const cable of world.network.cables) cable.release();
+  for (const cable of world.cables) cable.release();
   world.pass(12_000);
   world.say(0, 3);
   world.say(1, 3);
@@ -123,7 +126,13 @@ async function simulate(seed: number): Promise<SessionWorld> {
   for (const { engine } of world.nodes) {
     const [peer] = engine.statistics().peers;
     check(peer?.state === 'up', `the link is ${peer?.state ?? 'gone'} on a good network`);
+    const down = peer?.paths.find(({ state }) => state !== 'up');
+    check(down === undefined, `path ${down?.path} is down on a good network`);
   }
+  const carrying = world.nodes.map(({ engine }) =>
+    engine.statistics().peers[0]?.paths.find(({ carries }) => carries),
+  );
+  check(carrying[0]?.path === carrying[1]?.path, 'the nodes do not agree on the path');
   judge(a.taken, b.came);
   judge(b.taken, a.came);
   return world;
@@ -139,11 +148,13 @@ describe('sessions over a hostile network', () => {
   it(`act on each command once or not at all, with ${seeds.length} seeds`, async () => {
     let resumed = 0;
     let givenUp = 0;
+    let moved = 0;
     for (const seed of seeds) {
       try {
         const world = await simulate(seed);
         resumed += world.resumed;
         givenUp += world.givenUp;
+        moved += world.moved;
       } catch (error) {
         const command = `DVK_SEED=${seed} npm test -- session-network`;
         throw new Error(`seed ${seed}: ${String(error)}; again by: ${command}`, { cause: error });
@@ -154,5 +165,6 @@ describe('sessions over a hostile network', () => {
     if (wanted !== undefined) return;
     expect(resumed).toBeGreaterThan(seeds.length);
     expect(givenUp).toBeGreaterThan(seeds.length / 4);
+    expect(moved).toBeGreaterThan(seeds.length / 2);
   });
 });

@@ -7,8 +7,10 @@ import { CommandLayout } from '../../src/dvk/abi/abi.gen.ts';
 import type { Clock } from '../../src/dvk/clock.ts';
 import { crc32c } from '../../src/dvk/crc32c.ts';
 import type { NodeId } from '../../src/dvk/endpoint.ts';
-import { Engine } from '../../src/proxies/engine.ts';
-import { LoopbackNetwork } from '../../src/proxies/loopback.ts';
+import { Engine, type EngineOptions } from '../../src/proxies/engine.ts';
+import { LoopbackNetwork, type LoopbackCable } from '../../src/proxies/loopback.ts';
+import type { PathAddress } from '../../src/proxies/path.ts';
+import type { PeerAddress } from '../../src/proxies/peer.ts';
 import type { ConnectionEvents, Lane, Transport } from '../../src/proxies/transport.ts';
 import { seeded } from './datagram-network.ts';
 import { FakeSegment } from './fake-segment.ts';
@@ -104,23 +106,38 @@ class Node implements Side {
 export class SessionWorld {
   readonly clock = new ManualClock();
   readonly random: () => number;
-  readonly network: LoopbackNetwork;
+  /** One for each path between the two nodes. */
+  readonly networks: readonly LoopbackNetwork[];
   readonly nodes: readonly [Node, Node] = [new Node(), new Node()];
   /** Probability that a piece of bytes is damaged on its way. */
   damage = 0;
   /** How often a session went on over another connection, and how often one was given up. */
   resumed = 0;
   givenUp = 0;
+  /** How often a session went on over another path that was up. */
+  moved = 0;
   readonly #turns: (() => void)[] = [];
   #nextId = 1;
 
-  constructor(seed: number) {
+  constructor(seed: number, paths = 1) {
     this.random = seeded(seed);
-    this.network = new LoopbackNetwork({
-      defer: (callback) => this.#turns.push(callback),
-      pieceBytes: this.pick(200, 20_000),
-      hasLanes: seed % 2 === 1,
+    const hasLanes = seed % 2 === 1;
+    this.networks = Array.from({ length: paths }, () => {
+      const defer = (callback: () => void): void => void this.#turns.push(callback);
+      return new LoopbackNetwork({ defer, pieceBytes: this.pick(200, 20_000), hasLanes });
     });
+  }
+
+  /** All connections. */
+  get cables(): LoopbackCable[] {
+    return this.networks.flatMap(({ cables }) => [...cables]);
+  }
+
+  /** That of the first path. */
+  get network(): LoopbackNetwork {
+    const [network] = this.networks;
+    if (network === undefined) throw new Error('there is no network');
+    return network;
   }
 
   pick(least: number, most: number): number {
@@ -143,11 +160,11 @@ export class SessionWorld {
       dvs: 'lab',
       node: node as NodeId,
       incarnation: BigInt(1000 * (node + 1) + life),
-      transport: this.#transport(isAlive),
+      ...this.#transports(isAlive),
       clock: this.#clockOf(side, isAlive),
       checksum: crc32c,
       random: this.random,
-      holdMs: 1500,
+      settings: { holdMs: 1500, steadyMs: 400 },
       defer: (callback) =>
         this.#turns.push(() => {
           if (isAlive()) callback();
@@ -158,13 +175,31 @@ export class SessionWorld {
         else if (state === 'up' && wasUp) this.resumed++;
         if (state !== 'held') wasUp = false;
       },
+      onMove: () => this.moved++,
     });
     const other = 1 - node;
     side.engine.setSegments([side.segment]);
-    side.engine.setPeers([
-      { node: other as NodeId, name: `n${other}`, host: 'test', port: PORT + other },
-    ]);
+    side.engine.setPeers([{ node: other as NodeId, name: `n${other}`, ...this.#placesOf(other) }]);
     await side.engine.start({ host: 'test', port: PORT + node });
+  }
+
+  #placesOf(node: number): Pick<PeerAddress, 'host' | 'port' | 'transport' | 'others'> {
+    const place = (path: number): PathAddress => ({
+      host: 'test',
+      port: PORT + node,
+      transport: `net${path}`,
+    });
+    const others = this.networks.slice(1).map((_, at) => place(at + 1));
+    return { ...place(0), others };
+  }
+
+  #transports(isAlive: () => boolean): Pick<EngineOptions, 'transport' | 'alternatives'> {
+    const [transport, ...alternatives] = this.networks.map((network, path) => ({
+      ...this.#transport(network, isAlive),
+      name: `net${path}`,
+    }));
+    if (transport === undefined) throw new Error('there is no network');
+    return { transport, alternatives };
   }
 
   // A dead proxy does nothing any more; one that stands still does it later.
@@ -185,8 +220,8 @@ export class SessionWorld {
     return { nowMs: () => this.clock.nowMs(), after };
   }
 
-  #transport(isAlive: () => boolean): Transport {
-    const transport = this.network.transport();
+  #transport(network: LoopbackNetwork, isAlive: () => boolean): Transport {
+    const transport = network.transport();
     const lossy = (events: ConnectionEvents): ConnectionEvents => {
       let space: Uint8Array = new Uint8Array(0);
       return {
@@ -213,20 +248,21 @@ export class SessionWorld {
           const events = isAlive() ? accept(callOff) : undefined;
           return events && lossy(events);
         });
-        this.#listeners.set(address.port, listener.close);
+        this.#listeners.push([address.port, listener.close]);
         return listener;
       },
       connect: (address, events) => transport.connect(address, lossy(events)),
     };
   }
 
-  readonly #listeners = new Map<number, () => void>();
+  #listeners: [number, () => void][] = [];
 
   /** The proxy of a node is killed, and started again at once; its segment's calls have ended. */
   async kill(node: 0 | 1): Promise<void> {
-    this.#listeners.get(PORT + node)?.();
+    for (const [port, close] of this.#listeners) if (port === PORT + node) close();
+    this.#listeners = this.#listeners.filter(([port]) => port !== PORT + node);
     this.nodes[node].life++;
-    for (const cable of [...this.network.cables]) cable.cut();
+    for (const cable of this.cables) cable.cut();
     this.settle();
     await this.#boot(node);
     this.settle();

@@ -137,6 +137,7 @@ describe('a session', () => {
     for (let i = 0; i < 5; i++) {
       expect(book.ledger.canResume).toBe(true);
       book.ledger.resume([0, 0]);
+      book.replayed();
     }
 
     expect(book.ledger.canResume).toBe(false);

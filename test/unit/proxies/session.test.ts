@@ -8,7 +8,8 @@ import { decodeHello, encodeHello, HELLO_CONSTANTS } from '../../../src/proxies/
 import type { Hello } from '../../../src/proxies/hello.ts';
 import type { NodeIdentity } from '../../../src/proxies/identity.ts';
 import { Session } from '../../../src/proxies/session.ts';
-import type { Down, SessionSelf } from '../../../src/proxies/session.ts';
+import type { Down } from '../../../src/proxies/down.ts';
+import type { SessionSelf } from '../../../src/proxies/session.ts';
 import { Lane } from '../../../src/proxies/transport.ts';
 import { command, frame, frameBytes } from '../../support/proxy-frames.ts';
 
@@ -22,6 +23,7 @@ function self(node: number, changes: Partial<SessionSelf> = {}): SessionSelf {
     incarnation: BigInt(1000 + node),
     lastSession: () => 0,
     lastLedger: () => undefined,
+    pathFault: () => undefined,
     containersFor: () => [7],
     nameOf: (other) => `n${other}`,
     newKey: () => new Uint8Array(32).fill(node),
@@ -45,6 +47,7 @@ class End {
       },
       up: (hello: Hello): void => void (this.upWith = hello),
       containersChanged: (hello: Hello): void => void this.heard.push(hello),
+      chosen: (): void => undefined,
       deliver: ({ callId }: Frame): void => void this.delivered.push(callId),
       down: (why: Down): void => {
         expect(this.why).toBeUndefined();

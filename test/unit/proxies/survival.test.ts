@@ -194,7 +194,8 @@ class Hand implements ConnectionEvents {
   }
 
   #addOffer(bytes: Uint8Array, payload: Uint8Array, offer: Partial<Offer>): void {
-    const none = { features: 0, attempt: 0, session: 0, expected: [], incarnation: 0n };
+    const older = { features: 0, attempt: 0, session: 0, expected: [], incarnation: 0n };
+    const none = { ...older, path: 0, joins: false };
     const message = encodeOffer({ first: 1, last: 1, ...none, ...offer });
     bytes.set(message, 32 + CommandLayout.message);
     const body = crc32c(payload, crc32c(bytes.subarray(32, 208), 0));
@@ -283,7 +284,7 @@ describe('a node of another wire version', () => {
     expect(decodeOffer(hello!.command.subarray(CommandLayout.message))).toMatchObject({
       first: 1,
       last: 2,
-      features: 1,
+      features: 3,
       session: 0,
     });
     world.pass(200);
