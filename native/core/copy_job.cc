@@ -88,7 +88,7 @@ bool CopyJob::bury_holder() {
     return true;
   }
   if (holder >= segment.processes() || owner_alive(segment.slot(holder))) return false;
-  return reap(segment, holder, load(segment.slot(holder)->endpoint), kRepairLockMs) == 0;
+  return reap(segment, holder, load(segment.slot(holder)->endpoint), kRepairLockMs) == 1;
 }
 
 bool CopyJob::claim() {
