@@ -20,9 +20,11 @@ export const WIRE_VERSIONS = { first: 1, last: 2 } as const;
 export const Feature = {
   /** A session outlives its connection. */
   RESUME: 1,
+  /** Data of a copy may come in parts; see native/core/copy_parts.h. */
+  PARTS: 2,
 } as const;
 
-export const FEATURES: number = Feature.RESUME;
+export const FEATURES: number = Feature.RESUME | Feature.PARTS;
 
 const Offset = {
   first: 0,
