@@ -162,6 +162,7 @@ Napi::Object describe_link_slot(Napi::Env env) {
   DVK_FIELD(sent_bytes);
   DVK_FIELD(received_bytes);
   DVK_FIELD(dropped);
+  DVK_FIELD(copies_in_parts);
   return object;
 }
 

@@ -452,7 +452,8 @@ struct LinkSlot {
   uint64_t sent_bytes;  // of copied data
   uint64_t received_bytes;
   uint64_t dropped;  // malformed or refused commands
-  uint8_t reserved0[40];  // zero
+  uint32_t copies_in_parts;  // 1: the peer takes copies in parts; see native/core/copy_parts.h
+  uint8_t reserved0[36];  // zero
 };
 static_assert(sizeof(LinkSlot) == 128);
 static_assert(offsetof(LinkSlot, state) == 0);
@@ -467,7 +468,8 @@ static_assert(offsetof(LinkSlot, received) == 56);
 static_assert(offsetof(LinkSlot, sent_bytes) == 64);
 static_assert(offsetof(LinkSlot, received_bytes) == 72);
 static_assert(offsetof(LinkSlot, dropped) == 80);
-static_assert(offsetof(LinkSlot, reserved0) == 88);
+static_assert(offsetof(LinkSlot, copies_in_parts) == 88);
+static_assert(offsetof(LinkSlot, reserved0) == 92);
 
 // One allocation in the arena.
 struct Extent {
@@ -575,7 +577,7 @@ struct Command {
   uint64_t copy_bytes;
   char name[16];  // PROCBIND: name of the process
   uint32_t copy_destination_node;  // COPYRMT_RQST: node of the destination
-  uint32_t answers;  // SEND_MSG, SNDREC_MSG: call of the destination that the source is to answer
+  uint32_t answers;  // SEND_MSG, SNDREC_MSG: call of the destination that the source is to answer; COPYIN_DATA, COPYOUT_DATA: where in the copy the data begins
   Message message;  // COPYRMT_RQST, COPYIN_RQST: a voucher of the proxies
 };
 static_assert(sizeof(Command) == 176);

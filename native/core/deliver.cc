@@ -229,20 +229,33 @@ int put_copyout_data(Segment& segment, uint32_t node, const Command& command,
                      const uint8_t* payload) {
   const int index = local_slot(segment, command.destination);
   if (index < 0) return 0;
-  ProcessSlot* slot = segment.slot(static_cast<uint32_t>(index));
+  const uint32_t segment_index = static_cast<uint32_t>(index);
+  ProcessSlot* slot = segment.slot(segment_index);
   if (command.result >= 0 && static_cast<uint32_t>(command.result) != command.payload_bytes) {
     return -EDVSBADFRAME;
   }
   uint32_t claim;
   if (!claim_caller(segment, slot, node, command.call_id, kCommandCopyoutRqst, &claim)) return 0;
   int64_t result = command.result;
+  CopyParts& parts = segment.copy_parts();
   if (result >= 0) {
     // Where the data goes is what the caller asked for, whatever the answer says.
+    const uint64_t total = load(slot->copy_bytes);
+    const uint64_t at = parts.at(segment_index, command.destination, command.call_id);
     const CopyParty destination{load(slot->destination_endpoint), load(slot->destination_grant),
-                                load(slot->destination_at)};
-    result = command.payload_bytes > load(slot->copy_bytes)
+                                load(slot->destination_at) + at};
+    result = command.answers != at || at > total || command.payload_bytes > total - at
                  ? -EDVSBADFRAME
                  : write_payload(segment, command.destination, destination, command, payload);
+    const uint64_t end = at + command.payload_bytes;
+    const bool more = result > 0 && end < total;
+    parts.set(segment_index, segment.processes(), command.destination, command.call_id,
+              more ? end : 0);
+    if (more) {
+      unclaim(segment, slot, claim, with_state(claim, State::kRemote, node));
+      return 0;
+    }
+    if (result >= 0) result = static_cast<int64_t>(end);
   }
   store(slot->command_result, static_cast<int32_t>(result));
   settle_caller(segment, slot, claim, with_state(claim, State::kTaken, kProxyPeer));
@@ -250,10 +263,40 @@ int put_copyout_data(Segment& segment, uint32_t node, const Command& command,
 }
 
 int64_t put_data(Segment& segment, const Command& command, const uint8_t* payload) {
-  if (command.payload_bytes != command.copy_bytes) return -EDVSBADFRAME;
   const CopyParty destination{command.copy_destination, command.copy_destination_grant,
-                              command.copy_destination_at};
+                              command.copy_destination_at + command.answers};
   return write_payload(segment, command.requester, destination, command, payload);
+}
+
+// A part of a copy, not the only one, for which the descriptor of its requester is there.
+void put_part(Segment& segment, uint32_t descriptor, const Command& command,
+              const uint8_t* payload) {
+  CopyParts& parts = segment.copy_parts();
+  int64_t result = command.result;
+  if (result >= 0) result = put_data(segment, command, payload);
+  const uint64_t end = command.answers + uint64_t{command.payload_bytes};
+  const bool more = result >= 0 && end < command.copy_bytes;
+  parts.set(descriptor, segment.processes(), command.requester, command.call_id, more ? end : 0);
+  if (more) return;
+  acknowledge(segment, descriptor, kCommandCopyinData, command.copy_destination,
+              static_cast<int>(result < 0 ? result : static_cast<int64_t>(end)));
+}
+
+// Whether a copy, the data that came of it and where that begins are as they may be.
+bool is_in_copy(Segment& segment, uint32_t node, const Command& command) {
+  const bool is_data = command.kind == kCommandCopyinData;
+  const bool in_parts = (is_data || command.kind == kCommandCopyoutRqst) &&
+                        load(segment.link(node)->copies_in_parts) != 0;
+  if (command.copy_bytes > (in_parts ? kCopyWindowBytes : kCopyChunkBytes)) return false;
+  if (!is_data && command.kind != kCommandCopyinRqst) return true;
+  if (!in_parts) {
+    return command.payload_bytes == command.copy_bytes && command.answers == 0 &&
+           command.result >= 0;
+  }
+  if (command.answers > command.copy_bytes) return false;
+  if (command.result < 0) return command.answers > 0 && command.payload_bytes == 0;
+  if (command.payload_bytes == 0) return command.copy_bytes == 0;
+  return command.payload_bytes <= command.copy_bytes - command.answers;
 }
 
 int64_t copy_here(Segment& segment, const Command& command) {
@@ -283,9 +326,8 @@ void hold_copy(Segment& segment, uint32_t descriptor, const Command& command, ui
 int put_copy(Segment& segment, uint32_t node, const Command& command, const uint8_t* payload) {
   const bool relayed = command.kind == kCommandCopyinRqst;
   const uint32_t requester_node = relayed ? command.requester_node : node;
-  if (command.copy_bytes > kCopyChunkBytes || requester_node == segment.node_id()) {
+  if (!is_in_copy(segment, node, command) || requester_node == segment.node_id())
     return -EDVSBADFRAME;
-  }
   if (!relayed && command.requester != command.source) return -EDVSBADFRAME;
   // Who asked gets the answer, so it must be of a node that this one serves in this DC.
   if (relayed && requester_node < segment.nodes() &&
@@ -295,14 +337,24 @@ int put_copy(Segment& segment, uint32_t node, const Command& command, const uint
   const int adopted = adopt_descriptor(segment, requester_node, command.requester);
   if (adopted < 0) return adopted;
   const uint32_t descriptor = static_cast<uint32_t>(adopted);
+  if (command.kind == kCommandCopyinData && command.answers > 0) {
+    // Where it goes on is where the part before it ended, or that failed, or the call is over.
+    const uint64_t at = segment.copy_parts().at(descriptor, command.requester, command.call_id);
+    const bool awaited = load(segment.slot(descriptor)->call_id) == command.call_id;
+    if (awaited && at == command.answers) put_part(segment, descriptor, command, payload);
+    return 0;
+  }
   // A message that the requester gave up on must not be acknowledged over this copy's answer.
   const uint32_t sequence = reset_descriptor(segment.slot(descriptor));
   store(segment.slot(descriptor)->call_id, command.call_id);
+  segment.copy_parts().set(descriptor, segment.processes(), command.requester, 0, 0);
   switch (command.kind) {
     case kCommandCopyinData:
+      put_part(segment, descriptor, command, payload);
+      return 0;
     case kCommandCopyinRqst:
-      acknowledge(segment, descriptor, relayed ? kCommandCopyrmtRqst : kCommandCopyinData,
-                  command.copy_destination, static_cast<int>(put_data(segment, command, payload)));
+      acknowledge(segment, descriptor, kCommandCopyrmtRqst, command.copy_destination,
+                  static_cast<int>(put_data(segment, command, payload)));
       return 0;
     case kCommandCopylclRqst:
       acknowledge(segment, descriptor, kCommandCopylclRqst, command.copy_source,

@@ -61,7 +61,7 @@ void tell_proxy(Segment& segment, uint32_t node) {
   if (node < segment.nodes()) wake_proxy(segment, segment.link(node));
 }
 
-int link_up(Segment& segment, uint32_t node, uint32_t session) {
+int link_up(Segment& segment, uint32_t node, uint32_t session, bool parts) {
   if (node >= segment.nodes() || node == segment.node_id()) return -EDVSBADNODEID;
   LinkSlot* link = segment.link(node);
   if (link_is(link, LinkState::kAbsent)) return -EDVSNODCNODE;
@@ -76,6 +76,7 @@ int link_up(Segment& segment, uint32_t node, uint32_t session) {
   SlotSet announcements = segment.announcements(node);
   clear(announcements);
   store(link->session, session);
+  store(link->copies_in_parts, uint32_t{parts});
   DVK_CRASH_POINT("link.forgotten");
   atomic(link->state).store(static_cast<uint32_t>(LinkState::kUp));
   if (is_traced(segment)) trace_link(segment, TraceKind::kLinkUp, node);
@@ -397,13 +398,46 @@ int oldest_command(Segment& segment, uint32_t node, bool short_only) {
   return found;
 }
 
-// Reads the data of a copy into `payload`. Returns bytes or a negative error.
-int64_t read_payload(Segment& segment, int32_t requester, const Command& command,
-                     uint8_t* payload) {
-  if (command.copy_bytes > kCopyChunkBytes) return -ERANGE;
-  const CopyParty source{command.copy_source, command.copy_source_grant, command.copy_source_at};
-  return copy_end(proxy_copier(segment), {requester, source, GrantRight::kRead}, payload,
-                  command.copy_bytes);
+// Reads [at, at + bytes) of the data of a copy into `payload`. Returns bytes or a negative error.
+int64_t read_payload(Segment& segment, int32_t requester, const Command& command, uint64_t at,
+                     uint64_t bytes, uint8_t* payload) {
+  if (bytes > kCopyChunkBytes) return -ERANGE;
+  const CopyParty source{command.copy_source, command.copy_source_grant,
+                         command.copy_source_at + at};
+  return copy_end(proxy_copier(segment), {requester, source, GrantRight::kRead}, payload, bytes);
+}
+
+// Reads the next part of a copy that the process in `index`, `endpoint`, waits for, or all of it
+// where the peer does not take parts. Returns its bytes or a negative error; `command->answers`
+// tells where it begins, and the command is to be queued again as long as copy_parts() knows it.
+int64_t read_part(Segment& segment, uint32_t index, int32_t endpoint, Command* command,
+                  uint8_t* payload) {
+  CopyParts& parts = segment.copy_parts();
+  const uint64_t total = command->copy_bytes;
+  uint64_t at = parts.at(index, endpoint, command->call_id);
+  if (at >= total) at = 0;
+  const bool cuts = load(segment.link(command->destination_node)->copies_in_parts) != 0;
+  const uint64_t rest = total - at;
+  const uint64_t wanted = cuts ? std::min(rest, kCopyPartBytes) : rest;
+  const int64_t bytes = read_payload(segment, endpoint, *command, at, wanted, payload);
+  const bool more = bytes >= 0 && wanted < rest;
+  parts.set(index, segment.processes(), endpoint, command->call_id, more ? at + wanted : 0);
+  command->answers = static_cast<uint32_t>(at);
+  command->payload_bytes = bytes < 0 ? 0 : static_cast<uint32_t>(bytes);
+  return bytes;
+}
+
+// Queues a command of a copy again, of which a part was taken, unless its process waits no more.
+void queue_rest(Segment& segment, uint32_t index, uint32_t node) {
+  ProcessSlot* slot = segment.slot(index);
+  uint32_t taken = static_cast<uint32_t>(CommandState::kTaken);
+  store(slot->ticket, segment.next_ticket());
+  if (!atomic(slot->command_state)
+           .compare_exchange_strong(taken, static_cast<uint32_t>(CommandState::kQueued))) {
+    return;
+  }
+  DVK_CRASH_POINT("proxy.part");
+  segment.link_queue(node).add(index);
 }
 
 void copy_fields(ProcessSlot* slot, Command* command) {
@@ -439,12 +473,13 @@ bool fill_from_local(Segment& segment, uint32_t index, Command* command, uint8_t
       command->requester_node = segment.node_id();
       command->copy_destination_node = node_of(segment, command->copy_destination);
       if (command->kind == kCommandCopyinData) {
-        const int64_t bytes = read_payload(segment, command->source, *command, payload);
-        if (bytes < 0) {
+        const int64_t bytes = read_part(segment, index, command->source, command, payload);
+        if (bytes < 0 && command->answers == 0) {
           finish_remote(segment, index, command->call_id, static_cast<int>(bytes));
           return false;
         }
-        command->payload_bytes = static_cast<uint32_t>(bytes);
+        // Where parts are under way the other node ends it, when it has come to them.
+        if (bytes < 0) command->result = static_cast<int32_t>(bytes);
       }
       return true;
     default:
@@ -467,11 +502,10 @@ bool fill_from_descriptor(Segment& segment, uint32_t index, Command* command, ui
     if (command->kind == kCommandReplyMsg) command->message.source = command->source;
   } else if (command->kind == (kCommandCopyoutRqst | kCommandAck)) {
     copy_fields(slot, command);
-    const int64_t bytes = command->result < 0
-                              ? command->result
-                              : read_payload(segment, command->destination, *command, payload);
-    command->result = static_cast<int32_t>(bytes);
-    command->payload_bytes = bytes < 0 ? 0 : static_cast<uint32_t>(bytes);
+    if (command->result >= 0) {
+      const int64_t bytes = read_part(segment, index, command->destination, command, payload);
+      command->result = static_cast<int32_t>(bytes);
+    }
   } else if (command->result == -EDVSMIGRATING) {
     command->copy_destination_node = place_told(segment, command->source);
   } else if (command->kind == kCommandCopyinRqst) {
@@ -481,7 +515,8 @@ bool fill_from_descriptor(Segment& segment, uint32_t index, Command* command, ui
     command->destination = command->copy_destination;
     const uint32_t word = atomic(slot->rendezvous).load();
     copy_out(&command->message, outbox_of(slot, sequence_of(word)));
-    const int64_t bytes = read_payload(segment, command->requester, *command, payload);
+    const int64_t bytes =
+        read_payload(segment, command->requester, *command, 0, command->copy_bytes, payload);
     if (bytes < 0) {
       acknowledge(segment, index, kCommandCopyrmtRqst, command->copy_destination,
                   static_cast<int>(bytes));
@@ -544,6 +579,10 @@ int get2rmt(Segment& segment, uint32_t node, Command* command, uint8_t* payload,
     if (!filled || load(slot->command_call_id) != command->call_id) continue;
     if (life_is(slot, ProcessLife::kLocal) && load(slot->call_id) != command->call_id) continue;
     DVK_CRASH_POINT("proxy.filled");
+    if (is_bulky(command->kind) &&
+        segment.copy_parts().at(index, load(slot->endpoint), command->call_id) > 0) {
+      queue_rest(segment, index, node);
+    }
     note_taken(segment, node, *command);
     return 1;
   }

@@ -27,8 +27,9 @@ void forget_descriptors(Segment& segment, uint32_t node);
 int attach_proxy(Segment& segment, uint32_t node, uint64_t wake_id);
 // The caller is the proxy for `node` no more; the link is down. Also -EDVSNOPROXY: it was not.
 int detach_proxy(Segment& segment, uint32_t node);
-// The link is up with a new session: announces this node's bound servers.
-int link_up(Segment& segment, uint32_t node, uint32_t session);
+// The link is up with a new session: announces this node's bound servers. `parts`: the peer takes
+// copies in parts, see copy_parts.h.
+int link_up(Segment& segment, uint32_t node, uint32_t session, bool parts = false);
 // The link is down: every call waiting for that node ends with -ENOTCONN; descriptors of that node
 // fall idle.
 int link_down(Segment& segment, uint32_t node);

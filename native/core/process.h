@@ -85,6 +85,10 @@ struct TracedCopy {
 struct Copying {
   CopyParty from{}, to{};
   uint64_t bytes = 0;
+  // What the next call to another node asks for, at most; and what the present one did, and when.
+  uint64_t window = kCopyChunkBytes, asked = 0;
+  int64_t asked_at = 0;
+  bool careful = false;  // a call failed: chunk by chunk from there, to find where
   int64_t deadline = 0;
   TracedCopy traced{};  // of an awaited copy
 };

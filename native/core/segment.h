@@ -16,6 +16,7 @@
 #include <string>
 
 #include "abi.gen.h"
+#include "copy_parts.h"
 #include "crash_point.h"
 
 namespace dvk {
@@ -210,6 +211,11 @@ class Segment {
     return base_;
   }
 
+  // Of the proxy, when this process is that.
+  CopyParts& copy_parts() {
+    return copy_parts_;
+  }
+
   bool running() const;
   // The slot of `endpoint` when it is in range, else -1; says nothing about who owns it.
   int slot_of(int32_t endpoint) const;
@@ -243,6 +249,7 @@ class Segment {
   uint8_t *arena_ = nullptr, *stages_ = nullptr;
   bool owner_only_ = false;
   std::string directory_;
+  CopyParts copy_parts_;
 };
 
 template <typename Visit>

@@ -13,6 +13,11 @@
 namespace dvk {
 namespace {
 
+// An answer that came sooner than kQuickNs lets the next call to another node ask for more, one
+// that took longer than kSlowNs for less: so time-outs and cancellation keep a grain that suits the
+// line.
+constexpr int64_t kQuickNs = 20'000'000, kSlowNs = 100'000'000;
+
 // Whether `party` is memory of the caller, by its address.
 bool is_own(const Process& process, const CopyParty& party) {
   return party.endpoint == process.endpoint && party.grant == kByAddress;
@@ -83,6 +88,7 @@ int start_chunk(Process& process, const CopyParty& source, const CopyParty& dest
   process.operation.peer = load(slot->command_endpoint);
   // The proxy may have to ask this process for it.
   process.own_part = own_part(process, source, destination, bytes);
+  process.copying.asked_at = now_ns();
   DVK_CRASH_POINT("vcopy.command");
   int result = start_remote(process, target);
   if (result == kPending && kind == kCommandCopyrmtRqst) {
@@ -98,7 +104,24 @@ int start_chunk(Process& process, const CopyParty& source, const CopyParty& dest
 int end_chunk(Process& process, uint64_t bytes, int result) {
   process.own_part = {};
   if (result != 0) return result;
+  Copying& copying = process.copying;
+  const int64_t took = now_ns() - copying.asked_at;
+  if (took < kQuickNs && !copying.careful) {
+    copying.window = std::min(2 * copying.window, kCopyWindowBytes);
+  } else if (took > kSlowNs) {
+    copying.window = std::max(copying.window / 2, kCopyChunkBytes);
+  }
   return load(process.slot->command_result) == static_cast<int64_t>(bytes) ? 0 : -EIO;
+}
+
+// Whether a call for `bytes` that failed with `error` is to be made again chunk by chunk, which
+// shows how far the copy can come. What it copied is copied again.
+bool retries(Process& process, uint64_t bytes, int error) {
+  const bool has_place = error == -EFAULT || error == -EDVSGRANT || error == -EPERM;
+  if (!has_place || bytes <= kCopyChunkBytes) return false;
+  process.copying.careful = true;
+  process.copying.window = kCopyChunkBytes;
+  return true;
 }
 
 // Whether the caller may have to do with a party: those in fixed slots are asked for in its ipc_to,
@@ -140,15 +163,19 @@ int begin(Process& process, const CopyParty& source, const CopyParty& destinatio
 
 // The next chunk of `copying`.
 struct Chunk {
-  explicit Chunk(const Process& process)
-      : bytes(std::min(process.copying.bytes - process.copied, kCopyChunkBytes)),
-        from(process.copying.from),
-        to(process.copying.to) {
+  explicit Chunk(const Process& process) : from(process.copying.from), to(process.copying.to) {
     const Segment& segment = process.segment;
     from.at += process.copied;
     to.at += process.copied;
     nodes = {node_of(segment, from), node_of(segment, to)};
-    local = nodes.source == segment.node_id() && nodes.destination == segment.node_id();
+    const bool sends = nodes.source == segment.node_id();
+    const bool receives = nodes.destination == segment.node_id();
+    local = sends && receives;
+    const uint32_t peer = sends ? nodes.destination : nodes.source;
+    const bool in_parts = sends != receives && peer < segment.nodes() &&
+                          load(segment.link(peer)->copies_in_parts) != 0;
+    const uint64_t most = in_parts ? process.copying.window : kCopyChunkBytes;
+    bytes = std::min(process.copying.bytes - process.copied, most);
   }
   static uint32_t node_of(const Segment& segment, const CopyParty& party) {
     // In range since it was checked.
@@ -209,6 +236,7 @@ int64_t copy_all(Process& process, const CopyParty& source, const CopyParty& des
       error = start_chunk(process, chunk.from, chunk.to, chunk.nodes, chunk.bytes);
       if (error == kPending) error = wait_for(process, timeout_ms);
       error = end_chunk(process, chunk.bytes, error);
+      if (retries(process, chunk.bytes, error)) continue;
       if (error != 0) return error;
     }
     DVK_CRASH_POINT("vcopy.chunk");
@@ -251,6 +279,7 @@ int step_vcopy(Process& process) {
   if (!chunk.local) {
     // Nothing is under way, as start_remote wants it.
     process.operation.stage = Operation::Stage::kNone;
+    process.copying.asked = chunk.bytes;
     const int result = start_chunk(process, chunk.from, chunk.to, chunk.nodes, chunk.bytes);
     return result == kPending ? kPending : end_step(process, result);
   }
@@ -267,8 +296,11 @@ int step_vcopy(Process& process) {
 }
 
 int end_step(Process& process, int result) {
-  const uint64_t bytes = Chunk(process).bytes;
-  return after_chunk(process, bytes, end_chunk(process, bytes, result));
+  const uint64_t bytes = process.copying.asked;
+  const int error = end_chunk(process, bytes, result);
+  if (!retries(process, bytes, error)) return after_chunk(process, bytes, error);
+  process.operation.stage = Operation::Stage::kCopying;
+  return kMore;
 }
 
 int64_t vcopy_vector(Process& process, const CopyElement* elements, uint32_t count,

@@ -8,7 +8,8 @@ namespace dvk {
 
 inline constexpr int32_t kByAddress = -1;
 
-// Copies `bytes` (0 to kCopyBytesMax), in chunks of kCopyChunkBytes. Servers may name any party;
+// Copies `bytes` (0 to kCopyBytesMax), in chunks of kCopyChunkBytes; several at once to and from
+// another node that knows parts (copy_parts.h). Servers may name any party;
 // others must be one of them. Returns the bytes copied, all of them, or a negative error, looked
 // for in this order: those of every caller (privilege.h), -EBUSY (a call is under way), -ERANGE
 // (`bytes`), -EDVSENDPOINT (source is destination, or one is ANY or NONE), -EPERM (a user as third

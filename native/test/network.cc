@@ -4,14 +4,14 @@
 
 namespace dvk::test {
 
-Network::Network(uint32_t nodes) : payload_(kCopyChunkBytes) {
+Network::Network(uint32_t nodes, bool parts) : payload_(kCopyChunkBytes) {
   for (uint32_t n = 0; n < nodes; n++) containers_.push_back(new Container(small(n)));
   for (uint32_t n = 0; n < nodes; n++) {
     for (uint32_t m = 0; m < nodes; m++) {
       if (n == m) continue;
       CHECK_EQUAL(add_node((*this)[n], m, "peer"), 0);
       CHECK_EQUAL(attach_proxy((*this)[n], m, 0), 0);
-      CHECK_EQUAL(link_up((*this)[n], m, 1), 0);
+      CHECK_EQUAL(link_up((*this)[n], m, 1, parts), 0);
     }
   }
 }

@@ -9,7 +9,8 @@ namespace dvk::test {
 
 class Network {
  public:
-  explicit Network(uint32_t nodes);
+  // `parts`: copies cross links in parts.
+  explicit Network(uint32_t nodes, bool parts = false);
   Segment& operator[](uint32_t node) {
     return containers_[node]->segment;
   }

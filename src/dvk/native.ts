@@ -260,7 +260,7 @@ export interface SegmentBinding {
 export interface LinkBinding {
   attachProxy(segment: number, waker: number, node: number): number;
   detachProxy(segment: number, node: number): number;
-  linkUp(segment: number, node: number, session: number): number;
+  linkUp(segment: number, node: number, session: number, parts: boolean): number;
   linkDown(segment: number, node: number): number;
   get2rmt(
     segment: number,

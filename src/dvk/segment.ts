@@ -478,10 +478,10 @@ export class Segment {
 
   /**
    * The link to `node` is up, with a new session number (32 bits): announces this node's servers to
-   * it.
+   * it. `parts`: it takes copies in parts (native/core/copy_parts.h).
    */
-  linkUp(node: NodeId, session: number): void {
-    check(this.#native.linkUp(this.#handle, node, session), 'linkUp', { node });
+  linkUp(node: NodeId, session: number, parts = false): void {
+    check(this.#native.linkUp(this.#handle, node, session, parts), 'linkUp', { node });
   }
 
   /** The link to `node` is down: every call that waits for it ends with ENOTCONN. */

@@ -23,9 +23,11 @@ export const Feature = {
   RESUME: 1,
   /** A session goes over several paths at once. */
   BOND: 2,
+  /** Data of a copy may come in parts; see native/core/copy_parts.h. */
+  PARTS: 4,
 } as const;
 
-export const FEATURES: number = Feature.RESUME | Feature.BOND;
+export const FEATURES: number = Feature.RESUME | Feature.BOND | Feature.PARTS;
 
 const Offset = {
   first: 0,

@@ -16,6 +16,7 @@ import type { Segment } from '../dvk/segment.ts';
 import { viewOf, type Frame } from './frame.ts';
 import type { Ledger } from './ledger.ts';
 import type { Hello } from './hello.ts';
+import { Feature } from './offer.ts';
 import { TokenBucket } from './admission.ts';
 import type { CommandSource, Link } from './link.ts';
 import type { PathAddress } from './path.ts';
@@ -148,6 +149,7 @@ export class Peer {
   #hello: Hello | undefined;
   // The session of the link, also while it is held.
   #ledger: Ledger | undefined;
+  #takesParts = false;
   // The DCs were others when there was no link to tell of it.
   #owesContainers = false;
   #ups = 0;
@@ -237,6 +239,7 @@ export class Peer {
   begin(link: Link, hello: Hello): void {
     this.#link = link;
     this.#ledger = link.session.ledger;
+    this.#takesParts = (link.session.features & Feature.PARTS) !== 0;
     this.#hello = hello;
     this.#ups++;
     this.lastSession = link.session.number;
@@ -412,7 +415,7 @@ export class Peer {
   #setUp(shared: SharedContainer, up: boolean): void {
     if (shared.up === up) return;
     const done = whileMember(() => {
-      if (up) shared.segment.linkUp(this.node, this.#ledger?.number ?? 0);
+      if (up) shared.segment.linkUp(this.node, this.#ledger?.number ?? 0, this.#takesParts);
       else shared.segment.linkDown(this.node);
     });
     shared.up = up && done;

@@ -466,7 +466,8 @@ export const LinkSlotLayout = {
   sentBytes: 64,
   receivedBytes: 72,
   dropped: 80,
-  reserved0: 88,
+  copiesInParts: 88,
+  reserved0: 92,
 } as const;
 
 /** One allocation in the arena. Size in bytes, and the offset of each field. */

@@ -313,7 +313,8 @@ const linkSlot: StructSchema = [
   ['sent_bytes', 'u64', 'of copied data'],
   ['received_bytes', 'u64', ''],
   ['dropped', 'u64', 'malformed or refused commands'],
-  ['reserved0', 'u8[40]', 'zero'],
+  ['copies_in_parts', 'u32', '1: the peer takes copies in parts; see native/core/copy_parts.h'],
+  ['reserved0', 'u8[36]', 'zero'],
 ];
 
 const extent: StructSchema = [
@@ -387,7 +388,12 @@ const command: StructSchema = [
   ['copy_bytes', 'u64', ''],
   ['name', 'name', 'PROCBIND: name of the process'],
   ['copy_destination_node', 'u32', 'COPYRMT_RQST: node of the destination'],
-  ['answers', 'u32', 'SEND_MSG, SNDREC_MSG: call of the destination that the source is to answer'],
+  [
+    'answers',
+    'u32',
+    'SEND_MSG, SNDREC_MSG: call of the destination that the source is to answer; ' +
+      'COPYIN_DATA, COPYOUT_DATA: where in the copy the data begins',
+  ],
   ['message', 'message', 'COPYRMT_RQST, COPYIN_RQST: a voucher of the proxies'],
 ];
 
