@@ -38,8 +38,7 @@ export class Contents {
       const place = this.#place(inode, at + done, target.length - done);
       const part = target.subarray(done, done + place.bytes);
       if (place.at < 0) part.fill(0);
-      else if (direct && place.bytes >= PIECE_BYTES_MIN)
-        this.#disk.device.read(part, place.at, place.bytes);
+      else if (direct && place.bytes >= PIECE_BYTES_MIN) this.#disk.cache.readPast(part, place.at);
       else this.#disk.cache.read(part, place.at);
       done += place.bytes;
     }
