@@ -79,7 +79,7 @@ describe.skipIf(skipped !== undefined)(`a mount that is written to ${skipped ?? 
   it('gives back what was written, in any size', async () => {
     await sh(`
       head -c 5000001 /dev/urandom > $TREE/data
-      for size in 7 4096 100000 1M; do
+      for size in 4096 100000 1M; do
         dd if=$TREE/data of=$HERE/data bs=$size status=none
         cmp $TREE/data $HERE/data && cmp $TREE/data $THERE/data
         rm $HERE/data

@@ -132,7 +132,8 @@ export class Channels {
       const buffer = process.allocate(TRANSFER_BYTES_MAX);
       this.#all.push({ process, buffer, grant: undefined, grantee: ANY, sequence: 0 });
     }
-    this.#free.push(...this.#all);
+    // The first channel is used most, so the server knows who this client is.
+    this.#free.push(...this.#all.toReversed());
   }
 
   /** Whether the server did not answer last time. */
