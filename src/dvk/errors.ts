@@ -46,6 +46,11 @@ const POSIX_SENTENCES: Readonly<Record<string, string>> = {
 const NAMES: ReadonlyMap<number, string> = new Map(
   Object.entries(ERRORS).map(([name, [number]]) => [number, name]),
 );
+/** Numbers of Linux that libuv has no names for; the table of Node.js lacks the last too. */
+const LINUX_NAMES: ReadonlyMap<number, string> = new Map([
+  ...Object.entries(constants.errno).map(([name, number]) => [number, name] as const),
+  [117, 'EUCLEAN'],
+]);
 const NUMBERS: ReadonlyMap<string, number> = new Map([
   ...Object.entries(constants.errno),
   ...Object.entries(ERRORS).map(([name, [number]]) => [name, number] as const),
@@ -65,10 +70,11 @@ export function errorName(errno: number): string {
   if (known !== undefined) return known;
   try {
     const name = getSystemErrorName(-number);
-    return name.startsWith('Unknown') ? `E${String(number)}` : name;
+    if (!name.startsWith('Unknown')) return name;
   } catch {
-    return `E${String(number)}`;
+    // The number is out of range.
   }
+  return LINUX_NAMES.get(number) ?? `E${String(number)}`;
 }
 
 /** The negative number of an error's name, or undefined for a name that this host does not know. */

@@ -17,19 +17,32 @@ import { ErrorNumber, fail, type Process } from '../dvk/index.ts';
 export type Handler = (request: DataView, reply: DataView) => number;
 export type CallTable = ReadonlyMap<number, Handler>;
 
-const { EINTR } = constants.errno;
+/** What a server does from time to time, between two requests. */
+export interface Chore {
+  readonly everyMs: number;
+  run(): void;
+}
+
+const { EINTR, ETIMEDOUT } = constants.errno;
 const { EDVSDCNOTRUN, EBADREQUEST } = ErrorNumber;
 
 /**
  * Serves requests until the process is asked to stop or its container ends. A request that the
- * table does not know gets EBADREQUEST. Throws what the kernel call fails with for any other
- * reason, and what a handler throws: a fault of the server, which ends it.
+ * table does not know gets EBADREQUEST. A chore that is due comes after the reply to the request
+ * that is served. Throws what the kernel call fails with for any other reason, and what a handler
+ * or the chore throws: a fault of the server, which ends it.
  */
-export function serve(server: Process, calls: CallTable): void {
+export function serve(server: Process, calls: CallTable, chore?: Chore): void {
   const { message } = server;
   const { view } = message;
-  let result = server.rcvrqstRaw();
+  const pace = new Pace(chore);
+  let result = server.rcvrqstRaw(pace.leftMs());
   for (;;) {
+    if (result === -ETIMEDOUT) {
+      pace.run();
+      result = server.rcvrqstRaw(pace.leftMs());
+      continue;
+    }
     if (result < 0) {
       if (result === -EINTR || result === -EDVSDCNOTRUN) return;
       fail(result, 'rcvrqst');
@@ -37,6 +50,35 @@ export function serve(server: Process, calls: CallTable): void {
     const client = message.source;
     const handler = calls.get(message.type);
     message.type = handler === undefined ? -EBADREQUEST : handler(view, view);
-    result = server.replyReceiveRaw(client);
+    const leftMs = pace.leftMs();
+    if (leftMs === 0) {
+      // A client that is gone is no error.
+      server.replyRaw(client);
+      result = -ETIMEDOUT;
+    } else {
+      result = server.replyReceiveRaw(client, leftMs);
+    }
+  }
+}
+
+/** When the chore is due. */
+class Pace {
+  readonly #chore: Chore | undefined;
+  #dueMs: number;
+
+  constructor(chore: Chore | undefined) {
+    this.#chore = chore;
+    this.#dueMs = performance.now() + (chore?.everyMs ?? 0);
+  }
+
+  /** 0 when it is due; -1, for ever, without one. */
+  leftMs(): number {
+    if (this.#chore === undefined) return -1;
+    return Math.max(0, Math.ceil(this.#dueMs - performance.now()));
+  }
+
+  run(): void {
+    this.#chore?.run();
+    this.#dueMs = performance.now() + (this.#chore?.everyMs ?? 0);
   }
 }

@@ -71,6 +71,8 @@ export interface FsServiceSpec extends ServiceBase {
   readonly slot: number;
   /** Absolute path of an ext4 image. */
   readonly image: string;
+  /** The image is never written to. */
+  readonly readOnly: boolean;
 }
 
 /** A mount of a file system server's tree. */
@@ -154,12 +156,13 @@ const KIND_KEYS = {
   fs: {
     slot: { required: true, doc: 'fixed slot, 0 to 63' },
     image: { required: true, doc: 'path of an ext4 image' },
+    readOnly: { doc: 'true: the image is never written to' },
   },
   fuse: {
     slot: { doc: 'fixed slot; by default any free one' },
     server: { required: true, doc: 'name of the fs service to mount' },
     mount: { required: true, doc: 'directory to mount on' },
-    readOnly: { doc: 'true or false' },
+    readOnly: { doc: 'true: nothing can be changed through this mount' },
     allowOther: { doc: 'true: other users may use the mount' },
   },
 } as const satisfies Record<string, KeyTable>;
@@ -376,7 +379,9 @@ class DvsReader {
       this.#reader.unique(slots, slot, fields.get('slot'), 'slot');
       const base = this.#serviceBase(fields, members);
       if (kind === 'fs') {
-        const service = { ...base, kind, slot: slot ?? 0, image: this.#image(fields.get('image')) };
+        const image = this.#image(fields.get('image'));
+        const readOnly = this.#reader.flag(fields.get('readOnly')) ?? false;
+        const service = { ...base, kind, slot: slot ?? 0, image, readOnly };
         servers.set(service.name, service);
         services.push(service);
       } else if (kind === 'fuse') {
@@ -436,7 +441,7 @@ class DvsReader {
       server: this.#reader.name(fields.get('server')) ?? '',
       serverSlot: 0,
       mount,
-      readOnly: this.#reader.flag(fields.get('readOnly')) ?? true,
+      readOnly: this.#reader.flag(fields.get('readOnly')) ?? false,
       allowOther: this.#reader.flag(fields.get('allowOther')) ?? false,
     };
   }
@@ -461,7 +466,8 @@ class DvsReader {
           remedy,
         );
       }
-      return { ...service, serverSlot: server?.slot ?? 0 };
+      const readOnly = service.readOnly || server?.readOnly === true;
+      return { ...service, serverSlot: server?.slot ?? 0, readOnly };
     });
   }
 }

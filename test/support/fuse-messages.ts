@@ -92,6 +92,10 @@ export class RecordingPort implements SessionPort, GatewayPort {
     this.events.push(`interrupt ${request.unique}`);
   }
 
+  onRoom(): void {
+    this.events.push('room');
+  }
+
   last(): Reply {
     const reply = this.replies.at(-1);
     if (reply === undefined) throw new Error('nothing was sent');

@@ -4,7 +4,21 @@
  * Files are made with `add`; a file's data may be a function, so that a file can be larger than
  * memory or never answer. Every method counts its calls in `calls`.
  */
-import type { FileId, FileService, SizedValue } from '../../src/vos/client/file-service.ts';
+import { LockTable } from '../../src/servers/fs/locks.ts';
+import type {
+  AttributeChange,
+  FileId,
+  FilePosition,
+  FileService,
+  LockRequest,
+  NewFile,
+  Owner,
+  Place,
+  SizedValue,
+  Written,
+} from '../../src/vos/client/file-service.ts';
+import type { LockAnswer } from '../../src/vos/protocol/fs-change.ts';
+import { AttributeFlag, RenameFlag, WriteFlag } from '../../src/vos/protocol/fs-change.ts';
 import type {
   DirectoryEntry,
   FileAttributes,
@@ -44,6 +58,14 @@ export class MemoryFiles implements FileService {
   readonly calls: Map<string, number> = new Map<string, number>();
   /** A call of this name rejects with this code. */
   readonly failing: Map<string, string> = new Map<string, string>();
+  /** Files that are held open, and how often. */
+  readonly holds: Map<number, number> = new Map<number, number>();
+  readonly locks: LockTable = new LockTable(
+    () => true,
+    () => 0,
+  );
+  /** Ends of waits for locks are looked at when this is called. */
+  readonly waiting: (() => void)[] = [];
   #nextInode = FIRST_FREE_INODE;
 
   constructor() {
@@ -153,6 +175,225 @@ export class MemoryFiles implements FileService {
     return Promise.resolve(sized(encoder.encode(names), bytes));
   }
 
+  async create(place: Place, file: NewFile, hold: boolean): Promise<FileAttributes> {
+    this.#count('create');
+    const made = this.#make(place, file.mode & ~file.umask, file);
+    if (hold) this.#hold(made.attributes.inode, 1);
+    made.read = () => NOTHING;
+    if ((file.mode & S_IFMT) !== S_IFREG) made.attributes.size = file.device ?? 0;
+    return Promise.resolve({ ...made.attributes });
+  }
+
+  async makeDirectory(place: Place, file: NewFile): Promise<FileAttributes> {
+    this.#count('makeDirectory');
+    const mode = S_IFDIR | (file.mode & ~file.umask & 0o7777);
+    return Promise.resolve({ ...this.#make(place, mode, file).attributes });
+  }
+
+  async symlink(place: Place, target: Uint8Array, owner: Owner): Promise<FileAttributes> {
+    this.#count('symlink');
+    const made = this.#make(place, S_IFLNK | 0o777, owner);
+    made.target = target;
+    made.attributes.size = target.length;
+    return Promise.resolve({ ...made.attributes });
+  }
+
+  async link(file: FileId, place: Place): Promise<FileAttributes> {
+    this.#count('link');
+    const { attributes } = this.#get(file);
+    this.#enter(place, attributes.inode);
+    attributes.links++;
+    return Promise.resolve({ ...attributes });
+  }
+
+  async unlink(place: Place): Promise<void> {
+    this.#count('unlink');
+    this.#leave(place);
+    return Promise.resolve();
+  }
+
+  async removeDirectory(place: Place): Promise<void> {
+    this.#count('removeDirectory');
+    const inode = this.#get(place.parent).children.get(decoder.decode(place.name));
+    if ((this.files.get(inode ?? 0)?.children.size ?? 0) > 0) throw failure('ENOTEMPTY');
+    this.#leave(place);
+    return Promise.resolve();
+  }
+
+  async rename(from: Place, to: Place, flags: number): Promise<void> {
+    this.#count('rename');
+    const names = this.#get(to.parent).children;
+    const there = names.has(decoder.decode(to.name));
+    if (there && flags === RenameFlag.NO_REPLACE) throw failure('EEXIST');
+    const inode = this.#get(from.parent).children.get(decoder.decode(from.name));
+    if (inode === undefined) throw failure('ENOENT');
+    if (there) this.#leave(to);
+    this.#get(from.parent).children.delete(decoder.decode(from.name));
+    names.set(decoder.decode(to.name), inode);
+    return Promise.resolve();
+  }
+
+  async write(at: FilePosition, data: Uint8Array, flags: number): Promise<Written> {
+    this.#count('write');
+    const file = this.#get(at.file);
+    const { attributes } = file;
+    const offset = (flags & WriteFlag.APPEND) !== 0 ? attributes.size : at.offset;
+    const before = file.read(0, attributes.size) as Uint8Array;
+    const after = new Uint8Array(Math.max(attributes.size, offset + data.length));
+    after.set(before);
+    after.set(data, offset);
+    this.#setData(file, after);
+    return Promise.resolve({ bytes: data.length, attributes: { ...attributes } });
+  }
+
+  async setAttributes(id: FileId, change: AttributeChange): Promise<FileAttributes> {
+    this.#count('setAttributes');
+    const file = this.#get(id);
+    const { attributes } = file;
+    const { flags, mode = 0, uid = 0, gid = 0, size = 0 } = change;
+    const has = (flag: number): boolean => (flags & flag) !== 0;
+    if (has(AttributeFlag.MODE)) attributes.mode = (attributes.mode & S_IFMT) | mode;
+    if (has(AttributeFlag.UID)) attributes.uid = uid;
+    if (has(AttributeFlag.GID)) attributes.gid = gid;
+    if (has(AttributeFlag.SIZE)) {
+      const data = new Uint8Array(size);
+      data.set((file.read(0, attributes.size) as Uint8Array).subarray(0, size));
+      this.#setData(file, data);
+    }
+    if (change.accessed !== undefined) attributes.accessed = change.accessed;
+    if (change.modified !== undefined) attributes.modified = change.modified;
+    return Promise.resolve({ ...attributes });
+  }
+
+  async allocate(at: FilePosition, bytes: number, mode: number): Promise<FileAttributes> {
+    this.#count('allocate');
+    if (mode !== 0) throw failure('EOPNOTSUPP');
+    const size = Math.max(this.#get(at.file).attributes.size, at.offset + bytes);
+    return this.setAttributes(at.file, { flags: AttributeFlag.SIZE, size });
+  }
+
+  async seek(at: FilePosition, whence: number): Promise<number> {
+    this.#count('seek');
+    const { size } = this.#get(at.file).attributes;
+    if (at.offset >= size) throw failure('ENXIO');
+    return Promise.resolve(whence === 3 ? at.offset : size);
+  }
+
+  async setXattr(file: FileId, name: Uint8Array, value: Uint8Array, flags: number): Promise<void> {
+    this.#count('setXattr');
+    const { xattrs } = this.#get(file);
+    const there = xattrs.has(decoder.decode(name));
+    if (there && (flags & 1) !== 0) throw failure('EEXIST');
+    if (!there && (flags & 2) !== 0) throw failure('ENODATA');
+    xattrs.set(decoder.decode(name), value);
+    return Promise.resolve();
+  }
+
+  async removeXattr(file: FileId, name: Uint8Array): Promise<void> {
+    this.#count('removeXattr');
+    if (!this.#get(file).xattrs.delete(decoder.decode(name))) throw failure('ENODATA');
+    return Promise.resolve();
+  }
+
+  async sync(file: FileId): Promise<void> {
+    this.#count('sync');
+    this.#get(file);
+    return Promise.resolve();
+  }
+
+  async open(file: FileId): Promise<FileAttributes> {
+    this.#count('open');
+    const { attributes } = this.#get(file);
+    this.#hold(attributes.inode, 1);
+    return Promise.resolve({ ...attributes });
+  }
+
+  async release(file: FileId): Promise<void> {
+    this.#count('release');
+    this.#hold(file.inode, -1);
+    return Promise.resolve();
+  }
+
+  async copyRange(from: FilePosition, to: FilePosition, bytes: number): Promise<Written> {
+    this.#count('copyRange');
+    const source = this.#get(from.file);
+    const end = Math.min(from.offset + bytes, source.attributes.size);
+    const data = (source.read(0, source.attributes.size) as Uint8Array).slice(from.offset, end);
+    return this.write(to, data, 0);
+  }
+
+  async testLock(file: FileId, lock: LockRequest): Promise<LockAnswer> {
+    this.#count('testLock');
+    const { inode } = this.#get(file).attributes;
+    return Promise.resolve(this.locks.conflict({ inode, kind: lock.kind }, owned(lock), lock));
+  }
+
+  async lock(file: FileId, lock: LockRequest, wait?: AbortSignal): Promise<void> {
+    this.#count('lock');
+    const { inode } = this.#get(file).attributes;
+    for (;;) {
+      try {
+        this.locks.set({ inode, kind: lock.kind }, owned(lock), lock, wait !== undefined);
+        for (const look of this.waiting.splice(0)) look();
+        return;
+      } catch (error) {
+        const { code } = error as { code: string };
+        if (wait === undefined || code !== 'EAGAIN') throw failure(code);
+      }
+      await new Promise<void>((resolve) => {
+        this.waiting.push(resolve);
+        wait.addEventListener('abort', () => {
+          resolve();
+        });
+      });
+      if (wait.aborted) throw failure('EINTR');
+    }
+  }
+
+  #make(place: Place, mode: number, owner: Owner): MemoryFile {
+    const inode = this.#nextInode++;
+    this.#enter(place, inode);
+    const file = this.#put(inode, place.parent.inode, mode);
+    file.attributes.uid = owner.uid;
+    file.attributes.gid = owner.gid;
+    return file;
+  }
+
+  #enter(place: Place, inode: number): void {
+    const { children, attributes } = this.#get(place.parent);
+    const text = decoder.decode(place.name);
+    if ((attributes.mode & S_IFMT) !== S_IFDIR) throw failure('ENOTDIR');
+    if (children.has(text)) throw failure('EEXIST');
+    children.set(text, inode);
+  }
+
+  #leave(place: Place): void {
+    const { children } = this.#get(place.parent);
+    const text = decoder.decode(place.name);
+    const inode = children.get(text);
+    const file = this.files.get(inode ?? 0);
+    if (inode === undefined || file === undefined) throw failure('ENOENT');
+    children.delete(text);
+    file.attributes.links = Math.max(0, file.attributes.links - 1);
+    this.#hold(inode, 0);
+  }
+
+  #hold(inode: number, more: number): void {
+    const count = (this.holds.get(inode) ?? 0) + more;
+    if (count > 0) this.holds.set(inode, count);
+    else this.holds.delete(inode);
+    if (count <= 0 && this.files.get(inode)?.attributes.links === 0) this.files.delete(inode);
+  }
+
+  #setData(file: MemoryFile, data: Uint8Array): void {
+    const { attributes } = file;
+    attributes.size = data.length;
+    const { seconds, nanoseconds } = attributes.modified;
+    attributes.modified = { seconds: seconds + 1, nanoseconds };
+    attributes.changed = attributes.modified;
+    file.read = (offset, bytes) => data.subarray(offset, offset + bytes);
+  }
+
   #count(call: string): void {
     this.calls.set(call, (this.calls.get(call) ?? 0) + 1);
     const code = this.failing.get(call);
@@ -200,6 +441,10 @@ export class MemoryFiles implements FileService {
     this.files.set(inode, file);
     return file;
   }
+}
+
+function owned(lock: LockRequest): { client: number; owner: bigint; pid: number } {
+  return { client: 1, owner: lock.owner, pid: lock.pid };
 }
 
 function sized(value: Uint8Array, bytes: number): SizedValue {

@@ -62,7 +62,10 @@ describe('parseSpec', () => {
           processes: 1024,
           arenaBytes: 268435456,
           services: [
-            { name: 'fs', kind: 'fs', node: 1, slot: 1, image: '/srv/dvs/demo.img' },
+            {
+              ...{ name: 'fs', kind: 'fs', node: 1, slot: 1 },
+              ...{ image: '/srv/dvs/demo.img', readOnly: false },
+            },
             {
               name: 'root',
               kind: 'fuse',
@@ -71,7 +74,7 @@ describe('parseSpec', () => {
               server: 'fs',
               serverSlot: 1,
               mount: '/srv/dvs/mnt',
-              readOnly: true,
+              readOnly: false,
               allowOther: false,
             },
           ],
@@ -89,6 +92,17 @@ describe('parseSpec', () => {
     ]);
 
     expect(spec.containers[0]?.services[0]).toMatchObject({ name: 'root', serverSlot: 7 });
+  });
+
+  it('mounts a server that only reads to read only', () => {
+    const spec = parse([
+      ...CONTAINER,
+      '    services:',
+      '      - { name: root, kind: fuse, node: 0, server: fs, mount: ./mnt }',
+      '      - { name: fs, kind: fs, node: 1, slot: 7, image: ./demo.img, readOnly: true }',
+    ]);
+
+    expect(spec.containers[0]?.services).toMatchObject([{ readOnly: true }, { readOnly: true }]);
   });
 
   it('takes the name of the DVS from the caller when one is given', () => {

@@ -8,22 +8,28 @@
  * - Lines are `unit` bytes at multiples of `unit`; a request inside one line is free of copies, one
  *   across lines is put together in a scratch buffer.
  *
- * Replacement is the clock (second chance) algorithm: one bit a line, set at each use, cleared as
- * the hand passes. Lines loaded for file data start with the bit clear, so a single pass over a
- * large file does not push out the metadata. A line that cannot be read as a whole is not cached:
- * only the wanted bytes are read, so a bad sector hurts none of its neighbours.
+ * Lines loaded for file data are the first to be replaced (see `cache-lines.ts`), so a single pass
+ * over a large file does not push out the metadata. A line that cannot be read as a whole is not
+ * cached: only the wanted bytes are read, so a bad sector hurts none of its neighbours.
  *
  * `checked` remembers, for each kibibyte of a line, as what the block there was verified. The
  * memory of it goes with the line, so a checksum is computed once for each load and never trusted
  * beyond it.
+ *
+ * Contents of files may be written, and wait here until they are written out; readers see them at
+ * once. At most a share of the lines waits. Metadata is not written here, but shown: what of it is
+ * newer than the device is looked for in the `NewerBlocks` that `show` names.
  */
-import type { BlockDevice } from './device.ts';
-import { FsError } from './errors.ts';
+import { CacheLines, GRANULE_BYTES } from './cache-lines.ts';
+import type { BlockDevice, WritableDevice } from './device.ts';
+import { FsError, damaged } from './errors.ts';
+import type { NewerBlocks } from './newer-blocks.ts';
 
-/** The smallest block of ext4, and so the distance between two remembered verifications. */
-const TAG_BYTES = 1024;
 export const CACHE_UNIT_BYTES: number = 64 * 1024;
 const SPAN_BYTES_MAX = 1 << 20;
+/** Of the lines, as many may be dirty; when they are, as many are written out at a time. */
+const DIRTY_SHARE = 1 / 2;
+const WRITE_OUT_SHARE = 1 / 8;
 
 /** What a block must be, and who says so. */
 export interface BlockCheck {
@@ -39,54 +45,49 @@ export class BlockCache {
   hits = 0;
   misses = 0;
   readonly #device: BlockDevice;
-  readonly #memory: Uint8Array;
-  readonly #slotOfLine = new Map<number, number>();
-  readonly #lineOfSlot: Float64Array;
-  readonly #used: Uint8Array;
-  readonly #tags: Float64Array;
-  readonly #tagsPerLine: number;
-  #hand = 0;
+  readonly #lines: CacheLines;
+  #newer: NewerBlocks | undefined;
   #scratch = new Uint8Array(0);
+  /** The line where writing out goes on. */
+  #nextOut = 0;
 
   constructor(device: BlockDevice, memory: Uint8Array, unit: number = CACHE_UNIT_BYTES) {
-    const slots = Math.floor(memory.length / unit);
-    if (unit % TAG_BYTES !== 0 || slots < 2) {
-      throw new RangeError('A cache needs lines of whole kibibytes and room for two of them.');
-    }
     this.unit = unit;
     this.#device = device;
-    // Callers copy views by slice(), which in a Buffer would be one more view.
-    this.#memory = new Uint8Array(memory.buffer, memory.byteOffset, memory.length);
-    this.#lineOfSlot = new Float64Array(slots).fill(-1);
-    this.#used = new Uint8Array(slots);
-    this.#tagsPerLine = unit / TAG_BYTES;
-    this.#tags = new Float64Array(slots * this.#tagsPerLine);
+    this.#lines = new CacheLines(memory, unit, device.bytes);
+  }
+
+  /** From now on these blocks are shown instead of the device's. */
+  show(newer: NewerBlocks): void {
+    this.#newer = newer;
   }
 
   /** Bytes `[at, at + bytes)` of the device. Throws EIO. */
   view(at: number, bytes: number): Uint8Array {
     this.#checkRange(at, bytes);
+    const newer = this.#newerView(at, bytes);
+    if (newer !== undefined) return newer;
     const offset = at % this.unit;
     if (offset + bytes > this.unit) return this.#gather(at, bytes);
-    const slot = this.#load((at - offset) / this.unit, true);
-    return slot < 0 ? this.#uncached(at, bytes) : this.#slice(slot, offset, bytes);
+    const slot = this.#load(at, bytes, true);
+    return slot < 0 ? this.#uncached(at, bytes) : this.#lines.bytes(slot, { offset, bytes });
   }
 
   /** As `view`, for a block that must pass `check` before anything in it is believed. */
   checked(at: number, bytes: number, check: BlockCheck): Uint8Array {
     this.#checkRange(at, bytes);
+    if (this.#newer?.touches(at, bytes) === true) return this.#checkedNewer(at, bytes, check);
     const offset = at % this.unit;
-    const slot = offset + bytes > this.unit ? -1 : this.#load((at - offset) / this.unit, true);
-    if (slot < 0 || offset % TAG_BYTES !== 0) {
+    const slot = offset + bytes > this.unit ? -1 : this.#load(at, bytes, true);
+    if (slot < 0 || offset % GRANULE_BYTES !== 0) {
       const block = this.view(at, bytes);
       check.verify(block);
       return block;
     }
-    const tagAt = slot * this.#tagsPerLine + offset / TAG_BYTES;
-    const block = this.#slice(slot, offset, bytes);
-    if (this.#tags[tagAt] !== check.tag) {
+    const block = this.#lines.bytes(slot, { offset, bytes });
+    if (this.#lines.tag(slot, offset) !== check.tag) {
       check.verify(block);
-      this.#tags[tagAt] = check.tag;
+      this.#lines.setTag(slot, offset, check.tag);
     }
     return block;
   }
@@ -95,9 +96,9 @@ export class BlockCache {
   peek(at: number, bytes: number): Uint8Array | undefined {
     this.#checkRange(at, bytes);
     const offset = at % this.unit;
-    if (offset + bytes > this.unit) return undefined;
-    const slot = this.#load((at - offset) / this.unit, false);
-    return slot < 0 ? undefined : this.#slice(slot, offset, bytes);
+    if (offset + bytes > this.unit || this.#newer?.touches(at, bytes) === true) return undefined;
+    const slot = this.#load(at, bytes, false);
+    return slot < 0 ? undefined : this.#lines.bytes(slot, { offset, bytes });
   }
 
   /** Copies file data from byte `at` on until `target` is full. Throws EIO. */
@@ -107,11 +108,71 @@ export class BlockCache {
     while (done < target.length) {
       const from = at + done;
       const bytes = Math.min(target.length - done, this.unit - (from % this.unit));
-      const cached = this.peek(from, bytes);
-      if (cached === undefined) this.#device.read(target.subarray(done, done + bytes), from, bytes);
-      else target.set(cached, done);
+      const part = target.subarray(done, done + bytes);
+      const slot = this.#load(from, bytes, false);
+      if (slot < 0) this.#readPart(part, from);
+      else part.set(this.#lines.bytes(slot, { offset: from % this.unit, bytes }));
       done += bytes;
     }
+    this.#newer?.overlay(target, at);
+  }
+
+  /** As `read`, without a place in the cache for what is not in it: for long pieces. */
+  readPast(target: Uint8Array, at: number): void {
+    this.#device.read(target, at, target.length);
+    if (this.#lines.dirtyLines > 0) this.#lines.overlayDirty(target, at);
+    this.#newer?.overlay(target, at);
+  }
+
+  /**
+   * Takes contents of a file for byte `at` on. What of a granule is not written keeps the bytes
+   * that the device has there. When too many lines wait, some are written to `device` first.
+   * Throws EIO, ENOSPC, and EUCLEAN when a block is in use as metadata.
+   */
+  write(data: Uint8Array, at: number, device: WritableDevice): void {
+    this.#checkRange(at, data.length);
+    if (this.#newer?.touches(at, data.length) === true) {
+      throw damaged`byte ${at}: contents of a file and metadata are in one block`;
+    }
+    let done = 0;
+    while (done < data.length) {
+      const from = at + done;
+      const offset = from % this.unit;
+      const bytes = Math.min(data.length - done, this.unit - offset);
+      if (this.#lines.dirtyLines >= this.#lines.slots * DIRTY_SHARE) this.#writeSome(device);
+      const line = Math.floor(from / this.unit);
+      const found = this.#lines.find(line);
+      const slot = found < 0 ? this.#lines.add(line, false) : found;
+      this.#fillEdges(slot, from, bytes);
+      this.#lines.bytes(slot, { offset, bytes }).set(data.subarray(done, done + bytes));
+      this.#lines.setDirty(slot, { offset, bytes });
+      done += bytes;
+    }
+  }
+
+  /**
+   * Writes all contents that wait, in ascending order. What cannot be written goes on waiting, and
+   * the first error is thrown: EIO, ENOSPC.
+   */
+  writeOut(device: WritableDevice): void {
+    this.#writeRuns(device, 0, Infinity);
+  }
+
+  /** Contents of `[at, at + bytes)` that wait need not be written. */
+  drop(at: number, bytes: number): void {
+    if (this.#lines.dirtyLines === 0) return;
+    this.#byLine(at, bytes, (slot, offset, part) => {
+      this.#lines.setClean(slot, { offset, bytes: part });
+    });
+  }
+
+  /** The device has got these bytes by another way, verified as `tag` says. */
+  refresh(data: Uint8Array, at: number, tag: number): void {
+    this.#byLine(at, data.length, (slot, offset, bytes, done) => {
+      this.#lines.bytes(slot, { offset, bytes }).set(data.subarray(done, done + bytes));
+      this.#lines.setHeld(slot, { offset, bytes });
+      if (offset % GRANULE_BYTES === 0) this.#lines.setTag(slot, offset, tag);
+    });
   }
 
   #checkRange(at: number, bytes: number): void {
@@ -119,56 +180,95 @@ export class BlockCache {
     throw new FsError('EIO', `bytes ${String(at)} + ${String(bytes)} are outside the device`);
   }
 
-  #slice(slot: number, offset: number, bytes: number): Uint8Array {
-    const start = slot * this.unit + offset;
-    return this.#memory.subarray(start, start + bytes);
+  /** The bytes if they lie in one newer block, or are put together with one; else undefined. */
+  #newerView(at: number, bytes: number): Uint8Array | undefined {
+    const newer = this.#newer;
+    if (!newer?.touches(at, bytes)) return undefined;
+    const offset = at % newer.blockBytes;
+    if (offset + bytes > newer.blockBytes) return this.#gather(at, bytes);
+    return newer.get((at - offset) / newer.blockBytes)?.bytes.subarray(offset, offset + bytes);
   }
 
-  /** The slot that holds `line`, or -1 if the line cannot be read as a whole. */
-  #load(line: number, metadata: boolean): number {
-    const cached = this.#slotOfLine.get(line);
-    if (cached !== undefined) {
-      this.hits++;
-      this.#used[cached] = 1;
-      return cached;
-    }
-    this.misses++;
-    const slot = this.#victim();
-    const at = line * this.unit;
-    const bytes = Math.min(this.unit, this.#device.bytes - at);
-    try {
-      this.#device.read(this.#slice(slot, 0, bytes), at, bytes);
-    } catch (error) {
-      if (error instanceof FsError) return -1;
-      throw error;
-    }
-    this.#slotOfLine.set(line, slot);
-    this.#lineOfSlot[slot] = line;
-    this.#used[slot] = metadata ? 1 : 0;
-    return slot;
+  #checkedNewer(at: number, bytes: number, check: BlockCheck): Uint8Array {
+    const block = this.view(at, bytes);
+    const newer = this.#newer;
+    const one = newer !== undefined && at % newer.blockBytes === 0 && bytes <= newer.blockBytes;
+    const found = one ? newer.get(at / newer.blockBytes) : undefined;
+    if (found?.tag === check.tag) return block;
+    check.verify(block);
+    if (found !== undefined) found.tag = check.tag;
+    return block;
   }
 
   /**
-   * Empties a slot and returns it. The hand goes round at most twice: the first round clears every
-   * bit.
+   * The slot that holds `bytes` from `at` on, which are inside one line, or -1 if the line cannot
+   * be read as a whole.
    */
-  #victim(): number {
-    while (this.#used[this.#hand] === 1) {
-      this.#used[this.#hand] = 0;
-      this.#hand = (this.#hand + 1) % this.#used.length;
+  #load(at: number, bytes: number, metadata: boolean): number {
+    const offset = at % this.unit;
+    const line = (at - offset) / this.unit;
+    const cached = this.#lines.find(line);
+    if (cached >= 0 && this.#lines.holds(cached, { offset, bytes })) {
+      this.hits++;
+      this.#lines.use(cached);
+      return cached;
     }
-    const slot = this.#hand;
-    this.#hand = (slot + 1) % this.#used.length;
-    this.#slotOfLine.delete(this.#lineOfSlot[slot] ?? -1);
-    this.#lineOfSlot[slot] = -1;
-    this.#tags.fill(0, slot * this.#tagsPerLine, (slot + 1) * this.#tagsPerLine);
+    this.misses++;
+    const slot = cached < 0 ? this.#lines.add(line, metadata) : cached;
+    try {
+      this.#fill(slot, line * this.unit, Math.min(this.unit, this.#device.bytes - at + offset));
+    } catch (error) {
+      if (!(error instanceof FsError)) throw error;
+      if (this.#lines.isEmpty(slot)) this.#lines.remove(slot);
+      return -1;
+    }
     return slot;
+  }
+
+  /** Reads what the slot does not hold of `bytes` from `at` on, which are inside its line. */
+  #fill(slot: number, at: number, bytes: number): void {
+    const first = at % this.unit;
+    const end = first + bytes;
+    for (let offset = first; offset < end;) {
+      const part = this.#lines.stretch(slot, offset, end);
+      if (!part.held) {
+        const target = this.#lines.bytes(slot, part);
+        this.#device.read(target, at - first + offset, part.bytes);
+        this.#lines.setHeld(slot, part);
+      }
+      offset += part.bytes;
+    }
+  }
+
+  /** Reads the granules that a write of `bytes` from `at` on begins or ends inside of. */
+  #fillEdges(slot: number, at: number, bytes: number): void {
+    const end = at + bytes;
+    for (const edge of [at, end]) {
+      const granule = edge - (edge % GRANULE_BYTES);
+      if (granule === edge || edge === this.#device.bytes) continue;
+      this.#fill(slot, granule, Math.min(GRANULE_BYTES, this.#device.bytes - granule));
+    }
   }
 
   #uncached(at: number, bytes: number): Uint8Array {
     const target = this.#room(bytes);
-    this.#device.read(target, at, bytes);
+    this.#readPart(target, at);
     return target;
+  }
+
+  /** Fills `target` with bytes of one line, from its slot what that holds. */
+  #readPart(target: Uint8Array, at: number): void {
+    const first = at % this.unit;
+    const slot = this.#lines.find((at - first) / this.unit);
+    const end = first + target.length;
+    for (let offset = first; offset < end;) {
+      const missing = { offset, bytes: end - offset, held: false };
+      const part = slot < 0 ? missing : this.#lines.stretch(slot, offset, end);
+      const into = target.subarray(offset - first, offset - first + part.bytes);
+      if (part.held) into.set(this.#lines.bytes(slot, part));
+      else this.#device.read(into, at - first + offset, part.bytes);
+      offset += part.bytes;
+    }
   }
 
   #gather(at: number, bytes: number): Uint8Array {
@@ -177,12 +277,51 @@ export class BlockCache {
     while (done < bytes) {
       const from = at + done;
       const part = Math.min(bytes - done, this.unit - (from % this.unit));
-      const slot = this.#load(Math.floor(from / this.unit), true);
-      if (slot < 0) this.#device.read(target.subarray(done, done + part), from, part);
-      else target.set(this.#slice(slot, from % this.unit, part), done);
+      const into = target.subarray(done, done + part);
+      const slot = this.#load(from, part, true);
+      if (slot < 0) this.#readPart(into, from);
+      else into.set(this.#lines.bytes(slot, { offset: from % this.unit, bytes: part }));
       done += part;
     }
+    this.#newer?.overlay(target, at);
     return target;
+  }
+
+  #writeSome(device: WritableDevice): void {
+    const lines = Math.max(1, Math.floor(this.#lines.slots * WRITE_OUT_SHARE));
+    const last = this.#writeRuns(device, this.#nextOut, lines);
+    if (last < 0) this.#writeRuns(device, 0, lines);
+    this.#nextOut = last < 0 ? 0 : last;
+  }
+
+  /** Returns where the last run ended, as a line; -1 if there was none. */
+  #writeRuns(device: WritableDevice, from: number, lines: number): number {
+    let failed: unknown;
+    let last = -1;
+    for (const { at, data } of this.#lines.dirtyRuns(from, lines)) {
+      last = Math.ceil((at + data.length) / this.unit);
+      try {
+        device.write(data, at);
+        // Its end may be that of the device, inside of a granule.
+        this.drop(at, Math.ceil(data.length / GRANULE_BYTES) * GRANULE_BYTES);
+      } catch (error) {
+        failed ??= error;
+      }
+    }
+    if (failed !== undefined) throw failed as Error;
+    return last;
+  }
+
+  /** Visits the parts of `[at, at + bytes)` whose lines have a slot. */
+  #byLine(at: number, bytes: number, visit: LineVisitor): void {
+    let done = 0;
+    while (done < bytes) {
+      const offset = (at + done) % this.unit;
+      const part = Math.min(bytes - done, this.unit - offset);
+      const slot = this.#lines.find(Math.floor((at + done) / this.unit));
+      if (slot >= 0) visit(slot, offset, part, done);
+      done += part;
+    }
   }
 
   #room(bytes: number): Uint8Array {
@@ -191,3 +330,6 @@ export class BlockCache {
     return this.#scratch.subarray(0, bytes);
   }
 }
+
+/** `done` is how many bytes lie before this part. */
+type LineVisitor = (slot: number, offset: number, bytes: number, done: number) => void;

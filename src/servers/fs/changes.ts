@@ -20,32 +20,42 @@ export interface Changes {
 
   /**
    * Runs one change. All that it modifies is in the same transaction; if it throws, nothing of it
-   * is, and the blocks are as they were. Changes do not nest. Throws EROFS when the volume takes no
-   * more changes, and what `run` throws.
+   * is, and the blocks are as they were; contents that it wrote stay. Changes do not nest. Throws
+   * EROFS when the volume takes no more changes, and what `run` throws.
    */
   change<T>(run: () => T): T;
 
-  // Of these the first four are for the inside of a change.
+  // Those from here to `commit` are for the inside of a change.
 
   /**
    * A metadata block, to be written into until the change ends. `check` is how its contents are
    * verified when they come from the device; the caller keeps checksums of what it writes.
-   * Throws EIO, EUCLEAN.
+   * Throws EIO, EUCLEAN, ENOSPC when the change is larger than the journal can hold.
    */
   modify(block: number, check?: BlockCheck): Uint8Array;
-  /** As `modify`, for a block that was free: zeros, and nothing is read. */
-  create(block: number): Uint8Array;
+  /**
+   * As `modify`, for a block that was free: zeros, and nothing is read. `check` says what it
+   * becomes, so that reading it back in the same change does not verify it.
+   */
+  create(block: number, check?: BlockCheck): Uint8Array;
   /** `count` metadata blocks from `block` on are free now: what is logged of them is void. */
   forget(block: number, count: number): void;
   /**
    * Contents of a file, from byte `at` of the device on. They are on the device before the
-   * transaction is committed. May wait for the device when too much is not yet written. Throws EIO.
+   * transaction is committed. Bytes beside them keep what the device has, so a new block is to be
+   * written whole. May wait for the device when too much is not yet written. Throws EIO, ENOSPC.
    */
   writeData(at: number, data: Uint8Array): void;
+  /**
+   * `bytes` of contents from byte `at` of the device on are free now: they need not be written,
+   * once the change has succeeded.
+   */
+  dropData(at: number, bytes: number): void;
 
   /**
-   * Returns when every change so far will be there after a crash, data and metadata. Throws EIO,
-   * once for each failure below, as fsync(2) tells it; the volume may take no changes from then on.
+   * Returns when every change so far will be there after a crash, data and metadata. Throws EIO or
+   * ENOSPC, once for each failure below, as fsync(2) tells it; the volume may take no changes from
+   * then on.
    */
   commit(): void;
 }

@@ -1,16 +1,31 @@
 /**
- * Block devices: where the bytes of a volume come from.
+ * Block devices: where the bytes of a volume come from and go to.
  *
- * A read either fills the target completely or throws EIO, so that no caller has to think about
- * short reads.
+ * A read fills the target completely and a write takes all of the data, or they throw, so that no
+ * caller has to think about short ones. A device has an order of its own between two flushes: of
+ * what was written since the last one any part may be lost when the machine stops, and any part may
+ * be there.
  */
-import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
+import { closeSync, fdatasyncSync, fstatSync, openSync, readSync, writeSync } from 'node:fs';
 import { FsError } from './errors.ts';
 
 export interface BlockDevice {
   readonly bytes: number;
   /** Fills `target[0..bytes)` from byte `at` of the device. Throws FsError EIO. */
   read(target: Uint8Array, at: number, bytes: number): void;
+}
+
+export interface WritableDevice extends BlockDevice {
+  /**
+   * Takes all of `data` for byte `at` on; reads see it at once. Throws FsError EIO, or ENOSPC when
+   * what holds the device is full; then any part of it may have been written.
+   */
+  write(data: Uint8Array, at: number): void;
+  /**
+   * Returns when all that was written will be there after a crash. Throws FsError EIO; then what
+   * was written since the last flush may be lost, and another flush will not tell.
+   */
+  flush(): void;
 }
 
 /** Throws EIO unless `[at, at + bytes)` lies inside the device and the target has room. */
@@ -30,14 +45,14 @@ interface ByteRange {
 }
 
 /** An image in a regular file, or a raw device of the host. */
-export class ImageFile implements BlockDevice {
+export class ImageFile implements WritableDevice {
   readonly bytes: number;
   readonly #path: string;
   #descriptor: number;
 
-  constructor(path: string) {
+  constructor(path: string, access: 'read' | 'write') {
     this.#path = path;
-    this.#descriptor = openSync(path, 'r');
+    this.#descriptor = openSync(path, access === 'read' ? 'r' : 'r+');
     try {
       const status = fstatSync(this.#descriptor);
       this.bytes = status.isBlockDevice() ? lastByte(this.#descriptor) : status.size;
@@ -51,12 +66,34 @@ export class ImageFile implements BlockDevice {
     checkRange(this, target, { at, bytes });
     let done = 0;
     while (done < bytes) {
-      const got = this.#readOnce(target, { at: at + done, bytes: bytes - done }, done);
+      const range = { at: at + done, bytes: bytes - done };
+      const got = this.#attempt('reading', range, () =>
+        readSync(this.#descriptor, target, done, range.bytes, range.at),
+      );
       if (got === 0) {
         throw new FsError('EIO', `${this.#path} ends at byte ${String(at + done)}`);
       }
       done += got;
     }
+  }
+
+  write(data: Uint8Array, at: number): void {
+    checkRange(this, data, { at, bytes: data.length });
+    for (let done = 0; done < data.length;) {
+      const range = { at: at + done, bytes: data.length - done };
+      const wrote = this.#attempt('writing', range, () =>
+        writeSync(this.#descriptor, data, done, range.bytes, range.at),
+      );
+      if (wrote === 0) throw new FsError('EIO', `${this.#path} takes no bytes`);
+      done += wrote;
+    }
+  }
+
+  flush(): void {
+    this.#attempt('flushing', { at: 0, bytes: 0 }, () => {
+      fdatasyncSync(this.#descriptor);
+      return 0;
+    });
   }
 
   close(): void {
@@ -65,21 +102,24 @@ export class ImageFile implements BlockDevice {
     this.#descriptor = -1;
   }
 
-  #readOnce(target: Uint8Array, range: ByteRange, into: number): number {
+  /** What `call` returns, which is told when a signal came instead. */
+  #attempt(what: string, range: ByteRange, call: () => number): number {
     for (;;) {
       try {
-        return readSync(this.#descriptor, target, into, range.bytes, range.at);
+        return call();
       } catch (error) {
-        if ((error as NodeJS.ErrnoException).code === 'EINTR') continue;
+        const { code } = error as NodeJS.ErrnoException;
+        if (code === 'EINTR') continue;
+        const full = code === 'ENOSPC' || code === 'EDQUOT' || code === 'EFBIG';
         const place = `${this.#path} at byte ${String(range.at)}`;
-        throw new FsError('EIO', `reading ${place} failed`, { cause: error });
+        throw new FsError(full ? 'ENOSPC' : 'EIO', `${what} ${place} failed`, { cause: error });
       }
     }
   }
 }
 
-export function openImage(path: string): ImageFile {
-  return new ImageFile(path);
+export function openImage(path: string, access: 'read' | 'write' = 'read'): ImageFile {
+  return new ImageFile(path, access);
 }
 
 /**

@@ -4,6 +4,8 @@
  * Started by the node daemon; see `boot`. The block cache and the staging buffer lie in the
  * container's arena, so that data reaches a client of this node by one memcpy, and the proxy takes
  * it for other nodes from where it is.
+ *
+ * Changes are committed when a client syncs, every few seconds, and at the end.
  */
 import { boot, bootFailed, type ServiceConfig } from '../../dvk/boot.ts';
 import {
@@ -14,15 +16,17 @@ import {
   type GrantId,
   type Process,
 } from '../../dvk/index.ts';
-import { TRANSFER_BYTES_MAX } from '../../vos/protocol/fs.ts';
+import { TRANSFER_BYTES_MAX, type Timestamp } from '../../vos/protocol/fs.ts';
 import { serve } from '../../vos/server.ts';
 import type { FsServiceSpec } from '../../vos/spec.ts';
 import { BlockCache } from './cache.ts';
+import { ChangingHandlers } from './changing-handlers.ts';
 import { openImage } from './device.ts';
-import { ERRNO, FsError } from './errors.ts';
+import { ERRNO, FsError, isFsError } from './errors.ts';
 import { Volume } from './ext4/volume.ts';
 import { recover } from './journal/recovered-device.ts';
 import { createHandlers, type ClientMemory } from './handlers.ts';
+import { openForWriting } from './open.ts';
 
 /** A quarter of the default arena. */
 const CACHE_BYTES = 64 * 1024 * 1024;
@@ -30,6 +34,10 @@ const CACHE_BYTES = 64 * 1024 * 1024;
  * A copy to another node ends in this time or not at all; the client has its own, longer deadline.
  */
 const COPY_TIMEOUT_MS = 5000;
+/** What is not synced is committed after this time, as Linux's ext4 does. */
+const COMMIT_MS = 5000;
+const NS_PER_MS = 1_000_000n;
+const NS_PER_SECOND = 1_000_000_000n;
 
 /** The clients' memory by grants and vcopy, and a staging buffer in the arena. */
 class GrantedMemory implements ClientMemory {
@@ -75,26 +83,128 @@ function rawCrc32c(data: Uint8Array, seed: number): number {
   return ~crc32c(data, ~seed >>> 0) >>> 0;
 }
 
+/** A volume as the server uses it. */
+interface Opened {
+  readonly volume: Volume;
+  readonly bytes: number;
+  readonly replayed: number;
+  commit(): void;
+  /** Leaves a volume that needs no recovery. Throws FsError. */
+  close(): void;
+}
+
+function open(service: FsServiceSpec, memory: Uint8Array, now: () => Timestamp): Opened {
+  const { image, readOnly } = service;
+  return readOnly ? openReadOnly(image, memory) : openWritable(image, memory, now);
+}
+
+function openReadOnly(path: string, memory: Uint8Array): Opened {
+  const image = openImage(path);
+  const { device, transactions } = recover(image, rawCrc32c);
+  const volume = Volume.open(device, new BlockCache(device, memory), { crc32c: rawCrc32c });
+  const close = (): void => {
+    image.close();
+  };
+  return { volume, bytes: device.bytes, replayed: transactions, commit: () => undefined, close };
+}
+
+function openWritable(path: string, memory: Uint8Array, now: () => Timestamp): Opened {
+  const image = openImage(path, 'write');
+  const options = { memory, crc32c: rawCrc32c, timeMs: Date.now };
+  const { cache, changes, replayed, close } = openForWriting(image, options);
+  const volume = Volume.open(image, cache, {
+    changes,
+    crc32c: rawCrc32c,
+    now,
+    // It was replayed, and says until it is closed that it has to be.
+    ignoreJournal: true,
+  });
+  return {
+    volume,
+    bytes: image.bytes,
+    replayed,
+    commit: once(() => {
+      changes.commit();
+    }),
+    close: () => {
+      volume.close();
+      close();
+      image.close();
+    },
+  };
+}
+
+/** A commit that failed fails for ever: nobody who syncs later may believe that all is well. */
+function once(commit: () => void): () => void {
+  let failure: FsError | undefined;
+  return () => {
+    if (failure !== undefined) throw failure;
+    try {
+      commit();
+    } catch (error) {
+      if (isFsError(error)) failure = error;
+      throw error;
+    }
+  };
+}
+
+/**
+ * The time, each later than the one before: by it clients see that a file has changed, so two
+ * changes may not have the same. When the clock of the machine is put back, so is this one.
+ */
+function timestamps(): () => Timestamp {
+  let lastNs = 0n;
+  return () => {
+    const nowNs = BigInt(Date.now()) * NS_PER_MS;
+    const isJump = lastNs - nowNs > NS_PER_SECOND;
+    lastNs = nowNs > lastNs || isJump ? nowNs : lastNs + 1n;
+    const seconds = Number(lastNs / NS_PER_SECOND);
+    return { seconds, nanoseconds: Number(lastNs % NS_PER_SECOND) };
+  };
+}
+
+/** What failed is told to those who sync. */
+function commitQuietly(commit: () => void): void {
+  try {
+    commit();
+  } catch (error) {
+    if (!isFsError(error)) throw error;
+  }
+}
+
 async function main(): Promise<void> {
   const { config, ready } = await boot<ServiceConfig<FsServiceSpec>>({ blocking: true });
   const { service } = config;
-  const image = openImage(service.image);
-  const { device, transactions } = recover(image, rawCrc32c);
   const segment = Segment.open(config.segment);
   const server = segment.bind({ slot: service.slot, level: 'server', name: service.name });
-  const cache = new BlockCache(device, server.allocate(CACHE_BYTES));
-  const volume = Volume.open(device, cache, { crc32c: rawCrc32c });
-  const handlers = createHandlers(volume, new GrantedMemory(server));
+  const now = timestamps();
+  const cache = server.allocate(CACHE_BYTES);
+  const { volume, bytes, replayed, commit, close } = open(service, cache, now);
+  const memory = new GrantedMemory(server);
+  const changing = new ChangingHandlers(volume, memory, {
+    writer: volume.readOnly ? undefined : volume,
+    commit,
+    isAlive: (client) => segment.isBound(client as Endpoint),
+    now,
+  });
+  const handlers = new Map([...createHandlers(volume, memory), ...changing.table()]);
   await ready({
     endpoint: server.endpoint,
     image: service.image,
-    bytes: device.bytes,
-    replayed: transactions,
+    bytes,
+    replayed,
+    readOnly: volume.readOnly,
   });
-  serve(server, handlers);
+  serve(server, handlers, {
+    everyMs: COMMIT_MS,
+    run: () => {
+      changing.sweep();
+      commitQuietly(commit);
+    },
+  });
+  close();
   server.unbind();
   segment.close();
-  image.close();
 }
 
 main().then(

@@ -3,9 +3,15 @@
  *
  * Every method rejects with an error whose `code` is a POSIX name ('ENOENT', 'EUCLEAN', ...) or one
  * of DVK's own ('EDSTDIED', ...). Retries and the deadline of a call are the implementation's
- * business: each promise settles.
+ * business: each promise settles, but for a lock that is waited for.
  */
-import type { DirectoryEntry, FileAttributes, FileSystemStatus } from '../protocol/fs.ts';
+import type { LockAnswer } from '../protocol/fs-change.ts';
+import type {
+  DirectoryEntry,
+  FileAttributes,
+  FileSystemStatus,
+  Timestamp,
+} from '../protocol/fs.ts';
 
 /**
  * Names a file as in NFS: the generation tells a file from an earlier one with the same inode
@@ -21,6 +27,62 @@ export interface SizedValue {
   /** The whole value's size, also when `value` was not asked for. */
   size: number;
   value: Uint8Array;
+}
+
+/** A name in a directory. */
+export interface Place {
+  readonly parent: FileId;
+  readonly name: Uint8Array;
+}
+
+/** On whose behalf something is made or written. Permissions are not checked. */
+export interface Owner {
+  readonly uid: number;
+  readonly gid: number;
+}
+
+export interface NewFile extends Owner {
+  /** Type and permissions as in stat(2); `makeDirectory` ignores the type. */
+  readonly mode: number;
+  /** Permissions that the file does not get, unless a default access list of its directory rules. */
+  readonly umask: number;
+  /** For character and block devices, in the kernel's new encoding. */
+  readonly device?: number;
+}
+
+/** `flags` (`AttributeFlag`) says which of the others count. */
+export interface AttributeChange {
+  readonly flags: number;
+  readonly mode?: number;
+  readonly uid?: number;
+  readonly gid?: number;
+  readonly size?: number;
+  readonly accessed?: Timestamp;
+  readonly modified?: Timestamp;
+}
+
+export interface FilePosition {
+  readonly file: FileId;
+  readonly offset: number;
+}
+
+/** What a write or a copy came to: maybe fewer bytes than asked for. */
+export interface Written {
+  readonly bytes: number;
+  /** Those of the file after it. */
+  readonly attributes: FileAttributes;
+}
+
+/** A lock that is asked for; `kind` is a `LockKind`, `type` a `LockType`. */
+export interface LockRequest {
+  readonly kind: number;
+  readonly type: number;
+  /** First and last byte; 2^53 - 1 is the end of any file. */
+  readonly start: number;
+  readonly end: number;
+  /** Whose it is, among those of this client. */
+  readonly owner: bigint;
+  readonly pid: number;
 }
 
 export interface FileService {
@@ -42,4 +104,47 @@ export interface FileService {
   /** With `bytes` 0 only the size is told; a value of more than `bytes` rejects with ERANGE. */
   getXattr(file: FileId, name: Uint8Array, bytes: number): Promise<SizedValue>;
   listXattr(file: FileId, bytes: number): Promise<SizedValue>;
+
+  /**
+   * Makes a file of any type but directory and symlink, and holds it open if `hold` says so. EEXIST
+   * if the name is there.
+   */
+  create(place: Place, file: NewFile, hold: boolean): Promise<FileAttributes>;
+  makeDirectory(place: Place, file: NewFile): Promise<FileAttributes>;
+  symlink(place: Place, target: Uint8Array, owner: Owner): Promise<FileAttributes>;
+  link(file: FileId, place: Place): Promise<FileAttributes>;
+  unlink(place: Place): Promise<void>;
+  removeDirectory(place: Place): Promise<void>;
+  /** `flags`: `RenameFlag`. */
+  rename(from: Place, to: Place, flags: number): Promise<void>;
+  /**
+   * Writes at most 1 MiB of `data`, which is used no more when this returns (not: settles). `flags`:
+   * `WriteFlag`; with APPEND the offset is not looked at.
+   */
+  write(at: FilePosition, data: Uint8Array, flags: number, owner: Owner): Promise<Written>;
+  setAttributes(file: FileId, change: AttributeChange): Promise<FileAttributes>;
+  /** `mode` as in fallocate(2). */
+  allocate(at: FilePosition, bytes: number, mode: number, owner: Owner): Promise<FileAttributes>;
+  /** Offset of the next data or hole (`SeekWhence`); ENXIO if there is none. */
+  seek(at: FilePosition, whence: number): Promise<number>;
+  /** `flags`: `XattrFlag`. */
+  setXattr(file: FileId, name: Uint8Array, value: Uint8Array, flags: number): Promise<void>;
+  removeXattr(file: FileId, name: Uint8Array): Promise<void>;
+  /**
+   * Resolves when what was changed so far will be there after a crash. EIO, once, when something
+   * that was written to the file since it was opened may be lost.
+   */
+  sync(file: FileId, flags: number): Promise<void>;
+  /** Holds a file open: it stays, also without a name, until as many calls of `release`. */
+  open(file: FileId): Promise<FileAttributes>;
+  release(file: FileId): Promise<void>;
+  /** Copies between two files, or within one, without moving the data here. */
+  copyRange(from: FilePosition, to: FilePosition, bytes: number, owner: Owner): Promise<Written>;
+  /** The lock that is in the way of this one. */
+  testLock(file: FileId, lock: LockRequest): Promise<LockAnswer>;
+  /**
+   * Takes or gives up a lock. EAGAIN when another is in the way; with `wait` it is waited for, until
+   * the signal aborts: EINTR.
+   */
+  lock(file: FileId, lock: LockRequest, wait?: AbortSignal): Promise<void>;
 }

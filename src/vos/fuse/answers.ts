@@ -7,12 +7,21 @@
  * READ's data goes out from where it lies.
  */
 import { constants } from 'node:os';
+import type { LockAnswer } from '../protocol/fs-change.ts';
 import type { DirectoryEntry, FileAttributes, FileSystemStatus } from '../protocol/fs.ts';
 import { NodeTable, nodeOf } from './nodes.ts';
 import type { Validity } from './replies.ts';
 import * as replies from './replies.ts';
-import type { ServiceRequest } from './wire.ts';
-import { IN, LINK_BYTES_MAX, Opcode, OUT_HEADER_BYTES, ROOT_NODE, setUint64 } from './wire.ts';
+import type { ChangingRequest, ReadingRequest, ServiceRequest } from './wire.ts';
+import {
+  IN,
+  LINK_BYTES_MAX,
+  Opcode,
+  OpenFlag,
+  OUT_HEADER_BYTES,
+  ROOT_NODE,
+  setUint64,
+} from './wire.ts';
 
 const { EINVAL, ENOENT, ERANGE } = constants.errno;
 /** "Structure needs cleaning"; Node's table lacks it. */
@@ -23,6 +32,8 @@ export const EUCLEAN = 117;
  */
 export const DIRECTORY_BYTES_MAX: number = 128 * 1024;
 const DOT = 0x2e;
+/** In place of an error, with unique 0 (FUSE_NOTIFY_INVAL_INODE). */
+const NOTIFY_INVAL_INODE = 2;
 
 export interface AnswerOptions {
   readonly validity: Validity;
@@ -92,43 +103,90 @@ export class Answers {
     this.nodes.clear();
   }
 
-  /** LOOKUP. The kernel's lookup count rises only if it took the reply. */
-  entry(request: ServiceRequest, attributes: FileAttributes): void {
+  /**
+   * LOOKUP, and what makes a file. The kernel's lookup count rises only if it took the reply, which
+   * is what this returns. CREATE is an open besides, with these `openFlags`.
+   */
+  entry(request: ServiceRequest, attributes: FileAttributes, openFlags?: number): boolean {
     const { inode } = attributes;
     const node = nodeOf(inode);
-    if (node === 0 || (node === ROOT_NODE && !isDots(request.name))) {
+    const dots = request.change === undefined && isDots(request.name);
+    if (node === 0 || (node === ROOT_NODE && !dots)) {
       this.error(request, EUCLEAN);
-      return;
+      return false;
     }
     const generation = node === ROOT_NODE ? 0 : attributes.generation;
-    const names = { node, generation };
-    replies.encodeEntry(this.view, OUT_HEADER_BYTES, { names, attributes }, this.#options.validity);
-    if (this.#finish(request, replies.ENTRY_BYTES)) this.nodes.remember(inode, generation);
+    const entry = { names: { node, generation }, attributes };
+    replies.encodeEntry(this.view, OUT_HEADER_BYTES, entry, this.#options.validity);
+    let bytes = replies.ENTRY_BYTES;
+    if (openFlags !== undefined) {
+      replies.encodeOpenReply(this.view, OUT_HEADER_BYTES + bytes, openFlags);
+      bytes += replies.OPEN_REPLY_BYTES;
+    }
+    if (!this.#finish(request, bytes)) return false;
+    this.nodes.remember(inode, generation, attributes);
+    return true;
   }
 
-  /** GETATTR. */
+  /** GETATTR and SETATTR. */
   attributes(request: ServiceRequest, attributes: FileAttributes): void {
     const { validity } = this.#options;
     replies.encodeAttributesReply(this.view, OUT_HEADER_BYTES, attributes, validity);
-    this.#finish(request, replies.ATTRIBUTES_REPLY_BYTES);
+    if (this.#finish(request, replies.ATTRIBUTES_REPLY_BYTES)) this.nodes.tell(attributes);
+  }
+
+  /**
+   * OPEN. If the file is not what the kernel was told last, its attributes are called back first,
+   * and the kernel drops the pages it has. Whether the kernel took the reply.
+   */
+  opened(request: ChangingRequest, attributes: FileAttributes): boolean {
+    const current = this.nodes.isCurrent(attributes);
+    if (!current && !request.answered) this.#recall(attributes.inode);
+    replies.encodeOpenReply(this.view, OUT_HEADER_BYTES, current ? OpenFlag.KEEP_CACHE : 0);
+    if (!this.#finish(request, replies.OPEN_REPLY_BYTES)) return false;
+    this.nodes.tell(attributes);
+    return true;
+  }
+
+  /** What has no body in its reply. */
+  done(request: ChangingRequest): boolean {
+    return this.#finish(request, 0);
+  }
+
+  /** WRITE and COPY_FILE_RANGE. */
+  written(request: ChangingRequest, bytes: number): void {
+    replies.encodeSizeReply(this.view, OUT_HEADER_BYTES, bytes);
+    this.#finish(request, replies.SIZE_REPLY_BYTES);
+  }
+
+  /** LSEEK. */
+  offset(request: ChangingRequest, offset: number): void {
+    replies.encodeOffsetReply(this.view, OUT_HEADER_BYTES, offset);
+    this.#finish(request, replies.OFFSET_REPLY_BYTES);
+  }
+
+  /** GETLK. */
+  lock(request: ChangingRequest, lock: LockAnswer): void {
+    replies.encodeLockReply(this.view, OUT_HEADER_BYTES, lock);
+    this.#finish(request, replies.LOCK_REPLY_BYTES);
   }
 
   /**
    * READ: what exceeds the request is left out; the payload is sent from where it lies before this
    * returns.
    */
-  data(request: ServiceRequest, data: Uint8Array): void {
+  data(request: ReadingRequest, data: Uint8Array): void {
     this.#finish(request, 0, data.length > request.bytes ? data.subarray(0, request.bytes) : data);
   }
 
   /** READLINK. */
-  link(request: ServiceRequest, target: Uint8Array): void {
+  link(request: ReadingRequest, target: Uint8Array): void {
     if (target.length === 0 || target.length > LINK_BYTES_MAX) this.error(request, EUCLEAN);
     else this.#finish(request, 0, target);
   }
 
   /** GETXATTR and LISTXATTR: the size when no room was offered, else the value. */
-  value(request: ServiceRequest, size: number, value: Uint8Array): void {
+  value(request: ReadingRequest, size: number, value: Uint8Array): void {
     if (request.bytes === 0) {
       replies.encodeSizeReply(this.view, OUT_HEADER_BYTES, size);
       this.#finish(request, replies.SIZE_REPLY_BYTES);
@@ -140,7 +198,7 @@ export class Answers {
   }
 
   /** STATFS. */
-  status(request: ServiceRequest, status: FileSystemStatus): void {
+  status(request: ReadingRequest, status: FileSystemStatus): void {
     replies.encodeStatusReply(this.view, OUT_HEADER_BYTES, status);
     this.#finish(request, replies.STATUS_REPLY_BYTES);
   }
@@ -149,7 +207,7 @@ export class Answers {
    * READDIR and READDIRPLUS: as many entries as fit. The kernel asks again from the last one's
    * cookie.
    */
-  directory(request: ServiceRequest, entries: readonly DirectoryEntry[]): void {
+  directory(request: ReadingRequest, entries: readonly DirectoryEntry[]): void {
     const plus = request.opcode === Opcode.READDIRPLUS;
     const end = OUT_HEADER_BYTES + Math.min(request.bytes, DIRECTORY_BYTES_MAX);
     let at = OUT_HEADER_BYTES;
@@ -173,7 +231,8 @@ export class Answers {
     for (let i = 0; i < taken; i++) {
       const entry = entries[i];
       if (entry === undefined || listedNode(entry) === 0) continue;
-      this.nodes.remember(entry.attributes.inode, entry.attributes.generation);
+      const { inode, generation } = entry.attributes;
+      this.nodes.remember(inode, generation, entry.attributes);
     }
   }
 
@@ -190,6 +249,15 @@ export class Answers {
     }
     this.#take(request);
     this.#sendError(request.unique, errno);
+  }
+
+  /** The kernel asks for the attributes anew. It may have forgotten the file meanwhile. */
+  #recall(inode: number): void {
+    this.view.setUint32(0, OUT_HEADER_BYTES + replies.NOTIFY_INODE_BYTES, true);
+    this.view.setInt32(4, NOTIFY_INVAL_INODE, true);
+    setUint64(this.view, 8, 0);
+    replies.encodeNotifyInode(this.view, OUT_HEADER_BYTES, nodeOf(inode));
+    this.#send(this.#reply, OUT_HEADER_BYTES + replies.NOTIFY_INODE_BYTES, undefined);
   }
 
   #encodeEntryOf(entry: DirectoryEntry, at: number): void {

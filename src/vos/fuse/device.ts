@@ -50,8 +50,8 @@ const REQUEST_BYTES_MIN = 8192;
 const WRITE_BODY_BYTES = 40;
 
 export interface DeviceEvents {
-  /** One request; `view` is used again after the call. */
-  onRequest(view: DataView, length: number): void;
+  /** One request; `view` is used again after the call. False: no more until `resume`. */
+  onRequest(view: DataView, length: number): boolean;
   /** Called once, with 0 after an unmount or a stop, else with the errno that ended the session. */
   onEnd(errno: number): void;
 }
@@ -85,6 +85,13 @@ export class DeviceLoop {
     return 0;
   }
 
+  /** Reads requests again, after `onRequest` wanted no more. */
+  resume(): void {
+    if (this.#ended || this.#poll > 0) return;
+    const result = this.start();
+    if (result < 0) this.#end(-result);
+  }
+
   /** Ends the session: whoever still uses the mount gets ENOTCONN. Does nothing the second time. */
   stop(): void {
     this.#end(0);
@@ -108,7 +115,10 @@ export class DeviceLoop {
     for (let i = 0; i < REQUESTS_PER_TURN && !this.#ended; i++) {
       const bytes = this.#device.fuseRead(this.#fd, this.#buffer);
       if (bytes > 0) {
-        this.#events.onRequest(this.#view, bytes);
+        if (!this.#events.onRequest(this.#view, bytes)) {
+          this.#pause();
+          return 0;
+        }
       } else if (bytes === -EAGAIN || bytes === -ENOMEM) {
         return 0;
       } else if (bytes !== -EINTR && bytes !== -ENOENT) {
@@ -118,10 +128,15 @@ export class DeviceLoop {
     return 0;
   }
 
+  #pause(): void {
+    if (this.#poll > 0) this.#device.pollStop(this.#poll);
+    this.#poll = 0;
+  }
+
   #end(errno: number): void {
     if (this.#ended) return;
     this.#ended = true;
-    if (this.#poll > 0) this.#device.pollStop(this.#poll);
+    this.#pause();
     this.#device.fuseClose(this.#fd);
     this.#events.onEnd(errno);
   }

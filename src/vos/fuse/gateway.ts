@@ -12,7 +12,8 @@ import type { Answers, Send, SessionCounters } from './answers.ts';
 import { DIRECTORY_BYTES_MAX, EUCLEAN } from './answers.ts';
 import type { Negotiated } from './replies.ts';
 import { Session } from './session.ts';
-import type { ServiceRequest } from './wire.ts';
+import { Changer } from './changer.ts';
+import type { ReadingRequest } from './wire.ts';
 import { Opcode } from './wire.ts';
 
 const { EINTR, EIO } = constants.errno;
@@ -29,14 +30,17 @@ export interface GatewayOptions {
   /** The same for names that do not exist. */
   readonly missingMs: number;
   /**
-   * A request whose process got a signal is answered with EINTR if the service stays silent for
-   * this long. A killed process thus ends, while a harmless signal (a profiler's, a runtime's own)
-   * breaks no call that is merely slow.
+   * A request that reads, or waits for a lock, is answered with EINTR if its process got a signal
+   * and the service stays silent for this long. A killed process thus ends, while a harmless signal
+   * (a profiler's, a runtime's own) breaks no call that is merely slow. What changes something is
+   * waited for, since its program has to know whether it was done.
    */
   readonly interruptGraceMs: number;
   readonly writeBytesMax: number;
   /** Read-ahead requests that the kernel may have under way. */
   readonly backgroundMax: number;
+  /** Nothing can be changed: EROFS. */
+  readonly readOnly: boolean;
 }
 
 export const GATEWAY_DEFAULTS: GatewayOptions = {
@@ -46,22 +50,31 @@ export const GATEWAY_DEFAULTS: GatewayOptions = {
   interruptGraceMs: 250,
   writeBytesMax: TRANSFER_BYTES_MAX,
   backgroundMax: 16,
+  readOnly: false,
 };
+/** Data of WRITEs that the service has not yet taken care of; more is left with the kernel. */
+const WRITE_BACKLOG_BYTES_MAX = 16 * TRANSFER_BYTES_MAX;
 
 export interface GatewayPort {
   readonly send: Send;
   onReady(negotiated: Negotiated): void;
   onRefused(major: number, minor: number): void;
+  /** There is room for requests again, after `isFull`. */
+  onRoom?(): void;
 }
 
 export class Gateway {
   readonly #service: FileService;
+  readonly #port: GatewayPort;
   readonly #session: Session;
   readonly #answers: Answers;
+  readonly #changer: Changer;
+  #writeBacklogBytes = 0;
 
   constructor(service: FileService, port: GatewayPort, clock: Clock, options: GatewayOptions) {
-    const { attributesMs, entryMs, missingMs, writeBytesMax, backgroundMax } = options;
+    const { attributesMs, entryMs, missingMs, writeBytesMax, backgroundMax, readOnly } = options;
     this.#service = service;
+    this.#port = port;
     this.#session = new Session(
       {
         send: port.send,
@@ -72,14 +85,16 @@ export class Gateway {
           port.onRefused(major, minor);
         },
         onInterrupt: (request) => {
+          if (request.change !== undefined && !this.#changer.interrupt(request)) return;
           clock.after(options.interruptGraceMs, () => {
             this.#answers.error(request, EINTR);
           });
         },
       },
-      { validity: { attributesMs, entryMs }, missingMs, writeBytesMax, backgroundMax },
+      { validity: { attributesMs, entryMs }, missingMs, writeBytesMax, backgroundMax, readOnly },
     );
     this.#answers = this.#session.answers;
+    this.#changer = new Changer(service, this.#answers);
   }
 
   get counters(): Readonly<SessionCounters> {
@@ -96,27 +111,45 @@ export class Gateway {
     return this.#answers.nodes.size;
   }
 
+  /** Whether no more requests should be read for now. */
+  get isFull(): boolean {
+    return this.#writeBacklogBytes >= WRITE_BACKLOG_BYTES_MAX;
+  }
+
   /** Takes one message of `length` bytes at the start of `view`. Never throws. */
   receive(view: DataView, length: number): void {
     const request = this.#session.receive(view, length);
     if (request === undefined) return;
-    this.#perform(request).then(
-      () => {
-        // A service that broke its contract, such as a read that never showed its data.
-        if (!request.answered) this.#answers.error(request, EIO);
-      },
-      (error: unknown) => {
-        this.#answers.error(request, errnoOf(error));
-      },
-    );
+    const { change } = request;
+    const backlogBytes = change?.kind === 'write' ? change.data.length : 0;
+    this.#writeBacklogBytes += backlogBytes;
+    const performed =
+      request.change === undefined ? this.#perform(request) : this.#changer.perform(request);
+    performed
+      .then(
+        () => {
+          // For a service that broke its contract, such as a read that never showed its data. An
+          // answer that comes second is ignored.
+          this.#answers.error(request, EIO);
+        },
+        (error: unknown) => {
+          this.#answers.error(request, errnoOf(error));
+        },
+      )
+      .finally(() => {
+        const before = this.#writeBacklogBytes;
+        this.#writeBacklogBytes -= backlogBytes;
+        if (before >= WRITE_BACKLOG_BYTES_MAX && !this.isFull) this.#port.onRoom?.();
+      });
   }
 
   /** The session is over: late answers of the service are ignored. */
   abandon(): void {
+    this.#changer.abandon();
     this.#answers.abandon();
   }
 
-  async #perform(request: ServiceRequest): Promise<void> {
+  async #perform(request: ReadingRequest): Promise<void> {
     const { file, bytes, name } = request;
     const answers = this.#answers;
     const service = this.#service;
@@ -168,7 +201,7 @@ export class Gateway {
  * 24 (READDIR) or 152 (READDIRPLUS); for names of usual length that is twice and half the size.
  * What does not fit is asked again.
  */
-function directoryRoom(request: ServiceRequest): number {
+function directoryRoom(request: ReadingRequest): number {
   const bytes = Math.min(request.bytes, DIRECTORY_BYTES_MAX);
   const room = request.opcode === Opcode.READDIRPLUS ? Math.floor(bytes / 2) : bytes * 2;
   return Math.max(DIRECTORY_BYTES_MIN, room);

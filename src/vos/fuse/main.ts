@@ -28,6 +28,7 @@ async function main(): Promise<void> {
       mountpoint: service.mount,
       name: `${config.dvs}-${service.name}`,
       allowOther: service.allowOther,
+      readOnly: service.readOnly,
     },
   );
   await ready({ mount: mount.mountpoint, readAheadKiB: mount.readAheadKiB });

@@ -1,7 +1,8 @@
 /**
  * Mounts a file service on a directory: device, loop and gateway put together.
  *
- * The mount is read-only and checked by the kernel (default_permissions). It serves until somebody
+ * Permissions are checked by the kernel (default_permissions); set-id bits and device files have no
+ * effect. It serves until somebody
  * unmounts it, here or from outside; a process that dies leaves a dead mount (ENOTCONN), which the
  * next one on that directory detaches. Never look into the mount synchronously from the process
  * that serves it: it would wait for itself.
@@ -104,6 +105,7 @@ class Mount implements FuseMount {
     this.#loop = new DeviceLoop(ports.device, fd, options.writeBytesMax, {
       onRequest: (view, length) => {
         this.#gateway.receive(view, length);
+        return !this.#gateway.isFull;
       },
       onEnd: (errno) => {
         this.#isOver = true;
@@ -122,6 +124,9 @@ class Mount implements FuseMount {
         this.#settleReady(
           mountError(EPROTO, `FUSE ${version} of this kernel is too old, 7.31 is needed`),
         );
+      },
+      onRoom: (): void => {
+        this.#loop.resume();
       },
     };
     this.#gateway = new Gateway(ports.service, port, ports.clock, options);
@@ -185,7 +190,8 @@ function openDevice(device: FuseDevice, mountpoint: string, options: MountOption
   const request = {
     source: `dvk:${options.name}`,
     data: data.join(','),
-    flags: MountFlag.READ_ONLY | MountFlag.NO_SUID | MountFlag.NO_DEV,
+    flags:
+      (options.readOnly === true ? MountFlag.READ_ONLY : 0) | MountFlag.NO_SUID | MountFlag.NO_DEV,
   };
   const fd = device.fuseMount(mountpoint, request, diagnostics);
   if (fd >= 0) return fd;

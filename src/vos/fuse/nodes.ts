@@ -9,12 +9,17 @@
  * one node carries the newest generation and the sum of both counts.
  */
 import type { FileId } from '../client/file-service.ts';
+import type { FileAttributes, Timestamp } from '../protocol/fs.ts';
 import { ROOT_INODE } from '../protocol/fs.ts';
 import { ROOT_NODE } from './wire.ts';
 
 interface Node {
   file: FileId;
   lookups: number;
+  /** What the kernel knows of the file. */
+  told: FileAttributes | undefined;
+  /** Somebody here has, or had, POSIX locks on it. */
+  locked: boolean;
 }
 
 const ROOT: FileId = { inode: ROOT_INODE, generation: 0 };
@@ -37,15 +42,42 @@ export class NodeTable {
   }
 
   /** Counts one entry that the kernel took. */
-  remember(inode: number, generation: number): void {
+  remember(inode: number, generation: number, told?: FileAttributes): void {
     if (inode === ROOT_INODE) return;
     const node = this.#nodes.get(inode);
     if (node === undefined) {
-      this.#nodes.set(inode, { file: { inode, generation }, lookups: 1 });
+      const file = { inode, generation };
+      this.#nodes.set(inode, { file, lookups: 1, told, locked: false });
       return;
     }
     node.lookups++;
+    node.told = told;
     if (node.file.generation !== generation) node.file = { inode, generation };
+  }
+
+  /** The kernel was told these attributes of a file. */
+  tell(attributes: FileAttributes): void {
+    const node = this.#nodes.get(attributes.inode);
+    if (node !== undefined) node.told = attributes;
+  }
+
+  /** Whether what the kernel has of the file's contents is what they are now. */
+  isCurrent({ inode, size, modified, changed }: FileAttributes): boolean {
+    const told = this.#nodes.get(inode)?.told;
+    return (
+      told?.size === size &&
+      isSameTime(told.modified, modified) &&
+      isSameTime(told.changed, changed)
+    );
+  }
+
+  isLocked(inode: number): boolean {
+    return this.#nodes.get(inode)?.locked ?? inode === ROOT_INODE;
+  }
+
+  lock(inode: number): void {
+    const node = this.#nodes.get(inode);
+    if (node !== undefined) node.locked = true;
   }
 
   /** Takes `lookups` back; more than there are, which only a hostile peer sends, count as all. */
@@ -59,6 +91,10 @@ export class NodeTable {
   clear(): void {
     this.#nodes.clear();
   }
+}
+
+function isSameTime(a: Timestamp, b: Timestamp): boolean {
+  return a.seconds === b.seconds && a.nanoseconds === b.nanoseconds;
 }
 
 /**

@@ -5,6 +5,7 @@
  * Sizes are constants of the protocol 7.31 and later; every field that is not named is zero, so a
  * body is cleared first.
  */
+import type { LockAnswer } from '../protocol/fs-change.ts';
 import type { DirectoryEntry, FileAttributes, FileSystemStatus } from '../protocol/fs.ts';
 import { NAME_BYTES_MAX } from '../protocol/fs.ts';
 import { PAGE_BYTES, setUint64 } from './wire.ts';
@@ -16,6 +17,9 @@ export const INIT_REPLY_BYTES = 64;
 export const OPEN_REPLY_BYTES = 16;
 export const STATUS_REPLY_BYTES = 80;
 export const SIZE_REPLY_BYTES = 8;
+export const LOCK_REPLY_BYTES = 24;
+export const OFFSET_REPLY_BYTES = 8;
+export const NOTIFY_INODE_BYTES = 24;
 export const DIRENT_HEADER_BYTES = 24;
 
 const FORMAT_MASK = 0o170000;
@@ -175,7 +179,29 @@ export function encodeStatusReply(view: DataView, at: number, s: FileSystemStatu
   view.setUint32(at + 48, s.blockBytes, true);
 }
 
-/** 0 u32 size of the value | 4 u32 0 */
+/** 0 u64 start | 8 u64 end | 16 u32 type | 20 u32 pid */
+export function encodeLockReply(view: DataView, at: number, lock: LockAnswer): void {
+  setUint64(view, at, lock.start);
+  // The last byte of any file is 2^63 - 1 for the kernel.
+  if (lock.end < Number.MAX_SAFE_INTEGER) setUint64(view, at + 8, lock.end);
+  else view.setBigUint64(at + 8, 2n ** 63n - 1n, true);
+  view.setUint32(at + 16, lock.lockType, true);
+  view.setUint32(at + 20, lock.pid, true);
+}
+
+/** LSEEK: 0 u64 offset */
+export function encodeOffsetReply(view: DataView, at: number, offset: number): void {
+  setUint64(view, at, offset);
+}
+
+/** NOTIFY_INVAL_INODE of the attributes alone: 0 u64 node | 8 i64 -1 | 16 i64 0 */
+export function encodeNotifyInode(view: DataView, at: number, node: number): void {
+  setUint64(view, at, node);
+  setUint64(view, at + 8, -1);
+  setUint64(view, at + 16, 0);
+}
+
+/** GETXATTR and WRITE: 0 u32 size of the value, or of what was written | 4 u32 0 */
 export function encodeSizeReply(view: DataView, at: number, size: number): void {
   view.setUint32(at, size, true);
   view.setUint32(at + 4, 0, true);

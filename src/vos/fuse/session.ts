@@ -2,10 +2,10 @@
  * One FUSE session, without I/O: requests in, replies out through a port, and in between the
  * requests that wait for the file service.
  *
- * `receive` answers by itself what needs no file: INIT, opens (there is no open state), everything
- * that writes (EROFS), what is unknown (ENOSYS) and what is malformed (EIO; a message whose header
- * cannot be trusted is dropped). The rest it returns as a `ServiceRequest`, whose owner calls one
- * method of `answers` when the service has spoken.
+ * `receive` answers by itself what needs no file: INIT, opens of directories, what is unknown
+ * (ENOSYS) and what is malformed (EIO; a message whose header cannot be trusted is dropped). The rest
+ * it returns as a `ServiceRequest`, whose owner calls one method of `answers` when the service has
+ * spoken. A read-only session has no open files, and answers everything that writes with EROFS.
  *
  * The request's buffer may be used again when `receive` returns, and the reply's when the port
  * returns.
@@ -18,7 +18,8 @@ import { Answers, isDots } from './answers.ts';
 import { nodeOf } from './nodes.ts';
 import type { Negotiated } from './replies.ts';
 import * as replies from './replies.ts';
-import type { ServiceOpcode, ServiceRequest } from './wire.ts';
+import { decodeChange, isChange } from './change.ts';
+import type { ReadingOpcode, ReadingRequest, ServiceRequest } from './wire.ts';
 import {
   BODY_BYTES_MIN,
   getName,
@@ -38,7 +39,8 @@ import {
   WRITING_OPCODES,
 } from './wire.ts';
 
-const { EINVAL, EIO, ENAMETOOLONG, ENOSYS, EPROTO, ERANGE, EROFS, ESTALE } = constants.errno;
+const { EINVAL, EIO, EISDIR, ENAMETOOLONG, ENOSYS, EPROTO, ERANGE, EROFS, ESTALE } =
+  constants.errno;
 /** No kernel counts requests beyond 2^53, and numbers are exact up to there. */
 const UNIQUE_HIGH_LIMIT = 2 ** 21;
 /** The low bits of open(2)'s flags, and O_RDONLY in them. */
@@ -48,25 +50,35 @@ const NO_NAME: Uint8Array = new Uint8Array(0);
 
 // Without ASYNC_DIO: with it a direct read waits in the kernel where neither a signal nor SIGKILL
 // reaches it.
-const WANTED_FLAGS: number =
+const COMMON_FLAGS: number =
   InitFlag.ASYNC_READ |
   InitFlag.EXPORT_SUPPORT |
   InitFlag.BIG_WRITES |
-  // With no opens there is no moment to invalidate cached pages but a changed mtime or size.
+  // Cached pages go when mtime or size turn out to have changed.
   InitFlag.AUTO_INVAL_DATA |
   InitFlag.DO_READDIRPLUS |
   InitFlag.READDIRPLUS_AUTO |
-  InitFlag.NO_OPEN_SUPPORT |
   InitFlag.PARALLEL_DIROPS |
   // The kernel then asks for access control lists too when it checks permissions.
   InitFlag.POSIX_ACL |
   InitFlag.MAX_PAGES |
-  InitFlag.CACHE_SYMLINKS |
-  InitFlag.NO_OPENDIR_SUPPORT;
+  InitFlag.CACHE_SYMLINKS;
+const READING_FLAGS: number = COMMON_FLAGS | InitFlag.NO_OPEN_SUPPORT | InitFlag.NO_OPENDIR_SUPPORT;
+// Without WRITEBACK_CACHE: what is written here is seen on other nodes at once. Without
+// ATOMIC_O_TRUNC: the kernel then sends a SETATTR of its own.
+const WRITING_FLAGS: number =
+  COMMON_FLAGS |
+  InitFlag.POSIX_LOCKS |
+  InitFlag.FLOCK_LOCKS |
+  // The umask does not hold under a default access list, which only the server knows.
+  InitFlag.DONT_MASK |
+  InitFlag.HANDLE_KILLPRIV_V2 |
+  InitFlag.SETXATTR_EXT;
 
 export interface SessionOptions extends AnswerOptions {
   readonly writeBytesMax: number;
   readonly backgroundMax: number;
+  readonly readOnly: boolean;
 }
 
 export interface SessionPort {
@@ -145,25 +157,54 @@ export class Session {
       case Opcode.INIT:
         this.#onInit(view);
         return undefined;
-      case Opcode.OPEN:
-        this.#onOpen(view, InitFlag.NO_OPEN_SUPPORT, OpenFlag.KEEP_CACHE);
+      case Opcode.OPENDIR:
+        this.#onOpendir(view);
         return undefined;
-      case Opcode.OPENDIR: {
-        const flags = OpenFlag.KEEP_CACHE | OpenFlag.CACHE_DIR;
-        this.#onOpen(view, InitFlag.NO_OPENDIR_SUPPORT, flags);
-        return undefined;
-      }
-      case Opcode.RELEASE:
       case Opcode.RELEASEDIR:
       case Opcode.DESTROY:
         this.answers.accept(getUint64(view, IN.unique), 0);
         return undefined;
       default:
-        // ENOSYS for FLUSH, FSYNC, ACCESS, LSEEK and their like: the kernel then does the sensible
-        // thing by itself.
-        this.answers.refuse(view, WRITING_OPCODES.has(opcode) ? EROFS : ENOSYS);
+        if (!this.#options.readOnly) return this.#dispatchChange(opcode, view, length);
+        this.#dispatchReadOnly(opcode, view);
         return undefined;
     }
+  }
+
+  #dispatchReadOnly(opcode: number, view: DataView): void {
+    if (opcode === Opcode.OPEN) {
+      const writes = (view.getUint32(IN.body, true) & ACCESS_MODE_MASK) !== READ_ONLY;
+      if (writes) this.answers.refuse(view, EROFS);
+      else this.#onOpen(view, InitFlag.NO_OPEN_SUPPORT, OpenFlag.KEEP_CACHE);
+    } else if (opcode === Opcode.RELEASE) {
+      this.answers.accept(getUint64(view, IN.unique), 0);
+    } else {
+      // ENOSYS for FLUSH, FSYNC, ACCESS, LSEEK and their like: the kernel then does the sensible
+      // thing by itself.
+      this.answers.refuse(view, WRITING_OPCODES.has(opcode) ? EROFS : ENOSYS);
+    }
+  }
+
+  #dispatchChange(opcode: number, view: DataView, length: number): ServiceRequest | undefined {
+    if (!isChange(opcode)) {
+      this.answers.refuse(view, ENOSYS);
+      return undefined;
+    }
+    const change = decodeChange(opcode, view, length, {
+      longXattr: ((this.#negotiated?.flags ?? 0) & InitFlag.SETXATTR_EXT) !== 0,
+      find: (node) => this.answers.nodes.find(node),
+    });
+    const file = this.#file(view, false);
+    if (typeof change === 'number' || file === undefined) {
+      const errno = typeof change === 'number' ? change : ESTALE;
+      if (errno === EIO) this.answers.counters.malformed++;
+      this.answers.refuse(view, errno);
+      return undefined;
+    }
+    const unique = getUint64(view, IN.unique);
+    const request = { opcode, change, unique, file, answered: false, interrupted: false };
+    this.answers.enlist(request);
+    return request;
   }
 
   /** INIT body: 0 u32 major | 4 u32 minor | 8 u32 read-ahead | 12 u32 flags */
@@ -178,7 +219,9 @@ export class Session {
     }
     const negotiated: Negotiated = {
       minor: major > PROTOCOL_MAJOR ? PROTOCOL_MINOR_MAX : Math.min(minor, PROTOCOL_MINOR_MAX),
-      flags: view.getUint32(IN.body + 12, true) & WANTED_FLAGS,
+      flags:
+        view.getUint32(IN.body + 12, true) &
+        (this.#options.readOnly ? READING_FLAGS : WRITING_FLAGS),
       // The kernel takes the least of this, its own and the device's; the gateway raises the
       // device's afterwards.
       readAheadBytesMax: 64 * TRANSFER_BYTES_MAX,
@@ -194,11 +237,18 @@ export class Session {
     if (major === PROTOCOL_MAJOR) this.#port.onReady(negotiated);
   }
 
+  #onOpendir(view: DataView): void {
+    const { readOnly } = this.#options;
+    const writes = (view.getUint32(IN.body, true) & ACCESS_MODE_MASK) !== READ_ONLY;
+    if (writes) this.answers.refuse(view, readOnly ? EROFS : EISDIR);
+    // The kernel keeps no list of a directory that others may change.
+    else if (!readOnly) this.#onOpen(view, 0, 0);
+    else this.#onOpen(view, InitFlag.NO_OPENDIR_SUPPORT, OpenFlag.KEEP_CACHE | OpenFlag.CACHE_DIR);
+  }
+
   /** OPEN and OPENDIR body: 0 u32 flags of open(2) | 4 u32 */
   #onOpen(view: DataView, support: number, flags: number): void {
-    if ((view.getUint32(IN.body, true) & ACCESS_MODE_MASK) !== READ_ONLY) {
-      this.answers.refuse(view, EROFS);
-    } else if (((this.#negotiated?.flags ?? 0) & support) !== 0) {
+    if (((this.#negotiated?.flags ?? 0) & support) !== 0) {
       // ENOSYS to the first open makes the kernel open all files without asking, and keep their
       // pages.
       this.answers.refuse(view, ENOSYS);
@@ -267,7 +317,7 @@ export class Session {
   }
 
   #admit(
-    opcode: ServiceOpcode,
+    opcode: ReadingOpcode,
     view: DataView,
     offset: number,
     bytes: number,
@@ -276,7 +326,7 @@ export class Session {
   }
 
   #enlist(
-    what: Pick<ServiceRequest, 'opcode' | 'offset' | 'bytes' | 'name'>,
+    what: Pick<ReadingRequest, 'opcode' | 'offset' | 'bytes' | 'name'>,
     view: DataView,
     file: FileId | undefined,
   ): ServiceRequest | undefined {
@@ -286,8 +336,9 @@ export class Session {
     }
     const unique = getUint64(view, IN.unique);
     const { opcode, offset, bytes, name } = what;
-    const request: ServiceRequest = {
+    const request: ReadingRequest = {
       opcode,
+      change: undefined,
       unique,
       file,
       offset,

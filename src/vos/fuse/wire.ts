@@ -13,6 +13,7 @@
  * reply with an error has no body.
  */
 import type { FileId } from '../client/file-service.ts';
+import type { Change } from './change.ts';
 
 export const Opcode = {
   LOOKUP: 1,
@@ -43,6 +44,9 @@ export const Opcode = {
   READDIR: 28,
   RELEASEDIR: 29,
   FSYNCDIR: 30,
+  GETLK: 31,
+  SETLK: 32,
+  SETLKW: 33,
   ACCESS: 34,
   CREATE: 35,
   INTERRUPT: 36,
@@ -61,8 +65,11 @@ export const Opcode = {
 /** What the kernel can do and what we ask for, in the `flags` of INIT. */
 export const InitFlag = {
   ASYNC_READ: 0x1,
+  POSIX_LOCKS: 0x2,
   EXPORT_SUPPORT: 0x10,
   BIG_WRITES: 0x20,
+  DONT_MASK: 0x40,
+  FLOCK_LOCKS: 0x400,
   AUTO_INVAL_DATA: 0x1000,
   DO_READDIRPLUS: 0x2000,
   READDIRPLUS_AUTO: 0x4000,
@@ -72,6 +79,8 @@ export const InitFlag = {
   MAX_PAGES: 0x40_0000,
   CACHE_SYMLINKS: 0x80_0000,
   NO_OPENDIR_SUPPORT: 0x100_0000,
+  HANDLE_KILLPRIV_V2: 0x1000_0000,
+  SETXATTR_EXT: 0x2000_0000,
 } as const;
 
 export const OpenFlag = { KEEP_CACHE: 0x2, CACHE_DIR: 0x8 } as const;
@@ -87,7 +96,15 @@ export const PAGE_BYTES = 4096;
 /** The kernel asks for no longer link target than one page with its final NUL. */
 export const LINK_BYTES_MAX = 4095;
 /** Where the header's fields and the body begin. */
-export const IN = { length: 0, opcode: 4, unique: 8, node: 16, body: 40 } as const;
+export const IN = {
+  length: 0,
+  opcode: 4,
+  unique: 8,
+  node: 16,
+  uid: 24,
+  gid: 28,
+  body: 40,
+} as const;
 
 /**
  * The least body of each request that is read at all; a shorter one is malformed. Names are checked
@@ -109,8 +126,8 @@ export const BODY_BYTES_MIN: ReadonlyMap<number, number> = new Map<number, numbe
 ]);
 
 /**
- * Requests that change something; the mount is read-only, so the kernel sends them only after a
- * remount.
+ * Requests that change something. The kernel sends them to a read-only mount only after a remount
+ * by force.
  */
 export const WRITING_OPCODES: ReadonlySet<number> = new Set<number>([
   Opcode.SETATTR,
@@ -139,7 +156,8 @@ export const SILENT_OPCODES: ReadonlySet<number> = new Set<number>([
   Opcode.NOTIFY_REPLY,
 ]);
 
-export type ServiceOpcode =
+/** What a file service is asked, but for changes and what belongs to them: see `change.ts`. */
+export type ReadingOpcode =
   | typeof Opcode.LOOKUP
   | typeof Opcode.GETATTR
   | typeof Opcode.READLINK
@@ -150,23 +168,36 @@ export type ServiceOpcode =
   | typeof Opcode.GETXATTR
   | typeof Opcode.LISTXATTR;
 
-/**
- * A request that only the file service can answer. It stays in the session until it is answered.
- */
-export interface ServiceRequest {
-  readonly opcode: ServiceOpcode;
+interface WaitingRequest {
   readonly unique: number;
   readonly file: FileId;
+  answered: boolean;
+  /** A signal reached the process that waits. */
+  interrupted: boolean;
+}
+
+/** A request that reads. */
+export interface ReadingRequest extends WaitingRequest {
+  readonly opcode: ReadingOpcode;
+  readonly change: undefined;
   /** READ: byte in the file; READDIR and READDIRPLUS: cookie. */
   readonly offset: number;
   /** The most bytes of data the reply may carry. */
   readonly bytes: number;
   /** LOOKUP and GETXATTR; empty otherwise. */
   readonly name: Uint8Array;
-  answered: boolean;
-  /** A signal reached the process that waits. */
-  interrupted: boolean;
 }
+
+/** A request that changes something, or belongs to those. */
+export interface ChangingRequest extends WaitingRequest {
+  readonly opcode: number;
+  readonly change: Change;
+}
+
+/**
+ * A request that only the file service can answer. It stays in the session until it is answered.
+ */
+export type ServiceRequest = ReadingRequest | ChangingRequest;
 
 /** A 64-bit number of the kernel; exact up to 2^53 - 1, beyond which only hostile input goes. */
 export function getUint64(view: DataView, at: number): number {

@@ -1,10 +1,10 @@
 /**
  * The FS protocol: what a client asks of a file system server, by messages of 64 bytes.
  *
- * Files are named by inode number and inode generation, as in NFS (RFC 1813): the server keeps no
- * open files, so a client works on after the server was restarted. Bulk data moves by vcopy into
- * (or out of) memory that the client granted; a message carries only the grant's id and an offset
- * in it.
+ * Files are named by inode number and inode generation, as in NFS (RFC 1813), so a client works on
+ * after the server was restarted. Bulk data moves by vcopy into (or out of) memory that the client
+ * granted; a message carries only the grant's id and an offset in it. Here are the calls that
+ * read; those that change something, and the ones around them, are in `fs-change.ts`.
  *
  * Request: `type` is one of `FsCall`; the payload begins at byte 8. Names are bytes, without NUL or
  * '/', of 1 to 255 bytes (xattr names too). A name of at most `INLINE_NAME_BYTES_MAX` bytes travels
@@ -49,6 +49,25 @@ export const FsCall = {
   STATFS: PROTOCOL_BASE.fs + 6,
   GETXATTR: PROTOCOL_BASE.fs + 7,
   LISTXATTR: PROTOCOL_BASE.fs + 8,
+  // From here on: `fs-change.ts`.
+  CREATE: PROTOCOL_BASE.fs + 9,
+  MKDIR: PROTOCOL_BASE.fs + 10,
+  SYMLINK: PROTOCOL_BASE.fs + 11,
+  LINK: PROTOCOL_BASE.fs + 12,
+  UNLINK: PROTOCOL_BASE.fs + 13,
+  RMDIR: PROTOCOL_BASE.fs + 14,
+  RENAME: PROTOCOL_BASE.fs + 15,
+  WRITE: PROTOCOL_BASE.fs + 16,
+  SETATTR: PROTOCOL_BASE.fs + 17,
+  FALLOCATE: PROTOCOL_BASE.fs + 18,
+  SEEK: PROTOCOL_BASE.fs + 19,
+  SETXATTR: PROTOCOL_BASE.fs + 20,
+  REMOVEXATTR: PROTOCOL_BASE.fs + 21,
+  FSYNC: PROTOCOL_BASE.fs + 22,
+  OPEN: PROTOCOL_BASE.fs + 23,
+  RELEASE: PROTOCOL_BASE.fs + 24,
+  COPY_RANGE: PROTOCOL_BASE.fs + 25,
+  LOCK: PROTOCOL_BASE.fs + 26,
 } as const;
 export type FsCall = (typeof FsCall)[keyof typeof FsCall];
 
@@ -298,19 +317,19 @@ export function decodeDirectoryEntries(buffer: DataView): DirectoryEntry[] {
  * 64-bit integers beyond 2^53 - 1 do not occur in valid data; they are clamped there, so that
  * arithmetic stays exact.
  */
-function getUint64(view: DataView, at: number): number {
+export function getUint64(view: DataView, at: number): number {
   return Math.min(
     view.getUint32(at + 4, true) * 2 ** 32 + view.getUint32(at, true),
     Number.MAX_SAFE_INTEGER,
   );
 }
 
-function setUint64(view: DataView, at: number, value: number): void {
+export function setUint64(view: DataView, at: number, value: number): void {
   view.setUint32(at, value % 2 ** 32, true);
   view.setUint32(at + 4, Math.floor(value / 2 ** 32), true);
 }
 
-function getTime(view: DataView, at: number): Timestamp {
+export function getTime(view: DataView, at: number): Timestamp {
   const high = view.getUint32(at + 4, true);
   return {
     seconds: view.getInt32(at, true) + (high & 3) * 2 ** 32,
@@ -318,7 +337,7 @@ function getTime(view: DataView, at: number): Timestamp {
   };
 }
 
-function setTime(view: DataView, at: number, time: Timestamp): void {
+export function setTime(view: DataView, at: number, time: Timestamp): void {
   view.setInt32(at, time.seconds | 0, true);
   const epoch = Math.round((time.seconds - (time.seconds | 0)) / 2 ** 32) & 3;
   view.setUint32(at + 4, (time.nanoseconds * 4 + epoch) >>> 0, true);

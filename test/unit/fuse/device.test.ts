@@ -60,7 +60,7 @@ function run(reads: number[]): {
   const requests: number[] = [];
   const ends: number[] = [];
   const loop = new DeviceLoop(device, 7, 1 << 20, {
-    onRequest: (_view, length) => requests.push(length),
+    onRequest: (_view, length) => requests.push(length) > 0,
     onEnd: (errno) => ends.push(errno),
   });
   expect(loop.start()).toBe(0);
@@ -112,7 +112,10 @@ describe('the device loop', () => {
   it('reads no more once it was stopped by a request', () => {
     const { device, loop, ends } = run([40, 40]);
     const stopping = new DeviceLoop(device, 8, 0, {
-      onRequest: () => stopping.stop(),
+      onRequest: () => {
+        stopping.stop();
+        return true;
+      },
       onEnd: (errno) => ends.push(errno),
     });
     stopping.start();

@@ -3,7 +3,7 @@
 import { constants } from 'node:os';
 import { describe, expect, it } from 'vitest';
 import { Session } from '../../../src/vos/fuse/session.ts';
-import type { ServiceRequest } from '../../../src/vos/fuse/wire.ts';
+import type { ReadingRequest } from '../../../src/vos/fuse/wire.ts';
 import { Opcode } from '../../../src/vos/fuse/wire.ts';
 import type { DirectoryEntry, FileAttributes } from '../../../src/vos/protocol/fs.ts';
 import {
@@ -49,6 +49,7 @@ function start(missingMs = 0): { session: Session; port: RecordingPort } {
     missingMs,
     writeBytesMax: 1 << 20,
     backgroundMax: 16,
+    readOnly: true,
   });
   return { session, port };
 }
@@ -59,12 +60,14 @@ function started(missingMs = 0): { session: Session; port: RecordingPort } {
   return both;
 }
 
-function give(session: Session, view: DataView): ServiceRequest | undefined {
-  return session.receive(view, view.byteLength);
+function give(session: Session, view: DataView): ReadingRequest | undefined {
+  const request = session.receive(view, view.byteLength);
+  if (request?.change !== undefined) throw new Error('a read-only session changes nothing');
+  return request;
 }
 
 /** Gives a request that has to wait for the service. */
-function ask(session: Session, view: DataView): ServiceRequest {
+function ask(session: Session, view: DataView): ReadingRequest {
   const request = give(session, view);
   if (request === undefined) throw new Error('answered at once');
   return request;

@@ -38,8 +38,7 @@ export class Contents {
       const place = this.#place(inode, at + done, target.length - done);
       const part = target.subarray(done, done + place.bytes);
       if (place.at < 0) part.fill(0);
-      else if (direct && place.bytes >= PIECE_BYTES_MIN)
-        this.#disk.device.read(part, place.at, place.bytes);
+      else if (direct && place.bytes >= PIECE_BYTES_MIN) this.#disk.cache.readPast(part, place.at);
       else this.#disk.cache.read(part, place.at);
       done += place.bytes;
     }
@@ -56,6 +55,17 @@ export class Contents {
   block(inode: Inode, logical: number): number {
     const run = this.#run(inode, logical);
     return run.physical === 0 ? 0 : run.physical + (logical - run.logical);
+  }
+
+  /** The first byte from `at` on that has contents (or has not), at the end if there is none. */
+  seek(inode: Inode, at: number, wanted: boolean): number {
+    let found = at;
+    while (found < inode.size) {
+      const run = this.#run(inode, Math.floor(found / this.#disk.blockBytes));
+      if ((run.physical !== 0) === wanted) return found;
+      found = (run.logical + run.count) * this.#disk.blockBytes;
+    }
+    return inode.size;
   }
 
   /**

@@ -36,8 +36,8 @@ export const JOURNAL_INCOMPAT = {
   fastCommit: 0x20,
 } as const;
 
-const TAG_FLAG = { escaped: 0x1, sameUuid: 0x2, last: 0x8 } as const;
-const UUID_BYTES = 16;
+export const TAG_FLAG = { escaped: 0x1, sameUuid: 0x2, last: 0x8 } as const;
+export const UUID_BYTES = 16;
 
 /** What of the journal's features decides how its blocks look. */
 export interface Shape {
@@ -46,6 +46,13 @@ export interface Shape {
   readonly checksums: 'none' | 'v1' | 'v2' | 'v3';
   /** Where the checksums of v2 and v3 start. */
   readonly seed: number;
+}
+
+/** What the checksums of blocks depend on beside their bytes. */
+export interface SumContext {
+  readonly sequence: number;
+  readonly shape: Shape;
+  readonly crc: Crc32c;
 }
 
 /** A block that a transaction holds. */
@@ -77,12 +84,12 @@ export function typeOf(block: Uint8Array, sequence: number): number {
   return mine ? be32(block, 4) : 0;
 }
 
-function hasBlockSums({ checksums }: Shape): boolean {
+export function hasBlockSums({ checksums }: Shape): boolean {
   return checksums === 'v2' || checksums === 'v3';
 }
 
 /** Of a descriptor or revoke block: the bytes that its checksum leaves. */
-function roomOf(block: Uint8Array, shape: Shape): number {
+export function roomOf(block: Uint8Array, shape: Shape): number {
   return block.length - (hasBlockSums(shape) ? 4 : 0);
 }
 
@@ -102,12 +109,17 @@ export function isWholeCommit(block: Uint8Array, shape: Shape, crc: Crc32c): boo
 export function isCopyWhole(
   copy: Uint8Array,
   { checksum }: Tag,
-  { sequence, shape, crc }: { sequence: number; shape: Shape; crc: Crc32c },
+  { sequence, shape, crc }: SumContext,
 ): boolean {
   if (!hasBlockSums(shape)) return true;
+  return checksum === copySum(copy, { sequence, shape, crc });
+}
+
+/** What the tag of a copy says of it, for v2 and v3. */
+export function copySum(copy: Uint8Array, { sequence, shape, crc }: SumContext): number {
   const word = Uint8Array.of(sequence >>> 24, sequence >>> 16, sequence >>> 8, sequence);
   const computed = crc(copy, crc(word, shape.seed));
-  return checksum === (shape.checksums === 'v3' ? computed : computed & 0xffff);
+  return shape.checksums === 'v3' ? computed : computed & 0xffff;
 }
 
 /** The tags of a descriptor block. */
@@ -130,7 +142,7 @@ export function tagsOf(block: Uint8Array, shape: Shape): Tag[] {
   return tags;
 }
 
-function tagBytes({ checksums, bit64 }: Shape): number {
+export function tagBytes({ checksums, bit64 }: Shape): number {
   if (checksums === 'v3') return 16;
   return 8 + (checksums === 'v2' ? 2 : 0) + (bit64 ? 4 : 0);
 }

@@ -8,15 +8,11 @@
  *
  * Source: jbd2's do_one_pass (fs/jbd2/recovery.c); what is damage there is damage here.
  */
-import { CRC_START, type Crc32c, crcAround } from '../ext4/checksum.ts';
-import { FsError, damaged, hex } from '../errors.ts';
+import { CRC_START, type Crc32c } from '../ext4/checksum.ts';
+import { FsError, damaged } from '../errors.ts';
+import { crc32 } from './crc32.ts';
 import {
   BLOCK,
-  JOURNAL_COMPAT,
-  JOURNAL_INCOMPAT,
-  JOURNAL_MAGIC,
-  JOURNAL_SUPERBLOCK_BYTES,
-  type Shape,
   type Tag,
   be32,
   isBefore,
@@ -27,15 +23,7 @@ import {
   tagsOf,
   typeOf,
 } from './format.ts';
-import { crc32 } from './crc32.ts';
-
-/** The blocks of a journal, by their number in it. */
-export interface LogBlocks {
-  readonly blockBytes: number;
-  readonly count: number;
-  /** A copy of its own. Throws EIO, EUCLEAN. */
-  read(number: number): Uint8Array;
-}
+import { type JournalSuperblock, type LogBlocks, readJournalSuperblock } from './superblock.ts';
 
 /** A block that the log has a newer copy of. */
 export interface LoggedBlock {
@@ -48,26 +36,14 @@ export interface LoggedBlock {
 export interface Log {
   /** Transactions that are whole. */
   readonly transactions: number;
+  /** The first sequence that no block of the log has, whole or not. */
+  readonly next: number;
   /** By block of the volume. */
   readonly blocks: ReadonlyMap<number, LoggedBlock>;
 }
 
-const EMPTY: Log = { transactions: 0, blocks: new Map() };
 const CHECKSUM_TYPE_CRC32 = 1;
-const CHECKSUM_TYPE_CRC32C = 4;
-const FAST_COMMIT_BLOCKS = 256;
 const FAST_COMMIT_HEAD = 9;
-const KNOWN = Object.values(JOURNAL_INCOMPAT).reduce((all, bit) => all | bit, 0);
-
-interface JournalSuperblock {
-  readonly first: number;
-  /** Past the last block of the ring. */
-  readonly end: number;
-  readonly start: number;
-  readonly sequence: number;
-  readonly shape: Shape;
-  readonly fastCommits: boolean;
-}
 
 interface Entry extends Tag {
   readonly copy: number;
@@ -85,60 +61,19 @@ interface Transaction {
  * fast commits, which only the kernel and e2fsck replay, EIO.
  */
 export function readLog(blocks: LogBlocks, volumeBlocks: number, crc: Crc32c): Log {
-  const superblock = readSuperblock(blocks, crc);
-  if (superblock.start === 0) return EMPTY;
+  const superblock = readJournalSuperblock(blocks, crc);
+  const after = (sequence: number): number => (sequence + 1) >>> 0;
+  if (superblock.start === 0) {
+    return { transactions: 0, next: after(superblock.sequence), blocks: new Map() };
+  }
   const reader = new LogReader(blocks, superblock, crc);
   const transactions = reader.transactions();
   if (superblock.fastCommits) refuseFastCommits(blocks, superblock.end, reader.sequence);
-  return { transactions: transactions.length, blocks: reader.last(transactions, volumeBlocks) };
-}
-
-function readSuperblock(blocks: LogBlocks, crc: Crc32c): JournalSuperblock {
-  const raw = blocks.read(0).subarray(0, JOURNAL_SUPERBLOCK_BYTES);
-  const type = be32(raw, 4);
-  if (be32(raw, 0) !== JOURNAL_MAGIC) {
-    throw damaged`journal: the magic number is ${hex(be32(raw, 0))}, not ${hex(JOURNAL_MAGIC)}`;
-  }
-  if (type !== BLOCK.superblockV1 && type !== BLOCK.superblockV2) {
-    throw damaged`journal: its first block is of type ${type}, not a superblock`;
-  }
-  const [compat, incompat] =
-    type === BLOCK.superblockV2 ? ([be32(raw, 0x24), be32(raw, 0x28)] as const) : ([0, 0] as const);
-  if ((incompat & ~KNOWN) !== 0) {
-    throw new FsError('EOPNOTSUPP', `the journal needs unknown features ${hex(incompat & ~KNOWN)}`);
-  }
-  const shape = shapeOf(raw, compat, incompat, crc);
-  const length = be32(raw, 0x10);
-  const fastCommits = (incompat & JOURNAL_INCOMPAT.fastCommit) !== 0;
-  const end = length - (fastCommits ? be32(raw, 0x54) || FAST_COMMIT_BLOCKS : 0);
-  const [first, start] = [be32(raw, 0x14), be32(raw, 0x1c)];
-  if (be32(raw, 0x0c) !== blocks.blockBytes || length > blocks.count) {
-    const bytes = be32(raw, 0x0c);
-    throw damaged`journal: ${length} blocks of ${bytes} bytes are not what the volume has`;
-  }
-  if (first < 1 || first >= end || (start !== 0 && (start < first || start >= end))) {
-    throw damaged`journal: the log is said to begin at block ${start} of ${first} to ${end}`;
-  }
-  return { first, end, start, sequence: be32(raw, 0x18), shape, fastCommits };
-}
-
-function shapeOf(raw: Uint8Array, compat: number, incompat: number, crc: Crc32c): Shape {
-  const bit64 = (incompat & JOURNAL_INCOMPAT.bit64) !== 0;
-  const v2 = (incompat & JOURNAL_INCOMPAT.checksumV2) !== 0;
-  const v3 = (incompat & JOURNAL_INCOMPAT.checksumV3) !== 0;
-  if (!v2 && !v3) {
-    return { bit64, checksums: compat & JOURNAL_COMPAT.checksum ? 'v1' : 'none', seed: 0 };
-  }
-  if (v2 && v3) throw damaged`journal: it claims two kinds of checksums`;
-  if (raw[0x50] !== CHECKSUM_TYPE_CRC32C) {
-    throw new FsError('EOPNOTSUPP', `unknown checksum type ${String(raw[0x50])} of the journal`);
-  }
-  const [computed, stored] = [crcAround(crc, raw, 0xfc, CRC_START), be32(raw, 0xfc)];
-  if (computed !== stored) {
-    throw damaged`journal: the checksum is ${hex(computed)}, but ${hex(stored)} is stored`;
-  }
-  const seed = crc(raw.subarray(0x30, 0x40), CRC_START);
-  return { bit64, checksums: v3 ? 'v3' : 'v2', seed };
+  return {
+    transactions: transactions.length,
+    next: after(reader.sequence),
+    blocks: reader.last(transactions, volumeBlocks),
+  };
 }
 
 /** Fast commits lie behind the ring, and count if they follow its last transaction. */

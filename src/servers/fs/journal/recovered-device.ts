@@ -5,20 +5,14 @@
  * So an image that was pulled away from a running machine can be served as it is, and two readers
  * of it see the same.
  */
-import { BlockCache } from '../cache.ts';
 import { type BlockDevice, checkRange } from '../device.ts';
 import { FsError } from '../errors.ts';
 import { CRC_START, type Crc32c } from '../ext4/checksum.ts';
-import { Contents } from '../ext4/contents.ts';
-import { Disk } from '../ext4/disk.ts';
-import { GroupTable } from '../ext4/groups.ts';
-import { InodeTable } from '../ext4/inode-table.ts';
 import { INCOMPAT, RO_COMPAT, u32 } from '../ext4/layout.ts';
 import { SUPERBLOCK_AT, SUPERBLOCK_BYTES, readSuperblock } from '../ext4/superblock.ts';
 import { JOURNAL_MAGIC } from './format.ts';
-import { type LogBlocks, readLog } from './log.ts';
-
-const WORK_CACHE_BYTES = 256 * 1024;
+import { JournalFile } from './journal-file.ts';
+import { readLog } from './log.ts';
 
 /** What recovery found. */
 export interface Recovered {
@@ -40,9 +34,7 @@ export function recover(device: BlockDevice, crc: Crc32c): Recovered {
   if (superblock.journalInode === 0) {
     throw new FsError('EROFS', 'the journal is on another device; replay it with e2fsck');
   }
-  const cache = new BlockCache(device, new Uint8Array(WORK_CACHE_BYTES));
-  const disk = new Disk(superblock, device, cache, crc);
-  const blocks = new JournalFile(disk, superblock.journalInode);
+  const blocks = new JournalFile(device, superblock, crc);
   const log = readLog(blocks, superblock.blocks, crc);
   const places = new Map<number, Place>();
   for (const [block, { copy, escaped }] of log.blocks) {
@@ -50,36 +42,6 @@ export function recover(device: BlockDevice, crc: Crc32c): Recovered {
   }
   const recovered = new RecoveredDevice(device, superblock.blockBytes, places, crc);
   return { device: recovered, transactions: log.transactions, blocks: places.size };
-}
-
-/** The journal as a file of the volume. */
-class JournalFile implements LogBlocks {
-  readonly blockBytes: number;
-  readonly count: number;
-  readonly #disk: Disk;
-  readonly #contents: Contents;
-  readonly #inode;
-
-  constructor(disk: Disk, inode: number) {
-    this.blockBytes = disk.blockBytes;
-    this.#disk = disk;
-    this.#contents = new Contents(disk);
-    this.#inode = new InodeTable(disk, new GroupTable(disk)).own(inode);
-    this.count = Math.floor(this.#inode.size / disk.blockBytes);
-  }
-
-  read(number: number): Uint8Array {
-    const block = new Uint8Array(this.blockBytes);
-    this.#disk.device.read(block, this.place(number), block.length);
-    return block;
-  }
-
-  /** The byte of the device where a block of the journal begins. */
-  place(number: number): number {
-    const block = this.#contents.block(this.#inode, number);
-    this.#disk.checkBlocks(block, 1, this.#inode.number);
-    return block * this.blockBytes;
-  }
 }
 
 /** Where the newer copy of a block begins, and whether its first word is the magic number. */

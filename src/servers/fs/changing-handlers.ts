@@ -1,0 +1,561 @@
+/**
+ * The handlers of the FS calls that change a volume, and of those around them: OPEN, LOCK, FSYNC,
+ * SEEK. See `src/vos/protocol/fs-change.ts` for what each promises.
+ *
+ * What the volume leaves to its caller is done here: who owns a new file, what it inherits from its
+ * directory, and which bits a write or a change of owner takes away.
+ */
+import type { FsChange } from '../../vos/protocol/fs-change.ts';
+import {
+  AttributeFlag,
+  COPY_BYTES_MAX,
+  CreateFlag,
+  LockCommand,
+  LockKind,
+  LockType,
+  RenameFlag,
+  SeekWhence,
+  SyncFlag,
+  TARGET_BYTES_MAX,
+  VALUE_BYTES_MAX,
+  WriteFlag,
+  XattrFlag,
+  decodeChange,
+  encodeLock,
+  encodeOffset,
+  inlineNames,
+  namesFit,
+} from '../../vos/protocol/fs-change.ts';
+import type { Timestamp } from '../../vos/protocol/fs.ts';
+import {
+  FsCall,
+  NAME_BYTES_MAX,
+  TRANSFER_BYTES_MAX,
+  encodeAttributes,
+} from '../../vos/protocol/fs.ts';
+import { ACCESS_LIST, DEFAULT_LIST, assigned, changed, inherited } from './acl-rules.ts';
+import { Holds, LastAnswers } from './clients.ts';
+import { ERRNO, FsError } from './errors.ts';
+import type {
+  AllocateMode,
+  AttributeChanges,
+  NewFile,
+  RenameMode,
+  VolumeWriter,
+} from './ext4/changing.ts';
+import type { Inode } from './ext4/inode.ts';
+import { fileType } from './ext4/inode.ts';
+import { MODE } from './ext4/layout.ts';
+import type { Volume } from './ext4/volume.ts';
+import type { ClientMemory, FsHandler } from './handlers.ts';
+import { LockTable } from './locks.ts';
+
+/** What the handlers need besides the volume and the clients' memory. */
+export interface ChangingParts {
+  /** Undefined: the volume is read-only, and what would change it fails with EROFS. */
+  readonly writer: VolumeWriter | undefined;
+  /** Returns when every change so far will be there after a crash. Throws EIO. */
+  commit(): void;
+  /** Whether the endpoint is bound, here or on another node. */
+  isAlive(client: number): boolean;
+  now(): Timestamp;
+}
+
+/** One request while it is served. */
+interface Exchange {
+  readonly change: FsChange;
+  readonly client: number;
+  readonly message: DataView;
+  readonly reply: DataView;
+  /** The client's memory could not be read, so nothing was done: it may ask again. */
+  unread: boolean;
+}
+
+const SLASH = 0x2f;
+const SET_USER = 0o4000;
+const SET_GROUP = 0o2000;
+const GROUP_EXECUTE = 0o010;
+const PERMISSIONS = 0o7777;
+const HOLD_COUNT_MAX = 1 << 20;
+const CAPABILITY: Uint8Array = Buffer.from('security.capability');
+const SPECIAL: ReadonlySet<number> = new Set<number>([
+  MODE.regular,
+  MODE.fifo,
+  MODE.socket,
+  MODE.character,
+  MODE.block,
+]);
+/** Bits of fallocate(2): KEEP_SIZE 1, PUNCH_HOLE 2, COLLAPSE 8, ZERO 16, INSERT 32. */
+const ALLOCATE_MODES: ReadonlyMap<number, AllocateMode> = new Map<number, AllocateMode>([
+  [0, 'allocate'],
+  [1, 'keepSize'],
+  [3, 'punchHole'],
+  [8, 'collapseRange'],
+  [16, 'zeroRange'],
+  [17, 'zeroRangeKeepSize'],
+  [32, 'insertRange'],
+]);
+const RENAME_MODES: ReadonlyMap<number, RenameMode> = new Map<number, RenameMode>([
+  [0, 'replace'],
+  [RenameFlag.NO_REPLACE, 'noReplace'],
+  [RenameFlag.EXCHANGE, 'exchange'],
+]);
+
+export class ChangingHandlers {
+  readonly #volume: Volume;
+  readonly #memory: ClientMemory;
+  readonly #parts: ChangingParts;
+  readonly #holds: Holds | undefined;
+  readonly #locks: LockTable;
+  readonly #answers = new LastAnswers();
+
+  constructor(volume: Volume, memory: ClientMemory, parts: ChangingParts) {
+    const { writer } = parts;
+    this.#volume = volume;
+    this.#memory = memory;
+    this.#parts = parts;
+    const inode = (number: number, generation: number): Inode => volume.inode(number, generation);
+    this.#holds = writer === undefined ? undefined : new Holds(writer, inode);
+    const nowMs = (): number => {
+      const { seconds, nanoseconds } = parts.now();
+      return seconds * 1000 + nanoseconds / 1e6;
+    };
+    this.#locks = new LockTable((client) => parts.isAlive(client), nowMs);
+  }
+
+  /** The call table of this half of the protocol. */
+  table(): Map<number, FsHandler> {
+    const table = new Map<number, FsHandler>();
+    const add = (call: FsCall, handle: (call: Exchange) => number): void => {
+      table.set(call, this.#serve(handle));
+    };
+    add(FsCall.CREATE, (call) => this.#onCreate(call));
+    add(FsCall.MKDIR, (call) => this.#onMkdir(call));
+    add(FsCall.SYMLINK, (call) => this.#onSymlink(call));
+    add(FsCall.LINK, (call) => this.#onLink(call));
+    add(FsCall.UNLINK, (call) => this.#onUnlink(call));
+    add(FsCall.RMDIR, (call) => this.#onRmdir(call));
+    add(FsCall.RENAME, (call) => this.#onRename(call));
+    add(FsCall.WRITE, (call) => this.#onWrite(call));
+    add(FsCall.SETATTR, (call) => this.#onSetattr(call));
+    add(FsCall.FALLOCATE, (call) => this.#onFallocate(call));
+    add(FsCall.SEEK, (call) => this.#onSeek(call));
+    add(FsCall.SETXATTR, (call) => this.#onSetxattr(call));
+    add(FsCall.REMOVEXATTR, (call) => this.#onRemovexattr(call));
+    add(FsCall.FSYNC, (call) => this.#onFsync(call));
+    add(FsCall.OPEN, (call) => this.#onOpen(call));
+    add(FsCall.RELEASE, (call) => this.#onRelease(call));
+    add(FsCall.COPY_RANGE, (call) => this.#onCopyRange(call));
+    add(FsCall.LOCK, (call) => this.#onLock(call));
+    return table;
+  }
+
+  /** Lets go what clients that are gone held and had locked. */
+  sweep(): void {
+    const isAlive = (client: number): boolean => this.#parts.isAlive(client);
+    for (const client of this.#holds?.sweep(isAlive) ?? []) this.#locks.drop(client);
+  }
+
+  /** As `serve` in `handlers.ts`; besides, no request is acted on twice. */
+  #serve(handle: (call: Exchange) => number): FsHandler {
+    return (request, reply) => {
+      const message = copyOf(request);
+      payloadOf(reply).fill(0);
+      const change = decodeChange(message);
+      if (change === undefined) return -ERRNO.EBADREQUEST;
+      const client = message.getInt32(0, true);
+      const known = change.sequence !== 0;
+      const before = known ? this.#answers.repeat(client, change, reply) : undefined;
+      if (before !== undefined) return before;
+      const call: Exchange = { change, client, message, reply, unread: false };
+      let result: number;
+      try {
+        result = handle(call);
+      } catch (error) {
+        if (!(error instanceof FsError)) throw error;
+        payloadOf(reply).fill(0);
+        result = error.errno;
+      }
+      if (known && !call.unread) this.#answers.remember(client, change, reply, result);
+      return result;
+    };
+  }
+
+  #onCreate(call: Exchange): number {
+    const { change } = call;
+    if (!SPECIAL.has(change.mode & MODE.type)) throw new FsError('EINVAL', 'no type of file');
+    const [name] = this.#names(call, 1);
+    const writer = this.#begin(change);
+    const directory = this.#inode(change);
+    const inode = writer.change(() => {
+      const made = writer.createFile(directory, name, this.#newFile(directory, change));
+      if ((change.flags & CreateFlag.HOLD) !== 0) this.#holds?.add(change.client, made, 1);
+      return made;
+    });
+    return this.#attributes(call, inode);
+  }
+
+  #onMkdir(call: Exchange): number {
+    const { change } = call;
+    const [name] = this.#names(call, 1);
+    const writer = this.#begin(change);
+    const directory = this.#inode(change);
+    const file = this.#newFile(directory, change, MODE.directory);
+    return this.#attributes(call, writer.makeDirectory(directory, name, file));
+  }
+
+  #onSymlink(call: Exchange): number {
+    const { change } = call;
+    const [name] = this.#names(call, 1);
+    const target = this.#data(call, TARGET_BYTES_MAX, 'ENAMETOOLONG').slice();
+    if (target.length === 0) throw new FsError('ENOENT', 'an empty target');
+    if (target.includes(0)) throw new FsError('EINVAL', 'a target with a NUL');
+    const writer = this.#begin(change);
+    const directory = this.#inode(change);
+    const link = { uid: change.uid, gid: groupIn(directory, change.gid), target };
+    return this.#attributes(call, writer.makeSymlink(directory, name, link));
+  }
+
+  #onLink(call: Exchange): number {
+    const { change } = call;
+    const [name] = this.#names(call, 1);
+    const writer = this.#begin(change);
+    const inode = this.#other(change);
+    writer.link(inode, this.#inode(change), name);
+    return this.#attributes(call, inode);
+  }
+
+  #onUnlink(call: Exchange): number {
+    const [name] = this.#names(call, 1);
+    const writer = this.#begin(call.change);
+    writer.unlink(this.#inode(call.change), name);
+    return 0;
+  }
+
+  #onRmdir(call: Exchange): number {
+    const [name] = this.#names(call, 1);
+    const writer = this.#begin(call.change);
+    writer.removeDirectory(this.#inode(call.change), name);
+    return 0;
+  }
+
+  #onRename(call: Exchange): number {
+    const { change } = call;
+    const mode = RENAME_MODES.get(change.flags);
+    if (mode === undefined) throw new FsError('EINVAL', 'unknown flags');
+    const [from, to] = this.#names(call, 2);
+    if (isDots(from) || isDots(to)) throw new FsError('EINVAL', 'a rename of a dot');
+    const writer = this.#begin(change);
+    const directory = this.#inode(change);
+    const same = change.other === change.inode;
+    const target = same ? directory : this.#other(change);
+    writer.rename({ directory, name: from }, { directory: target, name: to }, mode);
+    return 0;
+  }
+
+  #onWrite(call: Exchange): number {
+    const { change } = call;
+    checkFlags(change.flags, WriteFlag);
+    const data = this.#data(call, TRANSFER_BYTES_MAX, 'EINVAL');
+    const writer = this.#begin(change);
+    const inode = this.#inode(change);
+    const append = (change.flags & WriteFlag.APPEND) !== 0;
+    if (append && change.offset !== 0) throw new FsError('EBADREQUEST', 'an offset to append at');
+    if ((change.flags & WriteFlag.KILL_PRIVILEGES) !== 0) this.#killPrivileges(writer, inode);
+    const written = writer.write(inode, append ? inode.size : change.offset, data);
+    if ((change.flags & WriteFlag.SYNC) !== 0) this.#parts.commit();
+    this.#attributes(call, inode);
+    return written;
+  }
+
+  #onSetattr(call: Exchange): number {
+    const { change } = call;
+    checkFlags(change.flags, AttributeFlag);
+    const writer = this.#begin({ uid: 0, gid: 0 });
+    const inode = this.#inode(change);
+    const changes = this.#attributeChanges(inode, change);
+    writer.change(() => {
+      if ((change.flags & AttributeFlag.KILL_PRIVILEGES) !== 0) {
+        this.#killPrivileges(writer, inode);
+      }
+      writer.setAttributes(inode, changes);
+      if (changes.mode !== undefined) this.#followMode(writer, inode, changes.mode);
+    });
+    return this.#attributes(call, inode);
+  }
+
+  #onFallocate(call: Exchange): number {
+    const { change } = call;
+    const mode = ALLOCATE_MODES.get(change.mode);
+    if (mode === undefined) throw new FsError('EOPNOTSUPP', 'a mode of fallocate');
+    if (change.size === 0) throw new FsError('EINVAL', 'an empty range');
+    const writer = this.#begin(change);
+    const inode = this.#inode(change);
+    writer.allocate(inode, mode, { offset: change.offset, bytes: change.size });
+    return this.#attributes(call, inode);
+  }
+
+  #onSeek(call: Exchange): number {
+    const { change } = call;
+    const { DATA, HOLE } = SeekWhence;
+    const { flags } = change;
+    if (flags !== DATA && flags !== HOLE) throw new FsError('EINVAL', 'no such whence');
+    const writer = this.#begin({ uid: 0, gid: 0 });
+    const what = flags === DATA ? 'data' : 'hole';
+    encodeOffset(call.reply, writer.seek(this.#inode(change), change.offset, what));
+    return 0;
+  }
+
+  #onSetxattr(call: Exchange): number {
+    const { change } = call;
+    checkFlags(change.flags, XattrFlag);
+    const [name] = this.#names(call, 1);
+    const value = this.#data(call, VALUE_BYTES_MAX, 'E2BIG').slice();
+    const create = (change.flags & XattrFlag.CREATE) !== 0;
+    const replace = (change.flags & XattrFlag.REPLACE) !== 0;
+    const writer = this.#begin({ uid: 0, gid: 0 });
+    const inode = this.#inode(change);
+    writer.change(() => {
+      writer.setXattr(inode, name, value, { create, replace });
+      if (isName(name, ACCESS_LIST)) this.#followList(writer, inode, change, value);
+    });
+    return 0;
+  }
+
+  #onRemovexattr(call: Exchange): number {
+    const [name] = this.#names(call, 1);
+    const writer = this.#begin({ uid: 0, gid: 0 });
+    writer.removeXattr(this.#inode(call.change), name);
+    return 0;
+  }
+
+  #onFsync(call: Exchange): number {
+    checkFlags(call.change.flags, SyncFlag);
+    this.#inode(call.change);
+    if (this.#parts.writer !== undefined) this.#parts.commit();
+    return 0;
+  }
+
+  #onOpen(call: Exchange): number {
+    const { client, count } = holdsOf(call.change);
+    const inode = this.#inode(call.change);
+    this.#holds?.add(client, inode, count);
+    return this.#attributes(call, inode);
+  }
+
+  #onRelease(call: Exchange): number {
+    const { client, count } = holdsOf(call.change);
+    const { inode } = call.change;
+    if (this.#holds?.remove(client, inode, count) ?? true) this.#locks.drop(client, inode);
+    return 0;
+  }
+
+  #onCopyRange(call: Exchange): number {
+    const { change } = call;
+    const from = this.#inode(change);
+    const writer = this.#begin(change);
+    const same = change.other === change.inode;
+    const to = same ? from : this.#other(change);
+    const wanted = Math.min(change.bytes, COPY_BYTES_MAX);
+    let { offset, otherOffset: at } = change;
+    const bytes = this.#volume.readableBytes(from, offset, wanted);
+    if (same && offset < at + bytes && at < offset + bytes) {
+      throw new FsError('EINVAL', 'the ranges overlap');
+    }
+    let done = 0;
+    while (done < bytes) {
+      const part = this.#memory.stage(Math.min(bytes - done, TRANSFER_BYTES_MAX));
+      const got = this.#volume.read(from, offset, part);
+      const written = writer.write(to, at, part.subarray(0, got));
+      done += written;
+      offset += written;
+      at += written;
+      if (written < part.length) break;
+    }
+    this.#attributes(call, to);
+    return done;
+  }
+
+  #onLock(call: Exchange): number {
+    const { lockCommand, lockKind, lockType, client, owner, pid, start, end } = call.change;
+    const known =
+      lockCommand <= LockCommand.WAIT &&
+      lockKind <= LockKind.FLOCK &&
+      lockType <= LockType.UNLOCK &&
+      start <= end;
+    if (!known) throw new FsError('EINVAL', 'no such lock');
+    const inode = this.#inode(call.change);
+    const target = { inode: inode.number, kind: lockKind };
+    const range = { type: lockType, start, end };
+    const who = { client, owner, pid };
+    if (lockCommand === LockCommand.GET) {
+      encodeLock(call.reply, this.#locks.conflict(target, who, range));
+    } else {
+      this.#locks.set(target, who, range, lockCommand === LockCommand.WAIT);
+    }
+    return 0;
+  }
+
+  /** For a change: throws EROFS, and says whose the next calls are. */
+  #begin(owner: { uid: number; gid: number }): VolumeWriter {
+    const { writer } = this.#parts;
+    if (writer === undefined) throw new FsError('EROFS', 'the volume is read-only');
+    writer.actAs({ uid: owner.uid, gid: owner.gid });
+    return writer;
+  }
+
+  #inode(change: FsChange): Inode {
+    return this.#volume.inode(change.inode, change.generation);
+  }
+
+  #other(change: FsChange): Inode {
+    return this.#volume.inode(change.other, change.otherGeneration);
+  }
+
+  #attributes(call: Exchange, inode: Inode): number {
+    encodeAttributes(call.reply, this.#volume.attributes(inode));
+    return 0;
+  }
+
+  /** The names of a request, checked. */
+  #names(call: Exchange, count: 1): [Uint8Array];
+  #names(call: Exchange, count: 2): [Uint8Array, Uint8Array];
+  #names(call: Exchange, count: number): Uint8Array[] {
+    const { change } = call;
+    const { nameBytes, newNameBytes } = change;
+    const bytes = nameBytes + newNameBytes;
+    let all: Uint8Array;
+    if (namesFit(change.call, bytes)) {
+      all = inlineNames(call.message, change);
+    } else {
+      all = new Uint8Array(bytes);
+      this.#copyIn(call, 0, all);
+    }
+    const names = [all.slice(0, nameBytes), all.slice(nameBytes)].slice(0, count);
+    for (const name of names) {
+      if (name.length > NAME_BYTES_MAX) throw new FsError('ENAMETOOLONG', 'a name');
+      if (name.length === 0 || name.includes(0) || name.includes(SLASH)) {
+        throw new FsError('EINVAL', 'an empty name, or one with a NUL or a slash');
+      }
+    }
+    return names;
+  }
+
+  /** The data of a request, behind its names; valid until the staging buffer is used again. */
+  #data(
+    call: Exchange,
+    bytesMax: number,
+    tooLong: 'EINVAL' | 'ENAMETOOLONG' | 'E2BIG',
+  ): Uint8Array {
+    const { change } = call;
+    if (change.bytes > bytesMax) throw new FsError(tooLong, `${String(change.bytes)} bytes`);
+    const names = change.nameBytes + change.newNameBytes;
+    const data = this.#memory.stage(change.bytes).subarray(0, change.bytes);
+    if (data.length > 0) this.#copyIn(call, namesFit(change.call, names) ? 0 : names, data);
+    return data;
+  }
+
+  #copyIn(call: Exchange, at: number, target: Uint8Array): void {
+    const { grant } = call.change;
+    call.unread = true;
+    if (grant < 0) throw new FsError('EFAULT', 'the request names no memory');
+    this.#memory.copyIn(call.client, grant, at, target);
+    call.unread = false;
+  }
+
+  /** Owner, mode and lists of a file that is made in `directory`. */
+  #newFile(directory: Inode, change: FsChange, type: number = change.mode & MODE.type): NewFile {
+    const isDirectory = type === MODE.directory;
+    const setGroup = isDirectory && (directory.mode & SET_GROUP) !== 0 ? SET_GROUP : 0;
+    const mode = type | (change.mode & PERMISSIONS) | setGroup;
+    const owner = { uid: change.uid, gid: groupIn(directory, change.gid), device: change.device };
+    const defaults = this.#volume.getXattr(directory, DEFAULT_LIST);
+    if (defaults === undefined) return { ...owner, mode: mode & ~(change.umask & 0o777) };
+    const { mode: left, list } = inherited(defaults, mode);
+    const xattrs: [Uint8Array, Uint8Array][] = [];
+    if (list !== undefined) xattrs.push([ACCESS_LIST, list]);
+    if (isDirectory) xattrs.push([DEFAULT_LIST, defaults]);
+    return { ...owner, mode: left, xattrs };
+  }
+
+  #attributeChanges(inode: Inode, change: FsChange): AttributeChanges {
+    const has = (flag: number): boolean => (change.flags & flag) !== 0;
+    const kills = has(AttributeFlag.KILL_PRIVILEGES) && fileType(inode) === MODE.regular;
+    const mode = has(AttributeFlag.MODE) ? change.mode & PERMISSIONS : inode.mode & PERMISSIONS;
+    const left = kills ? withoutPrivileges(mode) : mode;
+    return {
+      ...(has(AttributeFlag.MODE) || left !== mode ? { mode: left } : {}),
+      ...(has(AttributeFlag.UID) ? { uid: change.uid } : {}),
+      ...(has(AttributeFlag.GID) ? { gid: change.gid } : {}),
+      ...(has(AttributeFlag.SIZE) ? { size: change.size } : {}),
+      ...(has(AttributeFlag.ACCESSED) ? { accessed: change.accessed } : {}),
+      ...(has(AttributeFlag.MODIFIED) ? { modified: change.modified } : {}),
+      ...(has(AttributeFlag.ACCESSED_NOW) ? { accessed: this.#parts.now() } : {}),
+      ...(has(AttributeFlag.MODIFIED_NOW) ? { modified: this.#parts.now() } : {}),
+    };
+  }
+
+  /** The access list says what the new mode says. */
+  #followMode(writer: VolumeWriter, inode: Inode, mode: number): void {
+    if (fileType(inode) === MODE.symlink) return;
+    const list = this.#volume.getXattr(inode, ACCESS_LIST);
+    if (list !== undefined) writer.setXattr(inode, ACCESS_LIST, changed(list, mode));
+  }
+
+  /** The mode says what the new access list says. */
+  #followList(writer: VolumeWriter, inode: Inode, change: FsChange, value: Uint8Array): void {
+    const { mode, list } = assigned(value, inode.mode & PERMISSIONS);
+    const kill = (change.flags & XattrFlag.KILL_SET_GROUP) !== 0 ? SET_GROUP : 0;
+    if (list === undefined) writer.removeXattr(inode, ACCESS_LIST);
+    writer.setAttributes(inode, { mode: mode & ~kill });
+  }
+
+  #killPrivileges(writer: VolumeWriter, inode: Inode): void {
+    if (fileType(inode) !== MODE.regular) return;
+    const mode = inode.mode & PERMISSIONS;
+    const left = withoutPrivileges(mode);
+    if (left !== mode) writer.setAttributes(inode, { mode: left });
+    if (this.#volume.getXattr(inode, CAPABILITY) !== undefined) {
+      writer.removeXattr(inode, CAPABILITY);
+    }
+  }
+}
+
+function copyOf(message: DataView): DataView {
+  const bytes = new Uint8Array(message.buffer, message.byteOffset, message.byteLength).slice();
+  return new DataView(bytes.buffer);
+}
+
+function payloadOf(message: DataView): Uint8Array {
+  return new Uint8Array(message.buffer, message.byteOffset + 8, 56);
+}
+
+/** A directory with the set-group-id bit gives its group to what is made in it. */
+function groupIn(directory: Inode, gid: number): number {
+  return (directory.mode & SET_GROUP) !== 0 ? directory.gid : gid;
+}
+
+/** Without group execution the set-group-id bit is no privilege. */
+function withoutPrivileges(mode: number): number {
+  const group = (mode & GROUP_EXECUTE) !== 0 ? SET_GROUP : 0;
+  return mode & ~(SET_USER | group);
+}
+
+function holdsOf(change: FsChange): { client: number; count: number } {
+  const { client, count } = change;
+  if (count === 0 || count > HOLD_COUNT_MAX) throw new FsError('EINVAL', 'no number of holds');
+  return { client, count };
+}
+
+function checkFlags(flags: number, known: Record<string, number>): void {
+  const all = Object.values(known).reduce((sum, flag) => sum | flag, 0);
+  if ((flags & ~all) !== 0) throw new FsError('EINVAL', 'unknown flags');
+}
+
+function isName(name: Uint8Array, other: Uint8Array): boolean {
+  return name.length === other.length && name.every((byte, at) => byte === other[at]);
+}
+
+function isDots(name: Uint8Array): boolean {
+  return name.length <= 2 && name.every((byte) => byte === 0x2e);
+}

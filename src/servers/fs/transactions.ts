@@ -1,0 +1,302 @@
+/**
+ * Changes in transactions, over a store that makes each transaction last.
+ *
+ * The running transaction has a copy of each metadata block that it changed; readers see the copies
+ * through the cache. What a change does to the copies is undone when it throws, from images that
+ * are kept until it ends.
+ *
+ * Contents wait in the cache, and are written before the transaction that makes them reachable is
+ * committed. When they cannot be written, it is not committed: blocks that belonged to another
+ * file would show that file's bytes. Then the commit fails, all stays as it is, and the next commit
+ * tries again. When metadata cannot be written, no one knows what is on the device, and the volume
+ * takes no changes any more; a full device is no such case.
+ */
+import type { BlockPool } from './block-pool.ts';
+import type { BlockCache, BlockCheck } from './cache.ts';
+import type { Changes } from './changes.ts';
+import type { WritableDevice } from './device.ts';
+import { FsError, damaged, isFsError } from './errors.ts';
+import type { NewerBlock, NewerBlocks } from './newer-blocks.ts';
+
+export interface Transaction {
+  readonly number: number;
+  readonly blocks: Map<number, NewerBlock>;
+  /** Blocks that it freed, of which older copies were in memory or in a log. */
+  readonly freed: Set<number>;
+}
+
+/** Where transactions go. */
+export interface Store {
+  /** From this many blocks on a transaction should be committed. */
+  readonly blocksWanted: number;
+  /** Whether a transaction of this size can be committed at all. */
+  fits(blocks: number, freed: number): boolean;
+  /** Whether a copy of the block that is not in its place, or might be put there again, exists. */
+  knows(block: number): boolean;
+  /**
+   * Makes the transaction last, and takes its copies over. Contents were written, not flushed.
+   * Throws EIO, or ENOSPC, when it may be called again.
+   */
+  commit(transaction: Transaction): void;
+  /** Puts all in its place, and leaves a volume that needs no recovery. Throws EIO, ENOSPC. */
+  close(): void;
+}
+
+/** What a change did to a block. */
+interface Undo {
+  /** The copy that the transaction had before, and its bytes. */
+  readonly copy: NewerBlock | undefined;
+  readonly bytes: Uint8Array | undefined;
+  readonly shown: NewerBlock | undefined;
+  readonly freed: boolean;
+}
+
+export interface TransactionsOptions {
+  readonly device: WritableDevice;
+  readonly cache: BlockCache;
+  readonly newer: NewerBlocks;
+  readonly pool: BlockPool;
+  readonly store: Store;
+  /** How many blocks the volume has. */
+  readonly volumeBlocks: number;
+}
+
+export class Transactions implements Changes {
+  readonly #device: WritableDevice;
+  readonly #cache: BlockCache;
+  readonly #newer: NewerBlocks;
+  readonly #pool: BlockPool;
+  readonly #store: Store;
+  readonly #volumeBlocks: number;
+  readonly #blockBytes: number;
+  #running: Transaction = { number: 1, blocks: new Map(), freed: new Set() };
+  /** Of the change that runs. */
+  #undo: Map<number, Undo> | undefined;
+  readonly #dropped: [at: number, bytes: number][] = [];
+  /** Blocks for images of changes, to be used again. */
+  readonly #images: Uint8Array[] = [];
+  /** Contents were written that the device may not have on its medium. */
+  #unflushed = false;
+  /** An error of a commit that no caller asked for. */
+  #untold: FsError | undefined;
+  #dead: FsError | undefined;
+
+  constructor(options: TransactionsOptions) {
+    this.#device = options.device;
+    this.#cache = options.cache;
+    this.#newer = options.newer;
+    this.#pool = options.pool;
+    this.#store = options.store;
+    this.#volumeBlocks = options.volumeBlocks;
+    this.#blockBytes = options.newer.blockBytes;
+  }
+
+  get running(): number {
+    return this.#running.number;
+  }
+
+  get committed(): number {
+    return this.#running.number - 1;
+  }
+
+  /** Why the volume takes no changes any more; undefined while it does. */
+  get failure(): FsError | undefined {
+    return this.#dead;
+  }
+
+  change<T>(run: () => T): T {
+    if (this.#undo !== undefined) throw new Error('Changes do not nest.');
+    if (this.#dead !== undefined) {
+      throw new FsError('EROFS', 'the volume takes no changes', { cause: this.#dead });
+    }
+    this.#undo = new Map();
+    let result: T;
+    try {
+      result = run();
+    } catch (error) {
+      this.#rollBack(this.#undo);
+      throw error;
+    } finally {
+      this.#endChange();
+    }
+    if (this.#running.blocks.size >= this.#store.blocksWanted) this.#commitEarly();
+    return result;
+  }
+
+  modify(block: number, check?: BlockCheck): Uint8Array {
+    const undo = this.#inChange();
+    const copy = this.#running.blocks.get(block);
+    if (copy !== undefined) {
+      if (!undo.has(block)) this.#remember(undo, block, copy);
+      if (check !== undefined && copy.tag !== check.tag) {
+        check.verify(copy.bytes);
+        copy.tag = check.tag;
+      }
+      return copy.bytes;
+    }
+    this.#checkBlock(block);
+    this.#checkRoom(1, 0);
+    const at = block * this.#blockBytes;
+    const old =
+      check === undefined
+        ? this.#cache.view(at, this.#blockBytes)
+        : this.#cache.checked(at, this.#blockBytes, check);
+    return this.#add(undo, block, check, old);
+  }
+
+  create(block: number, check?: BlockCheck): Uint8Array {
+    const undo = this.#inChange();
+    const copy = this.#running.blocks.get(block);
+    if (copy === undefined) {
+      this.#checkBlock(block);
+      this.#checkRoom(1, 0);
+      // Contents of a file that had the block need not be written.
+      this.#cache.drop(block * this.#blockBytes, this.#blockBytes);
+      return this.#add(undo, block, check);
+    }
+    if (!undo.has(block)) this.#remember(undo, block, copy);
+    copy.tag = check?.tag ?? 0;
+    return copy.bytes.fill(0);
+  }
+
+  forget(block: number, count: number): void {
+    const undo = this.#inChange();
+    for (let freed = block; freed < block + count; freed++) {
+      const shown = this.#newer.get(freed);
+      if (shown === undefined && !this.#store.knows(freed)) continue;
+      this.#checkRoom(0, 1);
+      if (!undo.has(freed)) this.#remember(undo, freed, this.#running.blocks.get(freed));
+      this.#running.blocks.delete(freed);
+      this.#running.freed.add(freed);
+      this.#newer.delete(freed);
+    }
+  }
+
+  writeData(at: number, data: Uint8Array): void {
+    this.#inChange();
+    this.#unflushed = true;
+    this.#cache.write(data, at, this.#device);
+  }
+
+  dropData(at: number, bytes: number): void {
+    this.#inChange();
+    this.#dropped.push([at, bytes]);
+  }
+
+  commit(): void {
+    const untold = this.#untold ?? this.#dead;
+    this.#untold = undefined;
+    if (untold !== undefined) throw untold;
+    this.#commitRunning();
+  }
+
+  /** Commits, and puts all in its place: the volume needs no recovery. Throws as `commit`. */
+  close(): void {
+    this.commit();
+    try {
+      this.#store.close();
+    } finally {
+      this.#dead = new FsError('EROFS', 'the volume is closed');
+    }
+  }
+
+  #commitRunning(): void {
+    this.#cache.writeOut(this.#device);
+    const { blocks, freed, number } = this.#running;
+    if (blocks.size === 0 && freed.size === 0) {
+      if (this.#unflushed) this.#device.flush();
+      this.#unflushed = false;
+      return;
+    }
+    try {
+      this.#store.commit(this.#running);
+    } catch (error) {
+      if (isFsError(error) && error.code !== 'ENOSPC') this.#dead = error;
+      throw error;
+    }
+    this.#unflushed = false;
+    this.#running = { number: number + 1, blocks: new Map(), freed: new Set() };
+  }
+
+  /** The change has succeeded, so its caller is not told; the next one who commits is. */
+  #commitEarly(): void {
+    try {
+      this.#commitRunning();
+    } catch (error) {
+      if (!isFsError(error)) throw error;
+      this.#untold = error;
+    }
+  }
+
+  #inChange(): Map<number, Undo> {
+    if (this.#undo === undefined) throw new Error('Blocks are modified inside of a change.');
+    return this.#undo;
+  }
+
+  #checkBlock(block: number): void {
+    if (block >= 0 && block < this.#volumeBlocks) return;
+    throw damaged`block ${block} is outside the volume`;
+  }
+
+  #checkRoom(blocks: number, freed: number): void {
+    const running = this.#running;
+    if (this.#store.fits(running.blocks.size + blocks, running.freed.size + freed)) return;
+    throw new FsError('ENOSPC', 'the change is larger than the journal can hold');
+  }
+
+  /** Puts a copy of a block into the transaction: of `old`, or zeros. */
+  #add(undo: Map<number, Undo>, block: number, check?: BlockCheck, old?: Uint8Array): Uint8Array {
+    if (!undo.has(block)) this.#remember(undo, block, undefined);
+    const bytes = this.#pool.take();
+    if (old === undefined) bytes.fill(0);
+    else bytes.set(old);
+    const copy = { bytes, tag: check?.tag ?? 0 };
+    this.#running.blocks.set(block, copy);
+    this.#running.freed.delete(block);
+    this.#newer.set(block, copy);
+    return bytes;
+  }
+
+  #remember(undo: Map<number, Undo>, block: number, copy: NewerBlock | undefined): void {
+    let bytes: Uint8Array | undefined;
+    if (copy !== undefined) {
+      bytes = this.#images.pop() ?? new Uint8Array(this.#blockBytes);
+      bytes.set(copy.bytes);
+    }
+    const shown = this.#newer.get(block);
+    undo.set(block, { copy, bytes, shown, freed: this.#running.freed.has(block) });
+  }
+
+  #rollBack(undo: Map<number, Undo>): void {
+    this.#dropped.length = 0;
+    for (const [block, { copy, bytes, shown, freed }] of undo) {
+      const now = this.#running.blocks.get(block);
+      if (now !== undefined && now !== copy) this.#pool.give(now.bytes);
+      if (copy === undefined || bytes === undefined) this.#running.blocks.delete(block);
+      else {
+        copy.bytes.set(bytes);
+        copy.tag = 0;
+        this.#running.blocks.set(block, copy);
+      }
+      if (shown === undefined) this.#newer.delete(block);
+      else this.#newer.set(block, shown);
+      if (freed) this.#running.freed.add(block);
+      else this.#running.freed.delete(block);
+    }
+  }
+
+  /** Gives back what only the change needed. */
+  #endChange(): void {
+    const undo = this.#undo ?? new Map<number, Undo>();
+    this.#undo = undefined;
+    for (const [block, { copy, bytes }] of undo) {
+      if (bytes !== undefined && this.#images.length < IMAGES_KEPT) this.#images.push(bytes);
+      const replaced = copy !== undefined && this.#running.blocks.get(block) !== copy;
+      if (replaced) this.#pool.give(copy.bytes);
+    }
+    for (const [at, bytes] of this.#dropped) this.#cache.drop(at, bytes);
+    this.#dropped.length = 0;
+  }
+}
+
+const IMAGES_KEPT = 256;

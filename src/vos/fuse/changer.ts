@@ -1,0 +1,199 @@
+/**
+ * Performs the requests of a FUSE session that change something, and those around them.
+ *
+ * Opens are counted by the file service, so a file handle is always 0: whatever the kernel asks
+ * names the file itself. A lock that somebody waits for is asked for again and again by the service,
+ * while other requests go on.
+ */
+import { constants } from 'node:os';
+import type { FileId, FileService, LockRequest } from '../client/file-service.ts';
+import type { FileAttributes } from '../protocol/fs.ts';
+import { LockKind, LockType } from '../protocol/fs-change.ts';
+import type { Answers } from './answers.ts';
+import type { Change } from './change.ts';
+import type { ChangingRequest } from './wire.ts';
+import { Opcode } from './wire.ts';
+
+const { EEXIST, ESTALE } = constants.errno;
+const O_EXCL = 0o200;
+const WHOLE = { start: 0, end: Number.MAX_SAFE_INTEGER };
+
+type Kind<K extends Change['kind']> = Extract<Change, { kind: K }>;
+type Making = Kind<'make' | 'symlink' | 'link'>;
+type Acting = Kind<
+  'remove' | 'rename' | 'allocate' | 'setXattr' | 'removeXattr' | 'sync' | 'release' | 'flush'
+>;
+
+export class Changer {
+  readonly #service: FileService;
+  readonly #answers: Answers;
+  /** Locks that are waited for, by the request's number. */
+  readonly #waits = new Map<number, AbortController>();
+
+  constructor(service: FileService, answers: Answers) {
+    this.#service = service;
+    this.#answers = answers;
+  }
+
+  /** Calls the service, before this returns, and answers when it has settled. */
+  async perform(request: ChangingRequest): Promise<void> {
+    const { change } = request;
+    switch (change.kind) {
+      case 'create':
+        return this.#create(request, change);
+      case 'make':
+      case 'symlink':
+      case 'link':
+        this.#answers.entry(request, await this.#make(request, change));
+        return;
+      case 'attributes':
+        this.#answers.attributes(
+          request,
+          await this.#service.setAttributes(request.file, change.change),
+        );
+        return;
+      case 'write':
+      case 'copy':
+        this.#answers.written(request, await this.#write(request.file, change));
+        return;
+      case 'seek': {
+        const at = { file: request.file, offset: change.offset };
+        this.#answers.offset(request, await this.#service.seek(at, change.whence));
+        return;
+      }
+      case 'open': {
+        const attributes = await this.#service.open(request.file);
+        const taken = this.#answers.opened(request, attributes);
+        if (!taken) await this.#service.release(request.file);
+        return;
+      }
+      case 'lock':
+        return this.#lock(request, change);
+      default:
+        await this.#act(request, change);
+        this.#answers.done(request);
+    }
+  }
+
+  async #make(request: ChangingRequest, change: Making): Promise<FileAttributes> {
+    const service = this.#service;
+    const place = { parent: request.file, name: change.name };
+    switch (change.kind) {
+      case 'make':
+        return request.opcode === Opcode.MKDIR
+          ? service.makeDirectory(place, change.file)
+          : service.create(place, change.file, false);
+      case 'symlink':
+        return service.symlink(place, change.target, change.owner);
+      case 'link':
+        return service.link(change.file, place);
+    }
+  }
+
+  async #write(file: FileId, change: Kind<'write' | 'copy'>): Promise<number> {
+    const { offset, owner } = change;
+    if (change.kind === 'write') {
+      const at = { file, offset };
+      return (await this.#service.write(at, change.data, change.flags, owner)).bytes;
+    }
+    const to = { file: change.to, offset: change.at };
+    return (await this.#service.copyRange({ file, offset }, to, change.bytes, owner)).bytes;
+  }
+
+  /** What has no body in its reply. */
+  async #act(request: ChangingRequest, change: Acting): Promise<void> {
+    const { file } = request;
+    const service = this.#service;
+    switch (change.kind) {
+      case 'remove': {
+        const place = { parent: file, name: change.name };
+        return request.opcode === Opcode.RMDIR
+          ? service.removeDirectory(place)
+          : service.unlink(place);
+      }
+      case 'rename':
+        return service.rename({ parent: file, name: change.name }, change.to, change.flags);
+      case 'allocate': {
+        const { offset, bytes, mode, owner } = change;
+        await service.allocate({ file, offset }, bytes, mode, owner);
+        return;
+      }
+      case 'setXattr':
+        return service.setXattr(file, change.name, change.value, change.flags);
+      case 'removeXattr':
+        return service.removeXattr(file, change.name);
+      case 'sync':
+        return service.sync(file, change.flags);
+      case 'release':
+        return this.#release(file, change);
+      case 'flush':
+        // POSIX locks end with the first close of the file by their owner.
+        if (!this.#answers.nodes.isLocked(file.inode)) return;
+        return this.#unlock(file, LockKind.POSIX, change.owner);
+    }
+  }
+
+  /** The process that waits got a signal. True if that ends its wait. */
+  interrupt(request: ChangingRequest): boolean {
+    const wait = this.#waits.get(request.unique);
+    wait?.abort();
+    return wait !== undefined;
+  }
+
+  /** Nobody waits any more. */
+  abandon(): void {
+    for (const wait of this.#waits.values()) wait.abort();
+  }
+
+  /**
+   * Makes and opens. Without O_EXCL, a file that somebody else has made meanwhile is to be opened:
+   * ESTALE makes the kernel look the name up again, and check what this user may do with it.
+   */
+  async #create(request: ChangingRequest, change: Kind<'create'>): Promise<void> {
+    const place = { parent: request.file, name: change.name };
+    try {
+      const made = await this.#service.create(place, change.file, true);
+      if (!this.#answers.entry(request, made, 0)) await this.#service.release(made);
+    } catch (error) {
+      const exists = error instanceof Error && 'code' in error && error.code === 'EEXIST';
+      if (!exists) throw error;
+      this.#answers.error(request, (change.flags & O_EXCL) !== 0 ? EEXIST : ESTALE);
+    }
+  }
+
+  async #release(file: FileId, change: Kind<'release'>): Promise<void> {
+    try {
+      if (change.owner !== undefined) await this.#unlock(file, LockKind.FLOCK, change.owner);
+    } finally {
+      await this.#service.release(file);
+    }
+  }
+
+  async #unlock(file: FileId, kind: number, owner: bigint): Promise<void> {
+    await this.#service.lock(file, { kind, type: LockType.UNLOCK, ...WHOLE, owner, pid: 0 });
+  }
+
+  async #lock(request: ChangingRequest, { lock, mode }: Kind<'lock'>): Promise<void> {
+    const { file, unique } = request;
+    if (mode === 'test') {
+      this.#answers.lock(request, await this.#service.testLock(file, lock));
+      return;
+    }
+    if (lock.kind === LockKind.POSIX) this.#answers.nodes.lock(file.inode);
+    if (mode === 'set') await this.#service.lock(file, lock);
+    else await this.#await(file, lock, unique);
+    // Whoever was to have it may have been told that it was interrupted.
+    const unlocks = lock.type === LockType.UNLOCK;
+    if (!this.#answers.done(request) && !unlocks) await this.#unlock(file, lock.kind, lock.owner);
+  }
+
+  async #await(file: FileId, lock: LockRequest, unique: number): Promise<void> {
+    const wait = new AbortController();
+    this.#waits.set(unique, wait);
+    try {
+      await this.#service.lock(file, lock, wait.signal);
+    } finally {
+      this.#waits.delete(unique);
+    }
+  }
+}
