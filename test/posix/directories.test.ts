@@ -56,7 +56,7 @@ describe('mkdir', () => {
     );
   });
 
-  it("gives a directory its parent's group and set-group-ID bit where the parent has the bit", async () => {
+  it('gives a directory the group and the set-group-ID bit of a parent with that bit', async () => {
     const root = await fs.as();
     await done(root.mkdir('parent', 0o777));
     await done(root.chown('parent', 0, 5555));
@@ -293,7 +293,7 @@ describe('chdir and getcwd', () => {
     );
   });
 
-  it('fail with ENOTDIR for anything but a directory, and EACCES for one not to be searched', async () => {
+  it('fail with ENOTDIR for a file and EACCES for what may not be searched', async () => {
     const p = await fs.as(OTHER);
     const root = await fs.as();
     await root.create('file', '', 0o777);

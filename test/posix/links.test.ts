@@ -77,7 +77,7 @@ describe('link', () => {
     );
   });
 
-  it('fails with ENOENT for an old name that is missing, and one with a slash as new name', async () => {
+  it('fails with ENOENT for a missing old name and for a slash behind the new one', async () => {
     const p = await fs.as();
     await p.create('file');
 

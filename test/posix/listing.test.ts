@@ -123,7 +123,7 @@ describe('a list of a directory', () => {
     for (;;) {
       const part = await done(p.getdents(fd, 512));
       if (part.length === 0) break;
-      seen.push(...namesOf(part as Entry[]));
+      seen.push(...namesOf(part));
       if (3 * round < MANY) await p.unlink(`d/${numbered(3 * round)}`);
       if (round < 100) await p.create(`d/other-${round}`);
       round++;
@@ -145,7 +145,7 @@ describe('a list of a directory', () => {
     for (;;) {
       const part = await done(p.getdents(fd, 512));
       if (part.length === 0) break;
-      for (const { name } of part as Entry[]) {
+      for (const { name } of part) {
         if (names.delete(name)) await done(p.unlink(`d/${name}`));
       }
     }
@@ -181,7 +181,7 @@ describe('a list of a directory', () => {
     for (let left = 2; left > 0;) {
       left = 0;
       for (const [i, fd] of [one, two].entries()) {
-        const part = (await done(p.getdents(fd, SMALL_ROOM * (i + 1)))) as Entry[];
+        const part = await done(p.getdents(fd, SMALL_ROOM * (i + 1)));
         seen[i as 0 | 1].push(...namesOf(part));
         if (part.length > 0) left++;
       }

@@ -1,6 +1,6 @@
 // Advisory locks: fcntl() with F_SETLK, F_SETLKW and F_GETLK of POSIX.1-2024, those of open file
-// descriptions (F_OFD_SETLK), and flock(2). Method: two processes, one of which holds what the other
-// asks for.
+// descriptions (F_OFD_SETLK), and flock(2). Method: two processes, one of which holds what the
+// other asks for.
 import { describe, it } from 'vitest';
 import { type Process, done } from '../support/posix-calls.ts';
 import {
@@ -328,7 +328,7 @@ describe('a lock of a process', () => {
 });
 
 describe('a lock of an open file', () => {
-  it('is shared by who inherits the descriptor, and excludes another open of the same process', async () => {
+  it('is shared by who inherits the descriptor, and excludes another open', async () => {
     const [a] = await two();
     const again = { p: a.p, fd: await done(a.p.open('f', O_RDWR)) };
     const same = { p: a.p, fd: await done(a.p.make('dup', a.fd)) };

@@ -69,7 +69,7 @@ describe('chmod', () => {
     await fs.check(...rows, ['the target', () => permissions(p, 'target'), 0o751]);
   });
 
-  it('permits the owner and root alone, and drops set-group-ID for who is not of the group', async () => {
+  it('is for the owner and root, and drops set-group-ID for who is not of the group', async () => {
     const root = await fs.as();
     const rows: Row[] = [];
     for (const [name, who] of CALLERS) {
@@ -255,7 +255,10 @@ const CHANGES: readonly (readonly [string, (p: Process) => Promise<Result>])[] =
   ['pwrite', async (p) => withFile(p, O_RDWR, async (fd) => p.pwrite(fd, 'x', 100))],
   ['truncate', async (p) => p.truncate('file', 2)],
   ['ftruncate', async (p) => withFile(p, O_WRONLY, async (fd) => p.ftruncate(fd, 1))],
-  ['open with O_TRUNC', async (p) => withFile(p, O_WRONLY | O_TRUNC, async () => 0)],
+  [
+    'open with O_TRUNC',
+    async (p) => withFile(p, O_WRONLY | O_TRUNC, async (fd) => p.lseek(fd, 0, 0)),
+  ],
   ['fallocate', async (p) => withFile(p, O_WRONLY, async (fd) => p.fallocate(fd, 0, 0, 9000))],
   [
     'copy_file_range',

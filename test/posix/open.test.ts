@@ -89,7 +89,7 @@ describe('open with O_CREAT', () => {
     );
   });
 
-  it('makes the file that a dangling link leads to, but not with O_EXCL or O_NOFOLLOW', async () => {
+  it('makes what a dangling link leads to, but not with O_EXCL or O_NOFOLLOW', async () => {
     const p = await fs.as();
     await done(p.symlink('target', 'link'));
     await done(p.symlink('loop', 'loop'));

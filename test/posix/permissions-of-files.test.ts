@@ -171,7 +171,7 @@ describe('a file grants', () => {
     await fs.check(...(await table(name, who, ACTIONS)));
   });
 
-  it('an extended attribute to be read with permission to read, set with permission to write', async () => {
+  it('extended attributes to be read or set as its content', async () => {
     const root = await fs.as();
     await root.create('file', 'text', 0o600);
     await done(root.chown('file', OWNER.uid, OWNER.gid));

@@ -67,7 +67,7 @@ describe('rename', () => {
     );
   });
 
-  it('replaces a file by a file and an empty directory by a directory, and nothing else', async () => {
+  it('replaces files by files, empty directories by directories, and nothing else', async () => {
     const p = await fs.as();
     const rows: Row[] = [];
     for (const { name: from } of KINDS) {

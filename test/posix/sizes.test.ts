@@ -1,5 +1,5 @@
-// Sizes of files: truncate() and ftruncate() of POSIX.1-2024, posix_fallocate() as fallocate(2) with
-// its modes, and SEEK_DATA and SEEK_HOLE of lseek().
+// Sizes of files: truncate() and ftruncate() of POSIX.1-2024, posix_fallocate() as fallocate(2)
+// with its modes, and SEEK_DATA and SEEK_HOLE of lseek().
 import { describe, it } from 'vitest';
 import { type Process, done } from '../support/posix-calls.ts';
 import {
@@ -28,7 +28,7 @@ const PUNCH = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
 async function letters(p: Process, name: string, text: string): Promise<number> {
   await p.create(name);
   const fd = await done(p.open(name, O_RDWR));
-  for (const [i, letter] of [...text].entries()) {
+  for (const [i, letter] of Array.from(text).entries()) {
     if (letter !== '.') await done(p.pwrite(fd, letter.repeat(BLOCK), i * BLOCK));
   }
   return fd;

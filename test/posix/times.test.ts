@@ -187,7 +187,11 @@ async function onFile(
 }
 
 const MARKS: readonly Mark[] = [
-  { name: 'open', make: async (p) => onFile(p, O_RDWR, async () => 0), marks: { f: '-' } },
+  {
+    name: 'open',
+    make: async (p) => onFile(p, O_RDWR, async (fd) => p.lseek(fd, 0, 2)),
+    marks: { f: '-' },
+  },
   { name: 'stat', make: async (p) => p.make('stat', 'f'), marks: { f: '-' } },
   { name: 'access', make: async (p) => p.access('f', 4), marks: { f: '-' } },
   {
@@ -234,12 +238,12 @@ const MARKS: readonly Mark[] = [
   },
   {
     name: 'open with O_TRUNC',
-    make: async (p) => onFile(p, O_WRONLY | O_TRUNC, async () => 0),
+    make: async (p) => onFile(p, O_WRONLY | O_TRUNC, async (fd) => p.lseek(fd, 0, 2)),
     marks: { f: 'mc', '.': '-' },
   },
   {
     name: 'open with O_CREAT of a file that is there',
-    make: async (p) => onFile(p, O_WRONLY | O_CREAT, async () => 0),
+    make: async (p) => onFile(p, O_WRONLY | O_CREAT, async (fd) => p.lseek(fd, 0, 2)),
     marks: { f: '-', '.': '-' },
   },
   {

@@ -22,7 +22,7 @@ async function text(p: Process, path: string, name: string): Promise<string> {
 /** The names that a test sets: a security module may add one of its own. */
 async function list(p: Process, path: string): Promise<string[]> {
   const names = await done(p.listxattr(path));
-  return (names as string[]).filter((name) => name !== 'security.selinux');
+  return names.filter((name) => name !== 'security.selinux');
 }
 
 describe('an extended attribute', () => {
@@ -74,7 +74,7 @@ describe('an extended attribute', () => {
     );
   });
 
-  it('tells its size where there is no room, and fails with ERANGE where there is too little', async () => {
+  it('tells its size where there is no room, and fails with ERANGE in too little', async () => {
     const p = await fs.as();
     await p.create('f');
     await done(p.setxattr('f', 'user.a', 'value'));

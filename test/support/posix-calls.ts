@@ -288,7 +288,7 @@ export class Process extends Caller {
     for (;;) {
       const entries = await done(this.getdents(fd, room));
       if (entries.length === 0) return all;
-      all.push(...(entries as Entry[]));
+      all.push(...entries);
     }
   }
 

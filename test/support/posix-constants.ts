@@ -54,14 +54,11 @@ export const FALLOC_FL_PUNCH_HOLE = 2;
 export const FALLOC_FL_COLLAPSE_RANGE = 8;
 export const FALLOC_FL_ZERO_RANGE = 16;
 export const FALLOC_FL_INSERT_RANGE = 32;
-export const FALLOC_FL_UNSHARE_RANGE = 64;
 
 export const UTIME_NOW = 0x3fffffff;
 export const UTIME_OMIT = 0x3ffffffe;
 
-export const F_DUPFD = 0;
 export const F_GETFD = 1;
-export const F_SETFD = 2;
 export const F_GETFL = 3;
 export const F_SETFL = 4;
 export const F_GETLK = 5;

@@ -234,7 +234,7 @@ function testTitle(): string {
 function describe(value: unknown): string {
   const plain = (_key: string, inner: unknown): unknown =>
     typeof inner === 'bigint' ? `${inner}n` : inner;
-  return JSON.stringify(value, plain) ?? 'undefined';
+  return value === undefined ? 'nothing' : JSON.stringify(value, plain);
 }
 
 /** To be called once in a test file, outside of its tests. */

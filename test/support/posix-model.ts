@@ -61,8 +61,7 @@ export function chmodResult(file: Owned, who: Credentials, mode: number): number
 /**
  * What chown to `uid` and `gid` (-1 for neither) does to a regular file: an errno, or what the file
  * is then. The set-user-ID bit goes, and the set-group-ID bit with the group's execute bit (without
- * it, it is no set-id bit but that of mandatory locks); on Linux for root too, and also when nothing
- * else changes.
+ * which it once stood for mandatory locks); on Linux for root too, and when nothing else changes.
  */
 export function chownResult(
   file: Owned,
