@@ -7,6 +7,7 @@
  * be there.
  */
 import { closeSync, fdatasyncSync, fstatSync, openSync, readSync, writeSync } from 'node:fs';
+import { isDvkError, lockFile, punchHole } from '../../dvk/index.ts';
 import { FsError } from './errors.ts';
 
 export interface BlockDevice {
@@ -26,10 +27,19 @@ export interface WritableDevice extends BlockDevice {
    * was written since the last flush may be lost, and another flush will not tell.
    */
   flush(): void;
+  /**
+   * The bytes are of no use any more, and may read as anything until they are written again. A
+   * device for which that means nothing does nothing. Throws FsError EIO.
+   */
+  discard(at: number, bytes: number): void;
 }
 
 /** Throws EIO unless `[at, at + bytes)` lies inside the device and the target has room. */
-export function checkRange(device: BlockDevice, target: Uint8Array, range: ByteRange): void {
+export function checkRange(
+  device: BlockDevice,
+  target: { readonly length: number },
+  range: ByteRange,
+): void {
   const { at, bytes } = range;
   if (at < 0 || bytes < 0 || bytes > target.length || at + bytes > device.bytes) {
     throw new FsError(
@@ -49,11 +59,15 @@ export class ImageFile implements WritableDevice {
   readonly bytes: number;
   readonly #path: string;
   #descriptor: number;
+  #discards = true;
 
-  constructor(path: string, access: 'read' | 'write') {
+  constructor(path: string, access: Access) {
     this.#path = path;
     this.#descriptor = openSync(path, access === 'read' ? 'r' : 'r+');
     try {
+      if (access === 'write' && !lockFile(this.#descriptor)) {
+        throw new FsError('EBUSY', `${path} is open for writing already`);
+      }
       const status = fstatSync(this.#descriptor);
       this.bytes = status.isBlockDevice() ? lastByte(this.#descriptor) : status.size;
     } catch (error) {
@@ -96,6 +110,21 @@ export class ImageFile implements WritableDevice {
     });
   }
 
+  discard(at: number, bytes: number): void {
+    checkRange(this, { length: bytes }, { at, bytes });
+    if (!this.#discards || bytes === 0) return;
+    try {
+      punchHole(this.#descriptor, at, bytes);
+    } catch (error) {
+      if (!isDvkError(error)) throw error;
+      if (error.code !== 'EOPNOTSUPP') {
+        const place = `${this.#path} at byte ${String(at)}`;
+        throw new FsError('EIO', `discarding ${place} failed`, { cause: error });
+      }
+      this.#discards = false;
+    }
+  }
+
   close(): void {
     if (this.#descriptor < 0) return;
     closeSync(this.#descriptor);
@@ -118,7 +147,14 @@ export class ImageFile implements WritableDevice {
   }
 }
 
-export function openImage(path: string, access: 'read' | 'write' = 'read'): ImageFile {
+/** One who writes keeps others from writing, but not from reading. */
+type Access = 'read' | 'write';
+
+/**
+ * Throws what open(2) fails with, and FsError EBUSY when another server has the image open for
+ * writing.
+ */
+export function openImage(path: string, access: Access = 'read'): ImageFile {
   return new ImageFile(path, access);
 }
 
