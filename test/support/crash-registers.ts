@@ -79,33 +79,43 @@ export class RegisterWorld {
     this.commit();
   }
 
+  /** Throws as the commit does. */
   commit(): void {
-    this.#writing.changes.commit();
-    this.#keep();
+    this.#watch(() => {
+      this.#writing.changes.commit();
+    });
   }
 
-  /** A change of some registers, of which one in ten fails. */
+  /** A change of some registers, of which one in ten fails. Throws as the change does. */
   step(): void {
     const registers = this.#registers.map((register) => ({ ...register }));
     const free = [...this.#free];
+    try {
+      this.#watch(() => {
+        this.#writing.changes.change(() => {
+          const count = 1 + this.#below(6);
+          for (let step = 0; step < count; step++) this.#changeOne();
+          if (this.#below(10) === 0) throw new Error('undone');
+        });
+      });
+    } catch (error) {
+      this.#registers = registers;
+      this.#free = free;
+      if (!(error instanceof Error) || error.message !== 'undone') throw error;
+    }
+  }
+
+  /** Keeps the state when a transaction ends in `run`, committed or not yet. */
+  #watch(run: () => void): void {
     const { changes } = this.#writing;
     const before = changes.running;
     try {
-      changes.change(() => {
-        const count = 1 + this.#below(6);
-        for (let step = 0; step < count; step++) this.#changeOne();
-        if (this.#below(10) === 0) throw new Error('undone');
-      });
-    } catch (error) {
-      if (!(error instanceof Error) || error.message !== 'undone') throw error;
-      this.#registers = registers;
-      this.#free = free;
+      run();
+    } finally {
+      if (changes.running !== before) {
+        this.states[changes.running - 1] = this.#registers.map((one) => ({ ...one }));
+      }
     }
-    if (changes.running !== before) this.#keep();
-  }
-
-  #keep(): void {
-    this.states[this.#writing.changes.committed] = this.#registers.map((one) => ({ ...one }));
   }
 
   #changeOne(): void {

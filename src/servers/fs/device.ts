@@ -54,26 +54,51 @@ interface ByteRange {
   bytes: number;
 }
 
+interface OpenFile {
+  readonly path: string;
+  readonly descriptor: number;
+  readonly bytes: number;
+}
+
 /** An image in a regular file, or a raw device of the host. */
 export class ImageFile implements WritableDevice {
+  readonly path: string;
   readonly bytes: number;
-  readonly #path: string;
   #descriptor: number;
   #discards = true;
 
-  constructor(path: string, access: Access) {
-    this.#path = path;
-    this.#descriptor = openSync(path, access === 'read' ? 'r' : 'r+');
+  private constructor({ path, descriptor, bytes }: OpenFile) {
+    this.path = path;
+    this.bytes = bytes;
+    this.#descriptor = descriptor;
+  }
+
+  /**
+   * Throws what open(2) fails with, and FsError EBUSY when another server has the image open for
+   * writing.
+   */
+  static open(path: string, access: Access): ImageFile {
+    const descriptor = openSync(path, access === 'read' ? 'r' : 'r+');
     try {
-      if (access === 'write' && !lockFile(this.#descriptor)) {
+      if (access === 'write' && !lockFile(descriptor)) {
         throw new FsError('EBUSY', `${path} is open for writing already`);
       }
-      const status = fstatSync(this.#descriptor);
-      this.bytes = status.isBlockDevice() ? lastByte(this.#descriptor) : status.size;
+      const status = fstatSync(descriptor);
+      const bytes = status.isBlockDevice() ? lastByte(descriptor) : status.size;
+      return new ImageFile({ path, descriptor, bytes });
     } catch (error) {
-      this.close();
+      closeSync(descriptor);
       throw error;
     }
+  }
+
+  /** The same open file in another thread, which does not close it. */
+  static shared(file: OpenFile): ImageFile {
+    return new ImageFile(file);
+  }
+
+  get descriptor(): number {
+    return this.#descriptor;
   }
 
   read(target: Uint8Array, at: number, bytes: number): void {
@@ -85,7 +110,7 @@ export class ImageFile implements WritableDevice {
         readSync(this.#descriptor, target, done, range.bytes, range.at),
       );
       if (got === 0) {
-        throw new FsError('EIO', `${this.#path} ends at byte ${String(at + done)}`);
+        throw new FsError('EIO', `${this.path} ends at byte ${String(at + done)}`);
       }
       done += got;
     }
@@ -98,7 +123,7 @@ export class ImageFile implements WritableDevice {
       const wrote = this.#attempt('writing', range, () =>
         writeSync(this.#descriptor, data, done, range.bytes, range.at),
       );
-      if (wrote === 0) throw new FsError('EIO', `${this.#path} takes no bytes`);
+      if (wrote === 0) throw new FsError('EIO', `${this.path} takes no bytes`);
       done += wrote;
     }
   }
@@ -118,7 +143,7 @@ export class ImageFile implements WritableDevice {
     } catch (error) {
       if (!isDvkError(error)) throw error;
       if (error.code !== 'EOPNOTSUPP') {
-        const place = `${this.#path} at byte ${String(at)}`;
+        const place = `${this.path} at byte ${String(at)}`;
         throw new FsError('EIO', `discarding ${place} failed`, { cause: error });
       }
       this.#discards = false;
@@ -140,7 +165,7 @@ export class ImageFile implements WritableDevice {
         const { code } = error as NodeJS.ErrnoException;
         if (code === 'EINTR') continue;
         const full = code === 'ENOSPC' || code === 'EDQUOT' || code === 'EFBIG';
-        const place = `${this.#path} at byte ${String(range.at)}`;
+        const place = `${this.path} at byte ${String(range.at)}`;
         throw new FsError(full ? 'ENOSPC' : 'EIO', `${what} ${place} failed`, { cause: error });
       }
     }
@@ -150,12 +175,9 @@ export class ImageFile implements WritableDevice {
 /** One who writes keeps others from writing, but not from reading. */
 type Access = 'read' | 'write';
 
-/**
- * Throws what open(2) fails with, and FsError EBUSY when another server has the image open for
- * writing.
- */
+/** See `ImageFile.open`. */
 export function openImage(path: string, access: Access = 'read'): ImageFile {
-  return new ImageFile(path, access);
+  return ImageFile.open(path, access);
 }
 
 /**
