@@ -30,4 +30,9 @@ export class RecentMap<Value> {
     }
     this.#young.set(key, value);
   }
+
+  delete(key: number): void {
+    this.#young.delete(key);
+    this.#old.delete(key);
+  }
 }

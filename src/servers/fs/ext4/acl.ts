@@ -6,7 +6,7 @@
  *
  * See acl(5) for the tags.
  */
-import { u16, u32 } from './layout.ts';
+import { put16, put32, u16, u32 } from './layout.ts';
 
 const DISK_VERSION = 1;
 const XATTR_VERSION = 2;
@@ -38,4 +38,24 @@ export function convertAcl(stored: Uint8Array): Uint8Array | undefined {
   const view = new DataView(converted.buffer);
   for (const [index, value] of words.entries()) view.setUint32(index * 4, value, true);
   return converted;
+}
+
+/** The list as it is stored, from one as Linux hands it in; undefined if that is malformed. */
+export function storedAcl(list: Uint8Array): Uint8Array | undefined {
+  const entries = (list.length - 4) / 8;
+  if (!Number.isInteger(entries) || entries < 0 || u32(list, 0) !== XATTR_VERSION) return undefined;
+  const stored = new Uint8Array(4 + entries * 8);
+  put32(stored, 0, DISK_VERSION);
+  let end = 4;
+  for (let at = 4; at < list.length; at += 8) {
+    const tag = u16(list, at);
+    if (!Object.values<number>(TAG).includes(tag)) return undefined;
+    put16(stored, end, tag);
+    put16(stored, end + 2, u16(list, at + 2));
+    end += 4;
+    if (tag !== TAG.user && tag !== TAG.group) continue;
+    put32(stored, end, u32(list, at + 4));
+    end += 4;
+  }
+  return stored.subarray(0, end);
 }

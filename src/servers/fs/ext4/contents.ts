@@ -57,6 +57,17 @@ export class Contents {
     return run.physical === 0 ? 0 : run.physical + (logical - run.logical);
   }
 
+  /** The first byte from `at` on that has contents (or has not), at the end if there is none. */
+  seek(inode: Inode, at: number, wanted: boolean): number {
+    let found = at;
+    while (found < inode.size) {
+      const run = this.#run(inode, Math.floor(found / this.#disk.blockBytes));
+      if ((run.physical !== 0) === wanted) return found;
+      found = (run.logical + run.count) * this.#disk.blockBytes;
+    }
+    return inode.size;
+  }
+
   /**
    * The longest piece from `at` on that lies together; `at` is -1 in the result where it reads as
    * zeros.

@@ -12,13 +12,14 @@
  *
  * See "Directory Entries" in Documentation/filesystems/ext4.
  */
+import type { BlockCheck } from '../cache.ts';
 import { damaged } from '../errors.ts';
 import type { Contents } from './contents.ts';
 import { type Sums, badChecksum, wordBytes } from './checksum.ts';
 import { ENTRY_BYTES_MIN, recordBytes, verifyEntries } from './directory-entries.ts';
 import type { Disk } from './disk.ts';
 import { type Inode, hasFlag } from './inode.ts';
-import { BLOCK_KIND, INODE_FLAG, blockTag, u16, u32 } from './layout.ts';
+import { BLOCK_KIND, INODE_FLAG, blockTag, put16, put32, u16, u32 } from './layout.ts';
 
 const TAIL_BYTES = 12;
 const TAIL_TYPE = 0xde;
@@ -46,16 +47,56 @@ export class DirectoryBlocks {
 
   /** Verified; valid until the next use of the cache. Throws EUCLEAN, also for a hole. */
   read(directory: Inode, logical: number): Uint8Array {
+    const block = this.place(directory, logical);
+    return this.#disk.checkedBlock(block, directory.number, this.check(directory, logical));
+  }
+
+  /** Where a block lies. */
+  place(directory: Inode, logical: number): number {
     const block = this.#contents.block(directory, logical);
     if (block === 0) throw damaged`directory ${directory.number}: block ${logical} is a hole`;
+    return block;
+  }
+
+  /** How a block is verified. */
+  check(directory: Inode, logical: number): BlockCheck {
     const kind = logical === 0 ? BLOCK_KIND.firstOfDirectory : BLOCK_KIND.directory;
-    return this.#disk.checkedBlock(block, directory.number, {
+    return {
       tag: blockTag(kind, directory.number),
       verify: (bytes) => {
         if (this.#disk.checksums) this.#verifyChecksum(bytes, directory, logical);
         verifyEntries(bytes, { inode: directory.number, logical, from: 0 });
       },
-    });
+    };
+  }
+
+  /** The part of a leaf that entries may use. */
+  entriesOf(leaf: Uint8Array): Uint8Array {
+    return this.#disk.checksums ? leaf.subarray(0, leaf.length - TAIL_BYTES) : leaf;
+  }
+
+  /** How many entries the root (or another node) of an index has room for. */
+  nodeLimit(entriesAt: number): number {
+    const tail = this.#disk.checksums ? INDEX_TAIL_BYTES : 0;
+    return Math.floor((this.#disk.blockBytes - entriesAt - tail) / INDEX_ENTRY_BYTES);
+  }
+
+  /** Puts the checksum of a leaf that was changed or made. */
+  sealLeaf(leaf: Uint8Array, directory: Inode): void {
+    if (!this.#disk.checksums) return;
+    const at = leaf.length - TAIL_BYTES;
+    leaf.fill(0, at);
+    put16(leaf, at + 4, TAIL_BYTES);
+    leaf[at + 7] = TAIL_TYPE;
+    put32(leaf, at + 8, this.#disk.crc32c(leaf.subarray(0, at), directory.checksumSeed));
+  }
+
+  /** The same of a node of an index. */
+  sealNode(node: Uint8Array, directory: Inode, entriesAt: number): void {
+    if (!this.#disk.checksums) return;
+    const sums = this.#nodeSums(node, directory, entriesAt);
+    if (sums === undefined) throw damaged`directory ${directory.number}: bad node of the index`;
+    put32(node, entriesAt + u16(node, entriesAt) * INDEX_ENTRY_BYTES + 4, sums.computed);
   }
 
   #verifyChecksum(bytes: Uint8Array, directory: Inode, logical: number): void {

@@ -11,6 +11,16 @@ import { u16, u32 } from './layout.ts';
 
 export const ENTRY_NAME_AT = 8;
 export const ENTRY_BYTES_MIN = 12;
+
+/** Where the entry of a name lies. */
+export interface EntryPlace {
+  readonly inode: number;
+  /** Logical block, or -1 for inline data. */
+  readonly logical: number;
+  /** Byte in the block, or in the inline data. */
+  readonly at: number;
+}
+
 const SLASH = 0x2f;
 const DOT = 0x2e;
 
@@ -77,14 +87,14 @@ function badEntry(place: EntriesPlace, at: number, what: string): Error {
   return damaged`directory ${place.inode}, block ${place.logical}: the entry at byte ${at} ${what}`;
 }
 
-/** The inode that `name` has in verified entries, 0 if it is not there. */
+/** Where the entry of `name` begins in verified entries, -1 if it is not there. */
 export function findEntry(entries: Uint8Array, from: number, name: Uint8Array): number {
   const bytes = name.length;
   for (let at = from; at < entries.length; at += recordBytes(entries, at)) {
     if (entries[at + 6] !== bytes || u32(entries, at) === 0) continue;
     let same = 0;
     while (same < bytes && entries[at + ENTRY_NAME_AT + same] === name[same]) same++;
-    if (same === bytes) return u32(entries, at);
+    if (same === bytes) return at;
   }
-  return 0;
+  return -1;
 }

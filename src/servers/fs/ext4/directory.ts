@@ -9,6 +9,7 @@ import type { Contents } from './contents.ts';
 import { DirectoryBlocks } from './directory-blocks.ts';
 import {
   ENTRY_NAME_AT,
+  type EntryPlace,
   entryType,
   findEntry,
   isDots,
@@ -59,15 +60,15 @@ export class Directories {
     this.#listed = new Uint8Array(disk.blockBytes);
   }
 
-  /** The inode number of `name`, 0 if it is not there. Throws EUCLEAN. */
-  lookup(directory: Inode, name: Uint8Array): number {
-    if (hasFlag(directory, INODE_FLAG.inlineData)) return lookupInline(directory, name);
-    if (isDots(name)) return findEntry(this.#blocks.read(directory, 0), 0, name);
+  /** Where `name` is, undefined if it is not there. Throws EUCLEAN. */
+  find(directory: Inode, name: Uint8Array): EntryPlace | undefined {
+    if (hasFlag(directory, INODE_FLAG.inlineData)) return findInline(directory, name);
+    if (isDots(name)) return this.#findInBlock(directory, 0, name);
     if (this.#hasIndexes && hasFlag(directory, INODE_FLAG.index)) {
       const found = this.#index.find(directory, name);
-      if (found !== undefined) return found;
+      if (found !== undefined) return found === 'absent' ? undefined : found;
     }
-    return this.#lookupLinear(directory, name);
+    return this.#findLinear(directory, name);
   }
 
   /**
@@ -87,17 +88,23 @@ export class Directories {
     }
   }
 
-  #lookupLinear(directory: Inode, name: Uint8Array): number {
+  #findLinear(directory: Inode, name: Uint8Array): EntryPlace | undefined {
     const blocks = this.#blocks.count(directory);
     const hint = (this.#hints.get(directory.number) ?? 0) % blocks;
     for (let step = 0; step < blocks; step++) {
       const logical = (hint + step) % blocks;
-      const inode = findEntry(this.#blocks.read(directory, logical), 0, name);
-      if (inode === 0) continue;
+      const found = this.#findInBlock(directory, logical, name);
+      if (found === undefined) continue;
       if (logical !== hint) this.#hints.set(directory.number, logical);
-      return inode;
+      return found;
     }
-    return 0;
+    return undefined;
+  }
+
+  #findInBlock(directory: Inode, logical: number, name: Uint8Array): EntryPlace | undefined {
+    const entries = this.#blocks.read(directory, logical);
+    const at = findEntry(entries, 0, name);
+    return at < 0 ? undefined : { inode: u32(entries, at), logical, at };
   }
 }
 
@@ -126,7 +133,7 @@ function visitEntries(entries: Uint8Array, range: VisitRange, visit: EntryVisito
 }
 
 /** The two lists of an inline directory: in the map, and in the xattr. */
-function inlineLists(directory: Inode): { data: Uint8Array; lists: VisitList[] } {
+export function inlineLists(directory: Inode): { data: Uint8Array; lists: VisitList[] } {
   const data = inlineData(directory);
   const lists = [
     { entries: data.subarray(0, INODE_MAP_BYTES), from: INLINE_PARENT_BYTES, base: 0 },
@@ -144,14 +151,18 @@ interface VisitList {
   readonly base: number;
 }
 
-function lookupInline(directory: Inode, name: Uint8Array): number {
+/** The place of ".." is byte 0, where its number is; "." has none. */
+function findInline(directory: Inode, name: Uint8Array): EntryPlace | undefined {
   const { data, lists } = inlineLists(directory);
-  if (isDots(name)) return name.length === 1 ? directory.number : u32(data, 0);
-  for (const { entries, from } of lists) {
-    const inode = findEntry(entries, from, name);
-    if (inode !== 0) return inode;
+  if (isDots(name)) {
+    const inode = name.length === 1 ? directory.number : u32(data, 0);
+    return { inode, logical: -1, at: 0 };
   }
-  return 0;
+  for (const { entries, from, base } of lists) {
+    const at = findEntry(entries, from, name);
+    if (at >= 0) return { inode: u32(entries, at), logical: -1, at: base + at };
+  }
+  return undefined;
 }
 
 function listInline(directory: Inode, cookie: number, visit: EntryVisitor): void {

@@ -11,18 +11,19 @@
  * step, since that depends on the parent. The depth falls at each step, so a tree that loops ends.
  * See "Extent Tree" in Documentation/filesystems/ext4.
  */
+import type { BlockCheck } from '../cache.ts';
 import { damaged } from '../errors.ts';
 import { badChecksum } from './checksum.ts';
 import type { Disk } from './disk.ts';
 import { INODE_MAP_AT, INODE_MAP_BYTES, type Inode, type Run } from './inode.ts';
 import { BLOCK_KIND, blockTag, join, u16, u32 } from './layout.ts';
 
-const MAGIC = 0xf30a;
-const HEADER_BYTES = 12;
-const ENTRY_BYTES = 12;
-const DEPTH_MAX = 5;
+export const EXTENT_MAGIC = 0xf30a;
+export const HEADER_BYTES = 12;
+export const ENTRY_BYTES = 12;
+export const DEPTH_MAX = 5;
 /** Longer counts mark blocks that are allocated but not written yet. */
-const WRITTEN_COUNT_MAX = 32768;
+export const WRITTEN_COUNT_MAX = 32768;
 const LOGICAL_END = 2 ** 32;
 
 /** Part of the tree that a step may answer for: logical blocks `[low, high)`. */
@@ -40,30 +41,47 @@ export class ExtentMap {
 
   /** The run that holds `logical`, as long as one node tells. Throws EUCLEAN. */
   find(inode: Inode, logical: number): Run {
-    let node = inode.raw.subarray(INODE_MAP_AT, INODE_MAP_AT + INODE_MAP_BYTES);
-    this.#verifyNode(node, inode, 0);
-    let depth = u16(node, 6);
-    if (depth > DEPTH_MAX) throw damaged`inode ${inode.number}: extent tree of depth ${depth}`;
+    let node = this.root(inode);
     let span: Span = { low: 0, high: LOGICAL_END };
-    for (; depth > 0; depth--) {
+    for (let depth = u16(node, 6); depth > 0; depth--) {
       const at = lastEntryAt(node, logical);
       if (at < 0) return { logical: span.low, count: firstBlock(node) - span.low, physical: 0 };
       span = { low: u32(node, at), high: endOfEntry(node, at, span.high) };
-      const child = join(u16(node, at + 8), u32(node, at + 4));
-      node = this.#child(inode, child);
-      checkPlace(node, { inode: inode.number, child, depth: depth - 1, low: span.low });
+      ({ node } = this.childOf(inode, node, at));
     }
     return leafRun(node, logical, span);
   }
 
-  #child(inode: Inode, block: number): Uint8Array {
-    return this.#disk.checkedBlock(block, inode.number, {
+  /** How a node outside the inode is verified. */
+  check(inode: Inode, block: number): BlockCheck {
+    return {
       tag: blockTag(BLOCK_KIND.extents, inode.number),
       verify: (node) => {
         this.#verifyNode(node, inode, block);
         this.#verifyChecksum(node, inode, block);
       },
-    });
+    };
+  }
+
+  /** The verified root, in the inode. */
+  root(inode: Inode): Uint8Array {
+    const node = inode.raw.subarray(INODE_MAP_AT, INODE_MAP_AT + INODE_MAP_BYTES);
+    this.#verifyNode(node, inode, 0);
+    if (u16(node, 6) <= DEPTH_MAX) return node;
+    throw damaged`inode ${inode.number}: extent tree of depth ${u16(node, 6)}`;
+  }
+
+  /** The node that the index entry at byte `at` of `parent` leads to, verified in its place. */
+  childOf(inode: Inode, parent: Uint8Array, at: number): { block: number; node: Uint8Array } {
+    const place = { depth: u16(parent, 6) - 1, low: u32(parent, at) };
+    const block = join(u16(parent, at + 8), u32(parent, at + 4));
+    const node = this.#child(inode, block);
+    checkPlace(node, { inode: inode.number, child: block, ...place });
+    return { block, node };
+  }
+
+  #child(inode: Inode, block: number): Uint8Array {
+    return this.#disk.checkedBlock(block, inode.number, this.check(inode, block));
   }
 
   /** Checks a node by itself; `block` is 0 for the root. */
@@ -72,7 +90,10 @@ export class ExtentMap {
     const entriesMax = u16(node, 4);
     const room = Math.floor((node.length - HEADER_BYTES) / ENTRY_BYTES);
     const sound =
-      u16(node, 0) === MAGIC && entries <= entriesMax && entriesMax <= room && entriesMax > 0;
+      u16(node, 0) === EXTENT_MAGIC &&
+      entries <= entriesMax &&
+      entriesMax <= room &&
+      entriesMax > 0;
     if (!sound) throw damaged`inode ${inode.number}, block ${block}: bad extent header`;
     const depth = u16(node, 6);
     if (entries === 0 && (depth > 0 || block > 0)) {
@@ -121,7 +142,7 @@ function firstBlock(node: Uint8Array): number {
 }
 
 /** Where the last entry that begins at or before `logical` is, or -1. */
-function lastEntryAt(node: Uint8Array, logical: number): number {
+export function lastEntryAt(node: Uint8Array, logical: number): number {
   let low = 0;
   let high = u16(node, 2);
   while (low < high) {
@@ -141,7 +162,7 @@ function endOfEntry(node: Uint8Array, at: number, high: number): number {
   return Math.min(u32(node, next), high);
 }
 
-function extentCount(node: Uint8Array, at: number): number {
+export function extentCount(node: Uint8Array, at: number): number {
   const count = u16(node, at + 4);
   return count > WRITTEN_COUNT_MAX ? count - WRITTEN_COUNT_MAX : count;
 }
@@ -158,6 +179,7 @@ function leafRun(node: Uint8Array, logical: number, span: Span): Run {
     return { logical: end, count: endOfEntry(node, at, span.high) - end, physical: 0 };
   }
   const written = u16(node, at + 4) <= WRITTEN_COUNT_MAX;
-  const physical = written ? join(u16(node, at + 6), u32(node, at + 8)) : 0;
-  return { logical: first, count: end - first, physical };
+  const physical = join(u16(node, at + 6), u32(node, at + 8));
+  if (written) return { logical: first, count: end - first, physical };
+  return { logical: first, count: end - first, physical: 0, unwritten: physical };
 }

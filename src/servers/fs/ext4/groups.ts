@@ -16,8 +16,38 @@ import type { Disk } from './disk.ts';
 import { COMPAT, RO_COMPAT, join, u16, u32 } from './layout.ts';
 import type { Superblock } from './superblock.ts';
 
-const CHECKSUM_AT = 0x1e;
+export const CHECKSUM_AT = 0x1e;
 const TABLES_CACHED = 4096;
+
+/** Where a group's descriptor lies: a block, and the byte in it. */
+export function descriptorPlace(s: Superblock, group: number): { block: number; at: number } {
+  const perBlock = s.blockBytes / s.descriptorBytes;
+  const block = descriptorBlock(s, Math.floor(group / perBlock));
+  return { block, at: (group % perBlock) * s.descriptorBytes };
+}
+
+/** What the checksum of a descriptor must be, 0 without checksums. */
+export function descriptorSum(disk: Disk, raw: Uint8Array, group: number): number {
+  const { checksums, checksumSeed, descriptorBytes } = disk.superblock;
+  if (checksums === 'none') return 0;
+  if (checksums === 'crc16') {
+    const crc = crc16(raw.subarray(0, CHECKSUM_AT), crc16(wordBytes(group), checksumSeed));
+    return descriptorBytes >= 64 ? crc16(raw.subarray(CHECKSUM_AT + 2), crc) : crc;
+  }
+  const copy = raw.slice();
+  copy[CHECKSUM_AT] = 0;
+  copy[CHECKSUM_AT + 1] = 0;
+  return disk.crc32c(copy, disk.crc32c(wordBytes(group), checksumSeed)) & 0xffff;
+}
+
+/** Throws EUCLEAN for a descriptor with a wrong checksum. */
+export function verifyDescriptor(disk: Disk, raw: Uint8Array, group: number): void {
+  if (disk.superblock.checksums === 'none') return;
+  const computed = descriptorSum(disk, raw, group);
+  const stored = u16(raw, CHECKSUM_AT);
+  if (stored === computed) return;
+  throw badChecksum(`descriptor of group ${String(group)}`, { stored, computed });
+}
 
 export class GroupTable {
   readonly #disk: Disk;
@@ -38,38 +68,13 @@ export class GroupTable {
 
   #readInodeTable(group: number): number {
     const { descriptorBytes, blockBytes, inodesPerGroup, inodeBytes } = this.#disk.superblock;
-    const perBlock = blockBytes / descriptorBytes;
-    const block = descriptorBlock(this.#disk.superblock, Math.floor(group / perBlock));
-    const at = block * blockBytes + (group % perBlock) * descriptorBytes;
-    const raw = this.#disk.cache.view(at, descriptorBytes);
-    this.#verify(raw, group);
+    const { block, at } = descriptorPlace(this.#disk.superblock, group);
+    const raw = this.#disk.cache.view(block * blockBytes + at, descriptorBytes);
+    verifyDescriptor(this.#disk, raw, group);
     const table = join(descriptorBytes >= 64 ? u32(raw, 0x28) : 0, u32(raw, 0x08));
     const tableBlocks = Math.ceil((inodesPerGroup * inodeBytes) / blockBytes);
     if (this.#disk.holdsBlocks(table, tableBlocks)) return table;
     throw damaged`group ${group}: the inode table at block ${table} is outside the volume`;
-  }
-
-  #verify(raw: Uint8Array, group: number): void {
-    const { checksums } = this.#disk.superblock;
-    if (checksums === 'none') return;
-    const computed = checksums === 'crc16' ? this.#crc16(raw, group) : this.#crc32c(raw, group);
-    const stored = u16(raw, CHECKSUM_AT);
-    if (stored === computed) return;
-    throw badChecksum(`descriptor of group ${String(group)}`, { stored, computed });
-  }
-
-  #crc16(raw: Uint8Array, group: number): number {
-    const { checksumSeed, descriptorBytes } = this.#disk.superblock;
-    const crc = crc16(raw.subarray(0, CHECKSUM_AT), crc16(wordBytes(group), checksumSeed));
-    return descriptorBytes >= 64 ? crc16(raw.subarray(CHECKSUM_AT + 2), crc) : crc;
-  }
-
-  #crc32c(raw: Uint8Array, group: number): number {
-    const { crc32c, superblock } = this.#disk;
-    const copy = raw.slice();
-    copy[CHECKSUM_AT] = 0;
-    copy[CHECKSUM_AT + 1] = 0;
-    return crc32c(copy, crc32c(wordBytes(group), superblock.checksumSeed)) & 0xffff;
   }
 }
 
@@ -83,6 +88,23 @@ function descriptorBlock(s: Superblock, index: number): number {
   // block 1.
   const bootBlock = group === 0 && s.blockBytes === 1024 && s.firstDataBlock === 0;
   return first + (bootBlock ? 2 : 1);
+}
+
+/**
+ * How many blocks at the start of a group hold copies of the superblock and of descriptors, with
+ * the blocks that are reserved for more of them.
+ */
+export function copiedBlocks(s: Superblock, group: number): number {
+  const perBlock = s.blockBytes / s.descriptorBytes;
+  const meta = group / perBlock >= s.firstMetaBlock;
+  if (meta) {
+    const last = group - (group % perBlock);
+    const own = [0, 1, perBlock - 1].includes(group - last) ? 1 : 0;
+    return own + (hasSuperblock(s, group) ? 1 : 0);
+  }
+  if (!hasSuperblock(s, group)) return 0;
+  const descriptors = Math.min(Math.ceil(s.groups / perBlock), s.firstMetaBlock);
+  return 1 + descriptors + s.reservedDescriptorBlocks;
 }
 
 /** Which groups begin with a copy of the superblock. */

@@ -21,20 +21,20 @@ import {
   isNode,
   isRoot,
 } from './directory-blocks.ts';
-import { findEntry } from './directory-entries.ts';
+import { type EntryPlace, findEntry } from './directory-entries.ts';
 import type { Disk } from './disk.ts';
 import type { Inode } from './inode.ts';
 import { INCOMPAT, u16, u32 } from './layout.ts';
 import { HASH_VERSION, UNSIGNED_OFFSET, hashName } from './name-hash.ts';
 
-const ROOT_INFO_AT = 24;
+export const ROOT_INFO_AT = 24;
 /** The high bits of a block number are reserved. */
 const BLOCK_MASK = 0x0fffffff;
 const LEVELS_MAX = 2;
 const LEVELS_MAX_LARGEDIR = 3;
 
 /** Where the search stands in one node. */
-interface Frame {
+export interface Frame {
   readonly logical: number;
   readonly entriesAt: number;
   readonly count: number;
@@ -51,38 +51,59 @@ export class DirectoryIndex {
   }
 
   /**
-   * The inode that `name` has, 0 if it is not there, undefined if the index cannot be used and the
+   * Where `name` is, 'absent' if it is not there, undefined if the index cannot be used and the
    * directory must be read from end to end instead (as Linux does then). Throws EUCLEAN.
    */
-  find(directory: Inode, name: Uint8Array): number | undefined {
-    const root = this.#readRoot(directory, name);
-    if (root === undefined) return undefined;
-    const frames: Frame[] = [];
-    let leaf = this.#descend(directory, frames, { ...root, logical: 0 });
+  find(directory: Inode, name: Uint8Array): EntryPlace | 'absent' | undefined {
+    const way = this.way(directory, name);
+    if (way === undefined) return undefined;
+    const { frames, hash } = way;
+    let leaf: number | undefined = way.leaf;
     // Each step goes to another leaf, so more steps than blocks mean that the index names a leaf
     // twice.
     for (let steps = this.#blocks.count(directory); leaf !== undefined && steps > 0; steps--) {
-      const inode = findEntry(this.#leaf(directory, leaf), 0, name);
-      if (inode !== 0) return inode;
-      const next = this.#continue(directory, frames, root.hash);
-      if (next === 'end') return 0;
+      const entries = this.leaf(directory, leaf);
+      const at = findEntry(entries, 0, name);
+      if (at >= 0) return { inode: u32(entries, at), logical: leaf, at };
+      const next = this.#continue(directory, frames, hash);
+      if (next === 'end') return 'absent';
       leaf = next;
     }
     if (leaf === undefined) return undefined;
     throw damaged`directory ${directory.number}: the index runs in a circle`;
   }
 
-  #readRoot(directory: Inode, name: Uint8Array): Search | undefined {
+  /** The nodes that lead to the first leaf that may have `name`; undefined as for `find`. */
+  way(directory: Inode, name: Uint8Array): IndexWay | undefined {
+    const root = this.#readRoot(directory, name);
+    if (root === undefined) return undefined;
+    const frames: Frame[] = [];
+    const leaf = this.#descend(directory, frames, { ...root, logical: 0 });
+    return leaf === undefined ? undefined : { ...root, frames, leaf };
+  }
+
+  /** The hash of a name by the version that an index has. */
+  hash(name: Uint8Array, version: number): number | undefined {
+    const { hashUnsigned, hashSeed } = this.#disk.superblock;
+    if (version > HASH_VERSION.tea) return undefined;
+    const offset = hashUnsigned ? UNSIGNED_OFFSET : 0;
+    return hashName(name, { version: version + offset, seed: hashSeed });
+  }
+
+  /** Levels of nodes below the root that there may be, and one more. */
+  get depthEnd(): number {
+    const { incompat } = this.#disk.superblock;
+    return incompat & INCOMPAT.largedir ? LEVELS_MAX_LARGEDIR : LEVELS_MAX;
+  }
+
+  #readRoot(directory: Inode, name: Uint8Array): Omit<IndexWay, 'frames' | 'leaf'> | undefined {
     const root = this.#blocks.read(directory, 0);
     if (!isRoot(root) || ((root[ROOT_INFO_AT + 7] ?? 0) & 1) !== 0) return undefined;
-    const { incompat, hashUnsigned, hashSeed } = this.#disk.superblock;
     const version = root[ROOT_INFO_AT + 4] ?? 0;
     const depth = root[ROOT_INFO_AT + 6] ?? 0;
-    const depthEnd = incompat & INCOMPAT.largedir ? LEVELS_MAX_LARGEDIR : LEVELS_MAX;
-    if (version > HASH_VERSION.tea || depth >= depthEnd) return undefined;
-    const offset = hashUnsigned ? UNSIGNED_OFFSET : 0;
-    const hash = hashName(name, { version: version + offset, seed: hashSeed });
-    return hash === undefined ? undefined : { hash, depth };
+    if (depth >= this.depthEnd) return undefined;
+    const hash = this.hash(name, version);
+    return hash === undefined ? undefined : { hash, depth, version };
   }
 
   /** Goes down from a node, and returns the leaf: undefined if a node is not as an index has it. */
@@ -130,7 +151,8 @@ export class DirectoryIndex {
     return this.#descend(directory, frames, { logical: child, depth: climbed - 1, hash: 0 });
   }
 
-  #leaf(directory: Inode, logical: number): Uint8Array {
+  /** A verified leaf; valid until the next use of the cache. Throws EUCLEAN for another block. */
+  leaf(directory: Inode, logical: number): Uint8Array {
     const inside = logical > 0 && logical < this.#blocks.count(directory);
     const leaf = inside ? this.#blocks.read(directory, logical) : undefined;
     if (leaf !== undefined && !(isNode(leaf) && this.#disk.checksums)) return leaf;
@@ -142,6 +164,13 @@ interface Search {
   readonly hash: number;
   /** Levels of nodes below the root. */
   readonly depth: number;
+}
+
+/** The way through an index to a leaf. */
+export interface IndexWay extends Search {
+  readonly version: number;
+  readonly frames: Frame[];
+  readonly leaf: number;
 }
 
 interface Descent extends Search {

@@ -16,6 +16,8 @@ export class InodeTable {
   readonly #disk: Disk;
   readonly #groups: GroupTable;
   readonly #recent: RecentMap<Inode>;
+  /** Inodes that are being changed or held: there must be one object of each. */
+  readonly #pinned = new Map<number, Pin>();
 
   constructor(disk: Disk, groups: GroupTable) {
     this.#disk = disk;
@@ -28,7 +30,7 @@ export class InodeTable {
    * damaged.
    */
   get(number: number): Inode {
-    const cached = this.#recent.get(number);
+    const cached = this.#pinned.get(number)?.inode ?? this.#recent.get(number);
     if (cached !== undefined) return cached;
     if (!this.#isFile(number)) throw new FsError('ESTALE', `inode ${String(number)} names no file`);
     const inode = this.#read(number);
@@ -65,6 +67,44 @@ export class InodeTable {
     return inode;
   }
 
+  /** As `own`, for one that may have no names: an orphan. */
+  nameless(number: number): Inode {
+    if (!this.#isFile(number)) throw damaged`inode ${number}: there is no such orphan`;
+    const known = this.#pinned.get(number)?.inode ?? this.#recent.get(number);
+    return known ?? parseInode(this.#disk, number, this.#raw(number));
+  }
+
+  /** Keeps the object until as many `unpin`s. */
+  pin(inode: Inode): void {
+    const pin = this.#pinned.get(inode.number);
+    if (pin === undefined) this.#pinned.set(inode.number, { inode, count: 1 });
+    else pin.count++;
+  }
+
+  unpin(inode: Inode): void {
+    const pin = this.#pinned.get(inode.number);
+    if (pin === undefined || --pin.count > 0) return;
+    this.#pinned.delete(inode.number);
+    if (inode.links > 0 && this.#isFile(inode.number)) this.#recent.set(inode.number, inode);
+  }
+
+  isPinned(number: number): boolean {
+    return this.#pinned.has(number);
+  }
+
+  /** The inode is free now, or was never made. */
+  forget(number: number): void {
+    this.#recent.delete(number);
+  }
+
+  /** The byte of the device where the inode begins. Throws EUCLEAN. */
+  place(number: number): number {
+    const { inodesPerGroup, inodeBytes, blockBytes } = this.#disk.superblock;
+    const index = number - 1;
+    const table = this.#groups.inodeTable(Math.floor(index / inodesPerGroup));
+    return table * blockBytes + (index % inodesPerGroup) * inodeBytes;
+  }
+
   #isFile(number: number): boolean {
     const { inodes, firstInode, hiddenInodes } = this.#disk.superblock;
     if (number === ROOT_INODE) return true;
@@ -72,11 +112,16 @@ export class InodeTable {
   }
 
   #read(number: number): Inode | undefined {
-    const { inodesPerGroup, inodeBytes, blockBytes } = this.#disk.superblock;
-    const index = number - 1;
-    const table = this.#groups.inodeTable(Math.floor(index / inodesPerGroup));
-    const at = table * blockBytes + (index % inodesPerGroup) * inodeBytes;
-    const raw = this.#disk.cache.view(at, inodeBytes).slice();
+    const raw = this.#raw(number);
     return isUnused(raw) ? undefined : parseInode(this.#disk, number, raw);
   }
+
+  #raw(number: number): Uint8Array {
+    return this.#disk.cache.view(this.place(number), this.#disk.superblock.inodeBytes).slice();
+  }
+}
+
+interface Pin {
+  readonly inode: Inode;
+  count: number;
 }

@@ -21,11 +21,11 @@ import { INCOMPAT, INODE_FLAG, MODE, RO_COMPAT, i32, join, u16, u32 } from './la
 
 export const INODE_MAP_AT = 0x28;
 export const INODE_MAP_BYTES = 60;
-const CORE_BYTES = 128;
-const CHECKSUM_LOW_AT = 0x7c;
-const EXTRA_BYTES_AT = 0x80;
-const CHECKSUM_HIGH_AT = 0x82;
-const SECTOR_BYTES = 512;
+export const CORE_BYTES = 128;
+export const CHECKSUM_LOW_AT = 0x7c;
+export const EXTRA_BYTES_AT = 0x80;
+export const CHECKSUM_HIGH_AT = 0x82;
+export const SECTOR_BYTES = 512;
 
 /**
  * Consecutive blocks of a file that lie together on the disk; `physical` 0 means that they read as
@@ -35,6 +35,8 @@ export interface Run {
   readonly logical: number;
   readonly count: number;
   readonly physical: number;
+  /** Where blocks that are allocated, but not written yet, lie. */
+  readonly unwritten?: number;
 }
 
 export interface Inode {
@@ -51,6 +53,8 @@ export interface Inode {
   readonly accessed: Timestamp;
   readonly modified: Timestamp;
   readonly changed: Timestamp;
+  /** When it was deleted; the next inode of the list while it is an orphan. */
+  readonly deleted: number;
   readonly xattrBlock: number;
   /** Where the in-inode xattrs begin in `raw`; `raw.length` if there is no room for any. */
   readonly xattrsAt: number;
@@ -98,6 +102,7 @@ export function parseInode(disk: Disk, number: number, raw: Uint8Array): Inode {
     accessed: timestamp(i32(raw, 0x08), extra(0x8c)),
     changed: timestamp(i32(raw, 0x0c), extra(0x84)),
     modified: timestamp(i32(raw, 0x10), extra(0x88)),
+    deleted: u32(raw, 0x14),
     xattrBlock: join(
       disk.superblock.incompat & INCOMPAT.bit64 ? u16(raw, 0x76) : 0,
       u32(raw, 0x68),

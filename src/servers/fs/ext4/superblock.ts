@@ -3,11 +3,12 @@
  *
  *   0x00 inodes | 0x04 blocks (low) | 0x08 reserved blocks | 0x0C free blocks | 0x10 free inodes
  *   0x14 first data block | 0x18 log2(block KiB) | 0x1C log2(cluster KiB)
- *   0x20 blocks, 0x24 clusters, 0x28 inodes per group | 0x38 magic | 0x48 creator
- *   0x4C revision | 0x54 first inode | 0x58 inode bytes | 0x5A group of this copy
+ *   0x20 blocks, 0x24 clusters, 0x28 inodes per group | 0x38 magic | 0x3A state | 0x48 creator
+ *   0x50 owner, 0x52 group of the reserved blocks | 0x4C revision | 0x54 first inode | 0x58 inode bytes | 0x5A group of this copy
  *   0x5C COMPAT | 0x60 INCOMPAT | 0x64 RO_COMPAT | 0x68 uuid | 0xCE reserved descriptor blocks
- *   0xE0 inode of the journal | 0xEC hash seed | 0xFE descriptor bytes | 0x104 first meta group
- *   0x150 0x154 0x158 high halves of blocks | 0x160 flags | 0x175 checksum type
+ *   0xE0 inode of the journal | 0xE8 first orphan | 0xEC hash seed | 0xFC hash of new indexes | 0xFE descriptor bytes | 0x104 first meta group
+ *   0x150 0x154 0x158 high halves of blocks | 0x15E extra bytes of new inodes | 0x160 flags
+ *   0x174 log2(groups in a flexible group) | 0x175 checksum type
  *   0x240 0x244 0x26C 0x280 quota and orphan inodes | 0x248 overhead clusters
  *   0x24C backup groups | 0x270 checksum seed | 0x3FC checksum
  *
@@ -18,7 +19,7 @@ import type { BlockDevice } from '../device.ts';
 import { FsError, damaged, hex, isFsError } from '../errors.ts';
 import { CRC_START, type Crc32c, badChecksum, crc16 } from './checksum.ts';
 import { checkFeatures, type FeatureOptions } from './features.ts';
-import { INCOMPAT, RO_COMPAT, join, u16, u32 } from './layout.ts';
+import { COMPAT, INCOMPAT, RO_COMPAT, join, u16, u32 } from './layout.ts';
 
 export const SUPERBLOCK_AT = 1024;
 export const SUPERBLOCK_BYTES = 1024;
@@ -48,6 +49,22 @@ export interface Superblock {
   readonly hiddenInodes: readonly number[];
   /** The file that holds the journal; 0 for none, or one on another device. */
   readonly journalInode: number;
+  readonly revision: number;
+  /** Bit 0: no change was under way; bit 1: damage was seen. */
+  readonly state: number;
+  readonly linux: boolean;
+  /** Beside root, who may use the reserved blocks. */
+  readonly reservedFor: { readonly uid: number; readonly gid: number };
+  /** The head of the list of inodes to be freed or truncated, 0 for none. */
+  readonly firstOrphan: number;
+  /** The file that lists more of them (feature ORPHAN_FILE), 0 for none. */
+  readonly orphanFile: number;
+  /** Groups whose bitmaps and tables lie together (FLEX_BG), else 1. */
+  readonly groupsPerFlex: number;
+  /** Bytes of new inodes above 128 that hold fields, as mke2fs wished. */
+  readonly extraBytes: number;
+  /** The hash of indexes that are made from now on. */
+  readonly hashVersion: number;
   /** Descriptor blocks from this one on are spread over the groups (META_BG). */
   readonly firstMetaBlock: number;
   readonly reservedDescriptorBlocks: number;
@@ -181,9 +198,39 @@ function parse(raw: Uint8Array, at: number, crc32c: Crc32c): Superblock {
     hashSeed: [u32(raw, 0xec), u32(raw, 0xf0), u32(raw, 0xf4), u32(raw, 0xf8)],
     hashUnsigned: (u32(raw, 0x160) & FLAG_UNSIGNED_HASH) !== 0,
     ...parseChecksums(raw, crc32c),
+    ...parseForWriting(raw),
     counts: parseCounts(raw, high),
   };
 }
+
+/** What only writers need. `Writing` is checked by who opens a volume for it. */
+function parseForWriting(raw: Uint8Array): Writing {
+  const flex = (u32(raw, 0x60) & INCOMPAT.flexBg) !== 0;
+  return {
+    revision: u32(raw, 0x4c),
+    state: u16(raw, 0x3a),
+    linux: u32(raw, 0x48) === CREATOR_LINUX,
+    reservedFor: { uid: u16(raw, 0x50), gid: u16(raw, 0x52) },
+    firstOrphan: u32(raw, 0xe8),
+    orphanFile: u32(raw, 0x5c) & COMPAT.orphanFile ? u32(raw, 0x280) : 0,
+    groupsPerFlex: flex ? 2 ** Math.min(raw[0x174] ?? 0, 31) : 1,
+    extraBytes: u16(raw, 0x15e),
+    hashVersion: raw[0xfc] ?? 0,
+  };
+}
+
+type Writing = Pick<
+  Superblock,
+  | 'revision'
+  | 'state'
+  | 'linux'
+  | 'reservedFor'
+  | 'firstOrphan'
+  | 'orphanFile'
+  | 'groupsPerFlex'
+  | 'extraBytes'
+  | 'hashVersion'
+>;
 
 function parseChecksums(
   raw: Uint8Array,

@@ -1,15 +1,29 @@
 /**
- * A mounted ext2, ext3 or ext4 volume, read-only.
+ * A mounted ext2, ext3 or ext4 volume: read-only, or changed through `changes`.
  *
- * Opening reads the superblock alone; everything else is read, and verified, when it is asked for.
+ * Opening for reading reads the superblock alone; everything else is read, and verified, when it is
+ * asked for. Opening for writing reads the descriptors of the groups too, and frees what a crash
+ * left without names.
  * So what is damaged fails with EUCLEAN and a sentence that names it, and the rest can still be
  * read. Nothing here waits or keeps per-client state. The format is described in the kernel's
  * Documentation/filesystems/ext4.
  */
-import type { FileAttributes, FileSystemStatus } from '../../../vos/protocol/fs.ts';
+import type { FileAttributes, FileSystemStatus, Timestamp } from '../../../vos/protocol/fs.ts';
 import type { BlockCache } from '../cache.ts';
+import type { Changes } from '../changes.ts';
 import type { BlockDevice } from '../device.ts';
 import { FsError } from '../errors.ts';
+import type {
+  AllocateMode,
+  AttributeChanges,
+  ByteRange,
+  NewFile,
+  Owner,
+  Place,
+  RenameMode,
+  VolumeWriter,
+  XattrMode,
+} from './changing.ts';
 import { type Crc32c, crc32c } from './checksum.ts';
 import { Contents } from './contents.ts';
 import { Directories, type EntryVisitor } from './directory.ts';
@@ -17,10 +31,12 @@ import { Disk } from './disk.ts';
 import { GroupTable, overheadBlocks } from './groups.ts';
 import { readInline } from './inline-data.ts';
 import { type Inode, deviceNumber, fileType, hasFlag } from './inode.ts';
+import type { Now } from './inode-editor.ts';
 import { InodeTable } from './inode-table.ts';
 import { INODE_FLAG, MODE } from './layout.ts';
 import { type Superblock, readSuperblock } from './superblock.ts';
 import { readSymlink } from './symlink.ts';
+import { Writer } from './writer.ts';
 import { Xattrs } from './xattr.ts';
 
 const SECTOR_BYTES = 512;
@@ -31,35 +47,50 @@ export interface VolumeOptions {
   readonly ignoreJournal?: boolean;
   /** Try the copies of the superblock when the primary one is damaged. */
   readonly useBackup?: boolean;
+  /** By what the volume is changed; without it every call that would change it throws EROFS. */
+  readonly changes?: Changes;
+  /** The clock of the volume: the machine's unless told. */
+  readonly now?: Now;
+  /** Unsigned numbers of 32 bits for generations, and for where directories go. */
+  readonly random?: () => number;
   /** A faster CRC32C; seeds and results as `checksum.ts` says. */
   readonly crc32c?: Crc32c;
 }
 
-export class Volume {
+export class Volume implements VolumeWriter {
   readonly superblock: Superblock;
   readonly #disk: Disk;
   readonly #contents: Contents;
   readonly #inodes: InodeTable;
   readonly #directories: Directories;
   readonly #xattrs: Xattrs;
+  readonly #openWriter: Writer | undefined;
 
-  private constructor(disk: Disk) {
+  private constructor(disk: Disk, options: VolumeOptions) {
     this.superblock = disk.superblock;
     this.#disk = disk;
     this.#contents = new Contents(disk);
     this.#inodes = new InodeTable(disk, new GroupTable(disk));
     this.#directories = new Directories(disk, this.#contents);
     this.#xattrs = new Xattrs(disk, this.#contents, this.#inodes);
+    const { changes, now = machineTime, random = randomWord } = options;
+    if (changes === undefined) return;
+    this.#openWriter = new Writer({
+      ...{ disk, contents: this.#contents, table: this.#inodes, directories: this.#directories },
+      ...{ xattrs: this.#xattrs, changes, now, random },
+    });
   }
 
   /**
    * `cache` must be over the same device. Throws EUCLEAN for a damaged superblock, EOPNOTSUPP for
-   * features that cannot be read, EROFS for a journal that must be replayed first, EIO.
+   * features that cannot be read, EROFS for a journal that must be replayed first, EIO. With
+   * `changes`, EROFS for a feature that only readers know, and EUCLEAN for a volume that says
+   * that it has errors.
    */
   static open(device: BlockDevice, cache: BlockCache, options: VolumeOptions = {}): Volume {
     const crc = options.crc32c ?? crc32c;
     const superblock = readSuperblock(device, { ...options, crc32c: crc });
-    return new Volume(new Disk(superblock, device, cache, crc));
+    return new Volume(new Disk(superblock, device, cache, crc), options);
   }
 
   /** The file with this number and generation (0: any). Throws ESTALE if there is none, EUCLEAN. */
@@ -75,8 +106,9 @@ export class Volume {
    */
   lookup(directory: Inode, name: Uint8Array): Inode | undefined {
     checkDirectory(directory);
-    const number = this.#directories.lookup(directory, name);
-    return number === 0 ? undefined : this.#inodes.referenced(number, directory.number);
+    if (directory.links === 0) return undefined;
+    const place = this.#directories.find(directory, name);
+    return place && this.#inodes.referenced(place.inode, directory.number);
   }
 
   /**
@@ -86,7 +118,7 @@ export class Volume {
    */
   list(directory: Inode, cookie: number, visit: EntryVisitor): void {
     checkDirectory(directory);
-    this.#directories.list(directory, cookie, visit);
+    if (directory.links > 0) this.#directories.list(directory, cookie, visit);
   }
 
   /** The inode that an entry of `directory` points to. Throws EUCLEAN. */
@@ -167,7 +199,8 @@ export class Volume {
 
   status(): FileSystemStatus {
     const { superblock } = this;
-    const { blocksFree, blocksReserved, inodesFree } = superblock.counts;
+    const { blocksReserved } = superblock.counts;
+    const { blocksFree, inodesFree } = this.#openWriter?.counts ?? superblock.counts;
     return {
       blockBytes: superblock.blockBytes,
       blocks: Math.max(0, superblock.blocks - overheadBlocks(superblock)),
@@ -177,6 +210,109 @@ export class Volume {
       inodesFree,
     };
   }
+
+  get readOnly(): boolean {
+    return this.#openWriter === undefined;
+  }
+
+  // What follows is described at `VolumeWriter`. Each throws EROFS if the volume is read-only.
+
+  change<T>(run: () => T): T {
+    return this.#writer.change(run);
+  }
+
+  actAs(owner: Owner): void {
+    this.#openWriter?.actAs(owner);
+  }
+
+  createFile(directory: Inode, name: Uint8Array, file: NewFile): Inode {
+    checkDirectory(directory);
+    return this.#writer.createFile(directory, name, file);
+  }
+
+  makeDirectory(directory: Inode, name: Uint8Array, file: NewFile): Inode {
+    checkDirectory(directory);
+    return this.#writer.makeDirectory(directory, name, file);
+  }
+
+  makeSymlink(directory: Inode, name: Uint8Array, link: Owner & { target: Uint8Array }): Inode {
+    checkDirectory(directory);
+    return this.#writer.makeSymlink(directory, name, link);
+  }
+
+  link(inode: Inode, directory: Inode, name: Uint8Array): void {
+    checkDirectory(directory);
+    this.#writer.link(inode, directory, name);
+  }
+
+  unlink(directory: Inode, name: Uint8Array): Inode {
+    return this.#writer.unlink(directory, name);
+  }
+
+  removeDirectory(directory: Inode, name: Uint8Array): Inode {
+    return this.#writer.removeDirectory(directory, name);
+  }
+
+  rename(from: Place, to: Place, mode?: RenameMode): Inode | undefined {
+    return this.#writer.rename(from, to, mode);
+  }
+
+  write(inode: Inode, offset: number, data: Uint8Array): number {
+    return this.#writer.write(inode, offset, data);
+  }
+
+  truncate(inode: Inode, size: number): void {
+    this.#writer.truncate(inode, size);
+  }
+
+  allocate(inode: Inode, mode: AllocateMode, range: ByteRange): void {
+    this.#writer.allocate(inode, mode, range);
+  }
+
+  seek(inode: Inode, offset: number, what: 'data' | 'hole'): number {
+    const outside = new FsError('ENXIO', `byte ${String(offset)} is behind the end`);
+    if (offset < 0 || this.readableBytes(inode, offset, 1) === 0) throw outside;
+    if (hasFlag(inode, INODE_FLAG.inlineData)) return what === 'data' ? offset : inode.size;
+    const found = this.#contents.seek(inode, offset, what === 'data');
+    if (found < inode.size) return found;
+    if (what === 'data') throw outside;
+    return inode.size;
+  }
+
+  setAttributes(inode: Inode, changes: AttributeChanges): void {
+    this.#writer.setAttributes(inode, changes);
+  }
+
+  setXattr(inode: Inode, name: Uint8Array, value: Uint8Array, mode?: XattrMode): void {
+    this.#writer.setXattr(inode, name, value, mode);
+  }
+
+  removeXattr(inode: Inode, name: Uint8Array): void {
+    this.#writer.removeXattr(inode, name);
+  }
+
+  hold(inode: Inode): void {
+    this.#openWriter?.hold(inode);
+  }
+
+  drop(inode: Inode): void {
+    this.#openWriter?.drop(inode);
+  }
+
+  get #writer(): Writer {
+    if (this.#openWriter !== undefined) return this.#openWriter;
+    throw new FsError('EROFS', 'the volume is read-only');
+  }
+}
+
+function machineTime(): Timestamp {
+  const milliseconds = Date.now();
+  const seconds = Math.floor(milliseconds / 1000);
+  return { seconds, nanoseconds: (milliseconds - seconds * 1000) * 1_000_000 };
+}
+
+function randomWord(): number {
+  return Math.floor(Math.random() * 2 ** 32);
 }
 
 /** Linux counts inline contents as blocks, since programs take a file of no blocks for a hole. */

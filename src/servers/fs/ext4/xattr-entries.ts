@@ -11,7 +11,7 @@
  */
 import { damaged } from '../errors.ts';
 import { type Inode } from './inode.ts';
-import { u16, u32 } from './layout.ts';
+import { put16, put32, u16, u32 } from './layout.ts';
 
 const ENTRY_BYTES = 16;
 export const XATTR_MAGIC = 0xea020000;
@@ -32,6 +32,77 @@ export interface XattrEntry {
   readonly valueBytes: number;
   /** The inode that holds the value, 0 if it is in the area. */
   readonly valueInode: number;
+}
+
+/** An xattr with its value, as it is stored. */
+export interface StoredXattr {
+  readonly nameIndex: number;
+  /** Without the prefix; bytes as Latin-1 characters. */
+  readonly name: string;
+  readonly value: Uint8Array;
+}
+
+/** How many bytes a list takes, with its end. */
+export function xattrBytes(xattrs: readonly StoredXattr[]): number {
+  let bytes = 4;
+  for (const { name, value } of xattrs) bytes += entryBytes(name) + padded(value.length);
+  return bytes;
+}
+
+/**
+ * Writes a list into `area`, entries from `first` on and values from the end. The caller knows that
+ * it fits. Returns the hash of all of them, which block headers have.
+ */
+export function writeXattrEntries(
+  area: Uint8Array,
+  first: number,
+  xattrs: readonly StoredXattr[],
+): number {
+  area.fill(0, first);
+  let at = first;
+  let valueAt = area.length;
+  let hash = 0;
+  for (const { nameIndex, name, value } of xattrs) {
+    valueAt -= padded(value.length);
+    area.set(value, valueAt);
+    area[at] = name.length;
+    area[at + 1] = nameIndex;
+    put16(area, at + 2, value.length === 0 ? 0 : valueAt);
+    put32(area, at + 8, value.length);
+    const own = entryHash(name, area.subarray(valueAt, valueAt + padded(value.length)));
+    put32(area, at + 12, own);
+    area.set(Buffer.from(name, 'latin1'), at + ENTRY_BYTES);
+    at += entryBytes(name);
+    hash = ((hash << 16) ^ (hash >>> 16) ^ own) >>> 0;
+  }
+  return hash;
+}
+
+/** As the kernel searches a block: by name index, then length, then bytes. */
+export function compareXattrs(one: StoredXattr, other: StoredXattr): number {
+  if (one.nameIndex !== other.nameIndex) return one.nameIndex - other.nameIndex;
+  if (one.name.length !== other.name.length) return one.name.length - other.name.length;
+  return one.name < other.name ? -1 : 1;
+}
+
+function entryBytes(name: string): number {
+  return ENTRY_BYTES + padded(name.length);
+}
+
+function padded(bytes: number): number {
+  return (bytes + 3) & ~3;
+}
+
+/** Over the bytes of the name, then the words of the value. */
+function entryHash(name: string, value: Uint8Array): number {
+  let hash = 0;
+  for (let at = 0; at < name.length; at++) {
+    hash = (hash << 5) ^ (hash >>> 27) ^ name.charCodeAt(at);
+  }
+  for (let at = 0; at < value.length; at += 4) {
+    hash = (hash << 16) ^ (hash >>> 16) ^ u32(value, at);
+  }
+  return hash >>> 0;
 }
 
 /** Every entry from `first` on, with values inside `area`. Throws EUCLEAN. */

@@ -7,6 +7,7 @@
  * Many inodes may share a block, so its checksum starts from its own number. A value inode keeps
  * the checksum of the value where other inodes have their access time (feature EA_INODE).
  */
+import type { BlockCheck } from '../cache.ts';
 import { FsError, damaged } from '../errors.ts';
 import { convertAcl } from './acl.ts';
 import { badChecksum, crcAround, wordBytes } from './checksum.ts';
@@ -16,6 +17,7 @@ import type { Inode } from './inode.ts';
 import type { InodeTable } from './inode-table.ts';
 import { BLOCK_KIND, INCOMPAT, blockTag, u32 } from './layout.ts';
 import {
+  type StoredXattr,
   XATTR_INDEX,
   XATTR_MAGIC,
   type XattrEntry,
@@ -25,10 +27,10 @@ import {
   readXattrEntries,
 } from './xattr-entries.ts';
 
-const BLOCK_ENTRIES_AT = 32;
-const BLOCK_CHECKSUM_AT = 16;
+export const BLOCK_ENTRIES_AT = 32;
+export const BLOCK_CHECKSUM_AT = 16;
 /** XATTR_SIZE_MAX of Linux: no system call could return more. */
-const VALUE_BYTES_MAX = 65536;
+export const VALUE_BYTES_MAX = 65536;
 
 /**
  * What a name index stands for; the two ACLs are whole names. Others, such as "system.data", are
@@ -91,6 +93,19 @@ export class Xattrs {
     return Buffer.from(names.join(''), 'latin1');
   }
 
+  /** All that an inode has, with values as they are stored. Throws EUCLEAN. */
+  stored(inode: Inode): { own: StoredXattr[]; block: StoredXattr[] } {
+    const all = this.#all(inode).map(({ entry, inBlock }) => {
+      if (entry.valueInode !== 0) throw damaged`inode ${inode.number}: an xattr in an inode`;
+      const { nameIndex, name } = entry;
+      return { xattr: { nameIndex, name, value: this.#value(inode, { entry, inBlock }) }, inBlock };
+    });
+    return {
+      own: all.filter(({ inBlock }) => !inBlock).map(({ xattr }) => xattr),
+      block: all.filter(({ inBlock }) => inBlock).map(({ xattr }) => xattr),
+    };
+  }
+
   #all(inode: Inode): Found[] {
     const found = inodeXattrs(inode).map((entry) => ({ entry, inBlock: false }));
     if (inode.xattrBlock === 0) return found;
@@ -100,8 +115,13 @@ export class Xattrs {
 
   /** Valid until the next use of the cache. */
   #block(inode: Inode): Uint8Array {
+    return this.#disk.checkedBlock(inode.xattrBlock, inode.number, this.check(inode));
+  }
+
+  /** How the xattr block of an inode is verified. */
+  check(inode: Inode): BlockCheck {
     const number = inode.xattrBlock;
-    return this.#disk.checkedBlock(number, inode.number, {
+    return {
       tag: blockTag(BLOCK_KIND.xattr, 0),
       verify: (block) => {
         if (u32(block, 0) !== XATTR_MAGIC || u32(block, 8) !== 1) {
@@ -109,15 +129,20 @@ export class Xattrs {
         }
         if (this.#disk.checksums) this.#verifyChecksum(block, inode);
       },
-    });
+    };
+  }
+
+  /** What the checksum of an xattr block must be. */
+  sum(block: Uint8Array, number: number): number {
+    const { crc32c, superblock } = this.#disk;
+    const low = crc32c(wordBytes(number), superblock.checksumSeed);
+    const seed = crc32c(wordBytes(Math.floor(number / 2 ** 32)), low);
+    return crcAround(crc32c, block, BLOCK_CHECKSUM_AT, seed);
   }
 
   #verifyChecksum(block: Uint8Array, inode: Inode): void {
-    const { crc32c, superblock } = this.#disk;
     const number = inode.xattrBlock;
-    const low = crc32c(wordBytes(number), superblock.checksumSeed);
-    const seed = crc32c(wordBytes(Math.floor(number / 2 ** 32)), low);
-    const computed = crcAround(crc32c, block, BLOCK_CHECKSUM_AT, seed);
+    const computed = this.sum(block, number);
     const stored = u32(block, BLOCK_CHECKSUM_AT);
     if (stored === computed) return;
     throw badChecksum(`inode ${String(inode.number)}, xattr block ${String(number)}`, {
@@ -156,7 +181,8 @@ export class Xattrs {
   }
 }
 
-function splitName(fullName: string): { nameIndex: number; name: string } {
+/** Throws EOPNOTSUPP for a prefix that ext4 does not store. */
+export function splitName(fullName: string): { nameIndex: number; name: string } {
   for (const [nameIndex, whole] of WHOLE_NAMES) {
     if (fullName === whole) return { nameIndex, name: '' };
   }

@@ -1,0 +1,187 @@
+/**
+ * Gives inode numbers to files and takes them back.
+ *
+ * Files go into the group of their directory, or one near. Directories at the top are spread over
+ * groups that have room and few directories; others stay near their parent as long as there is room
+ * for what will come into them (Orlov's allocator, as Linux has it in fs/ext4/ialloc.c).
+ */
+import { FsError, damaged } from '../errors.ts';
+import type { Disk } from './disk.ts';
+import type { Edits } from './edits.ts';
+import { findRun } from './free-runs.ts';
+import { GROUP_FLAG, type Group, type GroupsEditor, clearBits, setBits } from './groups-editor.ts';
+import { type Inode, hasFlag } from './inode.ts';
+import { INODE_FLAG } from './layout.ts';
+import { ROOT_INODE } from '../../../vos/protocol/fs.ts';
+
+/** A parent's neighbourhood may have so many directories more than the mean. */
+const DIRECTORIES_ABOVE_MEAN = 1 / 16;
+
+/** The groups of one flexible group together. */
+interface Flex {
+  readonly groups: readonly Group[];
+  readonly blocksFree: number;
+  readonly inodesFree: number;
+  readonly directories: number;
+}
+
+export class InodeAllocator {
+  readonly #disk: Disk;
+  readonly #edits: Edits;
+  readonly #groups: GroupsEditor;
+  readonly #random: () => number;
+
+  /** `random` returns unsigned numbers of 32 bits. */
+  constructor(disk: Disk, edits: Edits, groups: GroupsEditor, random: () => number) {
+    this.#disk = disk;
+    this.#edits = edits;
+    this.#groups = groups;
+    this.#random = random;
+  }
+
+  /** A number that is in use from now on. Throws ENOSPC, EUCLEAN. */
+  allocate(parent: Inode, isDirectory: boolean): number {
+    for (const group of isDirectory ? this.#forDirectory(parent) : this.#near(parent)) {
+      const number = group.inodesFree > 0 ? this.#take(group) : 0;
+      if (number === 0) continue;
+      if (isDirectory) group.directories++;
+      return number;
+    }
+    throw new FsError('ENOSPC', 'no inode is free');
+  }
+
+  /** A generation for a new inode: another one than those of before, most likely, and not 0. */
+  generation(): number {
+    return this.#random() || 1;
+  }
+
+  free(inode: Inode, isDirectory: boolean): void {
+    const group = this.#groups.groupOfInode(inode.number);
+    const bit = (inode.number - 1) % this.#disk.superblock.inodesPerGroup;
+    clearBits(this.#groups.modify(group, 'inodes'), bit, 1);
+    this.#groups.countInodes(group, 1);
+    if (isDirectory) group.directories = Math.max(0, group.directories - 1);
+  }
+
+  /** 0 if the group's bitmap has no free inode, whatever its count says. */
+  #take(group: Group): number {
+    const { inodesPerGroup, firstInode } = this.#disk.superblock;
+    const reserved = group.number * inodesPerGroup < firstInode - 1;
+    const from = reserved ? firstInode - 1 - group.number * inodesPerGroup : 0;
+    const bitmap = this.#groups.view(group, 'inodes');
+    const { first, count } = findRun(bitmap, { from, to: inodesPerGroup }, 1);
+    if (count === 0) return 0;
+    setBits(this.#groups.modify(group, 'inodes'), first, 1);
+    this.#groups.countInodes(group, -1);
+    if (this.#disk.superblock.checksums !== 'none') this.#use(group, first);
+    return group.number * inodesPerGroup + first + 1;
+  }
+
+  /**
+   * The table up to inode `index` is in use now. Inodes that were never used may hold anything, and
+   * are zeroed; and a group with files in it has a bitmap of its blocks.
+   */
+  #use(group: Group, index: number): void {
+    const { inodesPerGroup, inodeBytes, blockBytes } = this.#disk.superblock;
+    if (group.flags & GROUP_FLAG.blocksUnused) this.#groups.modify(group, 'blocks');
+    const used = inodesPerGroup - group.inodesUnused;
+    if (index < used) return;
+    for (let at = used; at < index; at++) {
+      const byte = at * inodeBytes;
+      const block = this.#edits.modify(group.inodeTable + Math.floor(byte / blockBytes));
+      block.fill(0, byte % blockBytes, (byte % blockBytes) + inodeBytes);
+    }
+    group.inodesUnused = inodesPerGroup - index - 1;
+  }
+
+  /** The parent's group, those at growing distances from it, then all. */
+  *#near(parent: Inode): Iterable<Group> {
+    const { groups } = this.#disk.superblock;
+    const own = this.#groups.groupOfInode(parent.number).number;
+    if (this.#groups.at(own).blocksFree > 0) yield this.#groups.at(own);
+    // Files of one directory meet at the same distant group, those of its neighbours at others.
+    let distant = (own + parent.number) % groups;
+    for (let step = 1; step < groups; step *= 2) {
+      distant = (distant + step) % groups;
+      if (this.#groups.at(distant).blocksFree > 0) yield this.#groups.at(distant);
+    }
+    for (let step = 0; step < groups; step++) yield this.#groups.at((own + step) % groups);
+  }
+
+  *#forDirectory(parent: Inode): Iterable<Group> {
+    const flexes = this.#flexes();
+    const top = parent.number === ROOT_INODE || hasFlag(parent, INODE_FLAG.topDirectory);
+    const own = this.#groups.groupOfInode(parent.number).number;
+    const ownFlex = Math.floor(own / this.#disk.superblock.groupsPerFlex);
+    const chosen = top ? this.#emptiest(flexes) : roomy(flexes, ownFlex);
+    if (chosen !== undefined) yield* chosen.groups;
+    const mean = flexes.reduce((sum, flex) => sum + flex.inodesFree, 0) / flexes.length;
+    for (let step = 0; step < flexes.length; step++) {
+      const flex = flexes[(ownFlex + step) % flexes.length];
+      if (flex !== undefined && flex.inodesFree >= mean) yield* flex.groups;
+    }
+    yield* this.#groups.all;
+  }
+
+  #flexes(): Flex[] {
+    const { groupsPerFlex } = this.#disk.superblock;
+    const flexes: Flex[] = [];
+    for (let first = 0; first < this.#groups.all.length; first += groupsPerFlex) {
+      const groups = this.#groups.all.slice(first, first + groupsPerFlex);
+      flexes.push({
+        groups,
+        blocksFree: groups.reduce((sum, group) => sum + group.blocksFree, 0),
+        inodesFree: groups.reduce((sum, group) => sum + group.inodesFree, 0),
+        directories: groups.reduce((sum, group) => sum + group.directories, 0),
+      });
+    }
+    if (flexes.length === 0) throw damaged`the volume has no groups`;
+    return flexes;
+  }
+
+  /** The fewest directories among those that have no less room than the mean. */
+  #emptiest(flexes: readonly Flex[]): Flex | undefined {
+    const { blocksFree, inodesFree } = means(flexes);
+    const start = this.#random() % flexes.length;
+    let best: Flex | undefined;
+    for (let step = 0; step < flexes.length; step++) {
+      const flex = flexes[(start + step) % flexes.length];
+      if (flex === undefined || flex.inodesFree === 0) continue;
+      if (flex.inodesFree < inodesFree || flex.blocksFree < blocksFree) continue;
+      if (best === undefined || flex.directories < best.directories) best = flex;
+    }
+    return best;
+  }
+}
+
+function means(flexes: readonly Flex[]): {
+  blocksFree: number;
+  inodesFree: number;
+  directories: number;
+} {
+  const sum = { blocksFree: 0, inodesFree: 0, directories: 0 };
+  for (const flex of flexes) {
+    sum.blocksFree += flex.blocksFree;
+    sum.inodesFree += flex.inodesFree;
+    sum.directories += flex.directories;
+  }
+  return {
+    blocksFree: sum.blocksFree / flexes.length,
+    inodesFree: sum.inodesFree / flexes.length,
+    directories: sum.directories / flexes.length,
+  };
+}
+
+/** The first from `own` on that is not crowded. */
+function roomy(flexes: readonly Flex[], own: number): Flex | undefined {
+  const mean = means(flexes);
+  for (let step = 0; step < flexes.length; step++) {
+    const flex = flexes[(own + step) % flexes.length];
+    if (flex === undefined || flex.inodesFree === 0) continue;
+    const inodes = flex.inodesFree + flex.directories;
+    const crowded = flex.directories > mean.directories + inodes * DIRECTORIES_ABOVE_MEAN;
+    const short = flex.inodesFree < mean.inodesFree / 4 || flex.blocksFree < mean.blocksFree / 4;
+    if (!crowded && !short) return flex;
+  }
+  return undefined;
+}

@@ -1,0 +1,92 @@
+/**
+ * Files that go: those whose last name was taken away, now or when the last holder lets go.
+ *
+ * A file that is held, or too large to be freed in one change, is on the list of orphans until its
+ * inode is free.
+ */
+import type { BlockAllocator } from './block-allocator.ts';
+import type { Edits } from './edits.ts';
+import type { FileEditor } from './file-editor.ts';
+import type { InodeAllocator } from './inode-allocator.ts';
+import type { EditedInode, InodeEditor } from './inode-editor.ts';
+import { type Inode, fileType } from './inode.ts';
+import type { InodeTable } from './inode-table.ts';
+import { MODE } from './layout.ts';
+import type { Orphans } from './orphans.ts';
+import type { XattrEditor } from './xattr-editor.ts';
+
+export interface RemovalParts {
+  readonly edits: Edits;
+  readonly inodes: InodeEditor;
+  readonly table: InodeTable;
+  readonly allocator: BlockAllocator;
+  readonly numbers: InodeAllocator;
+  readonly files: FileEditor;
+  readonly xattrEditor: XattrEditor;
+  readonly orphans: Orphans;
+}
+
+export class Removal {
+  readonly #parts: RemovalParts;
+  readonly #holds = new Map<number, number>();
+
+  constructor(parts: RemovalParts) {
+    this.#parts = parts;
+  }
+
+  hold(inode: Inode): void {
+    const count = this.#holds.get(inode.number) ?? 0;
+    if (count === 0) this.#parts.table.pin(inode);
+    this.#holds.set(inode.number, count + 1);
+  }
+
+  drop(inode: Inode): void {
+    const count = this.#holds.get(inode.number);
+    if (count === undefined) return;
+    if (count > 1) {
+      this.#holds.set(inode.number, count - 1);
+      return;
+    }
+    this.#holds.delete(inode.number);
+    this.#parts.allocator.dropWindow(inode.number);
+    try {
+      if (inode.links === 0) this.finish(inode);
+    } finally {
+      this.#parts.table.unpin(inode);
+    }
+  }
+
+  /** The file has no names any more. Inside a change. */
+  release(edited: EditedInode): void {
+    const { edits, files, orphans } = this.#parts;
+    this.#parts.allocator.dropWindow(edited.number);
+    if (this.#holds.has(edited.number)) {
+      orphans.add(edited);
+    } else if (files.freeBlocks(edited)) {
+      this.#free(edited);
+    } else {
+      orphans.add(edited);
+      edits.afterwards(() => {
+        this.finish(edited);
+      });
+    }
+  }
+
+  /** Frees an orphan, or a further part of it. */
+  finish(inode: Inode): void {
+    const { edits, inodes } = this.#parts;
+    edits.change(() => {
+      this.release(inodes.edit(inode));
+    });
+  }
+
+  #free(edited: EditedInode): void {
+    const { inodes, numbers, orphans, xattrEditor } = this.#parts;
+    xattrEditor.release(edited);
+    orphans.remove(edited);
+    numbers.free(edited, fileType(edited) === MODE.directory);
+    edited.links = 0;
+    edited.size = 0;
+    edited.deleted = Math.max(1, Math.min(inodes.now().seconds, 2 ** 32 - 1));
+  }
+}

@@ -1,0 +1,250 @@
+/**
+ * Everything that changes a volume, put together. See `changing.ts` for what the methods promise.
+ */
+import { FsError } from '../errors.ts';
+import type { Changes } from '../changes.ts';
+import { BlockAllocator } from './block-allocator.ts';
+import type {
+  AllocateMode,
+  AttributeChanges,
+  ByteRange,
+  NewFile,
+  Owner,
+  Place,
+  RenameMode,
+  VolumeWriter,
+  XattrMode,
+} from './changing.ts';
+import type { Contents } from './contents.ts';
+import type { Directories } from './directory.ts';
+import { DirectoryBlocks } from './directory-blocks.ts';
+import { DirectoryEditor } from './directory-editor.ts';
+import type { Disk } from './disk.ts';
+import { Edits } from './edits.ts';
+import { FileEditor } from './file-editor.ts';
+import { FileMaps } from './file-maps.ts';
+import { GroupsEditor } from './groups-editor.ts';
+import { DirectoryIndex } from './htree.ts';
+import { IndexEditor } from './index-editor.ts';
+import { InlineEditor } from './inline-editor.ts';
+import { InodeAllocator } from './inode-allocator.ts';
+import { InodeEditor, type Now } from './inode-editor.ts';
+import { type Inode, hasFlag } from './inode.ts';
+import type { InodeTable } from './inode-table.ts';
+import { INODE_FLAG, MODE } from './layout.ts';
+import { Names } from './names.ts';
+import { Orphans } from './orphans.ts';
+import { Removal } from './removal.ts';
+import { SuperblockEditor } from './superblock-editor.ts';
+import { checkWritable } from './write-features.ts';
+import { XattrEditor } from './xattr-editor.ts';
+import type { Xattrs } from './xattr.ts';
+
+export interface WriterParts {
+  readonly disk: Disk;
+  readonly contents: Contents;
+  readonly table: InodeTable;
+  readonly directories: Directories;
+  readonly xattrs: Xattrs;
+  readonly changes: Changes;
+  readonly now: Now;
+  /** Unsigned numbers of 32 bits. */
+  readonly random: () => number;
+}
+
+export interface LiveCounts {
+  readonly blocksFree: number;
+  readonly inodesFree: number;
+}
+
+export class Writer implements Omit<VolumeWriter, 'seek'> {
+  readonly #disk: Disk;
+  readonly #table: InodeTable;
+  readonly #edits: Edits;
+  readonly #inodes: InodeEditor;
+  readonly #superblock: SuperblockEditor;
+  readonly #allocator: BlockAllocator;
+  readonly #orphans: Orphans;
+  readonly #files: FileEditor;
+  readonly #xattrs: XattrEditor;
+  readonly #removal: Removal;
+  readonly #names: Names;
+
+  /** Throws EROFS for a volume that can only be read, EUCLEAN for damage. */
+  constructor(parts: WriterParts) {
+    const { disk, contents, table, directories, changes, now, random } = parts;
+    checkWritable(disk.superblock);
+    const edits = new Edits(disk, changes);
+    const inodes = new InodeEditor(disk, edits, table, now);
+    const superblock = new SuperblockEditor(disk, edits, () => now().seconds);
+    const groups = new GroupsEditor(disk, edits, superblock);
+    edits.join(superblock);
+    const allocator = new BlockAllocator(disk, edits, groups, superblock);
+    const numbers = new InodeAllocator(disk, edits, groups, random);
+    const orphans = new Orphans({ disk, edits, inodes, table, superblock, contents });
+    const maps = new FileMaps(disk, edits, allocator, inodes);
+    const { xattrs } = parts;
+    const xattrEditor = new XattrEditor({ disk, edits, allocator, inodes, superblock, xattrs });
+    const inline = new InlineEditor({ disk, edits, allocator, maps, xattrs: xattrEditor });
+    const blocks = new DirectoryBlocks(disk, contents);
+    const index = new DirectoryIndex(disk, blocks);
+    const directoryEditor = new DirectoryEditor(
+      { disk, edits, maps, inline, directories, blocks },
+      new IndexEditor({ disk, edits, maps, blocks }, index),
+    );
+    const fileParts = { disk, edits, allocator, inodes, superblock, maps, inline, orphans };
+    const files = new FileEditor(fileParts);
+    const removal = new Removal({
+      ...{ edits, inodes, table, allocator, numbers, files, xattrEditor, orphans },
+    });
+    this.#disk = disk;
+    this.#table = table;
+    this.#edits = edits;
+    this.#inodes = inodes;
+    this.#superblock = superblock;
+    this.#allocator = allocator;
+    this.#orphans = orphans;
+    this.#files = files;
+    this.#xattrs = xattrEditor;
+    this.#removal = removal;
+    this.#names = new Names({
+      ...{ disk, edits, table, inodes, numbers, maps, directories, directoryEditor },
+      ...{ xattrEditor, removal },
+    });
+    this.#begin(groups);
+  }
+
+  get counts(): LiveCounts {
+    return this.#superblock.state;
+  }
+
+  change<T>(run: () => T): T {
+    return this.#edits.change(run);
+  }
+
+  actAs({ uid, gid }: Owner): void {
+    const { reservedFor } = this.#disk.superblock;
+    const group = reservedFor.gid !== 0 && gid === reservedFor.gid;
+    this.#allocator.privileged = uid === 0 || uid === reservedFor.uid || group;
+  }
+
+  createFile(directory: Inode, name: Uint8Array, file: NewFile): Inode {
+    return this.change(() => this.#names.createFile(this.#live(directory), name, file));
+  }
+
+  makeDirectory(directory: Inode, name: Uint8Array, file: NewFile): Inode {
+    return this.change(() => this.#names.makeDirectory(this.#live(directory), name, file));
+  }
+
+  makeSymlink(directory: Inode, name: Uint8Array, link: Owner & { target: Uint8Array }): Inode {
+    return this.change(() => this.#names.makeSymlink(this.#live(directory), name, link));
+  }
+
+  link(inode: Inode, directory: Inode, name: Uint8Array): void {
+    this.change(() => {
+      this.#names.link(this.#live(inode), this.#live(directory), name);
+    });
+  }
+
+  unlink(directory: Inode, name: Uint8Array): Inode {
+    return this.change(() => this.#names.unlink(this.#live(directory), name));
+  }
+
+  removeDirectory(directory: Inode, name: Uint8Array): Inode {
+    return this.change(() => this.#names.removeDirectory(this.#live(directory), name));
+  }
+
+  rename(from: Place, to: Place, mode: RenameMode = 'replace'): Inode | undefined {
+    return this.change(() => {
+      const source = { ...from, directory: this.#live(from.directory) };
+      const target = { ...to, directory: this.#live(to.directory) };
+      return this.#names.rename(source, target, mode);
+    });
+  }
+
+  write(inode: Inode, offset: number, data: Uint8Array): number {
+    return this.#files.write(this.#live(inode), offset, data);
+  }
+
+  truncate(inode: Inode, size: number): void {
+    this.#files.truncate(this.#live(inode), size);
+  }
+
+  allocate(inode: Inode, mode: AllocateMode, range: ByteRange): void {
+    this.#files.allocate(this.#live(inode), mode, range);
+  }
+
+  setAttributes(inode: Inode, changes: AttributeChanges): void {
+    const live = this.#live(inode);
+    const owned = changes.mode ?? changes.uid ?? changes.gid ?? changes.modified;
+    const append = hasFlag(live, INODE_FLAG.append) && owned !== undefined;
+    if (append || hasFlag(live, INODE_FLAG.immutable)) {
+      throw new FsError('EPERM', `inode ${String(live.number)} is immutable or append-only`);
+    }
+    this.change(() => {
+      if (changes.size !== undefined) this.truncate(live, changes.size);
+      const edited = this.#inodes.edit(live);
+      if (changes.mode !== undefined) {
+        edited.mode = (edited.mode & MODE.type) | (changes.mode & ~MODE.type);
+      }
+      edited.uid = changes.uid ?? edited.uid;
+      edited.gid = changes.gid ?? edited.gid;
+      edited.accessed = changes.accessed ?? edited.accessed;
+      edited.modified = changes.modified ?? edited.modified;
+      edited.changed = changes.changed ?? this.#inodes.now();
+    });
+  }
+
+  setXattr(inode: Inode, name: Uint8Array, value: Uint8Array, mode: XattrMode = {}): void {
+    const live = this.#forXattrs(inode);
+    this.change(() => {
+      this.#xattrs.set(this.#inodes.edit(live), name, value, mode);
+    });
+  }
+
+  removeXattr(inode: Inode, name: Uint8Array): void {
+    const live = this.#forXattrs(inode);
+    this.change(() => {
+      this.#xattrs.remove(this.#inodes.edit(live), name);
+    });
+  }
+
+  hold(inode: Inode): void {
+    this.#removal.hold(this.#live(inode));
+  }
+
+  drop(inode: Inode): void {
+    this.#removal.drop(this.#live(inode));
+  }
+
+  #forXattrs(inode: Inode): Inode {
+    const live = this.#live(inode);
+    if (hasFlag(live, INODE_FLAG.immutable | INODE_FLAG.append)) {
+      throw new FsError('EPERM', `inode ${String(live.number)} is immutable or append-only`);
+    }
+    return live;
+  }
+
+  /** The object that is kept up to date. Throws ESTALE if the file is gone. */
+  #live(inode: Inode): Inode {
+    const live = this.#table.get(inode.number);
+    if (live.generation === inode.generation) return live;
+    throw new FsError('ESTALE', `inode ${String(inode.number)} has another generation`);
+  }
+
+  /** Counts what is free, notes that the volume is in use, and ends what a crash left undone. */
+  #begin(groups: GroupsEditor): void {
+    this.change(() => {
+      const state = this.#superblock.edit();
+      state.blocksFree = groups.all.reduce((sum, group) => sum + group.blocksFree, 0);
+      state.inodesFree = groups.all.reduce((sum, group) => sum + group.inodesFree, 0);
+      state.mounts = Math.min(state.mounts + 1, 0xffff);
+    });
+    this.#orphans.load();
+    this.#orphans.takeFromFile();
+    for (const inode of this.#orphans.all) {
+      if (inode.links === 0) this.#removal.finish(inode);
+      else this.#files.finishTruncate(inode);
+    }
+  }
+}
