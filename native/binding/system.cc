@@ -1,6 +1,8 @@
 // Small system calls that Node lacks, and the checksum.
 
+#include <fcntl.h>
 #include <sched.h>
+#include <sys/file.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -81,6 +83,21 @@ bool js_process_alive(int32_t pid, Napi::BigInt start) {
   return lossless && process_alive(pid, start_time);
 }
 
+int js_lock_file(int32_t fd) {
+  return result_of(flock(fd, LOCK_EX | LOCK_NB));
+}
+
+int js_punch_hole(int32_t fd, double at, double bytes) {
+  constexpr double kMost = 9e15;
+  if (!(at >= 0 && at < kMost && bytes > 0 && bytes < kMost)) return -EINVAL;
+  int64_t result;
+  do {
+    result = fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(at),
+                       static_cast<off_t>(bytes));
+  } while (result < 0 && errno == EINTR);
+  return result_of(result);
+}
+
 }  // namespace
 
 void register_system(Napi::Object exports, Environment* environment) {
@@ -99,6 +116,8 @@ void register_system(Napi::Object exports, Environment* environment) {
              {"processStartTime", method<process_start_time>},
              {"processAlive", method<js_process_alive>},
              {"canLend", method<can_lend>},
+             {"lockFile", method<js_lock_file>},
+             {"punchHole", method<js_punch_hole>},
          });
 }
 

@@ -324,6 +324,9 @@ export interface SystemBinding {
   enterNetwork(fd: number): number;
   dieWithParent(signal: number, parent: number): number;
   setAffinity(cpus: Int32Array): number;
+  /** flock(2): an exclusive lock, or -EWOULDBLOCK. */
+  lockFile(fd: number): number;
+  punchHole(fd: number, at: number, bytes: number): number;
   interruptOn(signal: number): number;
   clearInterrupt(): number;
   processStartTime(pid: number): bigint;

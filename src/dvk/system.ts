@@ -1,4 +1,7 @@
-/** Small system calls that Node lacks: life and death of processes, CPUs, signals, descriptors. */
+/**
+ * Small system calls that Node lacks: life and death of processes, CPUs, signals, descriptors, and
+ * files.
+ */
 import { closeSync, openSync } from 'node:fs';
 import { constants } from 'node:os';
 
@@ -103,4 +106,23 @@ export function processAlive(pid: number, startTime: bigint): boolean {
  */
 export function canLend(): boolean {
   return native().canLend();
+}
+
+/**
+ * Locks the open file until it is closed everywhere: others who ask for it get false. It does not
+ * keep anyone from reading or writing. See flock(2).
+ */
+export function lockFile(fd: number): boolean {
+  const result = native().lockFile(fd);
+  if (result === -constants.errno.EWOULDBLOCK) return false;
+  check(result, 'lockFile');
+  return true;
+}
+
+/**
+ * Gives the bytes `[at, at + bytes)` of a file, or of a block device, back to what holds them; they
+ * read as zeros then. EOPNOTSUPP where that cannot be done. See fallocate(2).
+ */
+export function punchHole(fd: number, at: number, bytes: number): void {
+  check(native().punchHole(fd, at, bytes), 'punchHole');
 }

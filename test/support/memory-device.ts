@@ -40,4 +40,9 @@ export class MemoryDevice implements WritableDevice {
     this.flushes++;
     this.before('flush', 0, 0);
   }
+
+  discard(at: number, bytes: number): void {
+    checkRange(this, { length: bytes }, { at, bytes });
+    this.content.fill(0xdd, at, at + bytes);
+  }
 }

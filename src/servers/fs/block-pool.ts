@@ -3,6 +3,8 @@
  *
  * Pages that were never used cost nothing.
  */
+import { FsError } from './errors.ts';
+
 export class BlockPool {
   readonly memory: SharedArrayBuffer;
   readonly blockBytes: number;
@@ -21,11 +23,13 @@ export class BlockPool {
     return this.#untouched - this.#free.length;
   }
 
-  /** A block with anything in it. Users keep within `blocks`. */
+  /** A block with anything in it. Throws FsError ENOSPC when all are taken. */
   take(): Uint8Array {
     const free = this.#free.pop();
     if (free !== undefined) return free;
-    if (this.#untouched === this.blocks) throw new Error('The pool of blocks is empty.');
+    if (this.#untouched === this.blocks) {
+      throw new FsError('ENOSPC', 'no memory is left for copies of metadata');
+    }
     return new Uint8Array(this.memory, this.#untouched++ * this.blockBytes, this.blockBytes);
   }
 

@@ -58,4 +58,15 @@ export interface Changes {
    * then on.
    */
   commit(): void;
+  /**
+   * As `commit`, but returns at once where a thread of its own writes: the number that `committed`
+   * must reach. Changes go on meanwhile; while one transaction is written, all who come get the
+   * next one.
+   */
+  begin(): number;
+  /**
+   * Learns how the commit under way stands, as every change does; `committed` grows by it. Throws
+   * as `commit`; all who wait for a number that is not reached are to be told.
+   */
+  poll(): void;
 }

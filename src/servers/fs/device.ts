@@ -7,6 +7,7 @@
  * be there.
  */
 import { closeSync, fdatasyncSync, fstatSync, openSync, readSync, writeSync } from 'node:fs';
+import { isDvkError, lockFile, punchHole } from '../../dvk/index.ts';
 import { FsError } from './errors.ts';
 
 export interface BlockDevice {
@@ -26,10 +27,19 @@ export interface WritableDevice extends BlockDevice {
    * was written since the last flush may be lost, and another flush will not tell.
    */
   flush(): void;
+  /**
+   * The bytes are of no use any more, and may read as anything until they are written again. A
+   * device for which that means nothing does nothing. Throws FsError EIO.
+   */
+  discard(at: number, bytes: number): void;
 }
 
 /** Throws EIO unless `[at, at + bytes)` lies inside the device and the target has room. */
-export function checkRange(device: BlockDevice, target: Uint8Array, range: ByteRange): void {
+export function checkRange(
+  device: BlockDevice,
+  target: { readonly length: number },
+  range: ByteRange,
+): void {
   const { at, bytes } = range;
   if (at < 0 || bytes < 0 || bytes > target.length || at + bytes > device.bytes) {
     throw new FsError(
@@ -44,22 +54,51 @@ interface ByteRange {
   bytes: number;
 }
 
+interface OpenFile {
+  readonly path: string;
+  readonly descriptor: number;
+  readonly bytes: number;
+}
+
 /** An image in a regular file, or a raw device of the host. */
 export class ImageFile implements WritableDevice {
+  readonly path: string;
   readonly bytes: number;
-  readonly #path: string;
   #descriptor: number;
+  #discards = true;
 
-  constructor(path: string, access: 'read' | 'write') {
-    this.#path = path;
-    this.#descriptor = openSync(path, access === 'read' ? 'r' : 'r+');
+  private constructor({ path, descriptor, bytes }: OpenFile) {
+    this.path = path;
+    this.bytes = bytes;
+    this.#descriptor = descriptor;
+  }
+
+  /**
+   * Throws what open(2) fails with, and FsError EBUSY when another server has the image open for
+   * writing.
+   */
+  static open(path: string, access: Access): ImageFile {
+    const descriptor = openSync(path, access === 'read' ? 'r' : 'r+');
     try {
-      const status = fstatSync(this.#descriptor);
-      this.bytes = status.isBlockDevice() ? lastByte(this.#descriptor) : status.size;
+      if (access === 'write' && !lockFile(descriptor)) {
+        throw new FsError('EBUSY', `${path} is open for writing already`);
+      }
+      const status = fstatSync(descriptor);
+      const bytes = status.isBlockDevice() ? lastByte(descriptor) : status.size;
+      return new ImageFile({ path, descriptor, bytes });
     } catch (error) {
-      this.close();
+      closeSync(descriptor);
       throw error;
     }
+  }
+
+  /** The same open file in another thread, which does not close it. */
+  static shared(file: OpenFile): ImageFile {
+    return new ImageFile(file);
+  }
+
+  get descriptor(): number {
+    return this.#descriptor;
   }
 
   read(target: Uint8Array, at: number, bytes: number): void {
@@ -71,7 +110,7 @@ export class ImageFile implements WritableDevice {
         readSync(this.#descriptor, target, done, range.bytes, range.at),
       );
       if (got === 0) {
-        throw new FsError('EIO', `${this.#path} ends at byte ${String(at + done)}`);
+        throw new FsError('EIO', `${this.path} ends at byte ${String(at + done)}`);
       }
       done += got;
     }
@@ -84,7 +123,7 @@ export class ImageFile implements WritableDevice {
       const wrote = this.#attempt('writing', range, () =>
         writeSync(this.#descriptor, data, done, range.bytes, range.at),
       );
-      if (wrote === 0) throw new FsError('EIO', `${this.#path} takes no bytes`);
+      if (wrote === 0) throw new FsError('EIO', `${this.path} takes no bytes`);
       done += wrote;
     }
   }
@@ -94,6 +133,21 @@ export class ImageFile implements WritableDevice {
       fdatasyncSync(this.#descriptor);
       return 0;
     });
+  }
+
+  discard(at: number, bytes: number): void {
+    checkRange(this, { length: bytes }, { at, bytes });
+    if (!this.#discards || bytes === 0) return;
+    try {
+      punchHole(this.#descriptor, at, bytes);
+    } catch (error) {
+      if (!isDvkError(error)) throw error;
+      if (error.code !== 'EOPNOTSUPP') {
+        const place = `${this.path} at byte ${String(at)}`;
+        throw new FsError('EIO', `discarding ${place} failed`, { cause: error });
+      }
+      this.#discards = false;
+    }
   }
 
   close(): void {
@@ -111,15 +165,19 @@ export class ImageFile implements WritableDevice {
         const { code } = error as NodeJS.ErrnoException;
         if (code === 'EINTR') continue;
         const full = code === 'ENOSPC' || code === 'EDQUOT' || code === 'EFBIG';
-        const place = `${this.#path} at byte ${String(range.at)}`;
+        const place = `${this.path} at byte ${String(range.at)}`;
         throw new FsError(full ? 'ENOSPC' : 'EIO', `${what} ${place} failed`, { cause: error });
       }
     }
   }
 }
 
-export function openImage(path: string, access: 'read' | 'write' = 'read'): ImageFile {
-  return new ImageFile(path, access);
+/** One who writes keeps others from writing, but not from reading. */
+type Access = 'read' | 'write';
+
+/** See `ImageFile.open`. */
+export function openImage(path: string, access: Access = 'read'): ImageFile {
+  return ImageFile.open(path, access);
 }
 
 /**

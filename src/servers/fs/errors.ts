@@ -43,11 +43,13 @@ export type FsErrorCode = keyof typeof ERRNO;
 
 export class FsError extends Error {
   readonly code: FsErrorCode;
+  readonly sentence: string;
 
   constructor(code: FsErrorCode, sentence: string, options?: ErrorOptions) {
     super(`${code}: ${sentence}`, options);
     this.name = 'FsError';
     this.code = code;
+    this.sentence = sentence;
   }
 
   /** Negative, as a reply carries it. */

@@ -15,6 +15,7 @@ export class InPlace implements Store {
   readonly #device: WritableDevice;
   readonly #home: Home;
   readonly #pool: BlockPool;
+  #failure: unknown;
 
   constructor(device: WritableDevice, home: Home, pool: BlockPool) {
     this.#device = device;
@@ -31,8 +32,27 @@ export class InPlace implements Store {
     return false;
   }
 
-  commit({ blocks }: Transaction): void {
+  start({ blocks }: Transaction): void {
+    this.#failure = undefined;
+    try {
+      this.#write(blocks);
+    } catch (error) {
+      this.#failure = error;
+    }
+  }
+
+  ended(): boolean {
+    if (this.#failure !== undefined) throw this.#failure as Error;
+    return true;
+  }
+
+  close(): void {
+    // All is in its place.
+  }
+
+  #write(blocks: Transaction['blocks']): void {
     this.#device.flush();
+    if (blocks.size === 0) return;
     const batch = new BatchWriter(this.#device);
     for (const [block, { bytes }] of ascending(blocks)) {
       batch.write(bytes, block * this.#pool.blockBytes);
@@ -40,9 +60,5 @@ export class InPlace implements Store {
     batch.finish();
     this.#device.flush();
     for (const [block, copy] of blocks) this.#home.settle(block, copy);
-  }
-
-  close(): void {
-    // All is in its place.
   }
 }

@@ -4,18 +4,20 @@
  */
 import { BlockPool } from './block-pool.ts';
 import { BlockCache, CACHE_UNIT_BYTES } from './cache.ts';
-import type { WritableDevice } from './device.ts';
+import type { ImageFile, WritableDevice } from './device.ts';
 import { FsError } from './errors.ts';
 import { type Crc32c, crc32c } from './ext4/checksum.ts';
 import { COMPAT, INCOMPAT } from './ext4/layout.ts';
 import { type Superblock, readSuperblock } from './ext4/superblock.ts';
 import { Home } from './home.ts';
 import { InPlace } from './in-place.ts';
+import { InlineRunner } from './journal/commit-runner.ts';
 import { Journal } from './journal/journal.ts';
 import { JournalFile } from './journal/journal-file.ts';
 import { LogWriter, type Ring } from './journal/log-writer.ts';
 import { replay } from './journal/replay.ts';
 import { journalForWriting } from './journal/superblock.ts';
+import { WorkerRunner } from './journal/worker-runner.ts';
 import { NewerBlocks } from './newer-blocks.ts';
 import { markClean, markRecover } from './state.ts';
 import { type Store, Transactions } from './transactions.ts';
@@ -32,6 +34,11 @@ export interface WritingOptions {
   readonly crc32c?: Crc32c;
   /** ms since 1970, for commit blocks. */
   readonly timeMs: () => number;
+  /**
+   * The compiled commit-worker, for an image whose commits are written by a thread of their own,
+   * with the native CRC32C.
+   */
+  readonly worker?: { readonly program: URL; readonly image: ImageFile };
 }
 
 /** A volume that takes changes. */
@@ -68,7 +75,7 @@ export function openForWriting(device: WritableDevice, options: WritingOptions):
   const store: Store =
     log === undefined
       ? new InPlace(device, home, pool)
-      : new Journal({ device, home, pool, crc32c: crc, timeMs: options.timeMs, ...log });
+      : journalOf(log, { device, home, pool, options, crc });
   const volumeBlocks = superblock.blocks;
   const changes = new Transactions({ device, cache, newer, pool, store, volumeBlocks });
   return {
@@ -93,15 +100,35 @@ function checkWritable({ compat, incompat, journalInode }: Superblock): void {
   }
 }
 
+interface JournalParts {
+  device: WritableDevice;
+  home: Home;
+  pool: BlockPool;
+  options: WritingOptions;
+  crc: Crc32c;
+}
+
+function journalOf(log: Log, { device, home, pool, options, crc }: JournalParts): Journal {
+  const { ring, sequence } = log;
+  const { timeMs, worker } = options;
+  const writer = new LogWriter(device, ring, crc);
+  const runner =
+    worker === undefined ? new InlineRunner(writer) : new WorkerRunner({ ...worker, pool, ring });
+  return new Journal({ device, home, pool, ring, sequence, writer, runner, timeMs });
+}
+
+/** A log that takes transactions. */
+interface Log {
+  ring: Ring;
+  sequence: number;
+  replayed: number;
+}
+
 /**
  * Replays the log and begins an empty one. The volume says that it needs recovery before its log
  * does: the other way round, e2fsck would find a log that nobody speaks of.
  */
-function startLog(
-  device: WritableDevice,
-  superblock: Superblock,
-  crc: Crc32c,
-): { ring: Ring; sequence: number; replayed: number } {
+function startLog(device: WritableDevice, superblock: Superblock, crc: Crc32c): Log {
   const file = new JournalFile(device, superblock, crc);
   const needed = (superblock.incompat & INCOMPAT.recover) !== 0;
   const log = replay(device, file, { superblock, crc, needed });

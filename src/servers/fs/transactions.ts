@@ -34,10 +34,15 @@ export interface Store {
   /** Whether a copy of the block that is not in its place, or might be put there again, exists. */
   knows(block: number): boolean;
   /**
-   * Makes the transaction last, and takes its copies over. Contents were written, not flushed.
-   * Throws EIO, or ENOSPC, when it may be called again.
+   * Begins to make the transaction last. The one before it has ended; contents were written, and
+   * perhaps not flushed.
    */
-  commit(transaction: Transaction): void;
+  start(transaction: Transaction): void;
+  /**
+   * Whether that has ended, or `wait` for it; then the store has taken the copies over. Throws EIO,
+   * or ENOSPC, when the same transaction may be started again.
+   */
+  ended(wait: boolean): boolean;
   /** Puts all in its place, and leaves a volume that needs no recovery. Throws EIO, ENOSPC. */
   close(): void;
 }
@@ -70,13 +75,19 @@ export class Transactions implements Changes {
   readonly #volumeBlocks: number;
   readonly #blockBytes: number;
   #running: Transaction = { number: 1, blocks: new Map(), freed: new Set() };
+  /** The transaction before it, until it is committed. */
+  #committing: Transaction | undefined;
+  /** It did not find room, and is to be started again. */
+  #refused = false;
+  /** Somebody waits for the running transaction. */
+  #wanted = false;
   /** Of the change that runs. */
   #undo: Map<number, Undo> | undefined;
   readonly #dropped: [at: number, bytes: number][] = [];
   /** Blocks for images of changes, to be used again. */
   readonly #images: Uint8Array[] = [];
-  /** Contents were written that the device may not have on its medium. */
-  #unflushed = false;
+  /** Contents were written, and belong to the running transaction. */
+  #wrote = false;
   /** An error of a commit that no caller asked for. */
   #untold: FsError | undefined;
   #dead: FsError | undefined;
@@ -96,7 +107,7 @@ export class Transactions implements Changes {
   }
 
   get committed(): number {
-    return this.#running.number - 1;
+    return (this.#committing ?? this.#running).number - 1;
   }
 
   /** Why the volume takes no changes any more; undefined while it does. */
@@ -106,6 +117,9 @@ export class Transactions implements Changes {
 
   change<T>(run: () => T): T {
     if (this.#undo !== undefined) throw new Error('Changes do not nest.');
+    this.#quietly(() => {
+      this.#notice(false);
+    });
     if (this.#dead !== undefined) {
       throw new FsError('EROFS', 'the volume takes no changes', { cause: this.#dead });
     }
@@ -119,7 +133,12 @@ export class Transactions implements Changes {
     } finally {
       this.#endChange();
     }
-    if (this.#running.blocks.size >= this.#store.blocksWanted) this.#commitEarly();
+    if (this.#running.blocks.size >= this.#store.blocksWanted) {
+      this.#quietly(() => {
+        if (!this.#refused) this.#notice(true);
+        this.#start();
+      });
+    }
     return result;
   }
 
@@ -174,7 +193,7 @@ export class Transactions implements Changes {
 
   writeData(at: number, data: Uint8Array): void {
     this.#inChange();
-    this.#unflushed = true;
+    this.#wrote = true;
     this.#cache.write(data, at, this.#device);
   }
 
@@ -184,10 +203,25 @@ export class Transactions implements Changes {
   }
 
   commit(): void {
-    const untold = this.#untold ?? this.#dead;
-    this.#untold = undefined;
-    if (untold !== undefined) throw untold;
-    this.#commitRunning();
+    const last = this.begin();
+    while (this.committed < last) {
+      if (this.#committing === undefined || this.#refused) this.#start();
+      this.#notice(true);
+    }
+  }
+
+  begin(): number {
+    this.#tell();
+    this.#notice(false);
+    const last = this.#hasWork() ? this.#running.number : this.#running.number - 1;
+    if (this.#committing === undefined || this.#refused) this.#start();
+    this.#wanted ||= last === this.#running.number;
+    return last;
+  }
+
+  poll(): void {
+    this.#tell();
+    this.#notice(false);
   }
 
   /** Commits, and puts all in its place: the volume needs no recovery. Throws as `commit`. */
@@ -200,28 +234,59 @@ export class Transactions implements Changes {
     }
   }
 
-  #commitRunning(): void {
-    this.#cache.writeOut(this.#device);
-    const { blocks, freed, number } = this.#running;
-    if (blocks.size === 0 && freed.size === 0) {
-      if (this.#unflushed) this.#device.flush();
-      this.#unflushed = false;
-      return;
-    }
-    try {
-      this.#store.commit(this.#running);
-    } catch (error) {
-      if (isFsError(error) && error.code !== 'ENOSPC') this.#dead = error;
-      throw error;
-    }
-    this.#unflushed = false;
-    this.#running = { number: number + 1, blocks: new Map(), freed: new Set() };
+  #hasWork(): boolean {
+    const { blocks, freed } = this.#running;
+    return this.#wrote || blocks.size > 0 || freed.size > 0;
   }
 
-  /** The change has succeeded, so its caller is not told; the next one who commits is. */
-  #commitEarly(): void {
+  /** Begins the commit of the transaction that was refused, else of the running one. */
+  #start(): void {
+    if (this.#refused && this.#committing !== undefined) {
+      this.#refused = false;
+      this.#store.start(this.#committing);
+      return;
+    }
+    if (!this.#hasWork()) return;
+    this.#wanted = false;
+    this.#cache.writeOut(this.#device);
+    this.#wrote = false;
+    this.#committing = this.#running;
+    const number = this.#running.number + 1;
+    this.#running = { number, blocks: new Map(), freed: new Set() };
+    this.#store.start(this.#committing);
+  }
+
+  /** Learns whether the commit under way has ended. Throws what it failed with. */
+  #notice(wait: boolean): void {
+    if (this.#committing === undefined || this.#refused || this.#dead !== undefined) return;
     try {
-      this.#commitRunning();
+      if (!this.#store.ended(wait)) return;
+    } catch (error) {
+      if (isFsError(error)) this.#fail(error, this.#committing);
+      throw error;
+    }
+    this.#committing = undefined;
+    if (this.#wanted) this.#start();
+  }
+
+  /** Contents that are lost were told of; metadata that is lost ends all changes. */
+  #fail(error: FsError, { blocks, freed }: Transaction): void {
+    if (error.code === 'ENOSPC') this.#refused = true;
+    else if (blocks.size > 0 || freed.size > 0) this.#dead = error;
+    else this.#committing = undefined;
+  }
+
+  /** Throws what nobody was told yet, and why there are no more commits. */
+  #tell(): void {
+    const untold = this.#untold ?? this.#dead;
+    this.#untold = undefined;
+    if (untold !== undefined) throw untold;
+  }
+
+  /** The caller did not ask for a commit, so its error is kept for the next one who does. */
+  #quietly(run: () => void): void {
+    try {
+      run();
     } catch (error) {
       if (!isFsError(error)) throw error;
       this.#untold = error;

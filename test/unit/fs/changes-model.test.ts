@@ -11,7 +11,7 @@ interface Variant extends Partial<ImageOptions> {
   extents?: boolean;
 }
 
-const small = 4 << 20;
+const small = 1300 << 10;
 const variants: Variant[] = [
   { name: 'blocks of 1 KiB', arguments: ['-b', '1024'] },
   { name: 'blocks of 4 KiB', arguments: ['-b', '4096'] },

@@ -1,4 +1,4 @@
-import { truncateSync, writeFileSync } from 'node:fs';
+import { readFileSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { openImage } from '../../../src/servers/fs/device.ts';
@@ -47,5 +47,41 @@ describe('ImageFile', () => {
 
   it('fails like open(2) for a file that is not there', () => {
     expect(() => openImage('/nowhere/image')).toThrow(/ENOENT/);
+  });
+
+  it('writes ranges of a file, and gives those back that are of no use', () => {
+    withImage((path) => {
+      const image = openImage(path, 'write');
+      image.write(Uint8Array.of(1, 2, 3), 9_997);
+      image.discard(0, 8192);
+      image.flush();
+      expect(() => {
+        image.write(new Uint8Array(4), 9_997);
+      }).toThrow(/^EIO: .* outside the device/);
+      image.close();
+      const found = readFileSync(path);
+      expect([...found.subarray(9_997)]).toEqual([1, 2, 3]);
+      expect([found.length, found[8191], found[8192]]).toEqual([10_000, 0, content[8192]]);
+    });
+  });
+
+  it('is open for writing once, and for reading as often as wanted', () => {
+    withImage((path) => {
+      const image = openImage(path, 'write');
+      expect(() => openImage(path, 'write')).toThrow(`EBUSY: ${path} is open for writing already`);
+      openImage(path).close();
+      image.close();
+      openImage(path, 'write').close();
+    });
+  });
+
+  it('that is open for reading takes no writes', () => {
+    withImage((path) => {
+      const image = openImage(path);
+      expect(() => {
+        image.write(new Uint8Array(1), 0);
+      }).toThrow(/^EIO: writing/);
+      image.close();
+    });
   });
 });

@@ -2,6 +2,7 @@
 // Method: images of mke2fs, whose free blocks are changed as metadata or as contents of files.
 import { readFileSync, writeFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
+import type { BlockCheck } from '../../../src/servers/fs/cache.ts';
 import { type Writing, openForWriting } from '../../../src/servers/fs/open.ts';
 import { imageObstacle, makeImage, run, withDirectory } from '../../support/images.ts';
 import { MemoryDevice } from '../../support/memory-device.ts';
@@ -94,5 +95,93 @@ describe.skipIf(imageObstacle() !== undefined)('changes', () => {
     expect(after.byte(FREE + 1000)).toBe(3000 & 255);
     after.close();
     check(after.device.content);
+  });
+
+  it('larger than the journal fails with ENOSPC and is undone', () => {
+    const { changes, byte, set, close, device } = open(image('-J', 'size=1'));
+    const large = (): void => {
+      changes.change(() => {
+        for (let block = 0; block < 600; block++) set(FREE + block, 1);
+      });
+    };
+
+    expect(large).toThrow('ENOSPC: the change is larger than the journal can hold');
+
+    expect([byte(FREE), byte(FREE + 599)]).toEqual([0, 0]);
+    changes.change(() => {
+      set(FREE, 2);
+    });
+    close();
+    expect(device.content[FREE * BLOCK_BYTES]).toBe(2);
+  });
+
+  it('of more contents than may wait are written out, and read back', () => {
+    const { changes, cache, device } = open(image());
+    const contents = new Uint8Array(3 << 20).map((_, index) => index / 1000);
+    const writes = device.writes;
+    for (let at = 0; at < contents.length; at += 5000) {
+      changes.change(() => {
+        changes.writeData(FREE * BLOCK_BYTES + at, contents.subarray(at, at + 5000));
+      });
+    }
+    expect(device.writes).toBeGreaterThan(writes);
+
+    for (const read of ['read', 'readPast'] as const) {
+      const found = new Uint8Array(contents.length);
+      cache[read](found, FREE * BLOCK_BYTES);
+      expect(Buffer.compare(found, contents)).toBe(0);
+    }
+  });
+
+  it('that make a block metadata leave nothing of the file that had it', () => {
+    const { changes, cache, device, close } = open(image());
+    changes.change(() => {
+      changes.writeData(FREE * BLOCK_BYTES, new Uint8Array(BLOCK_BYTES).fill(7));
+    });
+    changes.change(() => {
+      changes.create(FREE)[5] = 8;
+    });
+    expect([...cache.view(FREE * BLOCK_BYTES, 7)]).toEqual([0, 0, 0, 0, 0, 8, 0]);
+    expect(() => {
+      changes.change(() => {
+        changes.writeData(FREE * BLOCK_BYTES, new Uint8Array(BLOCK_BYTES));
+      });
+    }).toThrow(/^EUCLEAN: .* contents of a file and metadata are in one block/);
+
+    changes.commit();
+
+    expect(device.content[FREE * BLOCK_BYTES]).toBe(0);
+    close();
+    expect(device.content[FREE * BLOCK_BYTES + 5]).toBe(8);
+  });
+
+  it('verify a block as the cache does, and again for another owner', () => {
+    const { changes, cache } = open(image());
+    const seen: number[] = [];
+    const check = (tag: number): BlockCheck => ({ tag, verify: () => void seen.push(tag) });
+    changes.change(() => {
+      changes.modify(FREE, check(1));
+      cache.checked(FREE * BLOCK_BYTES, BLOCK_BYTES, check(1));
+      changes.modify(FREE, check(2));
+      changes.create(FREE + 1, check(3));
+      cache.checked((FREE + 1) * BLOCK_BYTES, BLOCK_BYTES, check(3));
+    });
+    changes.commit();
+    cache.checked(FREE * BLOCK_BYTES, BLOCK_BYTES, check(2));
+    expect(seen).toEqual([1, 2]);
+  });
+
+  it('are refused outside of a change, inside of another, and after the end', () => {
+    const { changes, close } = open(image());
+    expect(() => changes.modify(FREE)).toThrow('Blocks are modified inside of a change.');
+    expect(() => {
+      changes.change(() => {
+        changes.change(() => undefined);
+      });
+    }).toThrow('Changes do not nest.');
+    close();
+    expect(() => {
+      changes.change(() => undefined);
+    }).toThrow(/^EROFS/);
   });
 });

@@ -8,22 +8,32 @@
  */
 import type { BlockPool } from '../block-pool.ts';
 import type { WritableDevice } from '../device.ts';
-import type { Crc32c } from '../ext4/checksum.ts';
 import { type Home, ascending } from '../home.ts';
 import type { NewerBlock } from '../newer-blocks.ts';
 import type { Store, Transaction } from '../transactions.ts';
-import { type BlockCopy, LogWriter, type Ring, logBlocks } from './log-writer.ts';
+import type { CommitRunner } from './commit-runner.ts';
+import { type BlockCopy, type LogWriter, type Ring, logBlocks } from './log-writer.ts';
 
 export interface JournalOptions {
   readonly device: WritableDevice;
   readonly home: Home;
   readonly pool: BlockPool;
   readonly ring: Ring;
+  readonly runner: CommitRunner;
+  readonly writer: LogWriter;
   /** Of the first transaction. */
   readonly sequence: number;
-  readonly crc32c: Crc32c;
   /** ms since 1970. */
   readonly timeMs: () => number;
+}
+
+/** A transaction that is being committed. */
+interface Underway {
+  readonly transaction: Transaction;
+  /** Blocks of the ring. */
+  readonly needed: number;
+  /** The log is to begin with it. */
+  readonly first: boolean;
 }
 
 export class Journal implements Store {
@@ -33,7 +43,8 @@ export class Journal implements Store {
   /** The newest committed copies that are not in their places. */
   readonly #waiting = new Map<number, NewerBlock>();
   /** Blocks that have copies in the log. */
-  #logged = new Set<number>();
+  readonly #logged = new Set<number>();
+  #underway: Underway | undefined;
   #sequence: number;
   /** The next block of the ring, and how many before it are in use. */
   #head: number;
@@ -45,7 +56,7 @@ export class Journal implements Store {
   constructor(options: JournalOptions) {
     this.#options = options;
     const { ring, pool } = options;
-    this.#writer = new LogWriter(options.device, ring, options.crc32c);
+    this.#writer = options.writer;
     this.#sequence = options.sequence;
     this.#head = ring.first;
     // The pool has room for a running transaction, one on its way, and those that wait.
@@ -63,13 +74,17 @@ export class Journal implements Store {
     return this.#logged.has(block);
   }
 
-  commit({ blocks, freed }: Transaction): void {
-    const { ring, timeMs } = this.#options;
+  start(transaction: Transaction): void {
+    const { ring, timeMs, runner } = this.#options;
+    const { blocks, freed } = transaction;
     const revoked = [...freed].filter((block) => this.#logged.has(block));
-    const needed = logBlocks(ring, blocks.size, revoked.length);
-    const first =
+    const empty = blocks.size === 0 && revoked.length === 0;
+    const needed = empty ? 0 : logBlocks(ring, blocks.size, revoked.length);
+    const full =
       this.#used + needed > this.#half || this.#waiting.size + blocks.size > this.#waitingMax;
-    this.#writer.commit({
+    const first = full && !empty;
+    this.#underway = { transaction, needed, first };
+    runner.start({
       sequence: this.#sequence,
       start: this.#head,
       blocks: copiesOf(blocks),
@@ -78,27 +93,41 @@ export class Journal implements Store {
       first,
       timeMs: timeMs(),
     });
+  }
+
+  ended(wait: boolean): boolean {
+    if (!this.#options.runner.ended(wait)) return false;
+    if (this.#underway !== undefined) this.#takeOver(this.#underway);
+    this.#underway = undefined;
+    return true;
+  }
+
+  close(): void {
+    const { device, runner } = this.#options;
+    runner.close();
+    this.#writer.writeHome(copiesOf(this.#waiting));
+    device.flush();
+    this.#writer.writeStart(this.#sequence, 0);
+    this.#settle();
+  }
+
+  #takeOver({ transaction, needed, first }: Underway): void {
+    const { ring } = this.#options;
     if (first) {
       this.#settle();
-      this.#logged = new Set();
+      this.#logged.clear();
       this.#used = 0;
     }
-    for (const [block, copy] of blocks) {
+    for (const [block, copy] of transaction.blocks) {
       this.#replace(block);
       this.#waiting.set(block, copy);
       this.#logged.add(block);
     }
-    for (const block of freed) this.#replace(block);
+    for (const block of transaction.freed) this.#replace(block);
+    if (needed === 0) return;
     this.#used += needed;
     this.#head = ring.first + ((this.#head - ring.first + needed) % (ring.end - ring.first));
     this.#sequence = (this.#sequence + 1) >>> 0;
-  }
-
-  close(): void {
-    this.#writer.writeHome(copiesOf(this.#waiting));
-    this.#options.device.flush();
-    this.#writer.writeStart(this.#sequence, 0);
-    this.#settle();
   }
 
   get #half(): number {

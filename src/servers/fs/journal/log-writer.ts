@@ -78,8 +78,15 @@ export class LogWriter {
     this.#crc = crc;
   }
 
-  /** Returns when the transaction is on the device. Throws EIO, ENOSPC. */
+  /**
+   * Returns when the transaction is on the device; one of nothing is when contents are. Throws EIO,
+   * ENOSPC.
+   */
   commit(job: CommitJob): void {
+    if (job.blocks.length === 0 && job.revoked.length === 0) {
+      this.#device.flush();
+      return;
+    }
     this.writeHome(job.home);
     const { shape } = this.#ring;
     const context: SumContext = { sequence: job.sequence, shape, crc: this.#crc };
