@@ -84,8 +84,8 @@ export class Volume implements VolumeWriter {
   /**
    * `cache` must be over the same device. Throws EUCLEAN for a damaged superblock, EOPNOTSUPP for
    * features that cannot be read, EROFS for a journal that must be replayed first, EIO. With
-   * `changes`, EROFS for a feature that only readers know, and EUCLEAN for a volume that was not
-   * closed and has no journal, or has errors.
+   * `changes`, EROFS for a feature that only readers know, and EUCLEAN for a volume that says
+   * that it has errors.
    */
   static open(device: BlockDevice, cache: BlockCache, options: VolumeOptions = {}): Volume {
     const crc = options.crc32c ?? crc32c;
@@ -213,11 +213,6 @@ export class Volume implements VolumeWriter {
 
   get readOnly(): boolean {
     return this.#openWriter === undefined;
-  }
-
-  /** Notes that the volume was closed as it should be; the caller commits. Nothing if read-only. */
-  close(): void {
-    this.#openWriter?.close();
   }
 
   // What follows is described at `VolumeWriter`. Each throws EROFS if the volume is read-only.
