@@ -127,7 +127,6 @@ function openWritable(path: string, memory: Uint8Array, now: () => Timestamp): O
       changes.commit();
     }),
     close: () => {
-      volume.close();
       close();
       image.close();
     },
