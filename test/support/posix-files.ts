@@ -8,7 +8,7 @@
 import { execFileSync } from 'node:child_process';
 import { appendFileSync, chmodSync, mkdtempSync } from 'node:fs';
 import { isDeepStrictEqual } from 'node:util';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { afterAll, beforeAll, beforeEach, expect, inject } from 'vitest';
 import { makeImage } from './images.ts';
 import { CallError, Process, done } from './posix-calls.ts';
@@ -56,6 +56,7 @@ export class FilesUnderTest {
   #root = '';
   #directory = '';
   #tests = 0;
+  #smallUsed = 0;
   #rows = 0;
 
   constructor(place: PosixPlace) {
@@ -106,6 +107,8 @@ export class FilesUnderTest {
 
   /** Another file system of the kind, of 4 MiB; returns where. */
   async small(): Promise<string> {
+    const given = this.#place.mount?.small[this.#smallUsed++];
+    if (given !== undefined) return given;
     const where = this.#mountPoint('small-');
     await this.#mount(where, SMALL_BYTES);
     return where;
@@ -113,6 +116,11 @@ export class FilesUnderTest {
 
   /** A file system that `prepare` fills and that is read-only then; returns where. */
   async readOnly(prepare: (where: string) => Promise<unknown>): Promise<string> {
+    if (this.#place.mount !== undefined) {
+      await prepare(this.#directory);
+      const inside = relative(this.#place.mount.writable, this.#directory);
+      return join(this.#place.mount.readOnly, inside);
+    }
     const where = this.#mountPoint('read-only-');
     await this.#mount(where);
     await prepare(where);
@@ -130,8 +138,13 @@ export class FilesUnderTest {
     await done(keeper.make('unshare', CLONE_NEWNS));
     await done(keeper.make('mount', 'none', '/', 0, MS_REC | MS_SLAVE, 0));
     await keeper.make('umask', 0);
-    this.#root = this.#mountPoint('root-');
-    await this.#mount(this.#root);
+    if (this.#place.mount === undefined) {
+      this.#root = this.#mountPoint('root-');
+      await this.#mount(this.#root);
+    } else {
+      this.#root = join(this.#place.mount.writable, `files-${process.pid}`);
+      await done(keeper.mkdir(this.#root, 0o755));
+    }
   }
 
   async beginTest(): Promise<void> {
