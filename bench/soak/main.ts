@@ -1,7 +1,8 @@
 /**
  * `dvk soak --links`: callers on three nodes verify every answer while links are cut and go silent,
  * cables are pulled, proxies are killed, nodes are stopped and resumed, and datagrams are lost and
- * change places, as a seed says.
+ * change places, as a seed says. Two of the nodes are joined by TCP and UDP, and lose one of the
+ * two, both, or one again and again.
  *
  * What must hold: each call is answered once, by whom it was for, with the right contents, or fails
  * with a documented error; none takes longer than any fault lasts with what follows from it; the
@@ -10,7 +11,7 @@
 import { withCleanup, type Cleanup } from '../cleanup.ts';
 import type { Counts } from './member.ts';
 import { seeded } from './random.ts';
-import { LINKS, NODES, SoakWorld, type SoakLink, type SoakNode } from './world.ts';
+import { BONDED, LINKS, NODES, SoakWorld, type SoakLink, type SoakNode } from './world.ts';
 
 export interface SoakOptions {
   minutes: number;
@@ -61,6 +62,18 @@ function median(numbers: readonly number[]): number {
   return [...numbers].sort((a, b) => a - b)[Math.floor(numbers.length / 2)] ?? 0;
 }
 
+const KINDS = [
+  ...(['cut', 'cut', 'silent', 'unplug', 'kill', 'kill', 'stop', 'stop'] as const),
+  ...(['both paths', 'flap', 'flap'] as const),
+] as const;
+type Kind = (typeof KINDS)[number];
+
+function victimsOf(kind: Kind, node: SoakNode, link: SoakLink): (SoakNode | SoakLink)[] {
+  if (kind === 'kill' || kind === 'stop') return [node];
+  if (kind === 'both paths') return [...BONDED];
+  return kind === 'flap' ? BONDED.slice(0, 1) : [link];
+}
+
 /** What is done to the system, one thing after the other, at times two at once. */
 class Chaos {
   readonly #world: SoakWorld;
@@ -100,22 +113,42 @@ class Chaos {
   }
 
   async #fault(): Promise<void> {
-    const kinds = ['cut', 'cut', 'silent', 'unplug', 'kill', 'kill', 'stop', 'stop'] as const;
-    const kind = kinds[Math.floor(this.#random() * kinds.length)] ?? 'cut';
-    const isOfNode = kind === 'kill' || kind === 'stop';
+    const kind = KINDS[Math.floor(this.#random() * KINDS.length)] ?? 'cut';
     const node = this.#world.nodes[Math.floor(this.#random() * NODES)];
     const link = LINKS[Math.floor(this.#random() * LINKS.length)];
-    const victim = isOfNode ? node : link;
-    if (node === undefined || link === undefined || victim === undefined) return;
-    if (this.#busy.has(victim)) return;
-    this.#busy.add(victim);
+    if (node === undefined || link === undefined) return;
+    const victims = victimsOf(kind, node, link);
+    if (victims.some((victim) => this.#busy.has(victim))) return;
+    for (const victim of victims) this.#busy.add(victim);
     this.done[kind] = (this.done[kind] ?? 0) + 1;
     try {
       if (kind === 'kill') await this.#kill(node);
       else if (kind === 'stop') await this.#stop(node);
+      else if (kind === 'both paths') await this.#loseBoth();
+      else if (kind === 'flap') await this.#flap();
       else await this.#disturb(link, kind);
     } finally {
-      this.#busy.delete(victim);
+      for (const victim of victims) this.#busy.delete(victim);
+    }
+  }
+
+  // The paths of one link are lost one after the other, and come back in any order.
+  async #loseBoth(): Promise<void> {
+    await Promise.all(
+      BONDED.map(async (path) => {
+        await this.#wait(1000 * this.#random());
+        await this.#disturb(path, this.#random() < 0.5 ? 'silent' : 'unplug');
+      }),
+    );
+  }
+
+  // The preferred path comes and goes.
+  async #flap(): Promise<void> {
+    const [path] = BONDED;
+    const times = 2 + Math.floor(3 * this.#random());
+    for (let i = 0; path !== undefined && i < times && !this.isOver; i++) {
+      await this.#disturb(path, this.#random() < 0.5 ? 'cut' : 'silent');
+      await this.#wait(7000 * this.#random());
     }
   }
 
@@ -141,10 +174,10 @@ class Chaos {
       return;
     }
     const ms = kind === 'cut' ? 1000 * this.#random() : this.#durationMs();
-    if (kind === 'unplug' && cables.isReal) cables.plug(link.ends, 'down');
+    if (kind === 'unplug' && cables.isReal) cables.plug(link, 'down');
     else this.#world.relay(link, { silent: true });
     await this.#wait(ms);
-    cables.plug(link.ends, 'up');
+    cables.plug(link, 'up');
     this.#world.relay(link, { silent: false });
   }
 }
@@ -305,6 +338,10 @@ class Soak {
     if (wrong > 0) this.#problems.push(`${wrong} answers or copies were wrong`);
     if (repeated > 0) this.#problems.push(`${repeated} requests came twice`);
     if (answered === 0) this.#problems.push('no call was answered');
+    const paths = ['cut', 'silent', 'unplug', 'flap'].filter((kind) => this.#chaos.done[kind]);
+    if (paths.length === 4 && this.#moves === 0) {
+      this.#problems.push('the link of two paths never went to the other one');
+    }
     for (const code of Object.keys(failed)) {
       if (!DOCUMENTED.has(code)) this.#problems.push(`calls ended with ${code}`);
     }
@@ -323,6 +360,11 @@ class Soak {
     if (last <= SLACK_FACTOR * first + SLACK_BYTES) return;
     const grown = `${mebibytes(first)} to ${mebibytes(last)} MiB`;
     this.#problems.push(`the proxy of node ${node} grew from ${grown}`);
+  }
+
+  /** How often the session of two paths went from one to the other, as both ends saw it. */
+  get #moves(): number {
+    return this.#world.nodes.reduce((sum, { moves }) => sum + moves, 0);
   }
 
   // The usual size in the first and in the last third of the run.
@@ -346,7 +388,7 @@ class Soak {
       return { node: number, proxies: lives, first: first ?? null, last: last ?? null };
     });
     const faults = this.#chaos.done;
-    const links = { up: total('up'), held: total('held'), down: total('down') };
+    const links = { up: total('up'), held: total('held'), down: total('down'), moved: this.#moves };
     const problems = this.#problems;
     const ok = problems.length === 0;
     if (json) {
@@ -360,6 +402,7 @@ class Soak {
     line(`wrong     ${sum.wrong}, repeated ${sum.repeated}, longest call ${sum.longestMs} ms`);
     line(`faults    ${textOf(faults)}`);
     line(`links     came up ${links.up} times, were held ${links.held}, went down ${links.down}`);
+    line(`paths     the link of two paths went to the other one ${links.moved} times`);
     for (const { node, proxies, first, last } of memory) {
       const sizes = first === null ? '' : `, ${mebibytes(first)} then ${mebibytes(last ?? 0)} MiB`;
       line(`node ${node}    ${proxies} proxies${sizes}`);

@@ -1,6 +1,7 @@
 /**
  * The nodes of a soak run: for each a segment, a proxy, a server and callers, all processes of this
- * machine; and for each link a relay, in network namespaces with cables when this is root.
+ * machine; and for each path a relay, in network namespaces with cables when this is root. Nodes 0
+ * and 1 are joined by two paths.
  *
  * What node daemons do otherwise is done here: a proxy that died is started again, and its node's
  * links are taken down before that.
@@ -13,7 +14,7 @@ import { fileURLToPath } from 'node:url';
 
 import { dcId, nodeId, Segment } from '../../src/dvk/index.ts';
 import { ClusterDirectory } from '../../src/cli/cluster-directory.ts';
-import type { ControlPeer, FromProxy, ToProxy } from '../../src/proxies/control.ts';
+import type { ControlPath, ControlPeer, FromProxy, ToProxy } from '../../src/proxies/control.ts';
 import type { EngineStatistics } from '../../src/proxies/engine.ts';
 import type { Cleanup } from '../cleanup.ts';
 import { scratchDirectory } from '../scratch.ts';
@@ -33,13 +34,15 @@ const FIRST_SERVER_SLOT = 10;
 const CALLERS = [3, 3, 2] as const;
 export const NODES: number = CALLERS.length;
 
-/** A link between two nodes; the one with the lower id dials. */
+/** A path between two nodes; the one with the lower id dials. */
 export interface SoakLink {
   readonly ends: readonly [number, number];
   readonly transport: 'tcp' | 'udp';
 }
 
+/** The paths of a link stand together, the preferred one first. */
 export const LINKS: readonly SoakLink[] = [
+  { ends: [0, 1], transport: 'tcp' },
   { ends: [0, 1], transport: 'udp' },
   { ends: [0, 2], transport: 'tcp' },
   { ends: [1, 2], transport: 'udp' },
@@ -50,7 +53,10 @@ function run(command: string): void {
   execFileSync(program, rest, { stdio: ['ignore', 'ignore', 'pipe'] });
 }
 
-/** Three namespaces with a cable between any two, or nothing where they cannot be made. */
+/** Paths of the link that has more than one. */
+export const BONDED: readonly SoakLink[] = LINKS.slice(0, 2);
+
+/** Three namespaces with a cable for each path, or nothing where they cannot be made. */
 class Cables {
   readonly #name: string = `dvk-soak-${process.pid}`;
   readonly isReal: boolean;
@@ -68,26 +74,27 @@ class Cables {
         run(`ip netns add ${this.namespace(node)}`);
         run(`ip -n ${this.namespace(node)} link set lo up`);
       }
-      for (const { ends } of LINKS) this.#lay(ends);
+      for (const link of LINKS) this.#lay(link);
       return true;
     } catch {
       return false;
     }
   }
 
-  #lay([a, b]: readonly [number, number]): void {
-    const [first, second] = [this.namespace(a), this.namespace(b)];
-    run(`ip link add to${b} netns ${first} type veth peer name to${a} netns ${second}`);
-    for (const [node, other] of [
-      [a, b],
-      [b, a],
-    ] as const) {
-      const device = `to${other}`;
-      run(
-        `ip -n ${this.namespace(node)} address add ${this.#address(node, other)}/24 dev ${device}`,
-      );
-      run(`ip -n ${this.namespace(node)} link set ${device} up`);
+  #lay(link: SoakLink): void {
+    const [first, second] = [this.namespace(link.ends[0]), this.namespace(link.ends[1])];
+    const device = this.#device(link);
+    run(`ip link add ${device} netns ${first} type veth peer name ${device} netns ${second}`);
+    for (const node of link.ends) {
+      const within = `ip -n ${this.namespace(node)}`;
+      run(`${within} address add ${this.#address(link, node)}/24 dev ${device}`);
+      run(`${within} link set ${device} up`);
     }
+  }
+
+  // At both ends.
+  #device(link: SoakLink): string {
+    return `path${LINKS.indexOf(link)}`;
   }
 
   #try(command: string): void {
@@ -102,20 +109,19 @@ class Cables {
     return `${this.#name}-${node}`;
   }
 
-  /** Where `node` is reached from `other`. */
-  address(node: number, other: number): string {
-    return this.isReal ? this.#address(node, other) : '127.0.0.1';
+  /** Where the accepter of a path is reached. */
+  address(link: SoakLink): string {
+    return this.isReal ? this.#address(link, link.ends[1]) : '127.0.0.1';
   }
 
-  // On the cable between the two.
-  #address(node: number, other: number): string {
-    const [a, b] = [Math.min(node, other), Math.max(node, other)];
-    return `10.214.${10 * a + b}.${node === a ? 1 : 2}`;
+  #address(link: SoakLink, node: number): string {
+    return `10.214.${1 + LINKS.indexOf(link)}.${1 + link.ends.indexOf(node)}`;
   }
 
   /** Pulls the cable, or plugs it in again. */
-  plug([a, b]: readonly [number, number], state: 'up' | 'down'): void {
-    if (this.isReal) run(`ip -n ${this.namespace(b)} link set to${a} ${state}`);
+  plug(link: SoakLink, state: 'up' | 'down'): void {
+    if (!this.isReal) return;
+    run(`ip -n ${this.namespace(link.ends[1])} link set ${this.#device(link)} ${state}`);
   }
 
   /** Starts a program in a node's namespace, with an IPC channel. */
@@ -156,6 +162,8 @@ export class SoakNode {
   lives = 0;
   /** How often its links came into each state. */
   readonly changes = { up: 0, held: 0, down: 0 };
+  /** How often a session went on over another path that was up. */
+  moves = 0;
   statistics: EngineStatistics | undefined;
 
   constructor(number: number, directory: string) {
@@ -200,11 +208,15 @@ export class SoakNode {
     if (this.proxy?.connected === true) this.proxy.send(message);
   }
 
-  /** Whether every link is up as seen from here; asks for the next time too. */
+  /** Whether every path of every link is up as seen from here; asks for the next time too. */
   get isLinked(): boolean {
     this.tell({ type: 'stats' });
     const { peers } = this.statistics ?? { peers: [] };
-    return peers.length === NODES - 1 && peers.every(({ containers }) => containers.length === 1);
+    const isWhole = peers.every(
+      ({ containers, paths }) =>
+        containers.length === 1 && paths.every(({ state }) => state === 'up'),
+    );
+    return peers.length === NODES - 1 && isWhole;
   }
 }
 
@@ -266,6 +278,7 @@ export class SoakWorld {
         if (message.type === 'ready') resolve(message.port);
         else if (message.type === 'failed') reject(new Error(message.reason));
         else if (message.type === 'link') node.changes[message.state]++;
+        else if (message.type === 'moved') node.moves++;
         else if (message.type === 'stats') node.statistics = message.stats;
       });
       proxy.once('exit', () => {
@@ -288,18 +301,26 @@ export class SoakWorld {
     node.port = await ready;
     if (!isFirst) return;
     for (const link of LINKS.filter(({ ends }) => ends[1] === node.number)) {
-      const host = this.cables.address(node.number, link.ends[0]);
+      const host = this.cables.address(link);
       this.relay(link, { target: { host, port: node.port } });
     }
   }
 
   // Whom a node dials it reaches by the relay on its own host.
   #peersOf(node: number): ControlPeer[] {
-    return LINKS.filter(({ ends }) => ends.includes(node)).map((link) => {
-      const other = link.ends[0] === node ? link.ends[1] : link.ends[0];
-      const port = this.#relays.get(link)?.port ?? 0;
-      return { node: other, name: `n${other}`, host: '127.0.0.1', port, transport: link.transport };
+    const own = LINKS.filter(({ ends }) => ends.includes(node));
+    const nodes = new Set(own.flatMap(({ ends }) => ends).filter((other) => other !== node));
+    return [...nodes].flatMap((other) => {
+      const [first, ...others] = own
+        .filter(({ ends }) => ends.includes(other))
+        .map((link) => this.#placeOf(link));
+      return first ? [{ node: other, name: `n${other}`, ...first, others }] : [];
     });
+  }
+
+  #placeOf(link: SoakLink): ControlPath {
+    const port = this.#relays.get(link)?.port ?? 0;
+    return { host: '127.0.0.1', port, transport: link.transport };
   }
 
   /** The proxy of a node is killed; what its daemon would do for the segment is done. */

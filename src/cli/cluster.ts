@@ -3,11 +3,11 @@ import { fork } from 'node:child_process';
 import { closeSync, mkdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
-import { transportBetween, transportsOf } from '../vos/spec.ts';
+import { extraAddressesOf, pathsBetween, transportsOf, type PathSpec } from '../vos/spec.ts';
 import type { NodeSpec, ServiceSpec, TransportName } from '../vos/spec.ts';
 import { DaemonClient } from './channel.ts';
 import { openLog } from './child.ts';
-import type { Peer, ProxyPlace, ProxyStart } from './node-proxy.ts';
+import type { Peer, PeerPath, ProxyPlace, ProxyStart } from './node-proxy.ts';
 import { CliError } from './output.ts';
 import { identify, isAlive } from './process-table.ts';
 import type { DaemonMessage, NodeReport } from './report.ts';
@@ -163,7 +163,15 @@ export class Cluster {
         spec.ethernet && transports.includes('ethernet')
           ? { ethernet: { ...spec.ethernet, etherType } }
           : {};
-      const parameters: ProxyStart = { listen, peers, transports, ...ethernet };
+      const { holdMs } = this.#state.spec;
+      const parameters: ProxyStart = {
+        listen,
+        more: extraAddressesOf(this.#state.spec, node),
+        peers,
+        transports,
+        ...ethernet,
+        ...(holdMs !== undefined && { holdMs }),
+      };
       const place = await this.call(node, 'startProxy', parameters, SERVICE_TIMEOUT_MS);
       return place as ProxyPlace;
     };
@@ -192,14 +200,23 @@ export class Cluster {
   }
 
   #peersOf(node: number): Peer[] {
-    return this.#state.spec.nodes.flatMap(({ id, name, listen }) => {
+    return this.#state.spec.nodes.flatMap((other) => {
+      const { id, name } = other;
       const port = this.#state.ports[String(id)];
       if (id === node || port === undefined) return [];
-      const transport = transportBetween(this.#state.spec, node, id);
-      const station = this.#state.stations?.[String(id)] ?? '';
-      const host = transport === 'ethernet' ? station : listen.host;
-      return [{ node: id, name, host, port, transport }];
+      const [first, ...others] = pathsBetween(this.#state.spec, node, id).map((path) =>
+        this.#placeOf(other, port, path),
+      );
+      return first === undefined ? [] : [{ node: id, name, ...first, others }];
     });
+  }
+
+  // Where a path to a node is dialled.
+  #placeOf({ id, listen }: NodeSpec, port: number, path: PathSpec): PeerPath {
+    const { name, transport } = path;
+    const station = this.#state.stations?.[String(id)] ?? '';
+    const host = transport === 'ethernet' ? station : listen.host;
+    return { host, port, ...path.listen, transport, path: name };
   }
 
   /** Tells every proxy where the others are. */

@@ -10,6 +10,7 @@ import { existsSync, mkdirSync, rmSync } from 'node:fs';
 import type { Server } from 'node:net';
 
 import { systemClock } from '../dvk/clock.ts';
+import type { PathChange } from '../proxies/bond.ts';
 import type { ControlSecurity } from '../proxies/control.ts';
 import { serve, type Handler } from './channel.ts';
 import { ClusterDirectory } from './cluster-directory.ts';
@@ -100,6 +101,8 @@ export class NodeDaemon {
         this.#proxy.setPeers(peers as readonly Peer[]);
       },
       setProxy: async (settings) => this.#proxy.set(settings),
+      setPaths: async ({ peer, change }) =>
+        this.#proxy.setPaths(Number(peer), change as PathChange),
       metrics: async () => this.#metrics(),
       renewCredentials: async () => this.#proxy.renewCredentials(),
       startService: async ({ name }) => this.#services.start(String(name)),

@@ -3,6 +3,7 @@ import { randomInt } from 'node:crypto';
 import { fileURLToPath } from 'node:url';
 
 import { systemClock } from '../dvk/clock.ts';
+import type { PathChange } from '../proxies/bond.ts';
 import type { ControlEthernet, ControlSecurity } from '../proxies/control.ts';
 import type { SettingChange } from '../proxies/settings.ts';
 import { formatAddress, type Address } from '../vos/spec-reader.ts';
@@ -14,25 +15,37 @@ import type { LinkReport, ProxyReport } from './report.ts';
 const STATISTICS_WAIT_MS = 200;
 const SCRIPT = fileURLToPath(new URL('../proxies/main.js', import.meta.url));
 
-/** Where another node's proxy listens. */
-export interface Peer {
-  readonly node: number;
-  readonly name: string;
-  /** The address of its interface, where the link is over Ethernet. */
+/** Where another node's proxy takes a path. */
+export interface PeerPath {
+  /** The address of its interface, where the path is over Ethernet. */
   readonly host: string;
   readonly port: number;
-  /** What carries the link to it. */
+  /** What carries it. */
   readonly transport: string;
+  /** What it is called. */
+  readonly path: string;
+}
+
+/** How another node's proxy is reached. */
+export interface Peer extends PeerPath {
+  readonly node: number;
+  readonly name: string;
+  /** Further paths, each preferred to those behind it. */
+  readonly others: readonly PeerPath[];
 }
 
 /** What a proxy needs to start. */
 export interface ProxyStart {
   readonly listen: Address;
+  /** Where it listens too, for single paths. */
+  readonly more: readonly Address[];
   readonly peers: readonly Peer[];
   /** All that it listens on. */
   readonly transports: readonly string[];
   /** The interface of links over Ethernet, if there are any. */
   readonly ethernet?: ControlEthernet;
+  /** How long a session without a connection is held, when the spec says so. */
+  readonly holdMs?: number;
 }
 
 /** Where a proxy listens. */
@@ -63,6 +76,7 @@ export class NodeProxy {
   readonly #statisticsWaiters: (() => void)[] = [];
   readonly #renewals: ((reason: string | undefined) => void)[] = [];
   readonly #settings: ((answer: SettingChange[] | string) => void)[] = [];
+  readonly #choices: ((reason: string | undefined) => void)[] = [];
 
   constructor(options: NodeProxyOptions) {
     this.#options = options;
@@ -85,7 +99,8 @@ export class NodeProxy {
   }
 
   /** Starts the proxy. Returns where it listens. */
-  async start({ listen, peers, transports, ethernet }: ProxyStart): Promise<ProxyPlace> {
+  async start(start: ProxyStart): Promise<ProxyPlace> {
+    const { listen, more, peers, transports, ethernet, holdMs } = start;
     const { dvs, node, security, segments } = this.#options;
     this.#setPeers(peers);
     const ready = await this.#child.start({
@@ -96,11 +111,13 @@ export class NodeProxy {
       // one before.
       incarnation: randomInt(1, 2 ** 32),
       listen,
+      more,
       security,
       segments: segments(),
       peers,
       transports,
       ...(ethernet && { ethernet }),
+      ...(holdMs !== undefined && { holdMs }),
     });
     const port = Number(ready['port']);
     const station = ready['ethernet'];
@@ -142,6 +159,17 @@ export class NodeProxy {
     logEvent('proxy.set', { node: this.#options.node, settings, answer });
     if (typeof answer === 'string') throw new Error(answer);
     return answer;
+  }
+
+  /** Prefers, forbids or allows paths to a peer. Throws when that cannot be, or it is down. */
+  async setPaths(peer: number, change: PathChange): Promise<void> {
+    if (this.#child.state !== 'up') throw new Error('the proxy is down');
+    const reason = await new Promise<string | undefined>((resolve) => {
+      this.#choices.push(resolve);
+      this.#child.send({ type: 'paths', peer, change });
+    });
+    logEvent('proxy.paths', { node: this.#options.node, peer, change, reason });
+    if (reason !== undefined) throw new Error(reason);
   }
 
   async stop(): Promise<void> {
@@ -193,6 +221,12 @@ export class NodeProxy {
       const held = this.#links.get(peer)?.state === 'held';
       this.#setLink(peer, held ? 'held' : 'down', reason);
       logEvent('link.failed', { peer, reason });
+    } else if (message.type === 'moved') {
+      const { peer, path, reason } = message;
+      logEvent('link.moved', { peer, path, reason });
+    } else if (message.type === 'paths') {
+      const { reason } = message;
+      this.#choices.shift()?.(typeof reason === 'string' ? reason : undefined);
     } else if (message.type === 'credentials') {
       const reason = message['reason'];
       this.#renewals.shift()?.(typeof reason === 'string' ? reason : undefined);
@@ -210,6 +244,7 @@ export class NodeProxy {
     if (this.#child.id === undefined && this.#child.state !== 'starting') {
       for (const resolve of this.#renewals.splice(0)) resolve('the proxy went down');
       for (const resolve of this.#settings.splice(0)) resolve('the proxy went down');
+      for (const resolve of this.#choices.splice(0)) resolve('the proxy went down');
       const wasUp = [...this.#links.values()].some((link) => link.state !== 'down');
       for (const peer of this.#links.keys()) {
         this.#setLink(peer, 'down', `the proxy of node ${String(this.#options.node)} is down`);

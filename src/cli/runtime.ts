@@ -31,7 +31,7 @@ const RAMFS_MAGIC = 0x858458f6;
 // sockaddr_un has room for 107 bytes and NUL; this is the longest path below a DVS's directory.
 const SOCKET_PATH_BYTES_MAX = 107;
 const LONGEST_SOCKET = '/node1023/daemon.sock';
-const DVS_FORMAT = 2;
+const DVS_FORMAT = 3;
 
 /** Marks every process of a DVS, and of a node, so that each can be found after a crash. */
 export const DVS_VARIABLE = 'DVK_DVS_DIR';

@@ -30,6 +30,10 @@ import { ThroughputMeter } from './throughput.ts';
 
 // Longest pause before dialling again while callers wait for a session to go on.
 const HELD_PAUSE_MS = 250;
+const FORGOTTEN: Down = {
+  code: 'replaced',
+  detail: 'the peer does not know the session any more',
+};
 
 export interface BondOptions {
   readonly self: NodeId;
@@ -155,7 +159,7 @@ export class Bond {
     }
     if (path.transport !== transport) {
       const kind = this.#paths.length === 1 ? 'link' : `path ${path.name}`;
-      const detail = `the ${kind} is over ${path.transport}, not ${transport}`;
+      const detail = `the ${kind} is over ${transport}, not ${path.transport}`;
       return { code: 'transport', detail };
     }
     if (!path.isForbidden) return undefined;
@@ -177,11 +181,8 @@ export class Bond {
 
   #begin(path: Path, link: Link, hello: Hello): void {
     const { peer } = this;
-    const isKnown = peer.link !== undefined;
-    const detail = isKnown
-      ? 'the peer connected anew'
-      : 'the peer does not know the session any more';
-    if (isKnown || peer.isHeld) this.#lower({ code: 'replaced', detail });
+    if (peer.link) this.#lower({ code: 'replaced', detail: 'the peer connected anew' });
+    else if (peer.isHeld) this.#lower(FORGOTTEN);
     path.opened(link, this.#nowMs);
     this.#carry(path);
     peer.begin(link, hello);
@@ -264,7 +265,7 @@ export class Bond {
       this.#lost(wasCarrying, why);
     } else {
       path.dialling = undefined;
-      if (link.session.isOver) this.#lower({ code: 'replaced', detail: why.detail });
+      if (link.session.isOver) this.#lower(FORGOTTEN);
       else this.failed(why, path);
     }
     this.#pause(path);

@@ -12,7 +12,13 @@
  *   transport: tcp
  *   links:
  *     - { nodes: [0, 1], transport: udp }
+ *     - nodes: [0, 2]
+ *       paths:
+ *         - { transport: tcp }
+ *         - { transport: tcp, name: spare, listen: 10.1.0.2:7000 }
+ *         - { transport: udp }
  *   etherType: 0x88b5
+ *   holdMs: 5000
  *   containers:
  *     - name: mol
  *       id: 0
@@ -53,11 +59,21 @@ export interface NodeSpec {
 export const TRANSPORTS = ['tcp', 'udp', 'ethernet'] as const;
 export type TransportName = (typeof TRANSPORTS)[number];
 
+/** One of the ways from node to node. */
+export interface PathSpec {
+  /** Once in its link. */
+  readonly name: string;
+  readonly transport: TransportName;
+  /** Where the node with the higher id accepts it, when that is not where it accepts the others. */
+  readonly listen?: Address;
+}
+
 /** A link that differs from the others. */
 export interface LinkSpec {
   /** The two nodes, in rising order. */
   readonly nodes: readonly [number, number];
-  readonly transport: TransportName;
+  /** At least one; each is preferred to those behind it. */
+  readonly paths: readonly PathSpec[];
 }
 
 interface ServiceBase {
@@ -109,6 +125,8 @@ export interface DvsSpec {
   readonly links: readonly LinkSpec[];
   /** Of all links over Ethernet. */
   readonly etherType: number;
+  /** How long calls wait for a node that is not reached; by default as long as proxies say. */
+  readonly holdMs?: number;
   readonly containers: readonly ContainerSpec[];
 }
 
@@ -127,6 +145,7 @@ const DVS_KEYS: KeyTable = {
   transport: { doc: 'tcp, udp or ethernet, for all links' },
   links: { doc: 'links that differ from the others' },
   etherType: { doc: 'number of the frames of links over Ethernet' },
+  holdMs: { doc: 'how long calls wait for a node that is not reached' },
   containers: { doc: 'list of distributed containers' },
 };
 const NODE_KEYS: KeyTable = {
@@ -137,7 +156,13 @@ const NODE_KEYS: KeyTable = {
 };
 const LINK_KEYS: KeyTable = {
   nodes: { required: true, doc: 'ids of two nodes' },
+  transport: { doc: 'tcp, udp or ethernet' },
+  paths: { doc: 'list of paths, the preferred one first' },
+};
+const PATH_KEYS: KeyTable = {
   transport: { required: true, doc: 'tcp, udp or ethernet' },
+  name: { doc: 'by default as its transport' },
+  listen: { doc: 'HOST:PORT where the node with the higher id accepts it' },
 };
 const CONTAINER_KEYS: KeyTable = {
   name: { required: true, doc: 'name of the container' },
@@ -179,6 +204,9 @@ const ARENA_RANGE = [2 ** 20, 2 ** 36] as const;
 const PAGE_BYTES = 4096;
 const FIXED_SLOT_RANGE = [0, LIMITS.SYSTEM_PROCESSES[0] - 1] as const;
 const DC_ID_RANGE = [0, 1023] as const;
+/** What `holdMs` may be; the same as proxies take. */
+export const HOLD_MS_RANGE = [0, 600_000] as const;
+const PATHS_MAX = 8;
 const DEFAULT_LISTEN: Address = { host: '127.0.0.1', port: 0 };
 
 function optionalKeys(kind: Kind): KeyTable {
@@ -195,16 +223,31 @@ interface Seen {
   readonly mounts: Map<string, Place>;
 }
 
-/** What carries the link between two nodes. */
-export function transportBetween(spec: DvsSpec, one: number, other: number): TransportName {
+/** The paths between two nodes, at least one; each is preferred to those behind it. */
+export function pathsBetween(spec: DvsSpec, one: number, other: number): readonly PathSpec[] {
   const link = spec.links.find(({ nodes }) => nodes.includes(one) && nodes.includes(other));
-  return link?.transport ?? spec.transport;
+  return link?.paths ?? [{ name: spec.transport, transport: spec.transport }];
 }
 
 /** All that a node's proxy must listen on, the one of most links first. */
 export function transportsOf(spec: DvsSpec, node: number): TransportName[] {
   const own = spec.links.filter(({ nodes }) => nodes.includes(node));
-  return [...new Set([spec.transport, ...own.map(({ transport }) => transport)])];
+  const paths = own.flatMap((link) => link.paths);
+  return [...new Set([spec.transport, ...paths.map(({ transport }) => transport)])];
+}
+
+/** Where a node's proxy listens too: the addresses that single paths have at it. */
+export function extraAddressesOf(spec: DvsSpec, node: number): Address[] {
+  const own = spec.links.filter(({ nodes }) => nodes[1] === node);
+  return own.flatMap(({ paths }) => paths.flatMap(({ listen }) => listen ?? []));
+}
+
+function freeName(transport: string, taken: ReadonlyMap<string, unknown>): string {
+  if (!taken.has(transport)) return transport;
+  for (let number = 2; ; number++) {
+    const name = `${transport}-${String(number)}`;
+    if (!taken.has(name)) return name;
+  }
 }
 
 /** Reads a spec. Throws SpecError. */
@@ -222,6 +265,7 @@ class DvsReader {
   readonly #source: SpecSource;
   readonly #nodes = new Map<number, NodeSpec>();
   readonly #nodePlaces = new Map<number, Place>();
+  readonly #addresses = new Map<string, Place>();
   readonly #seen: Seen = {
     containerNames: new Map(),
     containerIds: new Map(),
@@ -251,8 +295,10 @@ class DvsReader {
     const containers = this.#reader
       .list(fields.get('containers'), 'containers')
       .map((place, index) => this.#container(place, index));
+    const holdMs = this.#reader.integer(fields.get('holdMs'), HOLD_MS_RANGE);
     const nodes = [...this.#nodes.values()].sort(byId);
-    const spec = { dvs: dvs ?? '', nodes, transport, links, etherType, containers };
+    const hold = holdMs === undefined ? {} : { holdMs };
+    const spec = { dvs: dvs ?? '', nodes, transport, links, etherType, ...hold, containers };
     this.#checkInterfaces(spec);
     return spec;
   }
@@ -271,11 +317,57 @@ class DvsReader {
     const seen = new Map<string, Place>();
     return this.#reader.list(at, 'links').flatMap((place) => {
       const fields = this.#reader.fields(place, LINK_KEYS);
-      const transport = this.#reader.choice(fields.get('transport'), TRANSPORTS);
+      const paths = this.#pathsOf(place, fields);
       const pair = this.#pair(fields.get('nodes'));
       this.#reader.unique(seen, pair?.join(' and '), fields.get('nodes'), 'the link of');
-      return pair === undefined || transport === undefined ? [] : [{ nodes: pair, transport }];
+      return pair === undefined || paths.length === 0 ? [] : [{ nodes: pair, paths }];
     });
+  }
+
+  #pathsOf(at: Place, fields: Fields): PathSpec[] {
+    const [single, list] = [fields.get('transport'), fields.get('paths')];
+    const transport = this.#reader.choice(single, TRANSPORTS);
+    if (list === undefined) {
+      if (single === undefined && fields.size > 0) {
+        const remedy = 'add "transport: udp", or "paths:" with a list';
+        this.#reader.report(at, 'it says neither transport nor paths', remedy);
+      }
+      return transport === undefined ? [] : [{ name: transport, transport }];
+    }
+    if (single !== undefined) {
+      this.#reader.report(single, 'a link has a transport or paths', 'write it into the paths');
+    }
+    const places = this.#reader.list(list, 'paths');
+    if (places.length === 0 || places.length > PATHS_MAX) {
+      const what = `a link has 1 to ${String(PATHS_MAX)} paths`;
+      this.#reader.report(list, what, 'list each with its transport');
+    }
+    const seen = { names: new Map<string, Place>(), ways: new Map<string, Place>() };
+    return places.flatMap((place) => this.#pathOf(place, seen));
+  }
+
+  #pathOf(
+    at: Place,
+    { names, ways }: { names: Map<string, Place>; ways: Map<string, Place> },
+  ): PathSpec[] {
+    const fields = this.#reader.fields(at, PATH_KEYS);
+    const transport = this.#reader.choice(fields.get('transport'), TRANSPORTS);
+    const written = this.#reader.name(fields.get('name'));
+    const place = fields.get('listen');
+    const listen = this.#reader.address(place);
+    if (transport === undefined) return [];
+    if (place !== undefined && transport === 'ethernet') {
+      this.#reader.report(place, 'a path over Ethernet has no address', 'leave listen out');
+    } else if (place !== undefined && listen?.port === 0) {
+      this.#reader.report(place, 'the address of a path needs a port', 'write it as 10.1.0.2:7000');
+    }
+    const address = listen && formatAddress(listen);
+    this.#reader.unique(this.#addresses, address, place, 'address');
+    const way = listen ? undefined : `over ${transport} to the usual address`;
+    this.#reader.unique(ways, way, fields.get('transport'), 'a path');
+    const name = written ?? freeName(transport, names);
+    this.#reader.unique(names, name, fields.get('name') ?? at, 'path name');
+    return [{ name, transport, ...(listen && { listen }) }];
   }
 
   #pair(at: Place | undefined): [number, number] | undefined {
@@ -289,7 +381,6 @@ class DvsReader {
   #readNodes(at: Place | undefined): void {
     const ids = new Map<number, Place>();
     const names = new Map<string, Place>();
-    const addresses = new Map<string, Place>();
     const places = this.#reader.list(at, 'nodes');
     for (const place of places) {
       const fields = this.#reader.fields(place, NODE_KEYS);
@@ -299,7 +390,7 @@ class DvsReader {
       this.#reader.unique(ids, id, fields.get('id'), 'node id');
       this.#reader.unique(names, name, fields.get('name'), 'node name');
       const fixed = listen.port === 0 ? undefined : formatAddress(listen);
-      this.#reader.unique(addresses, fixed, fields.get('listen'), 'address');
+      this.#reader.unique(this.#addresses, fixed, fields.get('listen'), 'address');
       const ethernet = this.#reader.ethernet(fields.get('ethernet'));
       if (id === undefined || this.#nodes.has(id)) continue;
       const link = ethernet && { ethernet };

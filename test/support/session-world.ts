@@ -109,6 +109,8 @@ export class SessionWorld {
   /** One for each path between the two nodes. */
   readonly networks: readonly LoopbackNetwork[];
   readonly nodes: readonly [Node, Node] = [new Node(), new Node()];
+  /** Networks over which nothing is reached that is not connected already. */
+  readonly dark = new Set<LoopbackNetwork>();
   /** Probability that a piece of bytes is damaged on its way. */
   damage = 0;
   /** How often a session went on over another connection, and how often one was given up. */
@@ -251,7 +253,13 @@ export class SessionWorld {
         this.#listeners.push([address.port, listener.close]);
         return listener;
       },
-      connect: (address, events) => transport.connect(address, lossy(events)),
+      connect: (address, events) => {
+        if (!this.dark.has(network)) return transport.connect(address, lossy(events));
+        this.#turns.push(() => {
+          if (isAlive()) events.closed('no route');
+        });
+        return () => undefined;
+      },
     };
   }
 

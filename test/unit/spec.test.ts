@@ -2,7 +2,7 @@
 // remedy.
 import { describe, expect, it } from 'vitest';
 import { formatSize, parseSize, parseSpec, SpecError } from '../../src/vos/spec.ts';
-import { transportBetween, transportsOf, type DvsSpec } from '../../src/vos/spec.ts';
+import { pathsBetween, transportsOf, type DvsSpec } from '../../src/vos/spec.ts';
 
 const SOURCE = { file: 'demo.yaml', directory: '/srv/dvs' };
 
@@ -329,9 +329,9 @@ describe('the transport of a link', () => {
   ]);
 
   it('is the one of the DVS, unless the link has its own', () => {
-    expect(transportBetween(spec, 0, 1)).toBe('udp');
-    expect(transportBetween(spec, 1, 2)).toBe('tcp');
-    expect(transportBetween(spec, 2, 1)).toBe('tcp');
+    expect(pathsBetween(spec, 0, 1)).toEqual([{ name: 'udp', transport: 'udp' }]);
+    expect(pathsBetween(spec, 1, 2)).toEqual([{ name: 'tcp', transport: 'tcp' }]);
+    expect(pathsBetween(spec, 2, 1)).toEqual(pathsBetween(spec, 1, 2));
   });
 
   it('decides what a node listens on', () => {
