@@ -1,17 +1,22 @@
 /**
- * Crashes a volume under random changes, and checks what each crash leaves: by recovery here, by
- * e2fsck, and by Linux.
+ * Crashes a volume under changes, and checks what each crash leaves: by recovery here, by e2fsck,
+ * and by Linux.
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { BlockCache } from '../../src/servers/fs/cache.ts';
+import type { BlockDevice } from '../../src/servers/fs/device.ts';
 import { crc32c } from '../../src/servers/fs/ext4/checksum.ts';
+import { Volume } from '../../src/servers/fs/ext4/volume.ts';
 import { recover } from '../../src/servers/fs/journal/recovered-device.ts';
-import { openForWriting } from '../../src/servers/fs/open.ts';
+import { type Writing, openForWriting } from '../../src/servers/fs/open.ts';
 import { RegisterWorld, makeRegisterImage, wrongWith } from './crash-registers.ts';
 import { seeded } from './datagram-network.ts';
-import { run, withDirectory, withMount } from './images.ts';
+import { makeImage, run, withDirectory, withMount } from './images.ts';
 import { MemoryDevice } from './memory-device.ts';
+import { ModelRun, compareTree } from './model-run.ts';
 import { RecordingDevice } from './recording-device.ts';
+import type { Node } from './tree-model.ts';
 
 export interface CrashOptions {
   seed: number;
@@ -25,81 +30,183 @@ export interface CrashOptions {
   linux: number;
 }
 
-/** Returns what was wrong, a line each, and how many images were checked. */
-export function crashRegisters(options: CrashOptions): { images: number; wrong: string[] } {
+/** What a crash left of a volume. */
+interface Remains {
+  /** The device with its journal replayed, in whichever way. */
+  device: BlockDevice;
+  /** The transaction that was committed for sure. */
+  least: number;
+  /** Nothing was written since that was committed. */
+  quiet: boolean;
+}
+
+/** What changes a volume, and knows what of that must be there. */
+interface Workload {
+  step(): void;
+  commit(): void;
+  /** What is wrong, a line each. */
+  check(remains: Remains): string[];
+}
+
+export interface CrashResult {
+  images: number;
+  wrong: string[];
+}
+
+/** Crashes under changes of blocks, whose contents are told apart one by one. */
+export function crashRegisters(options: CrashOptions): CrashResult {
   return withDirectory((directory) => {
-    const random = seeded(options.seed);
     const image = makeRegisterImage(directory, options.arguments);
-    const device = new RecordingDevice(new Uint8Array(readFileSync(image.path)));
-    const memory = new Uint8Array(1 << 20);
-    const writing = openForWriting(device, { memory, timeMs: () => 1e12 + device.events.length });
-    const world = new RegisterWorld(image, writing, random);
-    const start = device.events.length;
-    /** The transaction that was committed for sure when so many events had happened. */
-    const acknowledged: { event: number; transaction: number }[] = [];
-    const told = (): void => {
-      acknowledged.push({
-        event: device.events.length,
-        transaction: writing.changes.committed,
-      });
-    };
-    told();
-    for (let step = 0; step < options.changes; step++) {
-      world.step();
-      if (random() < 0.1) {
-        world.commit();
-        told();
-      }
-    }
-    writing.close();
-    const wrong: string[] = [];
-    let images = 0;
-    const { points } = options;
-    const chosen =
-      points === 'barriers'
-        ? device.barriers().filter((point) => point >= start)
-        : Array.from({ length: points }, () =>
-            Math.floor(start + random() * (device.events.length - start + 1)),
-          );
-    device.crashes(chosen, random, (content, point) => {
-      images++;
-      const least = acknowledged.findLast(({ event }) => event <= point)?.transaction ?? 1;
-      const states = world.states.slice(least);
-      const complain = (who: string, problems: readonly string[]): void => {
-        for (const problem of problems) wrong.push(`event ${String(point)}: ${who}: ${problem}`);
+    return crash(directory, image.path, options, (writing, random) => {
+      const world = new RegisterWorld(image, writing, random);
+      return {
+        step: () => {
+          world.step();
+        },
+        commit: () => {
+          world.commit();
+        },
+        check: ({ device, least }) => {
+          const read = (block: number): Uint8Array => {
+            const bytes = new Uint8Array(image.blockBytes);
+            device.read(bytes, block * bytes.length, bytes.length);
+            return bytes;
+          };
+          return wrongWith(image, read, world.states.slice(least));
+        },
       };
-      const byContent = (found: Uint8Array) => (block: number) =>
-        found.subarray(block * image.blockBytes, (block + 1) * image.blockBytes);
-      try {
-        const recovered = recover(new MemoryDevice(content), crc32c).device;
-        const read = (block: number): Uint8Array => {
-          const bytes = new Uint8Array(image.blockBytes);
-          recovered.read(bytes, block * bytes.length, bytes.length);
-          return bytes;
-        };
-        complain('reads', wrongWith(image, read, states));
-        const ours = new MemoryDevice(content.slice());
-        openForWriting(ours, { memory, timeMs: () => 1e12 }).close();
-        complain('replay', wrongWith(image, byContent(ours.content), states));
-        if (images % options.e2fsck === 0) {
-          const path = join(directory, 'crashed');
-          writeFileSync(path, content);
-          run('e2fsck', '-y', '-E', 'journal_only', path);
-          run('e2fsck', '-fn', path);
-          complain('e2fsck', wrongWith(image, byContent(readFileSync(path)), states));
-          writeFileSync(path, ours.content);
-          run('e2fsck', '-fn', path);
-        }
-        if (images % options.linux === 0) {
-          const path = join(directory, 'mounted');
-          writeFileSync(path, content);
-          withMount(path, 'user_xattr', () => undefined);
-          complain('Linux', wrongWith(image, byContent(readFileSync(path)), states));
-        }
-      } catch (error) {
-        complain('fails', [String(error)]);
-      }
     });
-    return { images, wrong };
   });
+}
+
+/**
+ * Crashes under random calls on a file system. The tree must be that of a transaction; contents may
+ * be newer, as they are written in place, unless nothing was written since.
+ */
+export function crashTree(options: CrashOptions): CrashResult {
+  return withDirectory((directory) => {
+    const path = makeImage(directory, { bytes: 12 << 20, arguments: options.arguments });
+    return crash(directory, path, options, (writing, random, device) => {
+      const volume = openTree(device, writing);
+      const tree = new ModelRun(volume, { seed: options.seed, bytesMax: 60_000, extents: true });
+      const { changes } = writing;
+      const states: Node[] = [];
+      const watch = (work: () => void): void => {
+        const before = changes.running;
+        work();
+        if (changes.running !== before) {
+          states[changes.running - 1] = structuredClone(tree.model.root);
+        }
+      };
+      const commit = (): void => {
+        watch(() => {
+          changes.commit();
+        });
+      };
+      commit();
+      return {
+        step: () => {
+          watch(() => {
+            tree.run(1);
+          });
+        },
+        commit,
+        check: ({ device: remains, least, quiet }) => {
+          const found = openTree(remains);
+          const problems: string[] = [];
+          for (const state of states.slice(least)) {
+            try {
+              compareTree(found, state, quiet);
+              return [];
+            } catch (error) {
+              problems.push(String(error));
+            }
+          }
+          return problems;
+        },
+      };
+    });
+  });
+}
+
+function openTree(device: BlockDevice, writing?: Writing): Volume {
+  const cache = writing?.cache ?? new BlockCache(device, new Uint8Array(1 << 20));
+  let state = 1;
+  const random = (): number => (state = (Math.imul(state, 1664525) + 1013904223) >>> 0);
+  const changes = writing === undefined ? {} : { changes: writing.changes };
+  const now = { seconds: 2_000_000_000, nanoseconds: 5 };
+  return Volume.open(device, cache, { ...changes, random, ignoreJournal: true, now: () => now });
+}
+
+type Begin = (writing: Writing, random: () => number, device: RecordingDevice) => Workload;
+
+function crash(directory: string, path: string, options: CrashOptions, begin: Begin): CrashResult {
+  const random = seeded(options.seed);
+  const device = new RecordingDevice(new Uint8Array(readFileSync(path)));
+  const memory = new Uint8Array(1 << 20);
+  const writing = openForWriting(device, { memory, timeMs: () => 1e12 + device.events.length });
+  const workload = begin(writing, random, device);
+  const start = device.events.length;
+  /** The transaction that was committed for sure when so many events had happened. */
+  const told: { event: number; transaction: number }[] = [];
+  const tell = (): void => {
+    told.push({ event: device.events.length, transaction: writing.changes.committed });
+  };
+  tell();
+  for (let step = 0; step < options.changes; step++) {
+    workload.step();
+    if (random() >= 0.1 && step + 1 < options.changes) continue;
+    workload.commit();
+    tell();
+  }
+  writing.close();
+  const wrong: string[] = [];
+  let images = 0;
+  device.crashes(pointsOf(device, start, options, random), random, (content, point) => {
+    images++;
+    const last = told.findLast(({ event }) => event <= point);
+    const [least, quiet] = [last?.transaction ?? 1, last?.event === point];
+    const check = (who: string, remains: BlockDevice): void => {
+      for (const problem of workload.check({ device: remains, least, quiet })) {
+        wrong.push(`event ${String(point)}: ${who}: ${problem}`);
+      }
+    };
+    const file = join(directory, 'crashed');
+    const byProgram = (who: string, found: Uint8Array, recoverIt: () => void): void => {
+      writeFileSync(file, found);
+      recoverIt();
+      run('e2fsck', '-fn', file);
+      check(who, new MemoryDevice(new Uint8Array(readFileSync(file))));
+    };
+    try {
+      check('reads', recover(new MemoryDevice(content), crc32c).device);
+      const ours = new MemoryDevice(content.slice());
+      openForWriting(ours, { memory, timeMs: () => 1e12 }).close();
+      check('replay', ours);
+      if (images % options.e2fsck === 0) {
+        byProgram('e2fsck', content, () => run('e2fsck', '-y', '-E', 'journal_only', file));
+        byProgram('replay, then e2fsck', ours.content, () => undefined);
+      }
+      if (images % options.linux === 0) {
+        byProgram('Linux', content, () => {
+          withMount(file, 'user_xattr', () => undefined);
+        });
+      }
+    } catch (error) {
+      const { stdout } = error as { stdout?: Buffer };
+      wrong.push(`event ${String(point)}: ${String(error)} ${String(stdout ?? '')}`);
+    }
+  });
+  return { images, wrong };
+}
+
+function pointsOf(
+  device: RecordingDevice,
+  start: number,
+  { points }: CrashOptions,
+  random: () => number,
+): number[] {
+  if (points === 'barriers') return device.barriers().filter((point) => point >= start);
+  const events = device.events.length - start;
+  return Array.from({ length: points }, () => Math.floor(start + random() * (events + 1)));
 }

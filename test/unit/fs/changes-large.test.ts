@@ -64,7 +64,9 @@ describe.skipIf(imageObstacle() !== undefined)('a large file', () => {
   });
 
   it('is allocated, written here and there, and zeroed', () => {
-    const { volume, device, close } = openChanged(freshImage({ bytes: 32 << 20, arguments: ['-b', '4096'] }));
+    const { volume, device, close } = openChanged(
+      freshImage({ bytes: 32 << 20, arguments: ['-b', '4096'] }),
+    );
     const file = volume.createFile(volume.inode(2, 0), bytes('file'), FILE);
     volume.allocate(file, 'keepSize', { offset: 0, bytes: 8 << 20 });
     expect(volume.attributes(file)).toMatchObject({ size: 0, sectors: 16384 });

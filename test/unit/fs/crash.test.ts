@@ -2,7 +2,7 @@
 // Method: random changes over a device that records them; images as crashes at flushes and in
 // between may leave them. More of them: test/soak/fs-crash.test.ts.
 import { describe, expect, it } from 'vitest';
-import { crashRegisters } from '../../support/crash-check.ts';
+import { crashRegisters, crashTree } from '../../support/crash-check.ts';
 import { imageObstacle, mountObstacle } from '../../support/images.ts';
 
 const SEED = 20261122;
@@ -19,6 +19,15 @@ describe.skipIf(imageObstacle() !== undefined)('a crash', () => {
     const options = { seed: SEED, changes: 400, e2fsck: 8, linux, arguments: variant.arguments };
 
     const { images, wrong } = crashRegisters({ ...options, points: 40 });
+
+    expect(wrong).toEqual([]);
+    expect(images).toBe(40);
+  });
+
+  it('leaves a tree as a transaction left it', () => {
+    const options = { seed: SEED, changes: 300, e2fsck: 2, linux, points: 40 };
+
+    const { images, wrong } = crashTree({ ...options, arguments: ['-b', '1024'] });
 
     expect(wrong).toEqual([]);
     expect(images).toBe(40);
