@@ -70,7 +70,7 @@ export function demoSpec(options: {
     '    arena: 256 MiB',
     '    services:',
     `      - { name: fs, kind: fs, node: ${server}, slot: 1, image: ${quoted(image)} }`,
-    `      - { ${gateway}, readOnly: true }`,
+    `      - { ${gateway} }`,
     '',
   ].join('\n');
 }

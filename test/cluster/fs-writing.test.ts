@@ -90,7 +90,7 @@ describe.skipIf(skipped !== undefined)(`a mount that is written to ${skipped ?? 
       [ "$(tr '\\0' . < $THERE/part)" = 012ab56789.. ]`);
   });
 
-  it('has the calls of Linux: links, renames, times, owners, modes, holes, attributes', async () => {
+  it('has the calls of Linux: links, renames, times, owners, holes, attributes', async () => {
     await sh(`
       cd $HERE; umask 027; mkdir names; cd names
       echo one > a; ln a b; ln -s a c; mkfifo f; mknod n c 1 3
@@ -168,7 +168,9 @@ describe.skipIf(skipped !== undefined)(`a mount that is written to ${skipped ?? 
       'print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))',
       'g.close(); g = open(there + "/lock", "r+")',
       'r, w = os.pipe(); pid = os.fork()',
-      "if pid == 0: fcntl.lockf(f, fcntl.LOCK_EX, 10, 5); os.write(w, b'.'); import time; time.sleep(99)",
+      'if pid == 0:',
+      "    fcntl.lockf(f, fcntl.LOCK_EX, 10, 5); os.write(w, b'.')",
+      '    import signal; signal.pause()',
       'os.read(r, 1)',
       'print(tries(fcntl.lockf, 10, 5), tries(fcntl.lockf, 5, 0))',
       'os.kill(pid, 9); os.waitpid(pid, 0); fcntl.lockf(g, fcntl.LOCK_EX, 10, 5); print("mine")',
@@ -178,7 +180,8 @@ describe.skipIf(skipped !== undefined)(`a mount that is written to ${skipped ?? 
 
   it('takes an archive, a git repository and a database', async () => {
     await sh(`
-      tar -C $TREE -cf - --exclude=lost+found --exclude=data . | (mkdir $HERE/tar; tar -C $HERE/tar -xf -)
+      mkdir $HERE/tar
+      tar -C $TREE -cf - --exclude=lost+found --exclude=data . | tar -C $HERE/tar -xf -
       diff -r --exclude=lost+found --exclude=data $TREE $THERE/tar
       rm -r $HERE/tar; [ ! -e $THERE/tar ]`);
     await sh(`
@@ -193,14 +196,15 @@ describe.skipIf(skipped !== undefined)(`a mount that is written to ${skipped ?? 
       "    name = '/%s.db' % mode",
       '    db = sqlite3.connect(here + name)',
       "    db.execute('PRAGMA journal_mode=' + mode); db.execute('CREATE TABLE t (n, s)')",
-      '    for i in range(20):',
+      '    for i in range(8):',
       "        with db: db.executemany('INSERT INTO t VALUES (?, ?)', [(i, 'x' * 500)] * 10)",
       '    db.close()',
       '    db = sqlite3.connect(there + name)',
-      "    print(db.execute('SELECT count(*) FROM t').fetchone(), db.execute('PRAGMA integrity_check').fetchone())",
+      "    check = db.execute('PRAGMA integrity_check').fetchone()",
+      "    print(db.execute('SELECT count(*) FROM t').fetchone(), check)",
       '    db.close()',
     );
-    expect(seen).toBe("(200,) ('ok',)\n(200,) ('ok',)\n");
+    expect(seen).toBe("(80,) ('ok',)\n(80,) ('ok',)\n");
   });
 
   it('keeps what was synced when the server is killed, and goes on with a new one', async () => {

@@ -88,9 +88,9 @@ interface Opened {
   readonly volume: Volume;
   readonly bytes: number;
   readonly replayed: number;
-  commit(): void;
+  readonly commit: () => void;
   /** Leaves a volume that needs no recovery. Throws FsError. */
-  close(): void;
+  readonly close: () => void;
 }
 
 function open(service: FsServiceSpec, memory: Uint8Array, now: () => Timestamp): Opened {
@@ -111,7 +111,8 @@ function openReadOnly(path: string, memory: Uint8Array): Opened {
 function openWritable(path: string, memory: Uint8Array, now: () => Timestamp): Opened {
   const image = openImage(path, 'write');
   const options = { memory, crc32c: rawCrc32c, timeMs: Date.now };
-  const { cache, changes, replayed, close } = openForWriting(image, options);
+  const writing = openForWriting(image, options);
+  const { cache, changes, replayed } = writing;
   const volume = Volume.open(image, cache, {
     changes,
     crc32c: rawCrc32c,
@@ -127,7 +128,7 @@ function openWritable(path: string, memory: Uint8Array, now: () => Timestamp): O
       changes.commit();
     }),
     close: () => {
-      close();
+      writing.close();
       image.close();
     },
   };

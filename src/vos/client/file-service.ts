@@ -44,7 +44,7 @@ export interface Owner {
 export interface NewFile extends Owner {
   /** Type and permissions as in stat(2); `makeDirectory` ignores the type. */
   readonly mode: number;
-  /** Permissions that the file does not get, unless a default access list of its directory rules. */
+  /** Permissions that the file does not get, unless its directory has a default access list. */
   readonly umask: number;
   /** For character and block devices, in the kernel's new encoding. */
   readonly device?: number;
@@ -106,8 +106,8 @@ export interface FileService {
   listXattr(file: FileId, bytes: number): Promise<SizedValue>;
 
   /**
-   * Makes a file of any type but directory and symlink, and holds it open if `hold` says so. EEXIST
-   * if the name is there.
+   * Makes a file of any type but directory and symlink, and holds it open if `hold` says so.
+   * EEXIST if the name is there.
    */
   create(place: Place, file: NewFile, hold: boolean): Promise<FileAttributes>;
   makeDirectory(place: Place, file: NewFile): Promise<FileAttributes>;
@@ -118,8 +118,8 @@ export interface FileService {
   /** `flags`: `RenameFlag`. */
   rename(from: Place, to: Place, flags: number): Promise<void>;
   /**
-   * Writes at most 1 MiB of `data`, which is used no more when this returns (not: settles). `flags`:
-   * `WriteFlag`; with APPEND the offset is not looked at.
+   * Writes at most 1 MiB of `data`, which is used no more when this returns (not: settles).
+   * `flags`: `WriteFlag`; with APPEND the offset is not looked at.
    */
   write(at: FilePosition, data: Uint8Array, flags: number, owner: Owner): Promise<Written>;
   setAttributes(file: FileId, change: AttributeChange): Promise<FileAttributes>;
@@ -143,8 +143,8 @@ export interface FileService {
   /** The lock that is in the way of this one. */
   testLock(file: FileId, lock: LockRequest): Promise<LockAnswer>;
   /**
-   * Takes or gives up a lock. EAGAIN when another is in the way; with `wait` it is waited for, until
-   * the signal aborts: EINTR.
+   * Takes or gives up a lock. EAGAIN when another is in the way; with `wait` it is waited for,
+   * until the signal aborts: EINTR.
    */
   lock(file: FileId, lock: LockRequest, wait?: AbortSignal): Promise<void>;
 }

@@ -2,8 +2,8 @@
  * Performs the requests of a FUSE session that change something, and those around them.
  *
  * Opens are counted by the file service, so a file handle is always 0: whatever the kernel asks
- * names the file itself. A lock that somebody waits for is asked for again and again by the service,
- * while other requests go on.
+ * names the file itself. A lock that somebody waits for is asked for again and again by the
+ * service, while other requests go on.
  */
 import { constants } from 'node:os';
 import type { FileId, FileService, LockRequest } from '../client/file-service.ts';

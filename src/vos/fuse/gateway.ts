@@ -111,7 +111,7 @@ export class Gateway {
     return this.#answers.nodes.size;
   }
 
-  /** Whether no more requests should be read for now. */
+  /** Whether requests should be left with the kernel until `onRoom`. */
   get isFull(): boolean {
     return this.#writeBacklogBytes >= WRITE_BACKLOG_BYTES_MAX;
   }

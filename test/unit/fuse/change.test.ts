@@ -113,7 +113,7 @@ describe('what makes names', () => {
     expect(gateway.nodes).toBe(1);
   });
 
-  it('sends who created a name that is there back to look it up, unless O_EXCL is set', async () => {
+  it('lets who created a name that is there look it up, unless O_EXCL is set', async () => {
     await expectError(ESTALE, Opcode.CREATE, words(0o101, 0o100644, 0, 0), name('file'));
     await expectError(EEXIST, Opcode.CREATE, words(0o301, 0o100644, 0, 0), name('file'));
   });
@@ -372,7 +372,7 @@ describe('requests', () => {
     await expectError(EINVAL, Opcode.RENAME, words(1, 0), name('a'), name('b'));
   });
 
-  it('with bodies that are cut, names that are wrong or nodes that are unknown are refused', async () => {
+  it('with bodies that are cut, wrong names or unknown nodes are refused', async () => {
     for (const opcode of [Opcode.SETATTR, Opcode.WRITE, Opcode.SETLK, Opcode.CREATE]) {
       await expectError(EIO, opcode, words(1));
     }
