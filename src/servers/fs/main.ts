@@ -111,7 +111,11 @@ function openReadOnly(path: string, memory: Uint8Array): Opened {
 function openWritable(path: string, memory: Uint8Array, now: () => Timestamp): Opened {
   const image = openImage(path, 'write');
   const options = { memory, crc32c: rawCrc32c, timeMs: Date.now };
-  const { cache, changes, replayed, close } = openForWriting(image, options);
+  const { cache, changes, replayed, wasClean, close } = openForWriting(image, options);
+  if (!wasClean) {
+    close();
+    throw new FsError('EUCLEAN', 'the volume was not closed cleanly; run e2fsck -f on the image');
+  }
   const volume = Volume.open(image, cache, {
     changes,
     crc32c: rawCrc32c,

@@ -43,7 +43,10 @@ const SECTOR_BYTES = 512;
 const SECTORS_MAX = 2 ** 32 - 1;
 
 export interface VolumeOptions {
-  /** Read the volume as its last checkpoint left it, though its journal holds newer blocks. */
+  /**
+   * Read the volume as its last checkpoint left it, though its journal holds newer blocks. With
+   * `changes`: who made those replayed the journal, and marked the volume as one in use.
+   */
   readonly ignoreJournal?: boolean;
   /** Try the copies of the superblock when the primary one is damaged. */
   readonly useBackup?: boolean;
@@ -78,6 +81,7 @@ export class Volume implements VolumeWriter {
     this.#openWriter = new Writer({
       ...{ disk, contents: this.#contents, table: this.#inodes, directories: this.#directories },
       ...{ xattrs: this.#xattrs, changes, now, random },
+      isOpen: options.ignoreJournal === true,
     });
   }
 

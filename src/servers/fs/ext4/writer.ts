@@ -50,6 +50,8 @@ export interface WriterParts {
   readonly now: Now;
   /** Unsigned numbers of 32 bits. */
   readonly random: () => number;
+  /** Whether the volume says already that it is in use. */
+  readonly isOpen: boolean;
 }
 
 export interface LiveCounts {
@@ -73,7 +75,7 @@ export class Writer implements Omit<VolumeWriter, 'seek'> {
   /** Throws EROFS for a volume that can only be read, EUCLEAN for damage. */
   constructor(parts: WriterParts) {
     const { disk, contents, table, directories, changes, now, random } = parts;
-    checkWritable(disk.superblock, hasJournal(disk));
+    checkWritable(disk.superblock, hasJournal(disk) || parts.isOpen);
     const edits = new Edits(disk, changes);
     const inodes = new InodeEditor(disk, edits, table, now);
     const superblock = new SuperblockEditor(disk, edits, () => now().seconds);
