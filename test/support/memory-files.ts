@@ -32,6 +32,7 @@ export const S_IFLNK = 0o120000;
 export const S_IFIFO = 0o010000;
 const S_IFMT = 0o170000;
 const FIRST_FREE_INODE = 11;
+const FILE_BYTES_MAX = 2 ** 20;
 
 /** Returns up to `bytes` from `offset`; a promise that never settles plays a server that hangs. */
 export type ReadData = (offset: number, bytes: number) => Uint8Array | Promise<Uint8Array>;
@@ -238,6 +239,7 @@ export class MemoryFiles implements FileService {
     const file = this.#get(at.file);
     const { attributes } = file;
     const offset = (flags & WriteFlag.APPEND) !== 0 ? attributes.size : at.offset;
+    this.#checkSize(offset + data.length);
     const before = file.read(0, attributes.size) as Uint8Array;
     const after = new Uint8Array(Math.max(attributes.size, offset + data.length));
     after.set(before);
@@ -256,6 +258,7 @@ export class MemoryFiles implements FileService {
     if (has(AttributeFlag.UID)) attributes.uid = uid;
     if (has(AttributeFlag.GID)) attributes.gid = gid;
     if (has(AttributeFlag.SIZE)) {
+      this.#checkSize(size);
       const data = new Uint8Array(size);
       data.set((file.read(0, attributes.size) as Uint8Array).subarray(0, size));
       this.#setData(file, data);
@@ -383,6 +386,11 @@ export class MemoryFiles implements FileService {
     if (count > 0) this.holds.set(inode, count);
     else this.holds.delete(inode);
     if (count <= 0 && this.files.get(inode)?.attributes.links === 0) this.files.delete(inode);
+  }
+
+  /** As large as a file of this kind may be. */
+  #checkSize(bytes: number): void {
+    if (bytes > FILE_BYTES_MAX) throw failure('EFBIG');
   }
 
   #setData(file: MemoryFile, data: Uint8Array): void {

@@ -131,7 +131,6 @@ function openWritable(path: string, memory: Uint8Array, now: () => Timestamp): O
       changes.commit();
     }),
     close: () => {
-      volume.close();
       close();
       image.close();
     },

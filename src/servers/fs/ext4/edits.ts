@@ -92,8 +92,11 @@ export class Edits {
     return this.#changes.create(block);
   }
 
-  forget(block: number, count: number): void {
-    this.#changes.forget(block, count);
+  /** Blocks that are free now: metadata, or contents of a file. */
+  discard(block: number, count: number, isMetadata: boolean): void {
+    const { blockBytes } = this.#disk;
+    if (isMetadata) this.#changes.forget(block, count);
+    else this.#changes.dropData(block * blockBytes, count * blockBytes);
   }
 
   writeData(at: number, data: Uint8Array): void {

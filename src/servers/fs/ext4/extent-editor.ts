@@ -106,7 +106,7 @@ export class ExtentEditor implements BlockMap {
         cut(old, gone.logical + gone.count, oldEnd),
       ];
       this.#replace(inode, way, { index, remove: 1, pieces });
-      if (isMetadata) this.#edits.forget(gone.physical, gone.count);
+      this.#edits.discard(gone.physical, gone.count, isMetadata);
       this.#allocator.free(gone.physical, gone.count);
       this.#inodes.addBlocks(inode, -gone.count);
       end = gone.logical;
@@ -292,7 +292,7 @@ export class ExtentEditor implements BlockMap {
   }
 
   #freeNode(inode: EditedInode, block: number): void {
-    this.#edits.forget(block, 1);
+    this.#edits.discard(block, 1, true);
     this.#allocator.free(block, 1);
     this.#inodes.addBlocks(inode, -1);
   }

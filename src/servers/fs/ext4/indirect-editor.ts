@@ -69,7 +69,7 @@ export class IndirectEditor implements BlockMap {
     }
     const isMetadata = fileType(inode) !== MODE.regular;
     for (const { first, count } of freed) {
-      if (isMetadata) this.#edits.forget(first, count);
+      this.#edits.discard(first, count, isMetadata);
       this.#allocator.free(first, count);
       this.#inodes.addBlocks(inode, -count);
     }
@@ -113,7 +113,7 @@ export class IndirectEditor implements BlockMap {
       if (block === 0 || parent === undefined) return;
       if (!this.#edits.modify(block).every((byte) => byte === 0)) return;
       this.#put(inode, parent, 0);
-      this.#edits.forget(block, 1);
+      this.#edits.discard(block, 1, true);
       this.#allocator.free(block, 1);
       this.#inodes.addBlocks(inode, -1);
     }

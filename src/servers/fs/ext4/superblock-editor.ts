@@ -1,6 +1,6 @@
 /**
- * What of the superblock changes while a volume is in use: counts, the first orphan, the state and
- * features that are set when they are first used. See `superblock.ts` for the layout.
+ * What of the superblock changes while a volume is in use: counts, the first orphan, and features
+ * that are set when they are first used. See `superblock.ts` for the layout.
  *
  * The block is shared with the journal, which keeps fields of its own in it, so only the fields
  * that are known here are written into what the block says now.
@@ -16,7 +16,6 @@ export interface SuperblockState {
   blocksFree: number;
   inodesFree: number;
   firstOrphan: number;
-  state: number;
   compat: number;
   readOnlyCompat: number;
   mounts: number;
@@ -79,7 +78,6 @@ export class SuperblockEditor implements Edited {
     put32(raw, 0x10, state.inodesFree);
     put32(raw, 0x30, this.#now());
     put16(raw, 0x34, state.mounts);
-    put16(raw, 0x3a, state.state);
     put32(raw, 0x5c, state.compat);
     put32(raw, 0x64, state.readOnlyCompat);
     put32(raw, 0xe8, state.firstOrphan);
@@ -109,7 +107,6 @@ export class SuperblockEditor implements Edited {
       blocksFree: join(wide ? u32(raw, 0x158) : 0, u32(raw, 0x0c)),
       inodesFree: u32(raw, 0x10),
       firstOrphan: u32(raw, 0xe8),
-      state: u16(raw, 0x3a),
       compat: u32(raw, 0x5c),
       readOnlyCompat: u32(raw, 0x64),
       mounts: u16(raw, 0x34),

@@ -43,10 +43,7 @@ const SECTOR_BYTES = 512;
 const SECTORS_MAX = 2 ** 32 - 1;
 
 export interface VolumeOptions {
-  /**
-   * Read the volume as its last checkpoint left it, though its journal holds newer blocks. With
-   * `changes`: who made those replayed the journal, and marked the volume as one in use.
-   */
+  /** Read the volume as its last checkpoint left it, though its journal holds newer blocks. */
   readonly ignoreJournal?: boolean;
   /** Try the copies of the superblock when the primary one is damaged. */
   readonly useBackup?: boolean;
@@ -81,15 +78,14 @@ export class Volume implements VolumeWriter {
     this.#openWriter = new Writer({
       ...{ disk, contents: this.#contents, table: this.#inodes, directories: this.#directories },
       ...{ xattrs: this.#xattrs, changes, now, random },
-      isOpen: options.ignoreJournal === true,
     });
   }
 
   /**
    * `cache` must be over the same device. Throws EUCLEAN for a damaged superblock, EOPNOTSUPP for
    * features that cannot be read, EROFS for a journal that must be replayed first, EIO. With
-   * `changes`, EROFS for a feature that only readers know, and EUCLEAN for a volume that was not
-   * closed and has no journal, or has errors.
+   * `changes`, EROFS for a feature that only readers know, and EUCLEAN for a volume that says
+   * that it has errors.
    */
   static open(device: BlockDevice, cache: BlockCache, options: VolumeOptions = {}): Volume {
     const crc = options.crc32c ?? crc32c;
@@ -217,11 +213,6 @@ export class Volume implements VolumeWriter {
 
   get readOnly(): boolean {
     return this.#openWriter === undefined;
-  }
-
-  /** Notes that the volume was closed as it should be; the caller commits. Nothing if read-only. */
-  close(): void {
-    this.#openWriter?.close();
   }
 
   // What follows is described at `VolumeWriter`. Each throws EROFS if the volume is read-only.

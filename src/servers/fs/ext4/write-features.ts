@@ -6,7 +6,7 @@ import { FsError, hex } from '../errors.ts';
 import { INCOMPAT, RO_COMPAT } from './layout.ts';
 import type { Superblock } from './superblock.ts';
 
-const STATE = { valid: 1, errors: 2 } as const;
+const STATE_ERRORS = 2;
 
 const WRITABLE =
   RO_COMPAT.sparseSuper |
@@ -36,7 +36,7 @@ const REFUSED: readonly (readonly [field: 'incompat' | 'readOnlyCompat', bit: nu
  * Throws EROFS, with the name of the feature, for a volume that can be read but not changed;
  * EUCLEAN for one that e2fsck should see first.
  */
-export function checkWritable(superblock: Superblock, hasJournal: boolean): void {
+export function checkWritable(superblock: Superblock): void {
   for (const [field, bit, name] of REFUSED) {
     if (superblock[field] & bit) {
       throw new FsError('EROFS', `volumes with the feature "${name}" can only be read`);
@@ -49,10 +49,7 @@ export function checkWritable(superblock: Superblock, hasJournal: boolean): void
   if (!superblock.linux && superblock.readOnlyCompat & RO_COMPAT.metadataCsum) {
     throw new FsError('EROFS', 'checksums of another system than Linux can only be read');
   }
-  const clean = hasJournal || (superblock.state & STATE.valid) !== 0;
-  if (!clean || superblock.state & STATE.errors) {
-    throw new FsError('EUCLEAN', 'the volume was not closed cleanly or has errors');
+  if (superblock.state & STATE_ERRORS) {
+    throw new FsError('EUCLEAN', 'the volume says that it has errors');
   }
 }
-
-export { STATE as VOLUME_STATE };

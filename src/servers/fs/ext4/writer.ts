@@ -31,12 +31,12 @@ import { InodeAllocator } from './inode-allocator.ts';
 import { InodeEditor, type Now } from './inode-editor.ts';
 import { type Inode, hasFlag } from './inode.ts';
 import type { InodeTable } from './inode-table.ts';
-import { COMPAT, INODE_FLAG, MODE } from './layout.ts';
+import { INODE_FLAG, MODE } from './layout.ts';
 import { Names } from './names.ts';
 import { Orphans } from './orphans.ts';
 import { Removal } from './removal.ts';
 import { SuperblockEditor } from './superblock-editor.ts';
-import { VOLUME_STATE, checkWritable } from './write-features.ts';
+import { checkWritable } from './write-features.ts';
 import { XattrEditor } from './xattr-editor.ts';
 import type { Xattrs } from './xattr.ts';
 
@@ -50,8 +50,6 @@ export interface WriterParts {
   readonly now: Now;
   /** Unsigned numbers of 32 bits. */
   readonly random: () => number;
-  /** Whether the volume says already that it is in use. */
-  readonly isOpen: boolean;
 }
 
 export interface LiveCounts {
@@ -75,7 +73,7 @@ export class Writer implements Omit<VolumeWriter, 'seek'> {
   /** Throws EROFS for a volume that can only be read, EUCLEAN for damage. */
   constructor(parts: WriterParts) {
     const { disk, contents, table, directories, changes, now, random } = parts;
-    checkWritable(disk.superblock, hasJournal(disk) || parts.isOpen);
+    checkWritable(disk.superblock);
     const edits = new Edits(disk, changes);
     const inodes = new InodeEditor(disk, edits, table, now);
     const superblock = new SuperblockEditor(disk, edits, () => now().seconds);
@@ -118,14 +116,6 @@ export class Writer implements Omit<VolumeWriter, 'seek'> {
 
   get counts(): LiveCounts {
     return this.#superblock.state;
-  }
-
-  /** Notes on the volume that it was closed as it should be. The caller commits. */
-  close(): void {
-    if (hasJournal(this.#disk)) return;
-    this.change(() => {
-      this.#superblock.edit().state |= VOLUME_STATE.valid;
-    });
   }
 
   change<T>(run: () => T): T {
@@ -249,7 +239,6 @@ export class Writer implements Omit<VolumeWriter, 'seek'> {
       state.blocksFree = groups.all.reduce((sum, group) => sum + group.blocksFree, 0);
       state.inodesFree = groups.all.reduce((sum, group) => sum + group.inodesFree, 0);
       state.mounts = Math.min(state.mounts + 1, 0xffff);
-      if (!hasJournal(this.#disk)) state.state &= ~VOLUME_STATE.valid;
     });
     this.#orphans.load();
     this.#orphans.takeFromFile();
@@ -258,8 +247,4 @@ export class Writer implements Omit<VolumeWriter, 'seek'> {
       else this.#files.finishTruncate(inode);
     }
   }
-}
-
-function hasJournal({ superblock }: Disk): boolean {
-  return (superblock.compat & COMPAT.hasJournal) !== 0;
 }

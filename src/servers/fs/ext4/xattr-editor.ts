@@ -168,7 +168,7 @@ export class XattrEditor {
       put32(block, REFERENCES_AT, references - 1);
       if (disk.checksums) put32(block, BLOCK_CHECKSUM_AT, xattrs.sum(block, number));
     } else {
-      edits.forget(number, 1);
+      edits.discard(number, 1, true);
       allocator.free(number, 1);
     }
     edited.xattrBlock = 0;
