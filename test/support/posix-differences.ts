@@ -18,9 +18,17 @@ export interface Difference {
 const BLOCK = 4096;
 const NO_TMPFILE = 'the gateway does not answer FUSE_TMPFILE';
 const NO_ACCESS_TIMES = 'the server marks no access times, like a mount with noatime';
+const NO_OFD_END =
+  'the kernel does not tell a FUSE file system when a lock of an open file ends with the file';
+const NO_DIRECTORY_HOLDS = 'the gateway does not keep directories that are open';
 const KILLPRIV =
   'FUSE_HANDLE_KILLPRIV_V2 takes set-group-ID away only with the group to execute; the server ' +
   'does not know all groups of who writes';
+
+const CHANGES = [
+  ...['write', 'pwrite', 'truncate', 'ftruncate', 'open with O_TRUNC'],
+  ...['fallocate', 'copy_file_range'],
+];
 
 /** Rows of the calls that change what is in a file, on the mount. */
 function setIdRows(call: string): Difference {
@@ -85,7 +93,7 @@ export const DIFFERENCES: readonly Difference[] = [
       'content in the end': 'abcd',
     },
   },
-  ...['write', 'pwrite', 'truncate', 'ftruncate', 'open with O_TRUNC'].map(setIdRows),
+  ...CHANGES.map(setIdRows),
   noAccessTime('read', 'f'),
   noAccessTime('readlink', 'link'),
   noAccessTime('reading a directory', 'd'),
@@ -131,5 +139,35 @@ export const DIFFERENCES: readonly Difference[] = [
     test: 'a FIFO > is found under any of its names, and lives without one',
     reason: 'the kernel tells a FUSE file system nothing of an open FIFO, so it is not kept',
     rows: { type: 'ESTALE' },
+  },
+  {
+    on: ['mount'],
+    test: 'a lock of an open file > is shared by who inherits the descriptor, and excludes another open',
+    reason: NO_OFD_END,
+    rows: { 'it is free': 'EAGAIN' },
+  },
+  {
+    on: ['mount'],
+    test: 'a lock of an open file > goes when the process ends',
+    reason: NO_OFD_END,
+    rows: { after: 'EAGAIN' },
+  },
+  {
+    on: ['mount'],
+    test: 'rmdir > leaves an open directory without entries and links',
+    reason: NO_DIRECTORY_HOLDS,
+    rows: { links: 'ESTALE', type: 'ESTALE', fsync: 'ESTALE' },
+  },
+  {
+    on: ['mount'],
+    test: 'rename > leaves what was replaced usable for who has it open',
+    reason: NO_DIRECTORY_HOLDS,
+    rows: { 'the replaced one has no name': 'ESTALE' },
+  },
+  {
+    on: ['mount'],
+    test: 'an extended attribute > trusted. and security. are for root',
+    reason: 'the gateway lists the names for root, whoever asks',
+    rows: { 'trusted is not listed': true },
   },
 ];
