@@ -86,6 +86,7 @@ export class InodeTable {
     if (pin === undefined || --pin.count > 0) return;
     this.#pinned.delete(inode.number);
     if (inode.links > 0 && this.#isFile(inode.number)) this.#recent.set(inode.number, inode);
+    else this.#recent.delete(inode.number);
   }
 
   isPinned(number: number): boolean {
