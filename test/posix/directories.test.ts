@@ -1,7 +1,7 @@
 // Making and removing directories: mkdir(), mkdirat(), rmdir(), and unlinkat() with AT_REMOVEDIR,
 // as in POSIX.1-2024 and mkdir(2), rmdir(2).
 import { describe, it } from 'vitest';
-import { done } from '../support/posix-calls.ts';
+import { type Stat, done } from '../support/posix-calls.ts';
 import {
   O_DIRECTORY,
   O_RDONLY,
@@ -251,11 +251,11 @@ describe('rmdir', () => {
     await done(p.mkdir('d'));
     const fd = await done(p.open('d', O_RDONLY | O_DIRECTORY));
     await done(p.rmdir('d'));
-    const left = await done(p.fstat(fd));
+    const left = async (): Promise<Stat> => done(p.fstat(fd));
 
     await fs.check(
-      ['links', left.nlink, 0],
-      ['type', left.mode & 0o170000, S_IFDIR],
+      ['links', async () => (await left()).nlink, 0],
+      ['type', async () => (await left()).mode & 0o170000, S_IFDIR],
       ['entries', () => p.getdents(fd), 'ENOENT'],
       ['fsync', () => p.make('fsync', fd), 0],
       ['. of it', () => p.make('faccessat', fd, '.', 0), 0],

@@ -6,6 +6,7 @@ import {
   AT_EMPTY_PATH,
   AT_FDCWD,
   AT_SYMLINK_FOLLOW,
+  O_EXCL,
   O_PATH,
   O_RDONLY,
   O_RDWR,
@@ -15,6 +16,7 @@ import {
   S_IFMT,
 } from '../support/posix-constants.ts';
 import { OTHER, OWNER, type Row, underTest } from '../support/posix-files.ts';
+import type { Result } from '../support/posix-process.ts';
 import { KINDS, inode, makeKinds, nlink, owners, permissions } from '../support/posix-kinds.ts';
 
 const fs = underTest();
@@ -132,13 +134,17 @@ describe('link', () => {
 
   it('gives a file of O_TMPFILE a name', async () => {
     const p = await fs.as();
-    const fd = await done(p.open('.', O_TMPFILE | O_RDWR, 0o640));
-    await done(p.write(fd, 'unnamed'));
-    const before = await done(p.fstat(fd));
+    const fd = await p.open('.', O_TMPFILE | O_RDWR, 0o640);
 
     await fs.check(
+      ['open', typeof fd === 'string' ? fd : 0, 0],
       ['no name', () => p.names('.'), []],
-      ['no link', before.nlink, 0],
+    );
+    if (typeof fd === 'string') return;
+
+    await fs.check(
+      ['write', () => p.write(fd, 'unnamed'), 7],
+      ['no link', async () => (await done(p.fstat(fd))).nlink, 0],
       ['linkat', () => p.make('linkat', fd, '', AT_FDCWD, 'named', AT_EMPTY_PATH), 0],
       ['content', () => p.content('named'), 'unnamed'],
       ['mode', () => permissions(p, 'named'), 0o640],
@@ -146,15 +152,19 @@ describe('link', () => {
     );
   });
 
-  it('gives a file without a name none if it had one, or if O_EXCL forbade it', async () => {
+  it('refuses a name for what had one, and for what O_EXCL forbade it', async () => {
     const p = await fs.as();
-    const exclusive = await done(p.open('.', O_TMPFILE | O_RDWR | 0o200, 0o600));
+    const exclusive = async (): Promise<Result> => {
+      const fd = await p.open('.', O_TMPFILE | O_RDWR | O_EXCL, 0o600);
+      if (typeof fd === 'string') return fd;
+      return p.make('linkat', fd, '', AT_FDCWD, 'a', AT_EMPTY_PATH);
+    };
     await p.create('gone');
     const gone = await done(p.open('gone', O_RDWR));
     await done(p.unlink('gone'));
 
     await fs.check(
-      ['O_EXCL', () => p.make('linkat', exclusive, '', AT_FDCWD, 'a', AT_EMPTY_PATH), 'ENOENT'],
+      ['O_EXCL', exclusive, 'ENOENT'],
       ['unlinked', () => p.make('linkat', gone, '', AT_FDCWD, 'b', AT_EMPTY_PATH), 'ENOENT'],
     );
   });

@@ -16,6 +16,34 @@ export interface Difference {
 }
 
 const BLOCK = 4096;
+const NO_TMPFILE = 'the gateway does not answer FUSE_TMPFILE';
+const NO_ACCESS_TIMES = 'the server marks no access times, like a mount with noatime';
+const NO_OFD_END =
+  'the kernel does not tell a FUSE file system when a lock of an open file ends with the file';
+const NO_DIRECTORY_HOLDS = 'the gateway does not keep directories that are open';
+const KILLPRIV =
+  'FUSE_HANDLE_KILLPRIV_V2 takes set-group-ID away only with the group to execute; the server ' +
+  'does not know all groups of who writes';
+
+const CHANGES = [
+  ...['write', 'pwrite', 'truncate', 'ftruncate', 'open with O_TRUNC'],
+  ...['fallocate', 'copy_file_range'],
+];
+
+/** Rows of the calls that change what is in a file, on the mount. */
+function setIdRows(call: string): Difference {
+  return {
+    on: ['mount'],
+    test: `set-id bits > go with ${call} of anybody but root`,
+    reason: KILLPRIV,
+    rows: { 'mode 2767 by other': 0o2767, 'mode 6666 by other': 0o2666 },
+  };
+}
+
+function noAccessTime(call: string, file: string): Difference {
+  const rows = { [`${file} after ${call}`]: '-' };
+  return { on: ['mount'], test: `times > marks of ${call}`, reason: NO_ACCESS_TIMES, rows };
+}
 
 export const DIFFERENCES: readonly Difference[] = [
   {
@@ -40,9 +68,9 @@ export const DIFFERENCES: readonly Difference[] = [
     },
   },
   {
-    on: ['tmpfs'],
+    on: ['tmpfs', 'mount'],
     test: 'fallocate > takes blocks out with FALLOC_FL_COLLAPSE_RANGE',
-    reason: 'shmem takes KEEP_SIZE and PUNCH_HOLE alone',
+    reason: 'shmem takes KEEP_SIZE and PUNCH_HOLE alone; the kernel lets FUSE zero ranges too',
     rows: {
       'two blocks': 'EOPNOTSUPP',
       content: 'abcdef',
@@ -53,9 +81,9 @@ export const DIFFERENCES: readonly Difference[] = [
     },
   },
   {
-    on: ['tmpfs'],
+    on: ['tmpfs', 'mount'],
     test: 'fallocate > puts holes in with FALLOC_FL_INSERT_RANGE',
-    reason: 'shmem takes KEEP_SIZE and PUNCH_HOLE alone',
+    reason: 'shmem takes KEEP_SIZE and PUNCH_HOLE alone; the kernel lets FUSE zero ranges too',
     rows: {
       'two blocks': 'EOPNOTSUPP',
       content: 'abcd',
@@ -64,5 +92,82 @@ export const DIFFERENCES: readonly Difference[] = [
       'at the end': 'EOPNOTSUPP',
       'content in the end': 'abcd',
     },
+  },
+  ...CHANGES.map(setIdRows),
+  noAccessTime('read', 'f'),
+  noAccessTime('readlink', 'link'),
+  noAccessTime('reading a directory', 'd'),
+  noAccessTime('copy_file_range', 'f'),
+  {
+    on: ['mount'],
+    test: 'chown > does what the owner and the groups of a caller permit',
+    reason: 'the kernel asks a FUSE file system nothing where neither owner nor group is given',
+    rows: {
+      'mode 6755 to -1:-1 by root': 0o6755,
+      'mode 6755 to -1:-1 by owner': 0o6755,
+      'chown 6755 to -1:-1 by group': 0,
+      'chown 6755 to -1:-1 by member': 0,
+      'chown 6755 to -1:-1 by other': 0,
+    },
+  },
+  {
+    on: ['mount'],
+    test: 'link > gives a file of O_TMPFILE a name',
+    reason: NO_TMPFILE,
+    rows: { open: 'EOPNOTSUPP' },
+  },
+  {
+    on: ['mount'],
+    test: 'link > refuses a name for what had one, and for what O_EXCL forbade it',
+    reason: NO_TMPFILE,
+    rows: { O_EXCL: 'EOPNOTSUPP' },
+  },
+  {
+    on: ['mount'],
+    test: 'open > fails with EINVAL for O_TMPFILE without writing, and ENOTDIR for a file',
+    reason: NO_TMPFILE,
+    rows: { O_WRONLY: 'EOPNOTSUPP' },
+  },
+  {
+    on: ['mount'],
+    test: 'statx > tells when a file was made, where it tells that at all',
+    reason: 'the gateway does not answer FUSE_STATX',
+    rows: { 'is told': false, 'nor long before': false },
+  },
+  {
+    on: ['mount'],
+    test: 'a FIFO > is found under any of its names, and lives without one',
+    reason: 'the kernel tells a FUSE file system nothing of an open FIFO, so it is not kept',
+    rows: { type: 'ESTALE' },
+  },
+  {
+    on: ['mount'],
+    test: 'a lock of an open file > is shared by who inherits the descriptor, and excludes another open',
+    reason: NO_OFD_END,
+    rows: { 'it is free': 'EAGAIN' },
+  },
+  {
+    on: ['mount'],
+    test: 'a lock of an open file > goes when the process ends',
+    reason: NO_OFD_END,
+    rows: { after: 'EAGAIN' },
+  },
+  {
+    on: ['mount'],
+    test: 'rmdir > leaves an open directory without entries and links',
+    reason: NO_DIRECTORY_HOLDS,
+    rows: { links: 'ESTALE', type: 'ESTALE', fsync: 'ESTALE' },
+  },
+  {
+    on: ['mount'],
+    test: 'rename > leaves what was replaced usable for who has it open',
+    reason: NO_DIRECTORY_HOLDS,
+    rows: { 'the replaced one has no name': 'ESTALE' },
+  },
+  {
+    on: ['mount'],
+    test: 'an extended attribute > trusted. and security. are for root',
+    reason: 'the gateway lists the names for root, whoever asks',
+    rows: { 'trusted is not listed': true },
   },
 ];

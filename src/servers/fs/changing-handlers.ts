@@ -291,6 +291,7 @@ export class ChangingHandlers {
     if (change.size === 0) throw new FsError('EINVAL', 'an empty range');
     const writer = this.#begin(change);
     const inode = this.#inode(change);
+    if (change.uid !== 0) this.#killPrivileges(writer, inode);
     writer.allocate(inode, mode, { offset: change.offset, bytes: change.size });
     return this.#attributes(call, inode);
   }
@@ -362,6 +363,7 @@ export class ChangingHandlers {
     if (same && offset < at + bytes && at < offset + bytes) {
       throw new FsError('EINVAL', 'the ranges overlap');
     }
+    if (change.uid !== 0) this.#killPrivileges(writer, to);
     let done = 0;
     while (done < bytes) {
       const part = this.#memory.stage(Math.min(bytes - done, TRANSFER_BYTES_MAX));
@@ -483,6 +485,7 @@ export class ChangingHandlers {
     const kills = has(AttributeFlag.KILL_PRIVILEGES) && fileType(inode) === MODE.regular;
     const mode = has(AttributeFlag.MODE) ? change.mode & PERMISSIONS : inode.mode & PERMISSIONS;
     const left = kills ? withoutPrivileges(mode) : mode;
+    const now = this.#parts.now();
     return {
       ...(has(AttributeFlag.MODE) || left !== mode ? { mode: left } : {}),
       ...(has(AttributeFlag.UID) ? { uid: change.uid } : {}),
@@ -490,8 +493,8 @@ export class ChangingHandlers {
       ...(has(AttributeFlag.SIZE) ? { size: change.size } : {}),
       ...(has(AttributeFlag.ACCESSED) ? { accessed: change.accessed } : {}),
       ...(has(AttributeFlag.MODIFIED) ? { modified: change.modified } : {}),
-      ...(has(AttributeFlag.ACCESSED_NOW) ? { accessed: this.#parts.now() } : {}),
-      ...(has(AttributeFlag.MODIFIED_NOW) ? { modified: this.#parts.now() } : {}),
+      ...(has(AttributeFlag.ACCESSED_NOW) ? { accessed: now } : {}),
+      ...(has(AttributeFlag.MODIFIED_NOW) ? { modified: now } : {}),
     };
   }
 

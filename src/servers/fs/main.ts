@@ -113,6 +113,10 @@ function openWritable(path: string, memory: Uint8Array, now: () => Timestamp): O
   const options = { memory, crc32c: rawCrc32c, timeMs: Date.now };
   const writing = openForWriting(image, options);
   const { cache, changes, replayed } = writing;
+  if (!writing.wasClean) {
+    writing.close();
+    throw new FsError('EUCLEAN', 'the volume was not closed cleanly; run e2fsck -f on the image');
+  }
   const volume = Volume.open(image, cache, {
     changes,
     crc32c: rawCrc32c,

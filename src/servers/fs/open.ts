@@ -47,6 +47,8 @@ export interface Writing {
   readonly changes: Transactions;
   /** Transactions of the journal that had to be put in their places. */
   readonly replayed: number;
+  /** False for a volume without a journal that was not closed: e2fsck should see it first. */
+  readonly wasClean: boolean;
   /**
    * Commits, puts all in its place, and leaves a volume that needs no recovery. Throws EIO,
    * ENOSPC; then the volume is as after a crash.
@@ -66,7 +68,7 @@ export function openForWriting(device: WritableDevice, options: WritingOptions):
   const pool = new BlockPool(options.poolBytes ?? POOL_BYTES, blockBytes);
   const journalled = (superblock.compat & COMPAT.hasJournal) !== 0;
   const log = journalled ? startLog(device, superblock, crc) : undefined;
-  const wasClean = log === undefined && markClean(device, false, crc);
+  const wasClean = log !== undefined || markClean(device, false, crc);
   const unit = options.unit ?? CACHE_UNIT_BYTES;
   const cache = new BlockCache(device, options.memory, unit);
   const newer = new NewerBlocks(blockBytes, unit);
@@ -82,6 +84,7 @@ export function openForWriting(device: WritableDevice, options: WritingOptions):
     cache,
     changes,
     replayed: log?.replayed ?? 0,
+    wasClean,
     close: () => {
       changes.close();
       if (journalled) markRecover(device, false, crc);

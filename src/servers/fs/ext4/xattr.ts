@@ -181,14 +181,16 @@ export class Xattrs {
   }
 }
 
-/** Throws EOPNOTSUPP for a prefix that ext4 does not store. */
+/** Throws EOPNOTSUPP for a prefix that ext4 does not store, EINVAL for one with no name behind. */
 export function splitName(fullName: string): { nameIndex: number; name: string } {
   for (const [nameIndex, whole] of WHOLE_NAMES) {
     if (fullName === whole) return { nameIndex, name: '' };
   }
   for (const [nameIndex, prefix] of PREFIXES) {
     if (!fullName.startsWith(prefix)) continue;
-    if (fullName.length === prefix.length) break;
+    if (fullName.length === prefix.length) {
+      throw new FsError('EINVAL', `${JSON.stringify(fullName)} is no name of an xattr`);
+    }
     return { nameIndex, name: fullName.slice(prefix.length) };
   }
   throw new FsError('EOPNOTSUPP', `no xattrs are named like ${JSON.stringify(fullName)}`);
