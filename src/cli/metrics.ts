@@ -6,6 +6,7 @@
  * again; Prometheus knows how to read that.
  */
 import type { EngineStatistics, PeerStatistics } from '../proxies/engine.ts';
+import type { PathStatistics } from '../proxies/path.ts';
 import type { KindTraffic } from '../proxies/traffic.ts';
 
 type Labels = Readonly<Record<string, string | number>>;
@@ -67,6 +68,7 @@ function addLink(peer: PeerStatistics, gauge: Add, counter: Add): void {
   gauge('link_up', 'Whether the link is up.', peer.state === 'up' ? 1 : 0);
   gauge('link_uptime_seconds', 'How long the link has been up.', seconds(peer.upForMs));
   counter('link_reconnects_total', 'Times that it came up after the first.', peer.reconnects);
+  counter('link_moves_total', 'Times that it moved to another path.', peer.moves);
   counter('handshake_failures_total', 'Attempts to link that failed.', peer.handshakeFailures);
   const directions = [
     ['sent', peer.framesSent, peer.bytesSent, throughput.sentBytesPerSecond],
@@ -100,6 +102,30 @@ function addLink(peer: PeerStatistics, gauge: Add, counter: Add): void {
   counter('rekeys_total', 'New keys of this side.', quality.rekeys);
 }
 
+// Of each path, where a link has several or one.
+function addPath(path: PathStatistics, gauge: Add, counter: Add): void {
+  const { state, carries, upForMs, quality } = path;
+  gauge('path_up', 'Whether the path is up.', state === 'up' ? 1 : 0);
+  gauge('path_carries', 'Whether what is sent goes over it.', carries ? 1 : 0);
+  gauge('path_forbidden', 'Whether it was forbidden here.', state === 'forbidden' ? 1 : 0);
+  gauge('path_uptime_seconds', 'How long the path has been up.', seconds(upForMs));
+  gauge('path_steady_seconds', 'How long until it is returned to.', seconds(path.steadyMs));
+  counter('path_connects_total', 'Times that it came up.', path.connects);
+  counter('path_moves_total', 'Times that the link moved to it.', path.moves);
+  counter('path_handshake_failures_total', 'Attempts that failed.', path.handshakeFailures);
+  for (const [direction, frames, bytes] of [
+    ['sent', path.framesSent, path.bytesSent],
+    ['received', path.framesReceived, path.bytesReceived],
+  ] as const) {
+    counter('path_frames_total', 'Frames over it.', frames, { direction });
+    counter('path_bytes_total', 'Bytes of frames over it.', bytes, { direction });
+  }
+  gauge('path_rtt_seconds', 'Round-trip time.', seconds(quality?.rttMs ?? path.rttMs));
+  if (quality === null) return;
+  counter('path_packets_sent_total', 'Packets or segments.', quality.packetsSent);
+  counter('path_packets_lost_total', 'Taken for lost and sent again.', quality.packetsLost);
+}
+
 function addKinds(direction: string, kinds: readonly KindTraffic[], counter: Add): void {
   for (const { kind, commands, dataBytes, errors } of kinds) {
     const labels = { kind, direction };
@@ -126,6 +152,10 @@ function addProxy(stats: EngineStatistics, nameOf: (dc: number) => string, add: 
   for (const peer of stats.peers) {
     const who = { peer: peer.node };
     addLink(peer, add('gauge', { ...who, transport: peer.transport }), add('counter', who));
+    for (const path of peer.paths) {
+      const labels = { ...who, path: path.path, transport: path.transport };
+      addPath(path, add('gauge', labels), add('counter', labels));
+    }
     for (const { dcId, queued, queueLimit, sent, received, drops, state } of peer.traffic) {
       const labels = { ...who, dc: nameOf(dcId) };
       const [more, now] = [add('counter', labels), add('gauge', labels)];

@@ -6,6 +6,7 @@ import type { DvsStatus, ProxyStatus } from './inspect.ts';
 import { exposition } from './metrics.ts';
 import { findProxy, inspectSelected, type Selection } from './options.ts';
 import { age, CliError, ExitCode, output, type Cell } from './output.ts';
+import { showPaths } from './proxy-paths.ts';
 import { stateCell } from './status.ts';
 
 export interface StatsSelection extends Selection {
@@ -90,6 +91,7 @@ function show({ node, state, stats }: ProxyStatus, nameOf: (dc: number) => strin
   const start = `start ${stats.incarnation}`;
   output.line(`proxy of node ${String(node)}: up for ${since}, ${sealed}, ${start}`);
   output.table(LINK_HEADINGS, stats.peers.map(linkRow));
+  showPaths(stats);
   const rows = stats.peers.flatMap((peer) =>
     peer.traffic.flatMap((traffic): Cell[][] => {
       const { dcId, queued, queueLimit } = traffic;

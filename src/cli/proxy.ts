@@ -1,13 +1,14 @@
 /** `dvk proxy`: the proxies of a DVS's nodes, and their links. */
 import type { Command } from 'commander';
 
-import type { PeerStatistics } from '../proxies/engine.ts';
 import type { PeerCertificate } from '../proxies/identity.ts';
 import { SETTING_RULES, type SettingChange, type SettingName } from '../proxies/settings.ts';
 import type { ProxyStatus, SecurityStatus } from './inspect.ts';
 import { change, findNode, findProxy, inspectSelected } from './options.ts';
 import { withDvs, withSelection, type Selection } from './options.ts';
 import { CliError, ExitCode, output } from './output.ts';
+import { linksCell, parsePaths, qualityCells, showPaths } from './proxy-paths.ts';
+import type { PathOptions } from './proxy-paths.ts';
 import { stats } from './proxy-stats.ts';
 import { INSECURE_WARNING } from './security.ts';
 import { sinceCell, stateCell } from './status.ts';
@@ -28,7 +29,11 @@ export function register(program: Command): void {
     proxy
       .command('set')
       .argument('<node>', 'number or name of the node')
-      .argument('[name=value...]', 'settings; without any, those that there are'),
+      .argument('[name=value...]', 'settings; without any, those that there are')
+      .option('--peer <node>', 'number of the node at the other end of paths')
+      .option('--prefer <path>', 'the path that is to carry before all others, or none')
+      .option('--forbid <path...>', 'paths that are not to be used')
+      .option('--allow <path...>', 'paths that may be used again'),
   )
     .description('change a proxy while it runs, until it ends')
     .action(set);
@@ -56,10 +61,10 @@ async function list(selection: Selection): Promise<void> {
       address ?? '',
       [...new Set(told?.peers.map(({ transport }) => transport))].join(', '),
       told === null ? '' : told.sealed ? 'yes' : 'no',
-      links
-        .filter((link) => link.state === 'up')
-        .map(({ peer }) => peer)
-        .join(', '),
+      linksCell(
+        links.filter((link) => link.state === 'up').map(({ peer }) => peer),
+        told,
+      ),
     ]),
   );
 }
@@ -96,6 +101,7 @@ async function info(wanted: string, selection: Selection): Promise<void> {
       ];
     }),
   );
+  showPaths(proxy.stats);
   const datagrams = Object.entries(proxy.stats?.datagrams ?? {}).filter(([, count]) => count > 0);
   if (datagrams.length === 0) return;
   output.line();
@@ -108,16 +114,6 @@ async function info(wanted: string, selection: Selection): Promise<void> {
 
 function certificateCell(certificate: PeerCertificate | null | undefined): string {
   return certificate ? `${certificate.name} ${certificate.serial}` : '';
-}
-
-// Round trip, share of lost packets, longest datagram or segment.
-function qualityCells(told: PeerStatistics | undefined): string[] {
-  const quality = told?.quality ?? null;
-  const rttMs = quality?.rttMs ?? told?.rttMs ?? null;
-  const rtt = rttMs === null ? '' : `${rttMs.toFixed(2)} ms`;
-  if (quality === null) return [rtt, '', ''];
-  const lost = (100 * quality.packetsLost) / Math.max(1, quality.packetsSent);
-  return [rtt, `${lost.toFixed(1)} %`, `${String(quality.datagramBytes)} B`];
 }
 
 function showSecurity({ mode, certificates }: SecurityStatus, { node, stats }: ProxyStatus): void {
@@ -158,15 +154,21 @@ async function stop(wanted: string, selection: Selection): Promise<void> {
 async function set(
   wanted: string,
   assignments: readonly string[],
-  selection: Selection,
+  selection: Selection & PathOptions,
 ): Promise<void> {
-  if (assignments.length === 0) {
+  const paths = parsePaths(selection);
+  if (assignments.length === 0 && paths === undefined) {
     showSettings(findProxy(await inspectSelected(selection), wanted), selection);
     return;
   }
   const settings = Object.fromEntries(assignments.map(parseAssignment));
   await change(selection, async ({ state, cluster }) => {
     const node = findNode(state, wanted);
+    if (paths !== undefined) await cluster.call(node, 'setPaths', paths);
+    if (assignments.length === 0) {
+      if (selection.json === true) output.json({ items: [] });
+      return;
+    }
     const changes = (await cluster.call(node, 'setProxy', settings)) as SettingChange[];
     if (selection.json === true) {
       output.json({ items: changes });

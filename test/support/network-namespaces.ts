@@ -101,7 +101,16 @@ export class NamespacePair {
   lose(percent: number): void {
     // Classic BPF: load a random word; above the limit pass (0), else drop (2, TC_ACT_SHOT).
     const limit = Math.round((percent / 100) * 0xffff_ffff);
-    const program = `4,32 0 0 ${RANDOM_WORD},37 1 0 ${limit},6 0 0 2,6 0 0 0`;
+    this.#filter(`4,32 0 0 ${RANDOM_WORD},37 1 0 ${limit},6 0 0 2,6 0 0 0`);
+  }
+
+  /** Drops every packet of TCP that comes in, at both ends; `lose(0)` ends that. */
+  dropTcp(): void {
+    // The byte of the IPv4 header that tells the protocol: 6 is dropped, others pass.
+    this.#filter('4,48 0 0 23,21 0 1 6,6 0 0 2,6 0 0 0');
+  }
+
+  #filter(program: string): void {
     for (const namespace of this.names) {
       const tc = [...inNamespace(namespace), 'tc'];
       run(...tc, ...'qdisc replace dev v0 clsact'.split(' '));
