@@ -17,12 +17,14 @@ import { Link, type LinkOwner, type LinkQueue } from './link.ts';
 import { SlabPool } from './outbox.ts';
 import { Peer, type PeerAddress, type PeerCounters } from './peer.ts';
 import type { ProxySegment, Surroundings } from './peer.ts';
+import { Feature } from './offer.ts';
 import { Probers } from './probers.ts';
 import { DEFAULT_TIMES, isInterruption } from './session.ts';
 import type { Down, SessionSelf, SessionTimes } from './session.ts';
 import { changeSettings, DEFAULT_SETTINGS } from './settings.ts';
 import type { ProxySettings, SettingChange } from './settings.ts';
 import { ThroughputMeter, type Throughput } from './throughput.ts';
+import { Trackers, type TrackerStatistics } from './trackers.ts';
 import type { ContainerTraffic } from './traffic.ts';
 import type { Accept, Address, LinkQuality, Listener, Transport } from './transport.ts';
 import { newVoucherKey, Vouchers } from './voucher.ts';
@@ -123,6 +125,8 @@ export interface EngineStatistics {
   lastRefused: Down | null;
   /** Datagrams that reached no connection, by reason. */
   datagrams: Readonly<Record<string, number>>;
+  /** Searches for processes of other nodes, for each DC. */
+  trackers: TrackerStatistics[];
 }
 
 interface PeerEntry {
@@ -145,6 +149,7 @@ export class Engine implements LinkOwner {
   readonly #startedMs: number;
   readonly #surroundings: Surroundings;
   readonly #probers: Probers;
+  readonly #trackers: Trackers;
   readonly #pool = new SlabPool();
   readonly #self: SessionSelf;
   readonly #peers = new Map<number, PeerEntry>();
@@ -172,11 +177,18 @@ export class Engine implements LinkOwner {
       nowMs: () => options.clock.nowMs(),
       send: (to, dcId, command) => this.#peers.get(to)?.peer.send(dcId, command),
     });
+    this.#trackers = new Trackers({
+      node: options.node,
+      nowMs: () => options.clock.nowMs(),
+      knows: (node) => ((this.#peers.get(node)?.peer.features ?? 0) & Feature.TRACK) !== 0,
+      send: (to, dcId, command) => this.#peers.get(to)?.peer.send(dcId, command) ?? false,
+    });
     this.#surroundings = {
       self: options.node,
       defer: options.defer ?? ((callback): void => void setImmediate(callback)),
       vouchers: new Vouchers(options.node),
       probers: this.#probers,
+      trackers: this.#trackers,
       nowMs: () => options.clock.nowMs(),
       settings: this.#settings,
     };
@@ -219,6 +231,7 @@ export class Engine implements LinkOwner {
     this.#running = false;
     this.#stopTicks();
     for (const listener of this.#listeners) listener.close();
+    this.#trackers.stop();
     for (const entry of this.#peers.values()) this.#release(entry);
     for (const link of [...this.#links]) link.session.close({ code: 'stopped', detail: '' });
     for (const entry of this.#peers.values()) entry.peer.remove();
@@ -230,6 +243,7 @@ export class Engine implements LinkOwner {
   setSegments(segments: readonly ProxySegment[]): void {
     this.#segments = segments;
     this.#probers.setSegments(segments);
+    this.#trackers.setSegments(segments);
     for (const entry of this.#peers.values()) entry.peer.setSegments(segments);
   }
 
@@ -305,6 +319,7 @@ export class Engine implements LinkOwner {
       refusals: { ...this.#refusals },
       lastRefused: this.#lastRefused,
       datagrams: this.#datagrams(),
+      trackers: this.#trackers.statistics(),
     };
   }
 
@@ -544,6 +559,7 @@ export class Engine implements LinkOwner {
         meter.note(this.#options.clock.nowMs(), bytesSent, bytesReceived);
       }
       this.#probers.tick();
+      this.#trackers.tick();
       this.#scheduleTick();
     });
   }

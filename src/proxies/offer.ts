@@ -20,9 +20,11 @@ export const WIRE_VERSIONS = { first: 1, last: 2 } as const;
 export const Feature = {
   /** A session outlives its connection. */
   RESUME: 1,
+  /** It answers PROCINFO. */
+  TRACK: 2,
 } as const;
 
-export const FEATURES: number = Feature.RESUME;
+export const FEATURES: number = Feature.RESUME | Feature.TRACK;
 
 const Offset = {
   first: 0,

@@ -6,7 +6,7 @@ import { CommandKind, CommandLayout } from '../../../src/dvk/abi/abi.gen.ts';
 import { crc32c } from '../../../src/dvk/crc32c.ts';
 import { FrameDecoder, type Frame } from '../../../src/proxies/frame.ts';
 import { decodeHello, encodeHello, HELLO_CONSTANTS } from '../../../src/proxies/hello.ts';
-import { decodeOffer, encodeOffer, type Offer } from '../../../src/proxies/offer.ts';
+import { decodeOffer, encodeOffer, FEATURES, type Offer } from '../../../src/proxies/offer.ts';
 import type { Connection, ConnectionEvents } from '../../../src/proxies/transport.ts';
 import { FakeSegment } from '../../support/fake-segment.ts';
 import { describeCommand, frameBytes, type CommandFields } from '../../support/proxy-frames.ts';
@@ -283,7 +283,7 @@ describe('a node of another wire version', () => {
     expect(decodeOffer(hello!.command.subarray(CommandLayout.message))).toMatchObject({
       first: 1,
       last: 2,
-      features: 1,
+      features: FEATURES,
       session: 0,
     });
     world.pass(200);
