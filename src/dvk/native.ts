@@ -332,6 +332,7 @@ export interface SystemBinding {
   /** The calling thread uses the network namespace of that descriptor from now on. */
   enterNetwork(fd: number): number;
   dieWithParent(signal: number, parent: number): number;
+  leaveNoDump(): number;
   setAffinity(cpus: Int32Array): number;
   interruptOn(signal: number): number;
   clearInterrupt(): number;
