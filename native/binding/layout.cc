@@ -338,6 +338,18 @@ Napi::Object describe_remote_wait(Napi::Env env) {
   return object;
 }
 
+Napi::Object describe_search(Napi::Env env) {
+  using Struct = Search;
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("BYTES", sizeof(Struct));
+  DVK_FIELD(seeker);
+  DVK_FIELD(call_id);
+  DVK_FIELD(slot);
+  DVK_FIELD(endpoint);
+  DVK_FIELD(home);
+  return object;
+}
+
 Napi::Value js_abi_layout(Environment& environment) {
   const Napi::Env env = environment.env;
   Napi::Object object = Napi::Object::New(env);
@@ -359,6 +371,7 @@ Napi::Value js_abi_layout(Environment& environment) {
   object.Set("MigrantNotice", describe_migrant_notice(env));
   object.Set("Probe", describe_probe(env));
   object.Set("RemoteWait", describe_remote_wait(env));
+  object.Set("Search", describe_search(env));
   return object;
 }
 

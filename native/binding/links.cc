@@ -6,6 +6,7 @@
 
 #include "../core/link.h"
 #include "../core/probe.h"
+#include "../core/search.h"
 #include "method.h"
 #include "registers.h"
 
@@ -82,6 +83,29 @@ int js_lock_wait(Segment& segment, int32_t waiter, Napi::BigInt ticket) {
   return lossless && lock_wait(segment, waiter, value) ? 1 : 0;
 }
 
+int js_attach_tracker(Segment& segment, Waker& waker) {
+  return attach_tracker(segment, waker.wake_id);
+}
+
+// Searches go to JavaScript as the bytes of Search.
+constexpr size_t kSearchesAtOnce = 64;
+
+int js_searches(Segment& segment, uint32_t first, Bytes out) {
+  Search found[kSearchesAtOnce];
+  const size_t capacity = std::min(kSearchesAtOnce, out.length / sizeof(Search));
+  const size_t count = searches(segment, first, found, capacity);
+  memcpy(out.data, found, count * sizeof(Search));
+  return static_cast<int>(count);
+}
+
+int js_bind_claimed(Segment& segment, uint32_t node, int32_t endpoint, uint32_t level,
+                    std::string name) {
+  if (name.size() >= kNameBytes) return -EDVSBADFRAME;
+  const bool server = level != static_cast<uint32_t>(ProcessLevel::kUser);
+  return bind_claimed(segment, node, endpoint, server ? ProcessLevel::kServer : ProcessLevel::kUser,
+                      name.c_str());
+}
+
 }  // namespace
 
 void register_links(Napi::Object exports, Environment* environment) {
@@ -100,6 +124,12 @@ void register_links(Napi::Object exports, Environment* environment) {
              {"remoteWait", method<js_remote_wait>},
              {"followWaits", method<js_follow_waits>},
              {"lockWait", method<js_lock_wait>},
+             {"attachTracker", method<js_attach_tracker>},
+             {"detachTracker", method<detach_tracker>},
+             {"hasNewSearches", method<has_new_searches>},
+             {"searches", method<js_searches>},
+             {"endSearch", method<end_search>},
+             {"bindClaimed", method<js_bind_claimed>},
          });
 }
 

@@ -4,6 +4,7 @@
 #include <sched.h>
 #include <sys/file.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -49,6 +50,13 @@ int js_die_with_parent(int32_t signal, int32_t parent) {
   }
   // A parent that ended before the prctl sends no signal any more.
   return getppid() == parent ? 0 : -ESRCH;
+}
+
+// Of one byte no dump is written to a file, nor handed to a program as a limit of 0 would let it
+// (do_coredump in the kernel's fs/coredump.c; core(5)).
+int js_leave_no_dump() {
+  const rlimit limit{1, 1};
+  return result_of(setrlimit(RLIMIT_CORE, &limit));
 }
 
 int js_set_affinity(Words cpus) {
@@ -110,6 +118,7 @@ void register_system(Napi::Object exports, Environment* environment) {
              {"closeFd", method<js_close_fd>},
              {"enterNetwork", method<js_enter_network>},
              {"dieWithParent", method<js_die_with_parent>},
+             {"leaveNoDump", method<js_leave_no_dump>},
              {"setAffinity", method<js_set_affinity>},
              {"interruptOn", method<js_interrupt_on>},
              {"clearInterrupt", method<js_clear_interrupt>},

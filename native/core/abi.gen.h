@@ -81,6 +81,7 @@ enum CommandKind : uint32_t {
   kCommandCopyinRqst = 9,  // the data of a COPYRMT_RQST, from source node to destination node
   kCommandHello = 10,  // first on a link: who speaks, which version, incarnation and session
   kCommandShutdown = 11,  // the sender leaves on purpose
+  kCommandProcinfo = 12,  // asks who has the slot of the destination on the receiving node; PROCINFO_ACK has its endpoint, level and name, or an error
   kCommandProcbind = 13,  // a process is bound on the sending node
   kCommandProcunbind = 14,  // a process of the sending node is gone
   kCommandRelayMsg = 15,  // in place of REPLY_MSG: the caller goes on with this request to the server in its source
@@ -727,5 +728,20 @@ static_assert(offsetof(RemoteWait, ticket) == 24);
 static_assert(offsetof(RemoteWait, waits) == 32);
 static_assert(offsetof(RemoteWait, sends) == 36);
 static_assert(offsetof(RemoteWait, digest) == 40);
+
+// A wait until the node of an endpoint is found.
+struct Search {
+  int32_t seeker;  // endpoint of who waits
+  uint32_t call_id;  // number of its call
+  uint32_t slot;  // where the process that it looks for is bound
+  int32_t endpoint;  // of that process; NONE: whoever has the slot
+  uint32_t home;  // the one node that may have the slot; NODES_MAX: any may
+};
+static_assert(sizeof(Search) == 20);
+static_assert(offsetof(Search, seeker) == 0);
+static_assert(offsetof(Search, call_id) == 4);
+static_assert(offsetof(Search, slot) == 8);
+static_assert(offsetof(Search, endpoint) == 12);
+static_assert(offsetof(Search, home) == 16);
 
 }  // namespace dvk

@@ -151,6 +151,9 @@ int promote(Segment& segment, int32_t endpoint) {
     retire_backup(segment, index);
     return -ESRCH;
   }
+  // The primary was to move; whatever came of that, its node tells only who still has it for its
+  // own.
+  forget_migration(segment, index, endpoint);
   char name[kNameBytes];
   get_name(name, slot->name);
   const uint32_t primary = load(slot->node);

@@ -5,6 +5,7 @@
 #include "call.h"
 #include "link.h"
 #include "privilege.h"
+#include "search.h"
 #include "wait.h"
 
 namespace dvk {
@@ -67,12 +68,14 @@ int start(Process& process, Kind kind, int32_t peer) {
   }
   void_command(slot);
   store(slot->command_kind, static_cast<uint32_t>(kCommandNone));
+  store(slot->command_endpoint, peer);
   store(slot->destination_endpoint, kEndpointNone);
   store(slot->want_source, kind == Kind::kUnbind ? peer : kEndpointNone);
   if (kind == Kind::kBind) process.segment.bind_waiters().add(process.index);
   atomic(slot->rendezvous).store(pack(State::kRemote, process.sequence, kTablePeer));
   DVK_CRASH_POINT("wait_bind.word");
   process.operation.stage = Stage::kBinding;
+  if (kind == Kind::kBind) call_tracker(process.segment);
   return step_binding(process);
 }
 
@@ -122,7 +125,16 @@ int start_wait_unbind(Process& process, int32_t endpoint) {
   if (error == 0 && own) error = -EDVSENDPOINT;
   if (error == 0 && process.segment.slot_of(endpoint) < 0) error = -ERANGE;
   if (error != 0) return refuse(process, TraceCall::kWaitUnbind, endpoint, error);
-  return start(process, Kind::kUnbind, endpoint);
+  process.operation.kind = Kind::kUnbind;
+  process.operation.peer = endpoint;
+  const uint32_t index = static_cast<uint32_t>(process.segment.slot_of(endpoint));
+  const bool known = owner_of(process.segment, index) == endpoint;
+  if (!known && can_search(process.segment, endpoint)) return start_search(process);
+  return watch_unbind(process);
+}
+
+int watch_unbind(Process& process) {
+  return start(process, Kind::kUnbind, process.operation.peer);
 }
 
 int32_t wait_bind(Process& process, uint32_t slot, int64_t timeout_ms) {

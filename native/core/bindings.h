@@ -13,13 +13,14 @@ namespace dvk {
 // In place of the node of a REMOTE word: the table of processes.
 inline constexpr uint32_t kTablePeer = 0xffff;
 
-// Waits until `slot` is bound, here or by a descriptor of another node's process; the endpoint is
+// Waits until `slot` is bound, here or by a descriptor of another node's process, which is looked
+// for (search.h); the endpoint is
 // in operation.message.source then. Returns 0, kPending, -EDVSBADPROC, and as every call
 // -EDVSNOTBOUND, -ETRAPDENIED, -EDVSDCNOTRUN, -EBUSY.
 int start_wait_bind(Process& process, uint32_t slot);
-// Waits until `endpoint` is bound no more; at once when it is not. Returns 0, kPending, -ERANGE,
-// -EDVSENDPOINT (the caller itself), -ENOTCONN (of a process of another node: the link is down, so
-// nobody knows), and those of every call.
+// Waits until `endpoint` is bound no more; not at all when it is not, on any node. Returns 0,
+// kPending, -ERANGE, -EDVSENDPOINT (the caller itself), -ENOTCONN (of a process of another node:
+// the link is down, so nobody knows), and those of every call.
 int start_wait_unbind(Process& process, int32_t endpoint);
 
 // Returns the endpoint, 0 or more, or a negative error.

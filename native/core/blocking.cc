@@ -7,6 +7,7 @@
 #include "call.h"
 #include "copy_job.h"
 #include "deadlock.h"
+#include "search.h"
 #include "standby.h"
 #include "trace.h"
 #include "wait.h"
@@ -42,6 +43,7 @@ bool lives_on(ProcessSlot* slot) {
 // locked for long it ends its own wait at least.
 void look_after_peer(Process& process) {
   Segment& segment = process.segment;
+  if (process.operation.stage == Operation::Stage::kSearching) end_orphan(process);
   const uint32_t word = atomic(process.slot->rendezvous).load();
   const uint32_t peer = awaited_slot(process, word);
   if (peer >= segment.processes()) return;

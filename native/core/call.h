@@ -79,6 +79,12 @@ void wake_claimed(Segment& segment, ProcessSlot* slot);
 
 // Goes on with a wait for a bind or an unbind; see bindings.cc.
 int step_binding(Process& process);
+// Tells the tracker of a search, or of one who waits for a bind; see search.h.
+void call_tracker(Segment& segment);
+// Begins the operation whose peer was looked for, and is bound now.
+int resume(Process& process);
+// Waits until operation.peer is unbound. Returns as start_wait_unbind.
+int watch_unbind(Process& process);
 
 // The number of the request of `client` that is to be answered. Returns 0, or -EDVSPROCSTS when
 // there is none, or more than one.

@@ -5,9 +5,11 @@
 #include <algorithm>
 
 #include "bindings.h"
+#include "clock.h"
 #include "copy_job.h"
 #include "link.h"
 #include "lock.h"
+#include "migrating.h"
 #include "notify.h"
 #include "privilege.h"
 #include "rendezvous.h"
@@ -23,6 +25,9 @@ struct Fault {
   uint64_t state;
   bool operator==(const Fault&) const = default;
 };
+
+// A move whose time is over is ended within this, by the node daemon at the latest.
+constexpr uint64_t kOverdueNs = 5'000'000'000;
 
 uint64_t mix(uint64_t hash, uint64_t value) {
   hash = (hash ^ value) * 0xff51afd7ed558ccd;
@@ -41,6 +46,7 @@ class Checker {
     check_header();
     for (uint32_t i = 0; i < segment_.processes(); i++) check_slot(i);
     for (uint32_t n = 0; n < segment_.nodes(); n++) check_link_slot(n);
+    for (uint32_t i = 0; i < kSystemProcesses; i++) check_migration(i);
     check_arena();
     return std::move(faults_);
   }
@@ -59,6 +65,10 @@ class Checker {
   bool lives(int32_t endpoint) const {
     uint32_t index;
     return check_endpoint(segment_, endpoint, &index) == 0;
+  }
+  bool is_member(uint32_t node) const {
+    return node < segment_.nodes() && node != segment_.node_id() &&
+           load(segment_.link(node)->state) != static_cast<uint32_t>(LinkState::kAbsent);
   }
   bool link_is_up(uint32_t node) const {
     return node < segment_.nodes() &&
@@ -98,6 +108,12 @@ class Checker {
     fault(name_of(index) + ": " + what, mix(state_at(index), state_at(other)));
   }
 
+  // Of the move of its process.
+  void moves(uint32_t index, const std::string& what) {
+    fault(name_of(index) + ": " + what, migration_state(index));
+  }
+  uint64_t migration_state(uint32_t index) const;
+
   void check_header();
   void check_slot(uint32_t index);
   void check_free(uint32_t index);
@@ -113,6 +129,9 @@ class Checker {
   void check_copy(uint32_t index);
   void check_grants(uint32_t index);
   void check_link_slot(uint32_t node);
+  void check_migration(uint32_t index);
+  void check_mover(uint32_t index, MigrationState state);
+  void check_told(uint32_t index);
   void check_arena();
 
   Segment& segment_;
@@ -209,8 +228,7 @@ void Checker::check_local(uint32_t index) {
 
 void Checker::check_remote(uint32_t index) {
   const uint32_t node = load(slot(index)->node);
-  if (node >= segment_.nodes() || node == segment_.node_id() ||
-      load(segment_.link(node)->state) == static_cast<uint32_t>(LinkState::kAbsent)) {
+  if (!is_member(node)) {
     at(index, "of node " + number(node) + ", which is none of this DC's others");
   }
 }
@@ -272,9 +290,12 @@ void Checker::check_command(uint32_t index, uint32_t word) {
   uint32_t node = load(own->node);
   if (life_is(index, ProcessLife::kLocal)) {
     if (state_of(word) != State::kRemote || peer_of(word) == kTablePeer) {
-      if (state_of(word) == State::kRemote && load(own->want_source) == kEndpointNone &&
+      const bool searches = load(own->command_kind) == kCommandProcinfo;
+      const bool binds = load(own->want_source) == kEndpointNone;
+      if (state_of(word) == State::kRemote && (binds || searches) &&
           !segment_.bind_waiters().has(index)) {
-        at(index, "waits for a bind, and nobody knows of it");
+        at(index, binds ? "waits for a bind, and nobody knows of it"
+                        : "looks for a process, and nobody knows of it");
       }
       return;
     }
@@ -386,6 +407,91 @@ void Checker::check_link_slot(uint32_t node) {
   if (state == static_cast<uint32_t>(LinkState::kUp) &&
       !process_alive(load(link->proxy_pid), load(link->proxy_start_time))) {
     fault(name + ": up, but its proxy is dead", load(link->session));
+  }
+}
+
+// All that changes in a move, and in the slot of who moves.
+uint64_t Checker::migration_state(uint32_t index) const {
+  MigrationSlot* migration = segment_.migration(index);
+  uint64_t hash = state_at(index);
+  for (const uint64_t value :
+       {uint64_t{atomic(migration->state).load()}, uint64_t{load(migration->serial)},
+        uint64_t{load(migration->node)}, uint64_t{load(migration->stopped)},
+        uint64_t{load(migration->answer)}, load(migration->ticket), load(migration->end_ticket),
+        load(migration->answer_ticket), load(migration->deadline)}) {
+    hash = mix(hash, value);
+  }
+  return hash;
+}
+
+void Checker::check_migration(uint32_t index) {
+  MigrationSlot* migration = segment_.migration(index);
+  const uint32_t number_of_state = atomic(migration->state).load();
+  if (number_of_state > static_cast<uint32_t>(MigrationState::kHeld)) {
+    moves(index, "the state of its move is " + number(number_of_state));
+    return;
+  }
+  const MigrationState state = static_cast<MigrationState>(number_of_state);
+  const uint32_t answer = load(migration->answer);
+  const bool busy = state != MigrationState::kNone || answer != 0;
+  const bool shown = (atomic(segment_.header()->migrating).load() >> index & 1) != 0;
+  if (busy && !shown) moves(index, "it moves, and nobody looks after it");
+  if (answer != 0 && answer != kCommandMigrstart && answer != kCommandMigrate) {
+    moves(index, "command " + number(answer) + " of its move awaits an answer");
+  } else if (answer != 0 && !is_member(load(migration->answer_to))) {
+    moves(index, "node " + number(load(migration->answer_to)) +
+                     " awaits an answer about its move, and is none of this DC's others");
+  }
+  check_told(index);
+  if (state != MigrationState::kNone) check_mover(index, state);
+}
+
+// Who moves is bound as the state of the move says, and its move ends.
+void Checker::check_mover(uint32_t index, MigrationState state) {
+  MigrationSlot* migration = segment_.migration(index);
+  ProcessSlot* own = slot(index);
+  const int32_t endpoint = load(migration->endpoint);
+  const uint32_t node = load(migration->node);
+  if (!bound(index) || load(own->endpoint) != endpoint) {
+    moves(index, "its move is of endpoint " + number(endpoint) + ", which is gone");
+    return;
+  }
+  if (load(migration->notices) > kNoticesMax) {
+    moves(index, number(load(migration->notices)) + " notifications move with it");
+  }
+  if (state == MigrationState::kStarted) {
+    if (!life_is(index, ProcessLife::kLocal)) moves(index, "it moves away, and is not here");
+    const uint64_t now = static_cast<uint64_t>(now_ns());
+    const uint64_t deadline = load(migration->deadline);
+    if (now > deadline && now - deadline > kOverdueNs) {
+      moves(index, "the time of its move is over, and nobody has ended it");
+    }
+    return;
+  }
+  if (!is_member(node)) {
+    moves(index, "its move is with node " + number(node) + ", which is none of this DC's others");
+    return;
+  }
+  if (state == MigrationState::kGiving) return;
+  if (!life_is(index, ProcessLife::kRemote) || load(own->node) != node) {
+    moves(index, "its move says that it is on node " + number(node));
+  }
+  if (state == MigrationState::kHeld && !link_is_up(node)) {
+    moves(index, "it is kept back for node " + number(node) + ", to which no link is up");
+  }
+}
+
+// The nodes that are to hear of it, or to answer, are such of this DC.
+void Checker::check_told(uint32_t index) {
+  MigrationSlot* migration = segment_.migration(index);
+  for (auto* bytes : {&migration->untold, &migration->unanswered, &migration->ended}) {
+    const NodeBits nodes(*bytes);
+    if (nodes.empty()) continue;
+    for (uint32_t node = 0; node < kNodesMax; node++) {
+      if (!nodes.has(node) || is_member(node)) continue;
+      moves(index, "node " + number(node) + " is to be told of its move, and is none of this DC's");
+      return;
+    }
   }
 }
 

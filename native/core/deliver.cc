@@ -9,6 +9,7 @@
 #include "migrate.h"
 #include "notify.h"
 #include "rendezvous.h"
+#include "search.h"
 #include "senda.h"
 #include "trace.h"
 #include "wait.h"
@@ -30,36 +31,17 @@ int local_slot(Segment& segment, int32_t endpoint) {
   return static_cast<int>(slot);
 }
 
-// Whether a living process of a third node has `slot`; its own node would have told of its end.
-bool held_by_other(Segment& segment, uint32_t slot, uint32_t node) {
-  ProcessSlot* process = segment.slot(slot);
-  const uint32_t holder = load(process->node);
-  return load(process->life) == static_cast<uint32_t>(ProcessLife::kRemote) && holder != node &&
-         holder < segment.nodes() &&
-         atomic(segment.link(holder)->state).load() == static_cast<uint32_t>(LinkState::kUp);
-}
-
-// Whether processes of `node` may have `slot`: a fixed one, or one of its share.
-bool may_hold(const Segment& segment, uint32_t slot, uint32_t node) {
-  uint32_t first, last;
-  segment.slot_range(node, &first, &last);
-  return slot < kSystemProcesses || (slot >= first && slot < last);
-}
-
 }  // namespace
 
 int adopt_descriptor(Segment& segment, uint32_t node, int32_t endpoint) {
   const int index = segment.slot_of(endpoint);
   if (index < 0 || node >= segment.nodes()) return -EDVSBADFRAME;
-  const uint32_t slot = static_cast<uint32_t>(index);
-  ProcessSlot* process = segment.slot(slot);
+  ProcessSlot* process = segment.slot(static_cast<uint32_t>(index));
   if (load(process->life) == static_cast<uint32_t>(ProcessLife::kRemote) &&
       load(process->endpoint) == endpoint && load(process->node) == node) {
     return index;
   }
-  if (!may_hold(segment, slot, node)) return -EDVSBADFRAME;
-  if (held_by_other(segment, slot, node)) return -EDVSSLOTUSED;
-  const int error = bind_remote(segment, endpoint, node, ProcessLevel::kUser, "rclient");
+  const int error = bind_claimed(segment, node, endpoint, ProcessLevel::kUser, "rclient");
   return error != 0 ? error : index;
 }
 
@@ -195,6 +177,17 @@ int put_reply(Segment& segment, uint32_t node, const Command& command) {
   return 0;
 }
 
+// `node` does not know `endpoint`: a binding that says it has it is stale. Who waits for that one
+// is told; the caller whose message was refused is claimed, and looks further itself.
+void note_absent(Segment& segment, uint32_t node, int32_t endpoint) {
+  uint32_t index;
+  if (check_endpoint(segment, endpoint, &index) != 0) return;
+  ProcessSlot* slot = segment.slot(index);
+  const bool of_node =
+      load(slot->life) == static_cast<uint32_t>(ProcessLife::kRemote) && load(slot->node) == node;
+  if (of_node && !is_held(segment, index)) unbind_remote(segment, endpoint);
+}
+
 int put_ack(Segment& segment, uint32_t node, const Command& command) {
   const int index = local_slot(segment, command.destination);
   // An answer that came too late is nobody's fault.
@@ -213,6 +206,9 @@ int put_ack(Segment& segment, uint32_t node, const Command& command) {
   store(slot->command_result, command.result);
   if (command.result == -EDVSMIGRATING && load(slot->command_endpoint) == command.source) {
     note_moved(segment, node, command.source, command.copy_destination_node);
+  }
+  if (command.result == -EDEADSRCDST && load(slot->command_endpoint) == command.source) {
+    note_absent(segment, node, command.source);
   }
   settle_caller(segment, slot, claim, with_state(claim, State::kTaken, kProxyPeer));
   return 0;
@@ -401,11 +397,7 @@ int put_unbinding(Segment& segment, uint32_t node, const Command& command) {
   ProcessSlot* slot = segment.slot(index);
   const int32_t endpoint = load(slot->endpoint);
   if (load(slot->node) != node || endpoint == kEndpointNone) return 0;
-  const uint32_t generations = static_cast<uint32_t>(kGenerationMax) + 1;
-  const uint32_t age =
-      (generation_of(command.source) + generations - generation_of(endpoint) % generations) %
-      generations;
-  if (age < generations / 2 && !note_gone(segment, node, endpoint)) {
+  if (!is_older(command.source, endpoint) && !note_gone(segment, node, endpoint)) {
     unbind_remote(segment, endpoint);
   }
   return 0;
@@ -414,18 +406,14 @@ int put_unbinding(Segment& segment, uint32_t node, const Command& command) {
 int put_binding(Segment& segment, uint32_t node, const Command& command) {
   const int index = segment.slot_of(command.source);
   if (index < 0) return -EDVSBADFRAME;
-  const uint32_t slot = static_cast<uint32_t>(index);
   if (command.kind == kCommandProcunbind) return put_unbinding(segment, node, command);
-  if (!may_hold(segment, slot, node)) return -EDVSBADFRAME;
-  if (held_by_other(segment, slot, node)) {
-    return note_claim(segment, node, command.source) ? 0 : -EDVSSLOTUSED;
-  }
   const bool server = command.level != static_cast<uint32_t>(ProcessLevel::kUser);
   char name[kNameBytes];
   memcpy(name, command.name, sizeof name);
   name[kNameBytes - 1] = 0;
-  return bind_remote(segment, command.source, node,
-                     server ? ProcessLevel::kServer : ProcessLevel::kUser, name);
+  const ProcessLevel level = server ? ProcessLevel::kServer : ProcessLevel::kUser;
+  const int error = bind_claimed(segment, node, command.source, level, name);
+  return error == -EDVSSLOTUSED && note_claim(segment, node, command.source) ? 0 : error;
 }
 
 int dispatch(Segment& segment, uint32_t node, const Command& command, const uint8_t* payload) {

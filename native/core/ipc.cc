@@ -12,6 +12,7 @@
 #include "notify.h"
 #include "privilege.h"
 #include "rendezvous.h"
+#include "search.h"
 #include "senda.h"
 #include "standby.h"
 #include "trace.h"
@@ -240,14 +241,16 @@ int start_message(Process& process, int32_t destination, const Message& message,
   const int self_error = call ? -EDVSENDPOINT : -EDVSBADDEST;
   uint32_t target;
   if (error == 0) error = check_peer(process, destination, self_error, process.index, &target);
-  if (error != 0) {
+  const bool unknown = error == -EDEADSRCDST && can_search(process.segment, destination);
+  if (error != 0 && !unknown) {
     return refuse(process, call ? TraceCall::kSendrec : TraceCall::kSend, destination, error);
   }
   publish_cpu(process);
   process.operation.kind = call ? Kind::kCall : Kind::kSend;
   process.operation.peer = destination;
   process.operation.message = message;
-  return launch(process, target);
+  process.searched = false;
+  return unknown ? start_search(process) : launch(process, target);
 }
 
 // The server that had the request hands it on to the one in the message's source. That is a sendrec
@@ -262,6 +265,9 @@ int follow_relay(Process& process, uint32_t word) {
   const int error = operation.peer == process.endpoint
                         ? -EDVSENDPOINT
                         : check_endpoint(process.segment, operation.peer, &target);
+  if (error == -EDEADSRCDST && can_search(process.segment, operation.peer)) {
+    return start_search(process);
+  }
   if (error != 0) return finish(process, error == -ERANGE ? -EDVSENDPOINT : error);
   if (!takes_from(process.segment, target, process.index)) {
     return finish(process, -ECALLDENIED);
@@ -297,6 +303,7 @@ int take_result(Process& process) {
     return relaunch(process);
   }
   atomic(process.slot->rendezvous).store(idle_word(process), std::memory_order_release);
+  if (is_stale(process, result)) return start_search(process);
   return finish(process, result < 0 ? result : 0);
 }
 
@@ -346,6 +353,7 @@ bool withdraw(Process& process, uint32_t word) {
   DVK_CRASH_POINT("withdraw.word");
   Segment& segment = process.segment;
   if (process.operation.kind == Kind::kBind) segment.bind_waiters().remove(process.index);
+  if (process.operation.stage == Stage::kSearching) leave_search(process);
   const uint32_t peer = peer_of(word);
   if (state_of(word) == State::kSending || state_of(word) == State::kCalling) {
     if (peer < segment.processes()) segment.senders(peer).remove(process.index);
@@ -375,6 +383,11 @@ int start_receive(Process& process, int32_t source) {
     const bool own = source == process.endpoint || source == kEndpointSelf;
     error = own ? -EDVSENDPOINT : check_endpoint(process.segment, source, &slot);
   }
+  if (error == -EDEADSRCDST && can_search(process.segment, source)) {
+    process.operation.kind = Kind::kReceive;
+    process.operation.peer = source;
+    return start_search(process);
+  }
   return error != 0 ? refuse(process, TraceCall::kReceive, source, error)
                     : start_receiving(process, Kind::kReceive, source);
 }
@@ -384,6 +397,22 @@ int start_rcvrqst(Process& process) {
   if (error == -EDVSSTANDBY) return start_standby(process, Kind::kRequest, kEndpointAny, nullptr);
   return error != 0 ? refuse(process, TraceCall::kRcvrqst, kEndpointAny, error)
                     : start_receiving(process, Kind::kRequest, kEndpointAny);
+}
+
+int resume(Process& process) {
+  switch (process.operation.kind) {
+    case Kind::kReceive:
+      return start_receiving(process, Kind::kReceive, process.operation.peer);
+    case Kind::kUnbind:
+      return watch_unbind(process);
+    default:
+      break;
+  }
+  uint32_t target;
+  const int error = check_endpoint(process.segment, process.operation.peer, &target);
+  if (error != 0) return finish(process, error);
+  if (!takes_from(process.segment, target, process.index)) return finish(process, -ECALLDENIED);
+  return launch(process, target);
 }
 
 int step(Process& process) {
@@ -401,6 +430,8 @@ int step(Process& process) {
       return finish(process, process.operation.result);
     case Stage::kStandby:
       return step_standby(process);
+    case Stage::kSearching:
+      return step_search(process);
     default:
       return -EDVSPROCSTS;
   }
@@ -551,26 +582,6 @@ int reply_receive(Process& process, int32_t destination, Message* message, int64
   if (result == kPending) result = wait_for(process, timeout_ms);
   if (result == 0) *message = process.operation.message;
   return result;
-}
-
-bool arm(Process& process) {
-  atomic(process.slot->sleeping).store(kOnFifo);
-  if (process.operation.stage == Stage::kStandby) return standby_ready(process);
-  if (!is_waiting(atomic(process.slot->rendezvous).load()) || has_copy_work(process) ||
-      break_cycle(process)) {
-    return true;
-  }
-  if (is_traced(process.segment)) [[unlikely]] {
-    trace_sleep(process, kOnFifo);
-  }
-  return false;
-}
-
-void disarm(Process& process) {
-  atomic(process.slot->sleeping).store(kAwake);
-  if (process.trace.slept != 0) [[unlikely]] {
-    trace_awake(process);
-  }
 }
 
 }  // namespace dvk

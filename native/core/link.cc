@@ -108,6 +108,8 @@ void disconnect(Segment& segment, uint32_t index, uint32_t node, bool proxy_dead
     bool lost = false, claimed = false;
     switch (state_of(word)) {
       case State::kRemote:
+        // Who looks for a process does not know where it is.
+        if (load(slot->command_kind) == kCommandProcinfo) break;
         lost = peer == node || waits_for_node || copies_to_node;
         break;
       case State::kFilling:

@@ -14,6 +14,7 @@
 #include "migrate.h"
 #include "notify.h"
 #include "rendezvous.h"
+#include "search.h"
 #include "senda.h"
 #include "slots.h"
 #include "standby.h"
@@ -180,6 +181,10 @@ void release_slot(Segment& segment, uint32_t index) {
   if (endpoint != kEndpointNone && !remote) {
     store(slot->generation, generation_of(make_endpoint(index, generation_of(endpoint) + 1)));
     announce(segment, index);
+  } else if (endpoint != kEndpointNone && index < kSystemProcesses &&
+             !is_older(endpoint, make_endpoint(index, load(slot->generation)))) {
+    // Whoever has the slot next, here or there, is another one.
+    store(slot->generation, generation_of(make_endpoint(index, generation_of(endpoint) + 1)));
   }
   DVK_CRASH_POINT("free.announced");
   set_life(slot, ProcessLife::kFree);
@@ -347,7 +352,8 @@ uint32_t shown_state(ProcessSlot* slot, uint32_t word) {
   if (state_of(word) != State::kRemote || peer_of(word) != kTablePeer) {
     return static_cast<uint32_t>(state_of(word));
   }
-  return load(slot->want_source) == kEndpointNone ? kStateAwaitsBind : kStateAwaitsUnbind;
+  if (load(slot->want_source) == kEndpointNone) return kStateAwaitsBind;
+  return load(slot->command_kind) == kCommandProcinfo ? kStateSearches : kStateAwaitsUnbind;
 }
 
 }  // namespace
@@ -415,6 +421,7 @@ int reap(Segment& segment, uint32_t index, int32_t endpoint, int64_t lock_timeou
 
 int sweep(Segment& segment) {
   sweep_migrations(segment);
+  end_orphans(segment);
   for (uint32_t index = 0; index < segment.processes(); index++) {
     if (is(life_of(segment, index), ProcessLife::kLocal)) {
       wake_claimed(segment, segment.slot(index));

@@ -45,6 +45,7 @@ struct Operation {
     kBinding,
     kCopying,
     kStandby,
+    kSearching,
   };
   enum class Kind : uint8_t { kSend, kCall, kReceive, kRequest, kCopy, kReply, kBind, kUnbind };
   Stage stage = Stage::kNone;
@@ -145,9 +146,10 @@ class Process {
   uint32_t spin_misses = 0, waits = 0;
   Yielding yielding;
   Sleeper sleeper;
-  uint32_t sent_to = 0;  // node of the present call to another one
-  uint32_t told = 0;     // serial of the migration that it was told of; see migrate.h
-  bool standby = false;  // a backup that has not taken over; see standby.h
+  uint32_t sent_to = 0;   // node of the present call to another one
+  uint32_t told = 0;      // serial of the migration that it was told of; see migrate.h
+  bool searched = false;  // the receiver of the present message was looked for; see search.h
+  bool standby = false;   // a backup that has not taken over; see standby.h
   // As requester of copies: bytes since a lender was woken, and copies until the next offer.
   uint64_t offer_credit = 0;
   uint32_t offer_penalty = 0, offer_pause = 0;
@@ -171,8 +173,9 @@ class Process {
 };
 
 // States of ProcessInfo beyond those of the rendezvous word: what a REMOTE one means that waits for
-// no node; and that of a backup.
-inline constexpr uint32_t kStateAwaitsBind = 16, kStateAwaitsUnbind = 17, kStateStandsBy = 18;
+// no node, and that of a backup.
+inline constexpr uint32_t kStateAwaitsBind = 16, kStateAwaitsUnbind = 17, kStateStandsBy = 18,
+                          kStateSearches = 19;
 
 struct ProcessInfo {
   int32_t endpoint;

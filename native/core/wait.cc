@@ -14,8 +14,10 @@
 #include <utility>
 
 #include "copy_job.h"
+#include "deadlock.h"
 #include "ipc.h"
 #include "rendezvous.h"
+#include "standby.h"
 #include "trace.h"
 #include "yield.h"
 
@@ -188,6 +190,26 @@ void wake_fifo(const std::string& directory, uint64_t wake_id) {
   const char one = 1;
   const ssize_t written = write(found->second, &one, 1);
   static_cast<void>(written);
+}
+
+bool arm(Process& process) {
+  atomic(process.slot->sleeping).store(kOnFifo);
+  if (process.operation.stage == Operation::Stage::kStandby) return standby_ready(process);
+  if (!is_waiting(atomic(process.slot->rendezvous).load()) || has_copy_work(process) ||
+      break_cycle(process)) {
+    return true;
+  }
+  if (is_traced(process.segment)) [[unlikely]] {
+    trace_sleep(process, kOnFifo);
+  }
+  return false;
+}
+
+void disarm(Process& process) {
+  atomic(process.slot->sleeping).store(kAwake);
+  if (process.trace.slept != 0) [[unlikely]] {
+    trace_awake(process);
+  }
 }
 
 }  // namespace dvk

@@ -6,6 +6,7 @@
 
 #include "../core/bindings.h"
 #include "../core/migrate.h"
+#include "../core/search.h"
 #include "scenario.h"
 
 namespace dvk::crash {
@@ -331,6 +332,60 @@ SCENARIO({"nodes come and go",
                   "sendrec", result, {},
                   {-ENOTCONN, -EDEADSRCDST, -ETIMEDOUT, -EDVSNODCNODE, -EDVSNOPROXY, -EDSTDIED});
             }}}});
+
+// ---- A process of node 1 that nobody has told of, and one that there is not ----
+
+// Answers for node 1 who is looked for at node 0. Returns whether anybody was.
+bool answer_searches(Actor& a) {
+  Search found[4];
+  const size_t count = searches(a.segment, 0, found, 4);
+  for (size_t i = 0; i < count; i++) {
+    ProcessInfo info{};
+    const bool is_there = process_info(a.node(1), found[i].slot, &info) == 0 &&
+                          info.life == static_cast<uint32_t>(ProcessLife::kLocal) &&
+                          info.endpoint == found[i].endpoint;
+    if (is_there) {
+      bind_claimed(a.segment, 1, info.endpoint, ProcessLevel::kUser, info.name);
+    } else {
+      end_search(a.segment, found[i].seeker, found[i].call_id, EDEADSRCDST);
+    }
+  }
+  return count > 0;
+}
+
+void track(Actor& a) {
+  Carrier carrier(a);
+  for (uint32_t here = 0; here < 2; here++) {
+    a.expect("add_node", add_node(a.node(here), 1 - here, "peer"));
+  }
+  carrier.attach();
+  a.expect("attach_tracker", attach_tracker(a.segment, 0));
+  a.ready();
+  while (!a.others_done()) {
+    if (!carrier.move() && !answer_searches(a)) usleep(50);
+  }
+  while (carrier.move()) {
+  }
+}
+
+SCENARIO({"a search for a process of another node",
+          {{"proxy", track, true},
+           {"server",
+            [](Actor& a) {
+              a.bind(ProcessLevel::kUser, 1, 1);
+              a.ready();
+              receive_all(a);
+            },
+            true},
+           {"client",
+            [](Actor& a) {
+              a.bind();
+              a.ready();
+              send_far(a);
+              const int result = send(a.me(), make_endpoint(60, 3), a.note(), far_patience(a));
+              a.expect("send to nobody", result, far_fates(a, kSendDeaths), {-EDEADSRCDST});
+            }}},
+          2});
 
 // ---- A process that moves from node 0 to node 1, and may move back ----
 

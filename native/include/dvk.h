@@ -25,7 +25,9 @@
  * -DVK_EDVSBADDEST (DVK_KERNEL; for dvk_send and dvk_senda the caller itself), -ERANGE (no endpoint
  * of this DC), -DVK_EDVSENDPOINT (the caller itself), -DVK_ECALLDENIED (not to that peer, or not
  * from this caller), -DVK_EDEADSRCDST (nobody is bound there, or the endpoint is one of a former
- * owner of the slot), -DVK_EDSTDIED or -DVK_ESRCDIED (the peer died during the call), -DVK_ELOCKED
+ * owner of the slot; send, sendrec, receive and the waits for a bind look for one that is unknown
+ * on the other nodes first, which ends with -ENOTCONN after 8 s at most when one of them does not
+ * answer), -DVK_EDSTDIED or -DVK_ESRCDIED (the peer died during the call), -DVK_ELOCKED
  * (a cycle of processes that wait for one another; across nodes it is found after a moment, and one
  * call in it ends); for a peer on another node -DVK_EDVSNOPROXY and -ENOTCONN. Errors of calls that
  * wait ("waiting errors"): -ETIMEDOUT, or -EAGAIN for a time-out of 0; -EINTR after

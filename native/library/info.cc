@@ -34,8 +34,9 @@ constexpr const char* kStates[] = {"running",
                                    "kicked",
                                    "awaiting bind",
                                    "awaiting unbind",
-                                   "standing by"};
-static_assert(sizeof kStates / sizeof *kStates == dvk::kStateStandsBy + 1);
+                                   "standing by",
+                                   "searching"};
+static_assert(sizeof kStates / sizeof *kStates == dvk::kStateSearches + 1);
 
 dvk::Privileges core_privileges(const dvk_privileges* privileges) {
   return {privileges->rights, privileges->ipc_to, privileges->ipc_from};

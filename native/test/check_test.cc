@@ -5,9 +5,10 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include "../core/migrating.h"
 #include "../core/notify.h"
 #include "../core/privilege.h"
-#include "support.h"
+#include "moves.h"
 
 namespace dvk::test {
 namespace {
@@ -138,6 +139,62 @@ TEST("check: copies and links") {
   CHECK_EQUAL(add_node(p.segment, 2, "far"), 0);
   store(p.segment.link(2)->state, static_cast<uint32_t>(LinkState::kUp));
   p.check("link to node 2: up, but its proxy is dead");
+}
+
+// Whether `segment` has one fault, and `text` is in it.
+void check_only(Segment& segment, const std::string& text) {
+  const std::vector<std::string> faults = check_segment(segment);
+  CHECK_EQUAL(faults.size(), 1);
+  CHECK_EQUAL(faults.empty() ? "" : faults[0].substr(0, text.size()), text);
+}
+
+TEST("check: no step of a move is a fault") {
+  Move m;
+  const auto look = [&] {
+    for (uint32_t node = 0; node < 3; node++) {
+      // The test plays the proxies, so their queues wait; what waits is no fault.
+      CHECK_EQUAL(check_segment(m.network[node]).size(), 0);
+    }
+  };
+  CHECK_EQUAL(start_rcvrqst(*m.server), kPending);
+  m.start();
+  look();
+  CHECK_EQUAL(migrate_commit(m.network[0], m.endpoint(), 1), 0);
+  look();
+  m.network.pump();
+  look();
+  CHECK_EQUAL(m.outcome(), 0);
+}
+
+TEST("check: a move of nobody, to nowhere, or that nobody ends") {
+  Move m;
+  CHECK_EQUAL(start_rcvrqst(*m.server), kPending);
+  m.start();
+  Segment& owner = m.network[0];
+  MigrationSlot* migration = owner.migration(kSlot);
+  const std::string at = "slot 9 (moving): ";
+  const auto damaged = [&](auto& field, auto value, const std::string& text) {
+    const auto before = load(field);
+    store(field, static_cast<std::remove_cvref_t<decltype(field)>>(value));
+    check_only(owner, at + text);
+    store(field, before);
+    CHECK_EQUAL(check_segment(owner).size(), 0);
+  };
+  damaged(migration->state, 77, "the state of its move is 77");
+  damaged(migration->endpoint, make_endpoint(kSlot, 5), "its move is of endpoint 327689");
+  damaged(migration->deadline, 1, "the time of its move is over");
+  damaged(migration->notices, kNoticesMax + 1, "16381 notifications move with it");
+  damaged(migration->answer, 3, "command 3 of its move awaits an answer");
+  damaged(owner.header()->migrating, 0, "it moves, and nobody looks after it");
+  damaged(migration->untold[3], 1, "node 24 is to be told of its move");
+  damaged(migration->ended[0], 1, "node 0 is to be told of its move");
+
+  Segment& third = m.network[2];
+  CHECK_EQUAL(check_segment(third).size(), 0);
+  store(third.migration(kSlot)->node, 7u);
+  check_only(third, at + "its move is with node 7");
+  store(third.migration(kSlot)->node, 1u);
+  check_only(third, at + "its move says that it is on node 1");
 }
 
 TEST("check: two looks find nothing in a system that runs") {

@@ -160,6 +160,9 @@ TEST("a backup that is promoted before its node hears of the end is known to all
   m.network.pump();
   CHECK_EQUAL(m.seen(2).node, 1);
   m.whole();
+  // It may move again, by its own node.
+  CHECK_EQUAL(migrate_start(m.network[1], m.endpoint(), kLong), 0);
+  CHECK_EQUAL(migrate_rollback(m.network[1], m.endpoint()), 0);
 }
 
 TEST("the link to the owner is lost during a move: who waits for it is told") {

@@ -5,7 +5,9 @@
  *   answer    { "id": 1, "result": ... }   or   { "id": 1, "error": "what went wrong" }
  *
  * The socket's mode, 0600, is the permission: who may connect may do everything. A line of more
- * than 1 MiB, or one that is no request, ends the connection.
+ * than 1 MiB, or one that is no request, ends the connection. A daemon reads on when fewer than
+ * CALLS_MAX calls of the connection are under way and its answers are taken, and has
+ * CONNECTIONS_MAX connections at most, so nobody who sends without reading makes it grow.
  */
 import { chmodSync } from 'node:fs';
 import { createConnection, createServer, type Server, type Socket } from 'node:net';
@@ -15,6 +17,8 @@ import { withTimeout } from './wait.ts';
 
 const LINE_BYTES_MAX = 1 << 20;
 const CONNECT_TIMEOUT_MS = 2000;
+const CALLS_MAX = 64;
+const CONNECTIONS_MAX = 128;
 
 export type Handler = (parameters: Readonly<Record<string, unknown>>) => unknown;
 
@@ -29,16 +33,32 @@ interface Waiting {
   readonly reject: (error: Error) => void;
 }
 
-/** Calls `onLine` for each line that comes in; destroys a socket whose line has no end. */
-function readLines(socket: Socket, onLine: (line: string) => void): void {
+/**
+ * Calls `onLine` for each line that comes in, until that returns false: then it reads no more, and
+ * the function returned goes on. Destroys a socket whose line has no end.
+ */
+function readLines(socket: Socket, onLine: (line: string) => boolean): () => void {
   let pending = '';
+  let lines: string[] = [];
+  const goOn = (): void => {
+    let taken = 0;
+    let wantsMore = true;
+    while (wantsMore && taken < lines.length && !socket.destroyed) {
+      wantsMore = onLine(lines[taken++] ?? '');
+    }
+    lines = lines.slice(taken);
+    if (lines.length > 0 || !wantsMore) socket.pause();
+    else socket.resume();
+  };
   socket.setEncoding('utf8');
   socket.on('data', (chunk: string) => {
-    const lines = (pending + chunk).split('\n');
-    pending = lines.pop() ?? '';
+    const more = (pending + chunk).split('\n');
+    pending = more.pop() ?? '';
+    lines.push(...more);
     if (pending.length > LINE_BYTES_MAX) socket.destroy();
-    for (const line of lines) onLine(line);
+    goOn();
   });
+  return goOn;
 }
 
 /** The command's end of a connection to a daemon. */
@@ -53,6 +73,7 @@ export class DaemonClient {
     this.#name = name;
     readLines(socket, (line) => {
       this.#onAnswer(line);
+      return true;
     });
     socket.on('error', () => undefined);
     socket.on('close', () => {
@@ -131,11 +152,22 @@ export async function serve(
   handlers: Readonly<Record<string, Handler>>,
 ): Promise<Server> {
   const server = createServer((socket) => {
+    let underWay = 0;
+    const isFree = (): boolean => underWay < CALLS_MAX && !socket.writableNeedDrain;
+    const goOn = readLines(socket, (line) => {
+      underWay++;
+      void answer(socket, handlers, line).then(() => {
+        underWay--;
+        if (isFree()) goOn();
+      });
+      return isFree();
+    });
     socket.on('error', () => undefined);
-    readLines(socket, (line) => {
-      void answer(socket, handlers, line);
+    socket.on('drain', () => {
+      if (isFree()) goOn();
     });
   });
+  server.maxConnections = CONNECTIONS_MAX;
   // listen() binds before it returns, and the socket is made with the mask's mode: there is no
   // moment at which others could connect.
   const mask = process.umask(0o177);

@@ -7,6 +7,7 @@
  */
 import type { EngineStatistics, PeerStatistics } from '../proxies/engine.ts';
 import type { PathStatistics } from '../proxies/path.ts';
+import type { TrackerStatistics } from '../proxies/trackers.ts';
 import type { KindTraffic } from '../proxies/traffic.ts';
 
 type Labels = Readonly<Record<string, string | number>>;
@@ -135,6 +136,23 @@ function addKinds(direction: string, kinds: readonly KindTraffic[], counter: Add
   }
 }
 
+function addTracker(tracker: TrackerStatistics, counter: Add): void {
+  const of = (name: string, help: string, key: string, counts: Record<string, number>): void => {
+    for (const [label, count] of Object.entries(counts))
+      counter(name, help, count, { [key]: label });
+  };
+  const { found, absent, unreachable } = tracker;
+  of('searches_total', 'Slots looked for.', 'outcome', { found, absent, unreachable });
+  const { queriesSent: asked, queriesReceived: heard, queriesIgnored: ignored } = tracker;
+  of('tracker_queries_total', 'Queries of trackers.', 'what', {
+    ...{ sent: asked, received: heard, ignored },
+  });
+  const { answersSent: sent, answersReceived: received, answersLate: late } = tracker;
+  of('tracker_answers_total', 'Answers to them.', 'what', { sent, received, late });
+  counter('stale_bindings_total', 'Bindings that their node did not know.', tracker.stale);
+  counter('binding_conflicts_total', 'Endpoints on two nodes.', tracker.conflicts);
+}
+
 function addProxy(stats: EngineStatistics, nameOf: (dc: number) => string, add: AddIn): void {
   const gauge = add('gauge', {});
   const counter = add('counter', {});
@@ -148,6 +166,9 @@ function addProxy(stats: EngineStatistics, nameOf: (dc: number) => string, add: 
   }
   for (const [name, value] of Object.entries(stats.settings)) {
     gauge('setting', 'What `dvk proxy set` changes.', Number(value), { name });
+  }
+  for (const tracker of stats.trackers) {
+    addTracker(tracker, add('counter', { dc: nameOf(tracker.dcId) }));
   }
   for (const peer of stats.peers) {
     const who = { peer: peer.node };

@@ -1,6 +1,7 @@
 /** `dvk proxy stats`: what the proxies of a DVS counted, once or again and again. */
 import { systemClock } from '../dvk/clock.ts';
 import type { EngineStatistics, PeerStatistics } from '../proxies/engine.ts';
+import type { TrackerStatistics } from '../proxies/trackers.ts';
 import type { ContainerTraffic, KindTraffic } from '../proxies/traffic.ts';
 import type { DvsStatus, ProxyStatus } from './inspect.ts';
 import { exposition } from './metrics.ts';
@@ -65,6 +66,20 @@ function kindRows({ sent, received }: ContainerTraffic): (readonly [string, ...C
   });
 }
 
+const SEARCH_HEADINGS = [
+  ...['DC', 'SEARCHES', 'FOUND', 'ABSENT', 'UNREACHABLE', 'ASKED', 'ANSWERED', 'LATE', 'STALE'],
+  'CONFLICTS',
+];
+
+function searchRow(tracker: TrackerStatistics, nameOf: (dc: number) => string): Cell[] {
+  const { inquiries, found, absent, unreachable } = tracker;
+  const { queriesSent, answersSent, answersLate, stale, conflicts } = tracker;
+  return [
+    ...[nameOf(tracker.dcId), inquiries, found, absent, unreachable, queriesSent, answersSent],
+    ...[answersLate, stale, conflicts],
+  ];
+}
+
 // What is zero is not worth a line.
 function dropRows({ peers, refusals, datagrams }: EngineStatistics): Cell[][] {
   const of = (peer: Cell, what: string, counts: Readonly<Record<string, number>>): Cell[][] =>
@@ -106,6 +121,16 @@ function show({ node, state, stats }: ProxyStatus, nameOf: (dc: number) => strin
     output.line();
     const headings = ['PEER', 'DC', 'WAITING', 'COMMAND', 'OUT', 'IN', 'DATA OUT', 'DATA IN'];
     output.table([...headings, 'ERRORS'], rows);
+  }
+  const searches = stats.trackers.filter(
+    ({ inquiries, queriesReceived }) => inquiries + queriesReceived > 0,
+  );
+  if (searches.length > 0) {
+    output.line();
+    output.table(
+      SEARCH_HEADINGS,
+      searches.map((tracker) => searchRow(tracker, nameOf)),
+    );
   }
   const drops = dropRows(stats);
   if (drops.length === 0) return;

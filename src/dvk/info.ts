@@ -11,7 +11,7 @@ export type Level = 'user' | 'server' | 'kernel';
 export type Life = 'free' | 'binding' | 'local' | 'remote' | 'dying';
 export type LinkStateName = 'absent' | 'down' | 'up' | 'local';
 
-/** What a process is doing; by the number of its rendezvous state, and three more. */
+/** What a process is doing; by the number of its rendezvous state, and four more. */
 export const STATE_NAMES = [
   'running',
   'receiving any',
@@ -32,6 +32,7 @@ export const STATE_NAMES = [
   'awaiting bind',
   'awaiting unbind',
   'standing by',
+  'searching',
 ] as const;
 export type StateName = (typeof STATE_NAMES)[number] | 'unknown';
 

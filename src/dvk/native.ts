@@ -284,6 +284,15 @@ export interface LinkBinding {
     wait: Uint8Array,
   ): number;
   lockWait(segment: number, waiter: number, ticket: bigint): number;
+
+  /** The waker is the one that hears of searches. */
+  attachTracker(segment: number, waker: number): number;
+  detachTracker(segment: number): number;
+  hasNewSearches(segment: number): boolean;
+  /** Writes Searches (SearchLayout) of slots from `first` on; returns how many. */
+  searches(segment: number, first: number, found: Uint8Array): number;
+  endSearch(segment: number, seeker: number, callId: number, error: number): boolean;
+  bindClaimed(segment: number, node: number, endpoint: number, level: number, name: string): number;
 }
 
 /** The FIFO through which an environment's event loop is woken. */
@@ -323,6 +332,7 @@ export interface SystemBinding {
   /** The calling thread uses the network namespace of that descriptor from now on. */
   enterNetwork(fd: number): number;
   dieWithParent(signal: number, parent: number): number;
+  leaveNoDump(): number;
   setAffinity(cpus: Int32Array): number;
   /** flock(2): an exclusive lock, or -EWOULDBLOCK. */
   lockFile(fd: number): number;

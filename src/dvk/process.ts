@@ -13,7 +13,8 @@
  * and no call that waits), EBUSY. Errors of calls
  * with a destination or source: EDVSBADDEST (KERNEL; `send`, `senda`: itself), ERANGE, EDVSENDPOINT
  * (the other calls: itself), ECALLDENIED (it may not send there, or that one takes none of it),
- * EDEADSRCDST (nobody there, or a stale endpoint), EDSTDIED or ESRCDIED (died during the call),
+ * EDEADSRCDST (nobody there, or a stale endpoint; calls that wait, but for copies, look for it on
+ * other nodes first: ENOTCONN when one does not answer), EDSTDIED or ESRCDIED (died during it),
  * ELOCKED (a cycle of processes that wait for one another, which of this node are also looked for
  * by awaited calls with a time-out of 0), EDVSNOPROXY and ENOTCONN (process of another node).
  * Errors of calls that wait: ETIMEDOUT (EAGAIN for a time-out of 0), EDVSWOKENUP, EINTR (blocking

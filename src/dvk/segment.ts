@@ -30,6 +30,7 @@ import { privilegesOf, rawPrivileges, type Privileges } from './privileges.ts';
 import { FOREVER, Process } from './process.ts';
 import { Trace } from './trace.ts';
 import { remoteWaitIn, REMOTE_WAIT_BYTES, type RemoteWait, type WaitEdge } from './remote-wait.ts';
+import { Searches } from './searches.ts';
 import { Waker } from './waker.ts';
 
 const WAITS_AT_ONCE = 64;
@@ -127,6 +128,8 @@ export class Segment {
   readonly arena: Uint8Array;
   /** The moves of processes of this node to others. */
   readonly migrations: Migrations;
+  /** Those of this node's processes for others; for the proxy of this node. */
+  readonly searches: Searches;
   readonly #native: Binding = native();
   readonly #handle: number;
   readonly #processes = new Set<Process>();
@@ -139,6 +142,7 @@ export class Segment {
     this.path = path;
     this.#handle = handle;
     this.migrations = new Migrations(handle);
+    this.searches = new Searches(handle, () => this.#ownWaker());
     const info = this.info();
     this.directory = info.directory;
     this.nodeId = info.nodeId;
@@ -192,6 +196,7 @@ export class Segment {
       }
     }
     this.#stopWatch?.();
+    this.searches.detach();
     for (const node of [...this.#proxies.keys()]) this.detachProxy(node);
     this.#open = false;
     this.#waker?.release();
@@ -245,7 +250,7 @@ export class Segment {
   #processOf(handle: number, options: { awaitable?: boolean; clock?: Clock }): Process {
     const host = {
       arena: this.arena,
-      waker: (): Waker => (this.#waker ??= Waker.use(this.#handle, this.directory)),
+      waker: (): Waker => this.#ownWaker(),
       forget: (process: Process): void => {
         this.#processes.delete(process);
       },
@@ -254,6 +259,10 @@ export class Segment {
     this.#processes.add(process);
     if (options.awaitable === true) process.prepare();
     return process;
+  }
+
+  #ownWaker(): Waker {
+    return (this.#waker ??= Waker.use(this.#handle, this.directory));
   }
 
   /** Makes a process of another node known here. EDVSSLOTUSED, EDVSLCLPROC, EDVSNODCNODE. */
@@ -370,7 +379,7 @@ export class Segment {
    * and some for none. One watcher a segment: the last one hears. The function returned ends it.
    */
   watchBinds(onChange: () => void): () => void {
-    const waker = (this.#waker ??= Waker.use(this.#handle, this.directory));
+    const waker = this.#ownWaker();
     check(waker.watchBinds(this.#handle, true), 'watchBinds');
     this.#stopWatch?.();
     const unlisten = waker.listen(onChange);
@@ -459,7 +468,7 @@ export class Segment {
    * it already.
    */
   attachProxy(node: NodeId, onWork: () => void): void {
-    const waker = (this.#waker ??= Waker.use(this.#handle, this.directory));
+    const waker = this.#ownWaker();
     check(waker.attachProxy(this.#handle, node), 'attachProxy', { node });
     this.#proxies.get(node)?.();
     this.#proxies.set(node, waker.listen(onWork));

@@ -59,6 +59,11 @@ export function dieWithParent(signal: Signal, parent: number): void {
   check(native().dieWithParent(constants.signals[signal], parent), 'dieWithParent');
 }
 
+/** This process, which has keys in its memory, leaves no core dump, nor do its children. */
+export function leaveNoDump(): void {
+  check(native().leaveNoDump(), 'leaveNoDump');
+}
+
 /**
  * Lets the calling thread run on these CPUs only. EINVAL when none of them exists or may be used.
  */

@@ -109,6 +109,11 @@ export class Waker {
     return this.#native.attachProxy(segment, this.#handle, node);
   }
 
+  /** Makes this waker the one of the node's tracker. Returns 0 or -errno. */
+  attachTracker(segment: number): number {
+    return this.#native.attachTracker(segment, this.#handle);
+  }
+
   #onReadable(status: number): void {
     if (status < 0) fail(status, 'poll', { reason: 'the wake FIFO failed' });
     let count: number;

@@ -18,6 +18,7 @@ import { SlabPool } from './outbox.ts';
 import type { Path, PathAddress, PathCounters, PathStatistics } from './path.ts';
 import type { PeerAddress, PeerCounters } from './peer.ts';
 import type { ProxySegment, Surroundings } from './peer.ts';
+import { Feature } from './offer.ts';
 import { Probers } from './probers.ts';
 import { DEFAULT_TIMES } from './session.ts';
 import type { Down } from './down.ts';
@@ -25,6 +26,7 @@ import type { SessionSelf, SessionTimes } from './session.ts';
 import { changeSettings, DEFAULT_SETTINGS } from './settings.ts';
 import type { ProxySettings, SettingChange } from './settings.ts';
 import type { Throughput } from './throughput.ts';
+import { Trackers, type TrackerStatistics } from './trackers.ts';
 import type { ContainerTraffic } from './traffic.ts';
 import type { Accept, Address, LinkQuality, Listener, Transport } from './transport.ts';
 import { newVoucherKey, Vouchers } from './voucher.ts';
@@ -119,6 +121,8 @@ export interface EngineStatistics {
   lastRefused: Down | null;
   /** Datagrams that reached no connection, by reason. */
   datagrams: Readonly<Record<string, number>>;
+  /** Searches for processes of other nodes, for each DC. */
+  trackers: TrackerStatistics[];
 }
 
 export class Engine implements LinkOwner {
@@ -127,6 +131,7 @@ export class Engine implements LinkOwner {
   readonly #startedMs: number;
   readonly #surroundings: Surroundings;
   readonly #probers: Probers;
+  readonly #trackers: Trackers;
   readonly #pool = new SlabPool();
   readonly #self: SessionSelf;
   readonly #peers = new Map<number, Bond>();
@@ -156,11 +161,18 @@ export class Engine implements LinkOwner {
       nowMs: () => options.clock.nowMs(),
       send: (to, dcId, command) => this.#peers.get(to)?.peer.send(dcId, command),
     });
+    this.#trackers = new Trackers({
+      node: options.node,
+      nowMs: () => options.clock.nowMs(),
+      knows: (node) => ((this.#peers.get(node)?.peer.features ?? 0) & Feature.TRACK) !== 0,
+      send: (to, dcId, command) => this.#peers.get(to)?.peer.send(dcId, command) ?? false,
+    });
     this.#surroundings = {
       self: options.node,
       defer: options.defer ?? ((callback): void => void setImmediate(callback)),
       vouchers: new Vouchers(options.node),
       probers: this.#probers,
+      trackers: this.#trackers,
       nowMs: () => options.clock.nowMs(),
       settings: this.#settings,
     };
@@ -212,6 +224,7 @@ export class Engine implements LinkOwner {
     this.#running = false;
     this.#stopTicks();
     for (const listener of this.#listeners) listener.close();
+    this.#trackers.stop();
     for (const bond of this.#peers.values()) bond.release();
     for (const link of [...this.#links]) link.session.close({ code: 'stopped', detail: '' });
     for (const { peer } of this.#peers.values()) peer.remove();
@@ -223,6 +236,7 @@ export class Engine implements LinkOwner {
   setSegments(segments: readonly ProxySegment[]): void {
     this.#segments = segments;
     this.#probers.setSegments(segments);
+    this.#trackers.setSegments(segments);
     for (const { peer } of this.#peers.values()) peer.setSegments(segments);
   }
 
@@ -284,6 +298,7 @@ export class Engine implements LinkOwner {
       refusals: { ...this.#refusals },
       lastRefused: this.#lastRefused,
       datagrams: this.#datagrams(),
+      trackers: this.#trackers.statistics(),
     };
   }
 
@@ -465,6 +480,7 @@ export class Engine implements LinkOwner {
       }
       for (const bond of this.#peers.values()) bond.tick();
       this.#probers.tick();
+      this.#trackers.tick();
       this.#scheduleTick();
     });
   }

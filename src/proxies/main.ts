@@ -9,6 +9,7 @@ import { systemClock } from '../dvk/clock.ts';
 import { crc32c } from '../dvk/crc32c.ts';
 import { dcId, nodeId } from '../dvk/endpoint.ts';
 import { Segment } from '../dvk/segment.ts';
+import { leaveNoDump } from '../dvk/system.ts';
 import { Admission } from './admission.ts';
 import type { ControlPeer, ControlSegment, FromProxy, StartMessage, ToProxy } from './control.ts';
 import { readCredentials, type Credentials } from './credentials.ts';
@@ -71,6 +72,8 @@ function peerAddresses(peers: readonly ControlPeer[]): PeerAddress[] {
 /** The certificate of this node. Throws when it is that of another one. */
 function ownCredentials({ dvs, node, security }: StartMessage): Credentials | undefined {
   if (security.mode === 'insecure') return undefined;
+  // Before there is a key in it.
+  leaveNoDump();
   const credentials = readCredentials(security.files, Date.now());
   const { self } = credentials;
   if (self.dvs === dvs && self.node === node) return credentials;

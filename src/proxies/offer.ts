@@ -25,9 +25,11 @@ export const Feature = {
   BOND: 2,
   /** Data of a copy may come in parts; see native/core/copy_parts.h. */
   PARTS: 4,
+  /** It answers PROCINFO. */
+  TRACK: 8,
 } as const;
 
-export const FEATURES: number = Feature.RESUME | Feature.BOND | Feature.PARTS;
+export const FEATURES: number = Feature.RESUME | Feature.BOND | Feature.PARTS | Feature.TRACK;
 
 const Offset = {
   first: 0,

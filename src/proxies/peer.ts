@@ -10,7 +10,7 @@
  * would drop its commands.
  */
 import { CommandKind, CommandLayout, ErrorNumber } from '../dvk/abi/abi.gen.ts';
-import type { NodeId } from '../dvk/endpoint.ts';
+import type { Endpoint, NodeId } from '../dvk/endpoint.ts';
 import { isDvkError } from '../dvk/errors.ts';
 import type { Segment } from '../dvk/segment.ts';
 import { viewOf, type Frame } from './frame.ts';
@@ -22,7 +22,9 @@ import type { CommandSource, Link } from './link.ts';
 import type { PathAddress } from './path.ts';
 import type { WaitTable } from './prober.ts';
 import type { Probers } from './probers.ts';
+import { encodeRefusal } from './refusal.ts';
 import type { ProxySettings } from './settings.ts';
+import type { SearchedSegment, Trackers } from './trackers.ts';
 import { newDrops, Traffic } from './traffic.ts';
 import type { ContainerTraffic, DropReason, Drops } from './traffic.ts';
 import type { Vouchers } from './voucher.ts';
@@ -40,7 +42,8 @@ export type ProxySegment = Pick<
   | 'armProxy'
   | 'put2lclRaw'
   | keyof WaitTable
->;
+> &
+  SearchedSegment;
 
 export interface PeerAddress extends PathAddress {
   node: NodeId;
@@ -51,6 +54,8 @@ export interface PeerAddress extends PathAddress {
 
 const NO_PAYLOAD = new Uint8Array(0);
 const EDVSBADFRAME = -ErrorNumber.EDVSBADFRAME;
+const EDVSSLOTUSED = -ErrorNumber.EDVSSLOTUSED;
+const TRACKING: readonly number[] = [CommandKind.PROCINFO, CommandKind.PROCINFO | CommandKind.ACK];
 // Commands taken from one container before the others have their turn.
 const BURST = 64;
 
@@ -122,6 +127,7 @@ export interface Surroundings {
   readonly defer: (callback: () => void) => void;
   readonly vouchers: Vouchers;
   readonly probers: Probers;
+  readonly trackers: Trackers;
   readonly nowMs: () => number;
   /** They may change at any time. */
   readonly settings: ProxySettings;
@@ -133,6 +139,7 @@ export class Peer {
   readonly #defer: (callback: () => void) => void;
   readonly #vouchers: Vouchers;
   readonly #probers: Probers;
+  readonly #trackers: Trackers;
   readonly #containers = new Map<number, SharedContainer>();
   readonly #nowMs: () => number;
   readonly #settings: ProxySettings;
@@ -147,6 +154,7 @@ export class Peer {
   };
   #link: Link | undefined;
   #hello: Hello | undefined;
+  #features = 0;
   // The session of the link, also while it is held.
   #ledger: Ledger | undefined;
   #takesParts = false;
@@ -166,6 +174,7 @@ export class Peer {
     this.#defer = surroundings.defer;
     this.#vouchers = surroundings.vouchers;
     this.#probers = surroundings.probers;
+    this.#trackers = surroundings.trackers;
     this.#nowMs = surroundings.nowMs;
     this.#settings = surroundings.settings;
     this.#bad = new TokenBucket(this.#settings.badBurst, this.#nowMs());
@@ -179,6 +188,11 @@ export class Peer {
   /** The session, when it may go on over another connection. */
   get ledger(): Ledger | undefined {
     return this.#ledger?.canResume === true ? this.#ledger : undefined;
+  }
+
+  /** What both nodes can do, bits of `Feature`; 0 while there is no session. */
+  get features(): number {
+    return this.#ledger === undefined ? 0 : this.#features;
   }
 
   /** Whether the session has lost its connection, and waits for another. */
@@ -241,6 +255,7 @@ export class Peer {
     this.#ledger = link.session.ledger;
     this.#takesParts = (link.session.features & Feature.PARTS) !== 0;
     this.#hello = hello;
+    this.#features = link.session.features;
     this.#ups++;
     this.lastSession = link.session.number;
     this.#vouchers.add(this.node, link.session.voucherKey, hello.voucherKey);
@@ -347,12 +362,27 @@ export class Peer {
     shared.traffic.noteReceived(frame.kind, command, frame.payload.length);
     if (frame.kind === CommandKind.PROBE) {
       if (!this.#probers.receive(shared.segment, this.node, command)) this.#drop('probe', shared);
+    } else if (TRACKING.includes(frame.kind)) {
+      const isHonest = this.#trackers.receive(shared.segment, this.node, command);
+      if (!isHonest) this.#drop('malformed', shared);
     } else if (!this.#vouchers.accepts(command)) {
       this.#drop('forged', shared);
     } else {
       const result = shared.segment.put2lclRaw(this.node, command, frame.payload);
-      if (result !== 0) this.#drop(result === EDVSBADFRAME ? 'malformed' : 'refused', shared);
+      if (result !== 0) this.#refuse(shared, command, result);
     }
+  }
+
+  // The core did not act on a command. Who waits for its answer is told why, and when the process
+  // that it comes from has the slot of another one, it is found out who is right.
+  #refuse(shared: SharedContainer, command: Uint8Array, result: number): void {
+    this.#drop(result === EDVSBADFRAME ? 'malformed' : 'refused', shared);
+    if (result === EDVSSLOTUSED) {
+      const source = viewOf(command).getInt32(CommandLayout.source, true);
+      this.#trackers.dispute(shared.segment, source as Endpoint);
+    }
+    const refusal = encodeRefusal(command, result);
+    if (refusal !== undefined) this.send(shared.segment.dcId, refusal);
   }
 
   // What honest nodes send as well, when news cross, is not held against the peer.
@@ -370,16 +400,20 @@ export class Peer {
   }
 
   /**
-   * Sends a command of this proxy's own, behind all that was taken from the core. A probe is not
-   * sent when the link is busy.
+   * Sends a command of this proxy's own, behind all that was taken from the core. Returns whether
+   * it did: what can be asked again is not sent when the link is busy.
    */
-  send(dcId: number, command: Uint8Array): void {
+  send(dcId: number, command: Uint8Array): boolean {
     const link = this.#link;
-    if (!link || this.#containers.get(dcId)?.up !== true) return;
+    const shared = this.#containers.get(dcId);
+    if (!link || shared?.up !== true) return false;
     const kind = viewOf(command).getUint32(CommandLayout.kind, true);
-    if (kind === CommandKind.PROBE && link.congested) return;
+    const isRepeatable = kind === CommandKind.PROBE || TRACKING.includes(kind);
+    if (isRepeatable && link.congested) return false;
     link.send(kind, command, NO_PAYLOAD);
     link.flush();
+    if (TRACKING.includes(kind)) shared.traffic.noteSent(command);
+    return true;
   }
 
   #attach(segment: ProxySegment): void {

@@ -226,6 +226,7 @@ describe('a certificate of a DVS that runs', () => {
   });
 });
 
+// Promise S16; core dumps are in secrets.test.ts.
 describe('a secret', () => {
   it('is in no argument, environment, log, answer or segment', async () => {
     await place.must('up', spec, '--detach');

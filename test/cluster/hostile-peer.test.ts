@@ -242,6 +242,19 @@ const DROPPED: [string, CommandFields, number, DropReason][] = [
     0,
     'refused',
   ],
+  ['a query for no slot', { kind: CommandKind.PROCINFO, destination: -7 }, 0, 'malformed'],
+  [
+    'an answer that names another slot',
+    { kind: CommandKind.PROCINFO | ACK, source: OURS, ...to },
+    0,
+    'malformed',
+  ],
+  [
+    'an answer that names no endpoint',
+    { kind: CommandKind.PROCINFO | ACK, source: -1, ...to },
+    0,
+    'malformed',
+  ],
   ['a process beyond the table', { kind: CommandKind.PROCBIND, source: -7 }, 0, 'malformed'],
 ];
 
@@ -252,6 +265,10 @@ const IGNORED: [string, CommandFields][] = [
   [
     'data that nobody asked for',
     { kind: CommandKind.COPYOUT_RQST | ACK, source: OURS, ...to, result: 0 },
+  ],
+  [
+    'an answer about a process that nobody looks for',
+    { kind: CommandKind.PROCINFO | ACK, source: OURS, destination: OURS & 0xffff },
   ],
   ['the end of a process of the victim', { kind: CommandKind.PROCUNBIND, source: SERVER }],
   ['the end of a process of another', { kind: CommandKind.PROCUNBIND, source: THEIRS }],

@@ -2,7 +2,7 @@
 import { crc32c } from '../../src/dvk/crc32c.ts';
 import { systemClock } from '../../src/dvk/clock.ts';
 import { dcId, nodeId, type Process, type Segment } from '../../src/dvk/index.ts';
-import { Engine } from '../../src/proxies/engine.ts';
+import { Engine, type EngineStatistics } from '../../src/proxies/engine.ts';
 import type { Transport } from '../../src/proxies/transport.ts';
 import { DcMember } from './dc-members.ts';
 import { TestSegment } from './segments.ts';
@@ -85,6 +85,19 @@ export class EngineNodes {
     this.#members.push(member);
     await this.#known(member.endpoint);
     return member;
+  }
+
+  statistics(node: number): EngineStatistics {
+    const engine = this.#engines[node];
+    if (engine === undefined) throw new Error(`no node ${node}`);
+    return engine.statistics();
+  }
+
+  /** Ends the proxy of `node`; resolves when the others know. */
+  async stop(node: number): Promise<void> {
+    await this.#engines[node]?.stop();
+    const others = this.#segments.filter((_, other) => other !== node);
+    await until(() => others.every(({ segment }) => segment.link(nodeId(node))?.state === 'down'));
   }
 
   /** Frames that have come to `node`. */

@@ -134,4 +134,27 @@ export class FakeSegment implements ProxySegment {
   lockWait(): boolean {
     return false;
   }
+
+  readonly searches = {
+    attach: (): void => undefined,
+    detach: (): void => undefined,
+    hasNew: false,
+    list: (): [] => [],
+    end: (): boolean => false,
+    bindClaimed: (): number => 0,
+  };
+
+  readonly migrations = { of: (): never => fail('no process here moves') };
+
+  process(): undefined {
+    return undefined;
+  }
+
+  unbindRemote(): void {
+    // Nobody is bound.
+  }
+}
+
+function fail(what: string): never {
+  throw new Error(what);
 }

@@ -150,6 +150,8 @@ export const CommandKind = {
   HELLO: 10,
   /** the sender leaves on purpose */
   SHUTDOWN: 11,
+  /** asks who has the slot of the destination on the receiving node; PROCINFO_ACK has its endpoint, level and name, or an error */
+  PROCINFO: 12,
   /** a process is bound on the sending node */
   PROCBIND: 13,
   /** a process of the sending node is gone */
@@ -624,4 +626,14 @@ export const RemoteWaitLayout = {
   waits: 32,
   sends: 36,
   digest: 40,
+} as const;
+
+/** A wait until the node of an endpoint is found. Size in bytes, and the offset of each field. */
+export const SearchLayout = {
+  BYTES: 20,
+  seeker: 0,
+  callId: 4,
+  slot: 8,
+  endpoint: 12,
+  home: 16,
 } as const;

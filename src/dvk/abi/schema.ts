@@ -109,6 +109,11 @@ export const COMMANDS = {
   COPYIN_RQST: [9, 'the data of a COPYRMT_RQST, from source node to destination node'],
   HELLO: [10, 'first on a link: who speaks, which version, incarnation and session'],
   SHUTDOWN: [11, 'the sender leaves on purpose'],
+  PROCINFO: [
+    12,
+    'asks who has the slot of the destination on the receiving node; ' +
+      'PROCINFO_ACK has its endpoint, level and name, or an error',
+  ],
   PROCBIND: [13, 'a process is bound on the sending node'],
   PROCUNBIND: [14, 'a process of the sending node is gone'],
   RELAY_MSG: [
@@ -442,6 +447,15 @@ const remoteWait: StructSchema = [
   ['digest', 'u64', 'of these waits'],
 ];
 
+/** What the core tells the proxy of a process that waits until another one is found. */
+const search: StructSchema = [
+  ['seeker', 'i32', 'endpoint of who waits'],
+  ['call_id', 'u32', 'number of its call'],
+  ['slot', 'u32', 'where the process that it looks for is bound'],
+  ['endpoint', 'i32', 'of that process; NONE: whoever has the slot'],
+  ['home', 'u32', 'the one node that may have the slot; NODES_MAX: any may'],
+];
+
 /** Name and exact size of every struct; the generators assert size and offsets on both sides. */
 export const STRUCTS = {
   SegmentHeader: [256, segmentHeader, 'First bytes of a DC segment.'],
@@ -474,6 +488,7 @@ export const STRUCTS = {
   MigrantNotice: [16, migrantNotice, 'A notification that waits at a process that moves.'],
   Probe: [56, probe, 'Message of a PROBE.'],
   RemoteWait: [48, remoteWait, 'A wait of a process of this node for one of another node.'],
+  Search: [20, search, 'A wait until the node of an endpoint is found.'],
 } as const satisfies Record<string, readonly [number, StructSchema, string]>;
 
 export const CONSTANTS = {

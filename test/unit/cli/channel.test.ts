@@ -1,17 +1,22 @@
 // The channel between command and daemon: answers, errors, time-outs, and what does not belong
-// there.
+// there: promise S12 (any bytes: no crash, no hang, no growth) for the control socket.
 import { mkdtempSync, rmSync, statSync } from 'node:fs';
-import { createConnection, type Server } from 'node:net';
+import { createConnection, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { DaemonClient, serve } from '../../../src/cli/channel.ts';
+import { seeded } from '../../support/datagram-network.ts';
 
 let directory: string;
 let path: string;
 let server: Server;
+/** Answers that were made by `bulky`. */
+let bulky: number;
+const BULKY_BYTES = 65_536;
 
 beforeEach(async () => {
+  bulky = 0;
   directory = mkdtempSync(join(tmpdir(), 'dvk-channel-'));
   path = join(directory, 'daemon.sock');
   server = await serve(path, {
@@ -21,6 +26,10 @@ beforeEach(async () => {
       throw new Error('it went wrong');
     },
     never: async () => new Promise(() => undefined),
+    bulky: () => {
+      bulky++;
+      return 'x'.repeat(BULKY_BYTES);
+    },
   });
 });
 
@@ -118,5 +127,82 @@ describe('the socket', () => {
 
   it('is closed on a line without end', async () => {
     await sendAndWait('x'.repeat(3 << 20));
+  });
+
+  it('S12: takes any bytes without harm to others', async () => {
+    const random = seeded(12);
+    const pieces = [
+      '{"id":1,"call":"',
+      'echo',
+      '","arguments":',
+      '{}',
+      '}',
+      '\n',
+      '\u0000',
+      '"',
+      '[',
+    ];
+    for (let round = 0; round < 200; round++) {
+      const text = Array.from({ length: 1 + Math.floor(random() * 12) }, () =>
+        random() < 0.2
+          ? String.fromCharCode(Math.floor(random() * 0x300))
+          : (pieces[Math.floor(random() * pieces.length)] ?? ''),
+      ).join('');
+      await new Promise<void>((resolve) => {
+        const socket = createConnection(path, () => socket.end(text));
+        socket.on('error', () => undefined);
+        socket.on('close', () => resolve());
+        socket.resume();
+      });
+    }
+    const client = await connect();
+    expect(await client.call('echo', { still: 'here' })).toEqual({ still: 'here' });
+    client.close();
+  });
+
+  it('S12: reads no more of who does not read, and goes on when that does', async () => {
+    const calls = 2000;
+    const socket = await new Promise<Socket>((resolve) => {
+      const made = createConnection(path, () => resolve(made));
+    });
+    for (let id = 0; id < calls; id++) socket.write(`{"id":${id},"call":"bulky"}\n`);
+    const client = await connect();
+    for (let before = -1; before !== bulky;) {
+      before = bulky;
+      for (let i = 0; i < 50; i++) await client.call('echo', { i });
+    }
+    // What a connection may have under way, and what the kernel holds for it.
+    expect(bulky).toBeLessThan(calls / 4);
+
+    let lines = 0;
+    await new Promise<void>((resolve) => {
+      socket.on('data', (chunk: Buffer) => {
+        for (const byte of chunk) if (byte === 10) lines++;
+        if (lines === calls) resolve();
+      });
+    });
+    expect(bulky).toBe(calls);
+    socket.destroy();
+    client.close();
+  });
+
+  it('S12: has so many connections at most, and then again', async () => {
+    const sockets: Socket[] = [];
+    let refused = 0;
+    for (let i = 0; i < 140; i++) {
+      const socket = createConnection(path);
+      socket.on('error', () => undefined);
+      socket.on('close', () => refused++);
+      sockets.push(socket);
+    }
+    while (refused < 12) await new Promise((resolve) => setImmediate(resolve));
+    for (const socket of sockets) socket.destroy();
+    while (refused < 140) await new Promise((resolve) => setImmediate(resolve));
+    for (;;) {
+      const client = await DaemonClient.connect(path, 'node 1');
+      const answer = await client?.call('echo', { back: 1 }).catch(() => undefined);
+      client?.close();
+      if (answer !== undefined) break;
+    }
   });
 });

@@ -47,6 +47,13 @@ const stats: EngineStatistics = {
   refusals: { certificate: 1 },
   lastRefused: null,
   datagrams: { damaged: 4 },
+  trackers: [
+    {
+      ...{ dcId: 5, inquiries: 9, found: 6, absent: 2, unreachable: 1, stale: 3, conflicts: 4 },
+      ...{ queriesSent: 11, queriesReceived: 12, queriesIgnored: 13 },
+      ...{ answersSent: 14, answersReceived: 15, answersLate: 16 },
+    },
+  ],
 };
 
 const text = exposition(

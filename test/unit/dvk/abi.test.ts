@@ -15,6 +15,7 @@ import {
   ProbeLayout,
   ProcessSlotLayout,
   RemoteWaitLayout,
+  SearchLayout,
   SegmentHeaderLayout,
   TraceEventLayout,
   TraceHeaderLayout,
@@ -42,6 +43,7 @@ const layouts: Record<string, Record<string, number>> = {
   TraceEvent: TraceEventLayout,
   Probe: ProbeLayout,
   RemoteWait: RemoteWaitLayout,
+  Search: SearchLayout,
 };
 
 function camelCase(name: string): string {
