@@ -50,4 +50,17 @@ class CopyParts {
   std::vector<Record> records_;
 };
 
+class Segment;
+// For get2rmt. Reads [at, at + bytes) of the data of a copy into `payload`, kCopyChunkBytes long.
+// Returns bytes or a negative error.
+int64_t read_payload(Segment& segment, int32_t requester, const Command& command, uint64_t at,
+                     uint64_t bytes, uint8_t* payload);
+// Reads the next part of a copy that the process in `index`, `endpoint`, waits for, or all of it
+// where the peer does not take parts. Returns its bytes or a negative error; `command->answers`
+// tells where it begins, and the command is to be queued again as long as copy_parts() knows it.
+int64_t read_part(Segment& segment, uint32_t index, int32_t endpoint, Command* command,
+                  uint8_t* payload);
+// Queues a command of a copy again, of which a part was taken, unless its process waits no more.
+void queue_rest(Segment& segment, uint32_t index, uint32_t node);
+
 }  // namespace dvk

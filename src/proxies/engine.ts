@@ -10,6 +10,7 @@
 import type { Clock } from '../dvk/clock.ts';
 import type { NodeId } from '../dvk/endpoint.ts';
 import { Backoff } from './backoff.ts';
+import type { BusyPoll } from './busy-poll.ts';
 import type { Checksum, Frame } from './frame.ts';
 import type { Hello } from './hello.ts';
 import type { PeerCertificate } from './identity.ts';
@@ -61,6 +62,8 @@ export interface EngineOptions {
   random?: () => number;
   /** Calls back in the next turn of the event loop. */
   defer?: (callback: () => void) => void;
+  /** Keeps the event loop awake for answers; without, it sleeps at once. */
+  poll?: BusyPoll;
   /** A link came up, has lost its connection and is held, or is down. */
   onLink?: (peer: PeerAddress, state: 'up' | 'held' | 'down', why?: Down) => void;
   /** An attempt to open a link that is down failed, for another reason than the one before. */
@@ -482,6 +485,7 @@ export class Engine implements LinkOwner {
       pool: this.#pool,
       nowMs: () => this.#options.clock.nowMs(),
       times: this.#settings,
+      poll: this.#options.poll,
       peer,
     });
     this.#links.add(link);

@@ -10,6 +10,7 @@
  * them; while much of it waits, only short commands are taken from the core.
  */
 import { CommandKind, CommandLayout, Limit } from '../dvk/abi/abi.gen.ts';
+import type { BusyPoll } from './busy-poll.ts';
 import { FrameDecoder, FrameLayout } from './frame.ts';
 import type { Checksum, Frame, FramePlace } from './frame.ts';
 import { HELLO_BYTES_MAX, type Hello } from './hello.ts';
@@ -47,6 +48,8 @@ export interface LinkOptions {
   pool: SlabPool;
   nowMs: () => number;
   times: SessionTimes;
+  /** Told of commands that may be answered, and of those that came. */
+  poll?: BusyPoll | undefined;
   /** The node that is dialled; undefined for an accepted connection. */
   peer?: number | undefined;
 }
@@ -93,6 +96,8 @@ export class Link implements ConnectionEvents, SessionOutput {
   // Of what was built, and what the transport holds in the bulky lane.
   #builtLane: Lane = Lane.URGENT;
   #bulkBytes = 0;
+  // Commands without data were built.
+  #asks = false;
   #over = false;
 
   constructor(options: LinkOptions) {
@@ -159,7 +164,9 @@ export class Link implements ConnectionEvents, SessionOutput {
     const place = this.#outbox.place();
     if (this.shortOnly) this.#stalled = true;
     if (!source.get2rmt(place.command, place.payload, this.shortOnly)) return 'empty';
-    this.#chooseLane(payloadBytesIn(place) > 0 ? Lane.BULK : Lane.URGENT);
+    const isShort = payloadBytesIn(place) === 0;
+    this.#chooseLane(isShort ? Lane.URGENT : Lane.BULK);
+    if (isShort) this.#asks = true;
     const { number } = this.session;
     this.#outbox.seal(place, number, this.session.nextSequence(this.#builtLane));
     this.counters.framesSent++;
@@ -174,6 +181,8 @@ export class Link implements ConnectionEvents, SessionOutput {
     const lane = this.#builtLane;
     const done = this.session.ledger.keep(lane, built.bytes, built.done);
     this.#write(built.bytes, done, lane);
+    if (this.#asks) this.#options.poll?.sent();
+    this.#asks = false;
   }
 
   /** Sends again what the session keeps; before anything else that is new. */
@@ -315,6 +324,7 @@ export class Link implements ConnectionEvents, SessionOutput {
   }
 
   deliver(frame: Frame): void {
+    this.#options.poll?.received();
     this.#options.owner.linkDeliver(this, frame);
   }
 

@@ -10,6 +10,7 @@ import { crc32c } from '../dvk/crc32c.ts';
 import { dcId, nodeId } from '../dvk/endpoint.ts';
 import { Segment } from '../dvk/segment.ts';
 import { Admission } from './admission.ts';
+import { BusyPoll } from './busy-poll.ts';
 import type { ControlPeer, ControlSegment, FromProxy, StartMessage, ToProxy } from './control.ts';
 import { readCredentials, type Credentials } from './credentials.ts';
 import { ethernetTransport, interfaceAddress } from './ethernet.ts';
@@ -133,6 +134,7 @@ class ProxyProgram {
         clock: systemClock,
         checksum: crc32c,
         settings,
+        poll: new BusyPoll({ nowMs: () => performance.now(), nextTurn: setImmediate }),
         ...(message.holdMs !== undefined && { holdMs: message.holdMs }),
         onLink: (peer, state, why) => {
           const reason = why && `${why.code}: ${why.detail}`;

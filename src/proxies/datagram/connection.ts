@@ -48,6 +48,8 @@ const BURST_PACKETS = 40;
 const PACKETS_IN_FLIGHT_MAX = 8192;
 // After so many full packets of urgent bytes the other lane has one, so that none starves.
 const URGENT_IN_ROW_MAX = 8;
+// Of a lane, in a packet that has room for everything else too.
+const SHORT_BYTES = 768;
 const TIMEOUTS_TO_COLLAPSE = 3;
 // How long, and how often, a CLOSE is said again.
 const CLOSING_MS = 500;
@@ -527,14 +529,22 @@ export class DatagramConnection implements Connection {
   #sendFrames(): void {
     // After a time-out the shortest goes, which passes where longer ones do not any more.
     this.#begin(this.#probesDue > 0 ? DATAGRAM_BYTES_MIN : this.#mtu.bytes);
+    // The peer acts on what comes first, and somebody waits for a call, but for no ACK.
+    const early = this.#isShort ? this.#writeBytes() : undefined;
     const acks = this.#received.write(this.#writer, this.#nowMs);
     const windows = this.#writeWindows();
     if (this.#pingDue) this.#writer.ping();
     this.#pingDue = false;
-    const data = this.#writeBytes();
+    const data = early ?? this.#writeBytes();
     this.#writer.pad(ANSWERED_BYTES_MIN - this.seal.tagBytes);
     if (this.#probesDue > 0) this.#probesDue--;
     this.#track({ probe: false, data, windows, acks });
+  }
+
+  // Whether all that waits leaves room for the rest.
+  get #isShort(): boolean {
+    const [urgent, bulk] = this.#out;
+    return urgent !== undefined && urgent.newBytes <= SHORT_BYTES && bulk?.hasBytes !== true;
   }
 
   #sendAck(): void {
