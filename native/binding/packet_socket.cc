@@ -223,8 +223,7 @@ int js_packet_receive(int32_t fd, Bytes frames, Words table) {
   Batch batch;
   size_t done = 0;
   // Mostly there is one frame, and to get all entries ready takes longer than to ask twice.
-  for (size_t wanted = std::min(slots, kFramesMostly); done < slots;
-       wanted = slots - done) {
+  for (size_t wanted = std::min(slots, kFramesMostly); done < slots; wanted = slots - done) {
     for (size_t i = done; i < done + wanted; i++) {
       batch.set(i, frames.data + i * slot_bytes, slot_bytes);
     }

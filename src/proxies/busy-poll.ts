@@ -13,11 +13,11 @@
  */
 
 /** Longest moment. */
-const BUSY_MS = 0.06;
+const BUSY_MS = 0.12;
 // A turn takes some microseconds.
 const STOLEN_MS = 0.3;
-const UNDER_WAY_MAX = 2;
-const PAUSE_MAX = 1023;
+const UNDER_WAY_MAX = 8;
+const PAUSE_MAX = 63;
 
 export interface PollTools {
   nowMs: () => number;

@@ -96,7 +96,7 @@ export class Link implements ConnectionEvents, SessionOutput {
   // Of what was built, and what the transport holds in the bulky lane.
   #builtLane: Lane = Lane.URGENT;
   #bulkBytes = 0;
-  // Commands without data were built.
+  // Commands of the core were built.
   #asks = false;
   #over = false;
 
@@ -164,9 +164,8 @@ export class Link implements ConnectionEvents, SessionOutput {
     const place = this.#outbox.place();
     if (this.shortOnly) this.#stalled = true;
     if (!source.get2rmt(place.command, place.payload, this.shortOnly)) return 'empty';
-    const isShort = payloadBytesIn(place) === 0;
-    this.#chooseLane(isShort ? Lane.URGENT : Lane.BULK);
-    if (isShort) this.#asks = true;
+    this.#chooseLane(payloadBytesIn(place) > 0 ? Lane.BULK : Lane.URGENT);
+    this.#asks = true;
     const { number } = this.session;
     this.#outbox.seal(place, number, this.session.nextSequence(this.#builtLane));
     this.counters.framesSent++;

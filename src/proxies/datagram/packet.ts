@@ -132,7 +132,7 @@ export function readUint48(view: DataView, at: number): number {
   return view.getUint32(at, true) + view.getUint16(at + 4, true) * 0x1_0000_0000;
 }
 
-/** The same of plain bytes: of every packet that comes, a DataView would cost more than the rest. */
+/** The same of plain bytes: a DataView for every packet would cost more than the rest. */
 export function uint48At(bytes: Uint8Array, at: number): number {
   return uint16At(bytes, at) + uint16At(bytes, at + 2) * 0x1_0000 + uint16At(bytes, at + 4) * UPPER;
 }
