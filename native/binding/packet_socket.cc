@@ -37,6 +37,8 @@ namespace {
 
 // Frames for one system call.
 constexpr size_t kFramesAtOnce = 64;
+// What is asked for first.
+constexpr size_t kFramesMostly = 2;
 // For each frame: bytes, the upper 16 bits of the other end's address, the lower 32.
 constexpr size_t kFrameWords = 3;
 constexpr uint32_t kHeadBytes = 8, kPortOffset = 2;
@@ -219,19 +221,26 @@ int js_packet_receive(int32_t fd, Bytes frames, Words table) {
   size_t slot_bytes = 0;
   const size_t slots = slots_of(frames, table, &slot_bytes);
   Batch batch;
-  for (size_t i = 0; i < slots; i++) batch.set(i, frames.data + i * slot_bytes, slot_bytes);
-  int count = 0;
-  do {
-    count = recvmmsg(fd, batch.messages, static_cast<unsigned>(slots), MSG_DONTWAIT | MSG_TRUNC,
-                     nullptr);
-  } while (count < 0 && errno == EINTR);
-  if (count < 0) return errno == EAGAIN ? 0 : -errno;
-  for (size_t i = 0; i < static_cast<size_t>(count); i++) {
-    int32_t* const words = table.data + i * kFrameWords;
-    words[0] = static_cast<int32_t>(batch.messages[i].msg_len);
-    write_address(batch.others[i].sll_addr, words + 1);
+  size_t done = 0;
+  // Mostly there is one frame, and to get all entries ready takes longer than to ask twice.
+  for (size_t wanted = std::min(slots, kFramesMostly); done < slots; wanted = slots - done) {
+    for (size_t i = done; i < done + wanted; i++) {
+      batch.set(i, frames.data + i * slot_bytes, slot_bytes);
+    }
+    int count = 0;
+    do {
+      count = recvmmsg(fd, batch.messages + done, static_cast<unsigned>(wanted),
+                       MSG_DONTWAIT | MSG_TRUNC, nullptr);
+    } while (count < 0 && errno == EINTR);
+    if (count < 0 && done == 0) return errno == EAGAIN ? 0 : -errno;
+    for (size_t end = done + static_cast<size_t>(std::max(0, count)); done < end; done++) {
+      int32_t* const words = table.data + done * kFrameWords;
+      words[0] = static_cast<int32_t>(batch.messages[done].msg_len);
+      write_address(batch.others[done].sll_addr, words + 1);
+    }
+    if (count < static_cast<int>(wanted)) break;
   }
-  return count;
+  return static_cast<int>(done);
 }
 
 // Sends the frames of the entries from `first` to below `end`. Returns how many went, or -errno of

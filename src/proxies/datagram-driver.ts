@@ -15,6 +15,11 @@ import type { Accept } from './transport.ts';
 const ID_RANGE = 2 ** 48 - 1;
 
 export interface DatagramSocket {
+  /**
+   * Whether what came together is handed over in one go. Then the machine has its turn right after
+   * that, else when the event loop has brought all of it.
+   */
+  readonly isBatched: boolean;
   /** Sends a datagram, which is good during the call. */
   send(to: string, datagram: Uint8Array): void;
   /** Sends what `send` has held back. */
@@ -35,6 +40,7 @@ export class DatagramDriver {
   readonly #socket: DatagramSocket;
   readonly #clock: Clock;
   #isScheduled = false;
+  #isRunning = false;
   #isClosed = false;
   #stopTimer: () => void = () => undefined;
   // When the timer is due; Infinity without one.
@@ -90,18 +96,24 @@ export class DatagramDriver {
     this.#arm();
   }
 
-  /** After all that this turn of the event loop brings, so that acknowledgements go together. */
+  /** After what goes on now, so that what came or is to be sent together goes together. */
   schedule(): void {
     if (this.#isScheduled || this.#isClosed) return;
     this.#isScheduled = true;
-    setImmediate(() => {
-      this.#isScheduled = false;
-      this.#run();
-    });
+    // A machine with more to send than one turn may lets the event loop have its own.
+    if (this.#socket.isBatched && !this.#isRunning) queueMicrotask(this.#take);
+    else setImmediate(this.#take);
   }
 
+  readonly #take = (): void => {
+    this.#isScheduled = false;
+    this.#run();
+  };
+
   #run(): void {
+    this.#isRunning = true;
     this.endpoint.run(this.#clock.nowMs());
+    this.#isRunning = false;
     this.#socket.flush();
     if (this.endpoint.size === 0 && !this.#isListening) {
       this.#close();

@@ -10,6 +10,7 @@
 import type { Clock } from '../dvk/clock.ts';
 import type { NodeId } from '../dvk/endpoint.ts';
 import { Bond, type PathChange } from './bond.ts';
+import type { BusyPoll } from './busy-poll.ts';
 import type { Checksum, Frame } from './frame.ts';
 import type { Hello } from './hello.ts';
 import type { PeerCertificate } from './identity.ts';
@@ -55,6 +56,8 @@ export interface EngineOptions {
   random?: () => number;
   /** Calls back in the next turn of the event loop. */
   defer?: (callback: () => void) => void;
+  /** Keeps the event loop awake for answers; without, it sleeps at once. */
+  poll?: BusyPoll;
   /** A link came up, has lost its connection and is held, or is down. */
   onLink?: (peer: PeerAddress, state: 'up' | 'held' | 'down', why?: Down) => void;
   /** The session with a peer went on over another path that was up. */
@@ -446,6 +449,7 @@ export class Engine implements LinkOwner {
       nowMs: () => this.#options.clock.nowMs(),
       times: this.#settings,
       ...dialled,
+      poll: this.#options.poll,
     });
     this.#links.add(link);
     return link;

@@ -66,6 +66,7 @@ type EthernetCounters = EndpointCounters & Record<'length' | 'source' | 'missed'
 
 /** A packet socket, as its driver sees it. */
 class EthernetSocket implements DatagramSocket {
+  readonly isBatched = true;
   readonly #packets: PacketSocket;
   readonly #options: DriverOptions & { counters: EthernetCounters };
   readonly #names = new Names();

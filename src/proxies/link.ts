@@ -10,6 +10,7 @@
  * them; while much of it waits, only short commands are taken from the core.
  */
 import { CommandKind, CommandLayout, Limit } from '../dvk/abi/abi.gen.ts';
+import type { BusyPoll } from './busy-poll.ts';
 import { FrameDecoder, FrameLayout } from './frame.ts';
 import type { Checksum, Frame, FramePlace } from './frame.ts';
 import { HELLO_BYTES_MAX, type Hello } from './hello.ts';
@@ -50,6 +51,8 @@ export interface LinkOptions {
   pool: SlabPool;
   nowMs: () => number;
   times: SessionTimes;
+  /** Told of commands that may be answered, and of those that came. */
+  poll?: BusyPoll | undefined;
   /** The node that is dialled; undefined for an accepted connection. */
   peer?: number | undefined;
   /** Which of the paths to it, and whether for the present session alone. */
@@ -99,6 +102,8 @@ export class Link implements ConnectionEvents, SessionOutput {
   // Of what was built, and what the transport holds in the bulky lane.
   #builtLane: Lane = Lane.URGENT;
   #bulkBytes = 0;
+  // Commands of the core were built.
+  #asks = false;
   #over = false;
 
   constructor(options: LinkOptions) {
@@ -163,6 +168,7 @@ export class Link implements ConnectionEvents, SessionOutput {
     if (this.shortOnly) this.#stalled = true;
     if (!source.get2rmt(place.command, place.payload, this.shortOnly)) return 'empty';
     this.#chooseLane(payloadBytesIn(place) > 0 ? Lane.BULK : Lane.URGENT);
+    this.#asks = true;
     const { number } = this.session;
     this.#outbox.seal(place, number, this.session.nextSequence(this.#builtLane));
     this.counters.framesSent++;
@@ -177,6 +183,8 @@ export class Link implements ConnectionEvents, SessionOutput {
     const lane = this.#builtLane;
     const done = this.session.ledger.keep(lane, built.bytes, built.done);
     this.#write(built.bytes, done, lane);
+    if (this.#asks) this.#options.poll?.sent();
+    this.#asks = false;
   }
 
   /** Sends again what the session keeps; before anything else that is new. */
@@ -322,6 +330,7 @@ export class Link implements ConnectionEvents, SessionOutput {
   }
 
   deliver(frame: Frame): void {
+    this.#options.poll?.received();
     this.#options.owner.linkDeliver(this, frame);
   }
 

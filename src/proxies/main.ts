@@ -11,6 +11,7 @@ import { dcId, nodeId } from '../dvk/endpoint.ts';
 import { Segment } from '../dvk/segment.ts';
 import { leaveNoDump } from '../dvk/system.ts';
 import { Admission } from './admission.ts';
+import { BusyPoll } from './busy-poll.ts';
 import type { ControlPeer, ControlSegment, FromProxy, StartMessage, ToProxy } from './control.ts';
 import { readCredentials, type Credentials } from './credentials.ts';
 import { ethernetTransport, interfaceAddress } from './ethernet.ts';
@@ -140,6 +141,7 @@ class ProxyProgram {
         clock: systemClock,
         checksum: crc32c,
         settings,
+        poll: new BusyPoll({ nowMs: () => performance.now(), nextTurn: setImmediate }),
         onLink: (peer, state, why) => {
           const reason = why && `${why.code}: ${why.detail}`;
           tell({ type: 'link', peer: peer.node, state, ...(reason !== undefined && { reason }) });

@@ -88,6 +88,7 @@ async function bind(host: string, port: number): Promise<Bound> {
 
 /** A bound socket, as its driver sees it. */
 class UdpSocket implements DatagramSocket {
+  readonly isBatched = false;
   readonly #socket: Socket;
   readonly #bound: Bound;
   readonly #isConnected: boolean;

@@ -48,6 +48,8 @@ const BURST_PACKETS = 40;
 const PACKETS_IN_FLIGHT_MAX = 8192;
 // After so many full packets of urgent bytes the other lane has one, so that none starves.
 const URGENT_IN_ROW_MAX = 8;
+// Of each lane, in a packet that has room for all else too.
+const SHORT_BYTES = 384;
 const TIMEOUTS_TO_COLLAPSE = 3;
 // How long, and how often, a CLOSE is said again.
 const CLOSING_MS = 500;
@@ -119,10 +121,7 @@ export class DatagramConnection implements Connection {
     this.#in = numbers.map(
       (lane) =>
         new ReceiveLane(
-          {
-            space: () => this.#space(lane),
-            received: (bytes) => this.#take(bytes, lane),
-          },
+          { space: () => this.#space(lane), received: (bytes) => this.#take(bytes, lane) },
           FIRST_WINDOW_BYTES,
           windowBytesMax,
         ),
@@ -527,11 +526,14 @@ export class DatagramConnection implements Connection {
   #sendFrames(): void {
     // After a time-out the shortest goes, which passes where longer ones do not any more.
     this.#begin(this.#probesDue > 0 ? DATAGRAM_BYTES_MIN : this.#mtu.bytes);
+    // The peer acts on what comes first, and somebody waits for a call, but for no ACK.
+    const isShort = this.#out.every((lane) => lane.newBytes <= SHORT_BYTES);
+    const early = isShort ? this.#writeBytes() : undefined;
     const acks = this.#received.write(this.#writer, this.#nowMs);
     const windows = this.#writeWindows();
     if (this.#pingDue) this.#writer.ping();
     this.#pingDue = false;
-    const data = this.#writeBytes();
+    const data = early ?? this.#writeBytes();
     this.#writer.pad(ANSWERED_BYTES_MIN - this.seal.tagBytes);
     if (this.#probesDue > 0) this.#probesDue--;
     this.#track({ probe: false, data, windows, acks });
@@ -578,8 +580,8 @@ export class DatagramConnection implements Connection {
   #writeBytes(): SentBytes[] {
     const data: SentBytes[] = [];
     const bulkFirst = this.#urgentInRow >= URGENT_IN_ROW_MAX;
-    for (const lane of bulkFirst ? [Lane.BULK, Lane.URGENT] : [Lane.URGENT, Lane.BULK])
-      this.#writeLane(lane, data);
+    this.#writeLane(bulkFirst ? Lane.BULK : Lane.URGENT, data);
+    this.#writeLane(bulkFirst ? Lane.URGENT : Lane.BULK, data);
     const isUrgent = data.length > 0 && data.every(({ lane }) => lane === Lane.URGENT);
     this.#urgentInRow = isUrgent ? this.#urgentInRow + 1 : 0;
     return data;

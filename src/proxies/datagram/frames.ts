@@ -15,7 +15,7 @@
  * CLOSE are to be acknowledged.
  */
 import { viewOf } from '../frame.ts';
-import { readUint48, writeUint48 } from './packet.ts';
+import { uint16At, uint32At, uint48At, writeUint48 } from './packet.ts';
 import type { Range, Ranges } from './ranges.ts';
 
 const FrameKind = { PADDING: 0, ACK: 1, BYTES: 2, WINDOW: 3, PING: 4, CLOSE: 5 } as const;
@@ -146,9 +146,8 @@ export class FrameWriter {
 
 /** Hands the frames in `body` to `sink`. False when the body is malformed or refused by it. */
 export function readFrames(body: Uint8Array, sink: FrameSink): boolean {
-  const view = viewOf(body);
   for (let at = 0; at < body.length;) {
-    const bytes = readFrame(view, body, at, sink);
+    const bytes = readFrame(body, at, sink);
     if (bytes === 0) return false;
     at += bytes;
   }
@@ -156,52 +155,52 @@ export function readFrames(body: Uint8Array, sink: FrameSink): boolean {
 }
 
 // Returns the size of the frame at `at`, or 0 when it is malformed.
-function readFrame(view: DataView, body: Uint8Array, at: number, sink: FrameSink): number {
+function readFrame(body: Uint8Array, at: number, sink: FrameSink): number {
   const room = body.length - at;
-  switch (view.getUint8(at)) {
+  switch (body[at]) {
     case FrameKind.PADDING:
       return room;
     case FrameKind.ACK:
-      return room < ACK_BYTES_MIN ? 0 : readAck(view, at, sink);
+      return room < ACK_BYTES_MIN ? 0 : readAck(body, at, sink);
     case FrameKind.BYTES: {
       if (room < BYTES_HEAD) return 0;
-      const count = view.getUint16(at + 2, true);
+      const count = uint16At(body, at + 2);
       const start = at + BYTES_HEAD;
       if (count === 0 || start + count > body.length) return 0;
-      const offset = readUint48(view, at + 4);
-      const taken = sink.bytes(view.getUint8(at + 1), offset, body.subarray(start, start + count));
+      const offset = uint48At(body, at + 4);
+      const taken = sink.bytes(body[at + 1] ?? 0, offset, body.subarray(start, start + count));
       return taken ? BYTES_HEAD + count : 0;
     }
     case FrameKind.WINDOW:
       if (room < WINDOW_BYTES) return 0;
-      return sink.window(view.getUint8(at + 1), readUint48(view, at + 2)) ? WINDOW_BYTES : 0;
+      return sink.window(body[at + 1] ?? 0, uint48At(body, at + 2)) ? WINDOW_BYTES : 0;
     case FrameKind.PING:
       return sink.ping() ? 1 : 0;
     case FrameKind.CLOSE:
-      return room >= 2 && sink.close(view.getUint8(at + 1)) ? 2 : 0;
+      return room >= 2 && sink.close(body[at + 1] ?? 0) ? 2 : 0;
     default:
       return 0;
   }
 }
 
-function readAck(view: DataView, at: number, sink: FrameSink): number {
-  const further = view.getUint8(at + 1);
+function readAck(body: Uint8Array, at: number, sink: FrameSink): number {
+  const further = body[at + 1] ?? 0;
   const bytes = ACK_BYTES_MIN + further * ACK_RANGE_BYTES;
-  if (further >= ACK_RANGES_MAX || at + bytes > view.byteLength) return 0;
-  const highest = readUint48(view, at + 4);
-  let start = highest - view.getUint32(at + 10, true);
+  if (further >= ACK_RANGES_MAX || at + bytes > body.length) return 0;
+  const highest = uint48At(body, at + 4);
+  let start = highest - uint32At(body, at + 10);
   const ranges = [{ start, end: highest + 1 }];
   for (let i = 0; i < further; i++) {
     const place = at + ACK_BYTES_MIN + i * ACK_RANGE_BYTES;
-    const missing = view.getUint32(place, true);
-    const count = view.getUint32(place + 4, true);
+    const missing = uint32At(body, place);
+    const count = uint32At(body, place + 4);
     if (missing === 0 || count === 0) return 0;
     const end = start - missing;
     start = end - count;
     ranges.push({ start, end });
   }
   if (start < 0) return 0;
-  return sink.ack(ranges, view.getUint16(at + 2, true) * ACK_DELAY_UNIT_MS) ? bytes : 0;
+  return sink.ack(ranges, uint16At(body, at + 2) * ACK_DELAY_UNIT_MS) ? bytes : 0;
 }
 
 /** The ranges of `set` that reach `floor` or above it. */

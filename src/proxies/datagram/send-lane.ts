@@ -39,6 +39,11 @@ export class SendLane {
     return this.#lost.count > 0 || this.#next < Math.min(this.#end, this.#window);
   }
 
+  /** Bytes that were never sent. */
+  get newBytes(): number {
+    return this.#end - this.#next;
+  }
+
   write(bytes: Uint8Array, done: () => void): void {
     this.#writes.push({ bytes, start: this.#end, done });
     this.#end += bytes.length;
