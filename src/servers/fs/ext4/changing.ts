@@ -73,8 +73,8 @@ export interface XattrMode {
 
 export interface VolumeWriter {
   /**
-   * Several calls as one change. Throws what `run` throws; then none of them has happened. `run` runs
-   * a second time when space is short and a commit frees some.
+   * Several calls as one change. Throws what `run` throws; then none of them has happened. `run`
+   * runs a second time when space is short and a commit frees some.
    */
   change<T>(run: () => T): T;
   /** Whose calls the next ones are: uid 0 may use the last, reserved blocks. Root until told. */
