@@ -142,7 +142,7 @@ export class ModelRun {
     const toName = this.#below(2) === 0 ? this.#name() : this.#someName(to);
     const mode = this.#pick<RenameMode>(['replace', 'replace', 'noReplace', 'exchange']);
     this.#both(
-      () => this.model.rename(from, fromName, to, toName, mode),
+      () => this.model.rename({ in: from, name: fromName }, { in: to, name: toName }, mode),
       () =>
         this.#volume.rename(
           { directory: this.#inode(from), name: bytes(fromName) },
@@ -209,7 +209,9 @@ export class ModelRun {
 
   #setXattr(): void {
     const file = this.#pick([...this.#files, ...this.#directories]);
-    if (!this.#isAlive(file)) return;
+    // Linux keeps no xattrs of users for others.
+    const keeps = file.type === 'file' || file.type === 'directory';
+    if (!keeps || !this.#isAlive(file)) return;
     const name = `user.${'n'.repeat(1 + this.#below(6))}`;
     const value = String.fromCharCode(97 + this.#below(26)).repeat(this.#below(90));
     try {
@@ -258,10 +260,12 @@ export class ModelRun {
       if (!isFsError(error)) throw error;
       this.failures.set(error.code, (this.failures.get(error.code) ?? 0) + 1);
       const after = this.#volume.status();
-      if (JSON.stringify(before) !== JSON.stringify(after)) throw new Error('counts changed');
+      if (JSON.stringify(before) !== JSON.stringify(after))
+        throw new Error('counts changed', { cause: error });
       if (error.code === 'ENOSPC') return undefined;
       const expected = model();
-      if (expected !== error.code) throw new Error(`${error.message}, not ${String(expected)}`);
+      if (expected !== error.code)
+        throw new Error(`${error.message}, not ${String(expected)}`, { cause: error });
       return undefined;
     }
     const expected = model();

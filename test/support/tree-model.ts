@@ -15,6 +15,12 @@ export interface Node {
   parent: Node | undefined;
 }
 
+/** A name in a directory. */
+export interface ModelPlace {
+  readonly in: Node;
+  readonly name: string;
+}
+
 export type Failure = string | undefined;
 
 export class TreeModel {
@@ -66,7 +72,9 @@ export class TreeModel {
     return undefined;
   }
 
-  rename(from: Node, fromName: string, to: Node, toName: string, mode = 'replace'): Failure {
+  rename(source: ModelPlace, place: ModelPlace, mode = 'replace'): Failure {
+    const { in: from, name: fromName } = source;
+    const { in: to, name: toName } = place;
     if (from.type !== 'directory') return 'ENOTDIR';
     const moved = from.entries.get(fromName);
     if (moved === undefined) return 'ENOENT';
