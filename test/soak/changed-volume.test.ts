@@ -1,5 +1,5 @@
-// The same as test/unit/fs/changes-model.test.ts, with many seeds and more calls; and a directory of
-// 100,000 names, whose list takes time in proportion to them.
+// The same as test/unit/fs/changes-model.test.ts, with many seeds and more calls; and a directory
+// of 100,000 names, whose list takes time in proportion to them.
 // DVK_SEED sets the first seed, DVK_SEEDS how many there are.
 import { describe, expect, it } from 'vitest';
 import { checkImage, freshImage, openChanged } from '../support/changed-volume.ts';

@@ -22,7 +22,8 @@ export function freshImage(options: ImageOptions): Uint8Array {
 /** The clock stands still, and the random numbers are those of the seed. */
 export function openChanged(content: Uint8Array, seed = 1): ChangedVolume {
   const device = new MemoryDevice(content);
-  const writing = openForWriting(device, { memory: new Uint8Array(4 << 20), timeMs: () => 1e12 });
+  const memory = new Uint8Array(4 << 20);
+  const writing = openForWriting(device, { memory, poolBytes: 8 << 20, timeMs: () => 1e12 });
   const { cache, changes } = writing;
   let state = seed;
   const random = (): number => (state = (Math.imul(state, 1664525) + 1013904223) >>> 0);

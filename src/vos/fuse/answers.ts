@@ -12,7 +12,7 @@ import type { DirectoryEntry, FileAttributes, FileSystemStatus } from '../protoc
 import { NodeTable, nodeOf } from './nodes.ts';
 import type { Validity } from './replies.ts';
 import * as replies from './replies.ts';
-import type { ChangingRequest, ReadingRequest, ServiceRequest } from './wire.ts';
+import type { ChangingRequest, ReadingRequest, ServiceRequest } from './requests.ts';
 import {
   IN,
   LINK_BYTES_MAX,

@@ -11,7 +11,7 @@ import type { FileAttributes } from '../protocol/fs.ts';
 import { LockKind, LockType } from '../protocol/fs-change.ts';
 import type { Answers } from './answers.ts';
 import type { Change } from './change.ts';
-import type { ChangingRequest } from './wire.ts';
+import type { ChangingRequest } from './requests.ts';
 import { Opcode } from './wire.ts';
 
 const { EEXIST, ESTALE } = constants.errno;

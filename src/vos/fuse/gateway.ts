@@ -13,7 +13,7 @@ import { DIRECTORY_BYTES_MAX, EUCLEAN } from './answers.ts';
 import type { Negotiated } from './replies.ts';
 import { Session } from './session.ts';
 import { Changer } from './changer.ts';
-import type { ReadingRequest } from './wire.ts';
+import type { ReadingRequest } from './requests.ts';
 import { Opcode } from './wire.ts';
 
 const { EINTR, EIO } = constants.errno;

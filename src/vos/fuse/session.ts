@@ -19,7 +19,7 @@ import { nodeOf } from './nodes.ts';
 import type { Negotiated } from './replies.ts';
 import * as replies from './replies.ts';
 import { decodeChange, isChange } from './change.ts';
-import type { ReadingOpcode, ReadingRequest, ServiceRequest } from './wire.ts';
+import type { ReadingOpcode, ReadingRequest, ServiceRequest } from './requests.ts';
 import {
   BODY_BYTES_MIN,
   getName,

@@ -3,7 +3,7 @@
 import { constants } from 'node:os';
 import { describe, expect, it } from 'vitest';
 import { Session } from '../../../src/vos/fuse/session.ts';
-import type { ReadingRequest } from '../../../src/vos/fuse/wire.ts';
+import type { ReadingRequest } from '../../../src/vos/fuse/requests.ts';
 import { Opcode } from '../../../src/vos/fuse/wire.ts';
 import type { DirectoryEntry, FileAttributes } from '../../../src/vos/protocol/fs.ts';
 import {

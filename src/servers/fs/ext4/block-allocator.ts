@@ -3,8 +3,8 @@
  *
  * A request names a goal, normally the block behind the file's last one, and gets a run that begins
  * there, or the first run that is long enough from there on, or the longest that there is. A file
- * that grows keeps a window: free blocks behind its last run that no other file is given while there
- * are others. Windows are in memory alone, and there are few of them.
+ * that grows keeps a window: free blocks behind its last run that no other file is given while
+ * there are others. Windows are in memory alone, and there are few of them.
  *
  * Blocks that a transaction freed are given out when that is committed: a crash before would bring
  * back the file that had them. They are kept as bitmaps by transaction and group, so what is kept

@@ -72,7 +72,10 @@ export interface XattrMode {
 }
 
 export interface VolumeWriter {
-  /** Several calls as one change. Throws what `run` throws; then none of them has happened. */
+  /**
+   * Several calls as one change. Throws what `run` throws; then none of them has happened. `run`
+   * runs a second time when space is short and a commit frees some.
+   */
   change<T>(run: () => T): T;
   /** Whose calls the next ones are: uid 0 may use the last, reserved blocks. Root until told. */
   actAs(owner: Owner): void;
@@ -105,7 +108,10 @@ export interface VolumeWriter {
   write(inode: Inode, offset: number, data: Uint8Array): number;
   /** EISDIR, EINVAL, EFBIG. */
   truncate(inode: Inode, size: number): void;
-  /** As fallocate(2): ENOSPC, EFBIG, EINVAL, EOPNOTSUPP (extents are needed for some modes). */
+  /**
+   * As fallocate(2). ENOSPC, EFBIG, EINVAL; EOPNOTSUPP for what takes extents in a file without
+   * them, and for collapseRange and insertRange.
+   */
   allocate(inode: Inode, mode: AllocateMode, range: ByteRange): void;
   /** As lseek(2) with SEEK_DATA and SEEK_HOLE. ENXIO behind the end, or for no more data. */
   seek(inode: Inode, offset: number, what: 'data' | 'hole'): number;

@@ -292,7 +292,3 @@ export function clearBits(bitmap: Uint8Array, first: number, count: number): voi
     bitmap[bit >> 3] = byte & ~(1 << (bit & 7));
   }
 }
-
-export function hasBit(bitmap: Uint8Array, bit: number): boolean {
-  return ((bitmap[bit >> 3] ?? 0) & (1 << (bit & 7))) !== 0;
-}

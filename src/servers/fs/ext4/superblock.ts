@@ -4,9 +4,11 @@
  *   0x00 inodes | 0x04 blocks (low) | 0x08 reserved blocks | 0x0C free blocks | 0x10 free inodes
  *   0x14 first data block | 0x18 log2(block KiB) | 0x1C log2(cluster KiB)
  *   0x20 blocks, 0x24 clusters, 0x28 inodes per group | 0x38 magic | 0x3A state | 0x48 creator
- *   0x50 owner, 0x52 group of the reserved blocks | 0x4C revision | 0x54 first inode | 0x58 inode bytes | 0x5A group of this copy
+ *   0x4C revision | 0x50 owner, 0x52 group of the reserved blocks | 0x54 first inode
+ *   0x58 inode bytes | 0x5A group of this copy
  *   0x5C COMPAT | 0x60 INCOMPAT | 0x64 RO_COMPAT | 0x68 uuid | 0xCE reserved descriptor blocks
- *   0xE0 inode of the journal | 0xE8 first orphan | 0xEC hash seed | 0xFC hash of new indexes | 0xFE descriptor bytes | 0x104 first meta group
+ *   0xE0 inode of the journal | 0xE8 first orphan | 0xEC hash seed | 0xFC hash of new indexes
+ *   0xFE descriptor bytes | 0x104 first meta group
  *   0x150 0x154 0x158 high halves of blocks | 0x15E extra bytes of new inodes | 0x160 flags
  *   0x174 log2(groups in a flexible group) | 0x175 checksum type
  *   0x240 0x244 0x26C 0x280 quota and orphan inodes | 0x248 overhead clusters
@@ -203,7 +205,7 @@ function parse(raw: Uint8Array, at: number, crc32c: Crc32c): Superblock {
   };
 }
 
-/** What only writers need. `Writing` is checked by who opens a volume for it. */
+/** What only writers need. It is checked by who opens a volume for writing. */
 function parseForWriting(raw: Uint8Array): Writing {
   const flex = (u32(raw, 0x60) & INCOMPAT.flexBg) !== 0;
   return {
