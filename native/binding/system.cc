@@ -91,8 +91,8 @@ bool js_process_alive(int32_t pid, Napi::BigInt start) {
   return lossless && process_alive(pid, start_time);
 }
 
-int js_lock_file(int32_t fd) {
-  return result_of(flock(fd, LOCK_EX | LOCK_NB));
+int js_lock_file(int32_t fd, bool shared) {
+  return result_of(flock(fd, (shared ? LOCK_SH : LOCK_EX) | LOCK_NB));
 }
 
 int js_punch_hole(int32_t fd, double at, double bytes) {

@@ -51,11 +51,13 @@ export function demoSpec(options: {
   nodes: number;
   image: string;
   mount: string;
+  writable: boolean;
 }): string {
-  const { dvs, nodes, image, mount } = options;
+  const { dvs, nodes, image, mount, writable } = options;
   const ids = Array.from({ length: nodes }, (_, id) => String(id));
   const server = nodes > 1 ? '1' : '0';
   const quoted = (path: string): string => JSON.stringify(path);
+  const readOnly = writable ? '' : ', readOnly: true';
   const gateway = `name: root, kind: fuse, node: 0, server: fs, mount: ${quoted(mount)}`;
   return [
     '# The demo of dvk: an ext4 image, served by one node and mounted on another.',
@@ -69,7 +71,7 @@ export function demoSpec(options: {
     '    processes: 1024',
     '    arena: 256 MiB',
     '    services:',
-    `      - { name: fs, kind: fs, node: ${server}, slot: 1, image: ${quoted(image)} }`,
+    `      - { name: fs, kind: fs, node: ${server}, slot: 1, image: ${quoted(image)}${readOnly} }`,
     `      - { ${gateway} }`,
     '',
   ].join('\n');

@@ -24,6 +24,7 @@ export function register(program: Command): void {
     .option('--detach', 'return when everything is up, and leave it running')
     .option('--runtime <dir>', 'runtime directory (default: $DVK_RUNTIME_DIR)')
     .option('--name <dvs>', 'name of the DVS, instead of the one in the spec', nameOption)
+    .option('--writable', 'let the mount of the demo be written to, by one demo at a time')
     .option('--demo-big-file <size>', 'size of the large file in the demo', sizeOption)
     .option('--cluster <dir>', 'certificates (default: those of dvk init, or new ones)')
     .option('--insecure', 'links in plain text, without certificates: for benches only')

@@ -30,6 +30,7 @@ export interface UpOptions {
   readonly name?: string;
   readonly nodes?: number;
   readonly bigFileBytes?: number;
+  readonly writable?: boolean;
   readonly cluster?: string;
   readonly insecure?: boolean;
   readonly detach?: boolean;
@@ -81,10 +82,11 @@ async function load(
   const { name } = options;
   const common = name === undefined ? {} : { name };
   if (file !== undefined) {
-    if (options.nodes !== undefined) {
+    if (options.nodes !== undefined || options.writable !== undefined) {
+      const option = options.nodes === undefined ? '--writable' : '--nodes';
       throw new CliError(
-        '--nodes is for the demo, and a spec lists its own nodes',
-        'Leave --nodes out, or leave the spec out.',
+        `${option} is for the demo, and a spec says it itself`,
+        `Leave ${option} out, or leave the spec out.`,
         ExitCode.USAGE,
       );
     }
@@ -97,7 +99,8 @@ async function load(
   refuseIfRunning(paths);
   const { image } = await ensureDemoImage(options.bigFileBytes);
   const mount = join(paths.root, 'mnt');
-  const text = demoSpec({ dvs, nodes: options.nodes ?? DEMO_NODES, image, mount });
+  const { nodes = DEMO_NODES, writable = false } = options;
+  const text = demoSpec({ dvs, nodes, image, mount, writable });
   return { spec: parseSpec(text, { file: paths.spec, directory: paths.root, ...common }), text };
 }
 

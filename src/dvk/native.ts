@@ -334,8 +334,8 @@ export interface SystemBinding {
   dieWithParent(signal: number, parent: number): number;
   leaveNoDump(): number;
   setAffinity(cpus: Int32Array): number;
-  /** flock(2): an exclusive lock, or -EWOULDBLOCK. */
-  lockFile(fd: number): number;
+  /** flock(2): a lock, or -EWOULDBLOCK. */
+  lockFile(fd: number, shared: boolean): number;
   punchHole(fd: number, at: number, bytes: number): number;
   interruptOn(signal: number): number;
   clearInterrupt(): number;

@@ -114,11 +114,11 @@ export function canLend(): boolean {
 }
 
 /**
- * Locks the open file until it is closed everywhere: others who ask for it get false. It does not
- * keep anyone from reading or writing. See flock(2).
+ * Locks the open file until it is closed everywhere: who asks for a lock that does not go with it
+ * gets false. It does not keep anyone from reading or writing. See flock(2).
  */
-export function lockFile(fd: number): boolean {
-  const result = native().lockFile(fd);
+export function lockFile(fd: number, kind: 'shared' | 'exclusive'): boolean {
+  const result = native().lockFile(fd, kind === 'shared');
   if (result === -constants.errno.EWOULDBLOCK) return false;
   check(result, 'lockFile');
   return true;

@@ -74,14 +74,14 @@ export class ImageFile implements WritableDevice {
   }
 
   /**
-   * Throws what open(2) fails with, and FsError EBUSY when another server has the image open for
-   * writing.
+   * Throws what open(2) fails with, and FsError EBUSY when another server has the image open, and
+   * one of the two writes to it.
    */
   static open(path: string, access: Access): ImageFile {
     const descriptor = openSync(path, access === 'read' ? 'r' : 'r+');
     try {
-      if (access === 'write' && !lockFile(descriptor)) {
-        throw new FsError('EBUSY', `${path} is open for writing already`);
+      if (!lockFile(descriptor, access === 'write' ? 'exclusive' : 'shared')) {
+        throw new FsError('EBUSY', `another server has ${path} open`);
       }
       const status = fstatSync(descriptor);
       const bytes = status.isBlockDevice() ? lastByte(descriptor) : status.size;

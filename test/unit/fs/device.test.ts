@@ -65,12 +65,16 @@ describe('ImageFile', () => {
     });
   });
 
-  it('is open for writing once, and for reading as often as wanted', () => {
+  it('is open for one writer, or for readers, as many as want', () => {
     withImage((path) => {
-      const image = openImage(path, 'write');
-      expect(() => openImage(path, 'write')).toThrow(`EBUSY: ${path} is open for writing already`);
-      openImage(path).close();
-      image.close();
+      const refused = `EBUSY: another server has ${path} open`;
+      const writer = openImage(path, 'write');
+      expect(() => openImage(path, 'write')).toThrow(refused);
+      expect(() => openImage(path)).toThrow(refused);
+      writer.close();
+      const readers = [openImage(path), openImage(path)];
+      expect(() => openImage(path, 'write')).toThrow(refused);
+      for (const reader of readers) reader.close();
       openImage(path, 'write').close();
     });
   });
