@@ -566,7 +566,7 @@ struct Command {
   int32_t result;  // of an ack: zero or more, or a negative error
   uint32_t call_id;  // of the call; an ack repeats it
   uint32_t payload_bytes;  // data that follows the command
-  uint32_t level;  // PROCBIND: ProcessLevel
+  uint32_t level;  // PROCBIND, PROCINFO_ACK: ProcessLevel
   int32_t requester;  // copies: who asked
   uint32_t requester_node;
   int32_t copy_source;
@@ -576,9 +576,9 @@ struct Command {
   int32_t copy_destination_grant;
   uint64_t copy_destination_at;
   uint64_t copy_bytes;
-  char name[16];  // PROCBIND: name of the process
+  char name[16];  // PROCBIND, PROCINFO_ACK: name of the process
   uint32_t copy_destination_node;  // COPYRMT_RQST: node of the destination
-  uint32_t answers;  // SEND_MSG, SNDREC_MSG: call of the destination that the source is to answer; COPYIN_DATA, COPYOUT_DATA: where in the copy the data begins
+  uint32_t answers;  // SEND_MSG, SNDREC_MSG: call of the destination that the source is to answer; COPYIN_DATA, COPYOUT_DATA: where in the copy the data begins; PROCINFO_ACK: BindFlag
   Message message;  // COPYRMT_RQST, COPYIN_RQST: a voucher of the proxies
 };
 static_assert(sizeof(Command) == 176);

@@ -250,6 +250,7 @@ int start_message(Process& process, int32_t destination, const Message& message,
   process.operation.peer = destination;
   process.operation.message = message;
   process.searched = false;
+  process.returns = 0;
   return unknown ? start_search(process) : launch(process, target);
 }
 
@@ -295,12 +296,17 @@ bool moves_on(const Process& process, uint32_t before) {
          load(process.segment.slot(target)->node) != before;
 }
 
+// A message that comes back so often, and has nowhere else to go, is not sent again.
+constexpr uint32_t kReturnsMax = 8;
+
 // What the proxy brought in place of a message.
 int take_result(Process& process) {
   const int result = load(process.slot->command_result);
-  if (result == -EDVSMIGRATING && process.operation.kind != Kind::kCopy &&
-      moves_on(process, process.sent_to)) {
-    return relaunch(process);
+  if (result == -EDVSMIGRATING && process.operation.kind != Kind::kCopy) {
+    // While this process did not run, the receiver may have moved there and back.
+    const bool again = moves_on(process, process.sent_to) || process.returns < kReturnsMax;
+    process.returns++;
+    if (again) return relaunch(process);
   }
   atomic(process.slot->rendezvous).store(idle_word(process), std::memory_order_release);
   if (is_stale(process, result)) return start_search(process);

@@ -147,6 +147,7 @@ class Process {
   Yielding yielding;
   Sleeper sleeper;
   uint32_t sent_to = 0;   // node of the present call to another one
+  uint32_t returns = 0;   // times that the present message came back, since its receiver moves
   uint32_t told = 0;      // serial of the migration that it was told of; see migrate.h
   bool searched = false;  // the receiver of the present message was looked for; see search.h
   bool standby = false;   // a backup that has not taken over; see standby.h

@@ -43,8 +43,8 @@ export interface TrackedSegment {
   process(slot: number): ProcessInfo | undefined;
   /** Forgets a binding. */
   unbindRemote(endpoint: Endpoint): void;
-  /** Whether the process, which was of this node, is on its way to another one. */
-  isGiven(endpoint: Endpoint): boolean;
+  /** Whether the process, of this node or another, is on its way to another one. */
+  isMoving(endpoint: Endpoint): boolean;
 }
 
 export interface TrackerOptions {
@@ -221,6 +221,8 @@ export class Tracker {
   #dropStale(slot: number, from: NodeId, endpoint: Endpoint | undefined): void {
     const known = this.#options.segment.process(slot);
     if (known?.life !== 'remote' || known.node !== from || known.endpoint === endpoint) return;
+    // While it moves its node tells where it is.
+    if (this.#options.segment.isMoving(known.endpoint)) return;
     try {
       this.#options.segment.unbindRemote(known.endpoint);
       this.counters.stale++;
@@ -263,7 +265,7 @@ export class Tracker {
       const { endpoint, level, name, replica } = own;
       return { endpoint, level, name, replica };
     }
-    return own !== undefined && segment.isGiven(own.endpoint) ? 'later' : 'none';
+    return own !== undefined && segment.isMoving(own.endpoint) ? 'later' : 'none';
   }
 
   // Goes through all that wait, by the slots that they are for.

@@ -31,6 +31,9 @@ export interface TrackerStatistics extends TrackerCounters {
   dcId: number;
 }
 
+// `started` is of this node's own, which are here yet.
+const MOVING: readonly unknown[] = ['given', 'held'];
+
 export class Trackers {
   readonly #options: TrackersOptions;
   readonly #trackers = new Map<SearchedSegment, Tracker>();
@@ -95,7 +98,7 @@ export class Trackers {
           links: () => segment.links(),
           process: (slot) => ifAny(() => segment.process(slot)),
           unbindRemote: (endpoint) => segment.unbindRemote(endpoint),
-          isGiven: (endpoint) => ifAny(() => migrations.of(endpoint).state) === 'given',
+          isMoving: (endpoint) => MOVING.includes(ifAny(() => migrations.of(endpoint).state)),
         },
         knows,
         ask: (to, query) => send(to, dcId, encodeQuery(query, { dcId, from: node, to })),

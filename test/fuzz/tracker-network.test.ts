@@ -3,8 +3,11 @@
 // simulation from a seed (test/support/tracker-world.ts); DVK_SEED=N runs one seed alone.
 import { describe, expect, it } from 'vitest';
 import { ErrorNumber } from '../../src/dvk/abi/abi.gen.ts';
-import { makeEndpoint, slotOf, type Endpoint } from '../../src/dvk/endpoint.ts';
+import { makeEndpoint, slotOf, type Endpoint, type NodeId } from '../../src/dvk/endpoint.ts';
 import { REPEAT_MS, SEARCH_MS } from '../../src/proxies/tracker.ts';
+import { decodeTracking, encodeAnswer, encodeQuery } from '../../src/proxies/tracker-codec.ts';
+import type { Answer } from '../../src/proxies/tracker-codec.ts';
+import { seeded } from '../support/datagram-network.ts';
 import { TrackerWorld } from '../support/tracker-world.ts';
 
 const { EDEADSRCDST } = ErrorNumber;
@@ -150,5 +153,50 @@ describe('trackers', () => {
     for (let i = 0; i < 60 && one!.waiting.size > 0; i++) world.step(TICK_MS);
     expect(one!.ended.map(({ error }) => error)).toEqual(Array(8).fill(EDEADSRCDST));
     expect(one!.tracker.counters).toMatchObject({ inquiries: 2, absent: 2, found: 0 });
+  });
+});
+
+describe('the codec of queries and answers', () => {
+  const route = { dcId: 5, from: 1 as NodeId, to: 0 as NodeId };
+
+  it('keeps what it is given', () => {
+    const owner = { level: 'server' as const, name: 'fünfzehn bytes', replica: true };
+    const answers: Answer[] = [
+      { number: 2 ** 32 - 1, slot: 65_535, owner: 'none' },
+      { number: 0, slot: 0, owner: 'later' },
+      { number: 7, slot: 9, owner: { ...owner, endpoint: makeEndpoint(9, 32_766) } },
+    ];
+    for (const answer of answers) {
+      expect(decodeTracking(encodeAnswer(answer, route))).toEqual({ answer });
+    }
+    const query = { number: 77, slot: 12 };
+    expect(decodeTracking(encodeQuery(query, route))).toEqual({ query });
+  });
+
+  it('takes any bytes: what it makes of them is in range, or nothing', () => {
+    const random = seeded(35);
+    const good = encodeAnswer(
+      {
+        ...{ number: 7, slot: 9 },
+        owner: { endpoint: makeEndpoint(9, 3), level: 'user', name: 'x', replica: false },
+      },
+      route,
+    );
+    let taken = 0;
+    for (let i = 0; i < 8000; i++) {
+      const command = i % 2 === 0 ? good.slice() : new Uint8Array(good.length);
+      for (let n = 0; n < 1 + 8 * random(); n++) {
+        command[Math.floor(random() * command.length)] = Math.floor(random() * 256);
+      }
+      const decoded = decodeTracking(command);
+      if (decoded === undefined || !('answer' in decoded)) continue;
+      const { slot, owner } = decoded.answer;
+      expect(slot >= 0 && slot < 65_536).toBe(true);
+      if (typeof owner === 'string') continue;
+      taken++;
+      expect([slotOf(owner.endpoint), owner.endpoint >= 0]).toEqual([slot, true]);
+      expect(Buffer.byteLength(owner.name)).toBeLessThan(16);
+    }
+    expect(taken).toBeGreaterThan(500);
   });
 });

@@ -57,7 +57,7 @@ export class TrackerNode {
           unbindRemote: (endpoint) => {
             this.slots.delete(slotOf(endpoint));
           },
-          isGiven: () => false,
+          isMoving: () => false,
         },
         knows: (to) => !world.nodes[to]!.isOld,
         ask: (to, query) => world.post(node, to, { query: { ...query } }),

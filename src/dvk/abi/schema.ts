@@ -381,7 +381,7 @@ const command: StructSchema = [
   ['result', 'i32', 'of an ack: zero or more, or a negative error'],
   ['call_id', 'u32', 'of the call; an ack repeats it'],
   ['payload_bytes', 'u32', 'data that follows the command'],
-  ['level', 'u32', 'PROCBIND: ProcessLevel'],
+  ['level', 'u32', 'PROCBIND, PROCINFO_ACK: ProcessLevel'],
   ['requester', 'i32', 'copies: who asked'],
   ['requester_node', 'u32', ''],
   ['copy_source', 'i32', ''],
@@ -391,13 +391,13 @@ const command: StructSchema = [
   ['copy_destination_grant', 'i32', ''],
   ['copy_destination_at', 'u64', ''],
   ['copy_bytes', 'u64', ''],
-  ['name', 'name', 'PROCBIND: name of the process'],
+  ['name', 'name', 'PROCBIND, PROCINFO_ACK: name of the process'],
   ['copy_destination_node', 'u32', 'COPYRMT_RQST: node of the destination'],
   [
     'answers',
     'u32',
     'SEND_MSG, SNDREC_MSG: call of the destination that the source is to answer; ' +
-      'COPYIN_DATA, COPYOUT_DATA: where in the copy the data begins',
+      'COPYIN_DATA, COPYOUT_DATA: where in the copy the data begins; PROCINFO_ACK: BindFlag',
   ],
   ['message', 'message', 'COPYRMT_RQST, COPYIN_RQST: a voucher of the proxies'],
 ];
