@@ -61,9 +61,9 @@ class Callers {
 
   /** Calls until something has happened. */
   async callUntil(event: Promise<unknown>): Promise<void> {
-    let isOver = false;
-    const over = event.then(() => (isOver = true));
-    while (!isOver) await this.call(20);
+    const states: string[] = [];
+    const over = event.then(() => states.push('over'));
+    while (states.length === 0) await this.call(20);
     await over;
   }
 
