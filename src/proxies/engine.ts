@@ -5,7 +5,8 @@
  * goes to the core, and the core hears when a link comes up or goes down. The engine dials the
  * nodes with higher ids and is dialled by those with lower ones, so there is one link between two
  * nodes; should the dialer come back while the old connection looks alive, the new one takes its
- * place. Lost links are dialled again with growing pauses. Two nodes may be joined by several paths at once (bond.ts).
+ * place. Lost links are dialled again with growing pauses.
+ * Two nodes may be joined by several paths at once (bond.ts).
  */
 import type { Clock } from '../dvk/clock.ts';
 import type { NodeId } from '../dvk/endpoint.ts';

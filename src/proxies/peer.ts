@@ -268,7 +268,9 @@ export class Peer {
     this.#reconcile();
   }
 
-  /** The session goes on over `link`, a connection that was made for it. Precondition: it is held. */
+  /**
+   * The session goes on over `link`, a connection that was made for it. Precondition: it is held.
+   */
   resume(link: Link): void {
     this.#ups++;
     this.#past.resumed++;

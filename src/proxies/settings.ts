@@ -11,7 +11,7 @@ export interface ProxySettings extends SessionTimes, AdmissionLimits {
   /** Commands that no honest node sends, of one peer: so many at once, so many a second. */
   badBurst: number;
   badPerSecond: number;
-  /** How long a session without a connection is held, before callers get ENOTCONN; 0: not at all. */
+  /** How long a session without a connection is held before callers get ENOTCONN; 0: not at all. */
   holdMs: number;
   /** How long a path must be up before the session returns to it; see path.ts. */
   steadyMs: number;

@@ -1,7 +1,7 @@
-// Two nodes that are joined by TCP and UDP: while callers call all the time, TCP is cut, both are, and
-// they come back; each call is answered once. And one proxy that carries the links of its node with
-// several others at once. Method: proxy processes in network namespaces that the test makes, with a
-// filter of the kernel that drops TCP, and the cable pulled.
+// Two nodes that are joined by TCP and UDP: while callers call all the time TCP is cut, then both,
+// and they come back; each call is answered once. And one proxy that carries the links of its node
+// with several others at once. Method: proxy processes in network namespaces that the test makes,
+// with a filter of the kernel that drops TCP, and the cable pulled.
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { PathStatistics } from '../../src/proxies/path.ts';
 import type { DcMember } from '../support/dc-members.ts';
@@ -61,9 +61,9 @@ class Callers {
 
   /** Calls until something has happened. */
   async callUntil(event: Promise<unknown>): Promise<void> {
-    let isOver = false;
-    const over = event.then(() => (isOver = true));
-    while (!isOver) await this.call(20);
+    const states: string[] = [];
+    const over = event.then(() => states.push('over'));
+    while (states.length === 0) await this.call(20);
     await over;
   }
 

@@ -2,7 +2,9 @@
 // remedy.
 import { describe, expect, it } from 'vitest';
 import { formatSize, parseSize, parseSpec, SpecError } from '../../src/vos/spec.ts';
-import { pathsBetween, transportsOf, type DvsSpec } from '../../src/vos/spec.ts';
+import { HOLD_RANGE } from '../../src/proxies/settings.ts';
+import { extraAddressesOf, HOLD_MS_RANGE, pathsBetween } from '../../src/vos/spec.ts';
+import { transportsOf, type DvsSpec } from '../../src/vos/spec.ts';
 
 const SOURCE = { file: 'demo.yaml', directory: '/srv/dvs' };
 
@@ -26,6 +28,11 @@ function levels(count: number): string[] {
 
 const MINIMAL = ['dvs: demo', 'nodes: [{ id: 0 }, { id: 1 }]'];
 const THREE_ENDS = ['links: [{ nodes: [0, 1, 2], transport: tcp }]'];
+
+const NINE_PATHS = Array(9).fill('{ transport: udp }').join(', ');
+const TWICE_X = '{ transport: tcp, name: x }, { transport: udp, name: x }';
+const pathAt = (transport: string, listen: string): string =>
+  `{ transport: ${transport}, listen: "${listen}" }`;
 
 const linkOver =
   (transport: string) =>
@@ -208,6 +215,46 @@ describe('a problem of a spec', () => {
       'key links[1].nodes: the link of 0 and 1 is taken by links[0].nodes in line 4',
     ],
     [
+      'tells of a link without a transport',
+      [...MINIMAL, 'links: [{ nodes: [0, 1] }]'],
+      'key links[0]: it says neither transport nor paths; add "transport: udp", or "paths:"',
+    ],
+    [
+      'tells of a link with a transport and paths',
+      [...MINIMAL, 'links: [{ nodes: [0, 1], transport: tcp, paths: [{ transport: udp }] }]'],
+      'key links[0].transport: a link has a transport or paths; write it into the paths',
+    ],
+    [
+      'tells of a link with too many paths',
+      [...MINIMAL, `links: [{ nodes: [0, 1], paths: [${NINE_PATHS}] }]`],
+      'key links[0].paths: a link has 1 to 8 paths; list each with its transport',
+    ],
+    [
+      'tells of two paths to one address',
+      [...MINIMAL, 'links: [{ nodes: [0, 1], paths: [{ transport: tcp }, { transport: tcp }] }]'],
+      'key links[0].paths[1].transport: a path over tcp to the usual address is taken by',
+    ],
+    [
+      'tells of two paths of one name',
+      [...MINIMAL, `links: [{ nodes: [0, 1], paths: [${TWICE_X}] }]`],
+      'key links[0].paths[1].name: path name x is taken by links[0].paths[0].name',
+    ],
+    [
+      'tells of a path whose address has no port',
+      [...MINIMAL, `links: [{ nodes: [0, 1], paths: [${pathAt('tcp', '10.1.0.2:0')}] }]`],
+      'key links[0].paths[0].listen: the address of a path needs a port; write it as',
+    ],
+    [
+      'tells of a path over Ethernet with an address',
+      [...MINIMAL, `links: [{ nodes: [0, 1], paths: [${pathAt('ethernet', '10.1.0.2:7')}] }]`],
+      'key links[0].paths[0].listen: a path over Ethernet has no address; leave listen out',
+    ],
+    [
+      'tells of a holdMs that is out of range',
+      [...MINIMAL, 'holdMs: 600001'],
+      'key holdMs: 600001 is out of range or no number; give a whole number from 0 to 600000',
+    ],
+    [
       'tells of a container with an unknown node',
       [...MINIMAL, 'containers: [{ name: m, nodes: [0, 9] }]'],
       'key containers[0].nodes[1]: there is no node 9; add it to nodes, or use one of 0, 1',
@@ -340,6 +387,46 @@ describe('the transport of a link', () => {
       ['udp', 'tcp'],
       ['udp', 'tcp'],
     ]);
+  });
+});
+
+describe('the paths of a link', () => {
+  const spec = parse([
+    'dvs: demo',
+    'nodes: [{ id: 0 }, { id: 1 }, { id: 2 }]',
+    'links:',
+    '  - nodes: [0, 1]',
+    '    paths:',
+    '      - { transport: tcp }',
+    '      - { transport: tcp, listen: "10.1.0.2:7000" }',
+    '      - { transport: udp, name: spare }',
+    'holdMs: 2500',
+  ]);
+
+  it('are in order of preference, and have names', () => {
+    expect(pathsBetween(spec, 1, 0)).toEqual([
+      { name: 'tcp', transport: 'tcp' },
+      { name: 'tcp-2', transport: 'tcp', listen: { host: '10.1.0.2', port: 7000 } },
+      { name: 'spare', transport: 'udp' },
+    ]);
+  });
+
+  it('decide where the node with the higher id listens', () => {
+    expect(transportsOf(spec, 0)).toEqual(['tcp', 'udp']);
+    expect(transportsOf(spec, 2)).toEqual(['tcp']);
+    expect([0, 1, 2].map((node) => extraAddressesOf(spec, node))).toEqual([
+      [],
+      [{ host: '10.1.0.2', port: 7000 }],
+      [],
+    ]);
+  });
+});
+
+describe('holdMs', () => {
+  it('is left to the proxies when the spec does not say it, and what they take', () => {
+    expect(parse(MINIMAL).holdMs).toBeUndefined();
+    expect(parse([...MINIMAL, 'holdMs: 0']).holdMs).toBe(0);
+    expect(HOLD_MS_RANGE).toEqual([HOLD_RANGE.min, HOLD_RANGE.max]);
   });
 });
 

@@ -6,6 +6,7 @@ import { describe, expect, it } from 'vitest';
 import { exposition } from '../../../src/cli/metrics.ts';
 import { short } from '../../../src/cli/proxy-stats.ts';
 import type { EngineStatistics, PeerStatistics } from '../../../src/proxies/engine.ts';
+import type { PathStatistics } from '../../../src/proxies/path.ts';
 import { DEFAULT_TIMES } from '../../../src/proxies/session.ts';
 import { DEFAULT_SETTINGS } from '../../../src/proxies/settings.ts';
 import { newDrops } from '../../../src/proxies/traffic.ts';
@@ -13,6 +14,14 @@ import { newDrops } from '../../../src/proxies/traffic.ts';
 const NAME = '[a-z][a-z0-9_]*';
 const LABEL = String.raw`${NAME}="(?:[^"\\\n]|\\[\\"n])*"`;
 const SAMPLE = new RegExp(String.raw`^dvk_proxy_(${NAME})\{${LABEL}(?:,${LABEL})*\} \d+(\.\d+)?$`);
+
+const path = {
+  ...{ framesSent: 5, framesReceived: 6, bytesSent: 7, bytesReceived: 8, staleFrames: 0 },
+  ...{ duplicateFrames: 0, path: 'spare', transport: 'tcp', state: 'up', carries: true },
+  ...{ preferred: false, remote: 'x', rttMs: 3, upForMs: 1500, steadyMs: 5000, connects: 2 },
+  ...{ moves: 1, handshakeFailures: 0, lastDown: null },
+  quality: { rttMs: 0.5, packetsSent: 9, packetsLost: 1 },
+} as unknown as PathStatistics;
 
 const peer = {
   ...{ framesSent: 5, framesReceived: 6, bytesSent: 2 ** 40, bytesReceived: 8, dropped: 3 },
@@ -26,7 +35,7 @@ const peer = {
   ...{ certificate: null, session: 4, incarnation: '77', upForMs: 1500, containers: [5] },
   queue: { bufferedBytes: 100, bulkBytes: 0, limitBytes: 2 ** 21 },
   throughput: { overMs: 1000, sentBytesPerSecond: 10, receivedBytesPerSecond: 20 },
-  ...{ rttMs: 3, failures: 0, handshakeFailures: 2, lastDown: null },
+  ...{ rttMs: 3, failures: 0, handshakeFailures: 2, lastDown: null, moves: 4, paths: [path] },
   traffic: [
     {
       ...{ dcId: 5, state: 'up', queued: 1, queueLimit: 1088, received: [], drops: newDrops() },
@@ -105,6 +114,9 @@ describe('the exposition', () => {
     );
     expect(samples).toContain(`dvk_proxy_bytes_total{${at},peer="1",direction="sent"} ${2 ** 40}`);
     expect(samples).toContain(`dvk_proxy_rtt_seconds{${at},peer="1",transport="udp"} 0.00025`);
+    const place = `${at},peer="1",path="spare",transport="tcp"`;
+    expect(samples).toContain(`dvk_proxy_path_carries{${place}} 1`);
+    expect(samples).toContain(`dvk_proxy_path_rtt_seconds{${place}} 0.0005`);
     expect(samples.join('\n')).not.toContain('packet_timeouts');
   });
 

@@ -117,7 +117,7 @@ describe('the state file', () => {
 
     writeState(paths, state);
 
-    expect(readState(paths)).toEqual({ ...state, format: 2 });
+    expect(readState(paths)).toEqual({ ...state, format: 3 });
   });
 
   it.each(['', '{', '[]', '{"format":99}', 'null'])('is not there when it holds %j', (text) => {
