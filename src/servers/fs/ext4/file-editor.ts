@@ -61,12 +61,15 @@ export class FileEditor {
         done += this.#parts.edits.change(() => this.#writePart(inode, offset + done, part));
       } catch (error) {
         if (!isFsError(error, 'ENOSPC') || this.#parts.edits.nested) throw error;
-        // The map may need blocks too, so the last ones are found by trying less and less.
-        if (part.length <= this.#blockBytes) {
+        // The map may need blocks too, so the last ones are found by trying less and less, down to
+        // one block: what was written over in place before the failure is then counted.
+        const first = this.#blockBytes - ((offset + done) % this.#blockBytes);
+        if (part.length <= first) {
           if (done > 0) return done;
           throw error;
         }
-        step = Math.ceil(part.length / 2 / this.#blockBytes) * this.#blockBytes;
+        const half = Math.floor((part.length - first) / 2 / this.#blockBytes);
+        step = first + half * this.#blockBytes;
       }
     }
     return done;
