@@ -9,8 +9,8 @@
  * loopback. All images lie in memory, so that every case spends CPU time and no disk time. What
  * this machine lacks is left out, and said so.
  *
- * What is done is in `native/bench/files.cc`, which verifies all contents. `read` and `write` move a
- * whole file in blocks of 1 MiB; the time of a write ends after its fsync. Pages leave the page
+ * What is done is in `native/bench/files.cc`, which verifies all contents. `read` and `write` move
+ * a whole file in blocks of 1 MiB; the time of a write ends after its fsync. Pages leave the page
  * cache before they are read, and names before `stat-cold`.
  *
  * Parameters: 256 MiB for `read` and `write`, 64 MiB for blocks of 4 KiB at random, divided among

@@ -1,5 +1,5 @@
-// A DVS with a link of three paths: brought up from a spec, shown by `dvk proxy`, its paths forbidden
-// and preferred while it runs, with the errors of what cannot be.
+// A DVS with a link of three paths: brought up from a spec, shown by `dvk proxy`, its paths
+// forbidden and preferred while it runs, with the errors of what cannot be.
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import type { PathStatistics } from '../../src/proxies/path.ts';
 import { TestPlace } from '../support/dvk-command.ts';

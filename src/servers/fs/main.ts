@@ -88,7 +88,10 @@ interface Opened {
   readonly volume: Volume;
   readonly bytes: number;
   readonly replayed: number;
+  /** Returns when all changes will last. Throws FsError. */
   readonly commit: () => void;
+  /** Begins to make them last, and returns at once. Throws FsError. */
+  readonly begin: () => void;
   /** Leaves a volume that needs no recovery. Throws FsError. */
   readonly close: () => void;
 }
@@ -105,12 +108,17 @@ function openReadOnly(path: string, memory: Uint8Array): Opened {
   const close = (): void => {
     image.close();
   };
-  return { volume, bytes: device.bytes, replayed: transactions, commit: () => undefined, close };
+  return { volume, bytes: device.bytes, replayed: transactions, commit: nothing, begin: nothing, close };
+}
+
+function nothing(): void {
+  // An image that is not written to has nothing to commit.
 }
 
 function openWritable(path: string, memory: Uint8Array, now: () => Timestamp): Opened {
   const image = openImage(path, 'write');
-  const options = { memory, crc32c: rawCrc32c, timeMs: Date.now };
+  const worker = { program: new URL('./journal/commit-worker.js', import.meta.url), image };
+  const options = { memory, crc32c: rawCrc32c, timeMs: Date.now, worker };
   const writing = openForWriting(image, options);
   const { cache, changes, replayed } = writing;
   if (!writing.wasClean) {
@@ -124,13 +132,21 @@ function openWritable(path: string, memory: Uint8Array, now: () => Timestamp): O
     // It was replayed, and says until it is closed that it has to be.
     ignoreJournal: true,
   });
+  const failing = untilFailure();
   return {
     volume,
     bytes: image.bytes,
     replayed,
-    commit: once(() => {
-      changes.commit();
-    }),
+    commit: () => {
+      failing(() => {
+        changes.commit();
+      });
+    },
+    begin: () => {
+      failing(() => {
+        changes.begin();
+      });
+    },
     close: () => {
       writing.close();
       image.close();
@@ -138,10 +154,13 @@ function openWritable(path: string, memory: Uint8Array, now: () => Timestamp): O
   };
 }
 
-/** A commit that failed fails for ever: nobody who syncs later may believe that all is well. */
-function once(commit: () => void): () => void {
+/**
+ * Commits until one fails, with which all later ones fail: nobody who syncs may believe that all is
+ * well.
+ */
+function untilFailure(): (commit: () => void) => void {
   let failure: FsError | undefined;
-  return () => {
+  return (commit) => {
     if (failure !== undefined) throw failure;
     try {
       commit();
@@ -168,9 +187,9 @@ function timestamps(): () => Timestamp {
 }
 
 /** What failed is told to those who sync. */
-function commitQuietly(commit: () => void): void {
+function quietly(run: () => void): void {
   try {
-    commit();
+    run();
   } catch (error) {
     if (!isFsError(error)) throw error;
   }
@@ -183,7 +202,7 @@ async function main(): Promise<void> {
   const server = segment.bind({ slot: service.slot, level: 'server', name: service.name });
   const now = timestamps();
   const cache = server.allocate(CACHE_BYTES);
-  const { volume, bytes, replayed, commit, close } = open(service, cache, now);
+  const { volume, bytes, replayed, commit, begin, close } = open(service, cache, now);
   const memory = new GrantedMemory(server);
   const changing = new ChangingHandlers(volume, memory, {
     writer: volume.readOnly ? undefined : volume,
@@ -203,7 +222,7 @@ async function main(): Promise<void> {
     everyMs: COMMIT_MS,
     run: () => {
       changing.sweep();
-      commitQuietly(commit);
+      quietly(begin);
     },
   });
   close();
