@@ -35,10 +35,10 @@ export interface WritingOptions {
   /** ms since 1970, for commit blocks. */
   readonly timeMs: () => number;
   /**
-   * The compiled commit-worker, for an image whose commits are written by a thread of their own,
-   * with the native CRC32C.
+   * The device itself, when commits are to be written by a thread of their own, with the native
+   * CRC32C; and the compiled commit-worker, if it is not where it is by default.
    */
-  readonly worker?: { readonly program: URL; readonly image: ImageFile };
+  readonly worker?: { readonly image: ImageFile; readonly program?: URL };
 }
 
 /** A volume that takes changes. */

@@ -211,6 +211,7 @@ export class Transactions implements Changes {
   }
 
   begin(): number {
+    if (this.#undo !== undefined) throw new Error('A transaction ends between two changes.');
     this.#tell();
     this.#notice(false);
     const last = this.#hasWork() ? this.#running.number : this.#running.number - 1;

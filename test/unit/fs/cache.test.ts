@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { BlockCache } from '../../../src/servers/fs/cache.ts';
-import { damaged } from '../../../src/servers/fs/errors.ts';
+import { FsError, damaged } from '../../../src/servers/fs/errors.ts';
 import { MemoryDevice } from '../../support/memory-device.ts';
 import { pattern } from '../../support/trees.ts';
 
@@ -57,6 +57,59 @@ describe('BlockCache', () => {
       const wanted = device.content.subarray(at, at + bytes);
       expect(Buffer.compare(cache.view(at, bytes), wanted)).toBe(0);
     }
+  });
+
+  it('shows what is written through any sequence of requests, and writes it out ascending', () => {
+    const { device, cache } = setUp(6);
+    const model = device.content.slice();
+    const order: number[] = [];
+    device.before = (_, at) => void order.push(at);
+    let state = 11;
+    const random = (bound: number): number => {
+      state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+      return Math.floor((state / 2 ** 32) * bound);
+    };
+    for (let step = 0; step < 4000; step++) {
+      const at = random(device.bytes);
+      const bytes = random(Math.min(9000, device.bytes - at));
+      const target = new Uint8Array(bytes);
+      const kind = random(6);
+      if (kind < 2) {
+        target.fill(step);
+        model.set(target, at);
+        cache.write(target, at, device);
+        continue;
+      }
+      if (kind === 2) cache.read(target, at);
+      else if (kind === 3) cache.readPast(target, at);
+      else if (kind === 4) target.set(cache.view(at, bytes));
+      else if (random(20) === 0) {
+        order.length = 0;
+        cache.writeOut(device);
+        expect(order).toEqual(order.toSorted((one, other) => one - other));
+        expect(Buffer.compare(device.content, model)).toBe(0);
+        continue;
+      } else continue;
+      expect(Buffer.compare(target, model.subarray(at, at + bytes))).toBe(0);
+    }
+  });
+
+  it('keeps what cannot be written, writes the rest, and tells', () => {
+    const { device, cache } = setUp(6);
+    device.before = (_, at) => {
+      if (at === UNIT) throw new FsError('EIO', 'a bad sector');
+    };
+    cache.write(new Uint8Array(10).fill(1), UNIT, device);
+    cache.write(new Uint8Array(10).fill(2), 3 * UNIT, device);
+    expect(() => {
+      cache.writeOut(device);
+    }).toThrow('EIO: a bad sector');
+    expect(device.content[3 * UNIT]).toBe(2);
+
+    device.before = () => undefined;
+    cache.writeOut(device);
+
+    expect(device.content[UNIT]).toBe(1);
   });
 
   it('refuses what is outside the device', () => {

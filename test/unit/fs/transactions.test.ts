@@ -179,6 +179,11 @@ describe.skipIf(imageObstacle() !== undefined)('changes', () => {
         changes.change(() => undefined);
       });
     }).toThrow('Changes do not nest.');
+    expect(() => {
+      changes.change(() => {
+        changes.commit();
+      });
+    }).toThrow('A transaction ends between two changes.');
     close();
     expect(() => {
       changes.change(() => undefined);

@@ -10,8 +10,8 @@ import type { BlockCopy, CommitJob, Ring } from './log-writer.ts';
 import { JobStatus, type PooledCopy, STATE, type WorkerStart } from './worker-protocol.ts';
 
 export interface WorkerOptions {
-  /** The compiled commit-worker. */
-  readonly program: URL;
+  /** The compiled commit-worker, if it is not the one beside this file. */
+  readonly program?: URL;
   readonly image: ImageFile;
   readonly pool: BlockPool;
   readonly ring: Ring;
@@ -29,7 +29,8 @@ export class WorkerRunner implements CommitRunner {
       ring,
       status: this.#status.memory,
     };
-    this.#worker = new Worker(program, { workerData: start });
+    const beside = new URL('./commit-worker.js', import.meta.url);
+    this.#worker = new Worker(program ?? beside, { workerData: start });
     this.#worker.unref();
   }
 
