@@ -106,8 +106,8 @@ export class FilesUnderTest {
   }
 
   /**
-   * The values that a table is made for: all, but on a mount of a DVS, where each call takes longer,
-   * every third one unless in a soak run.
+   * The values that a table is made for: all, but on a mount of a DVS, where each call takes
+   * longer, every third one unless in a soak run.
    */
   sample<Value>(values: readonly Value[]): readonly Value[] {
     const all = this.name !== 'mount' || process.env['DVK_SOAK'] === '1';

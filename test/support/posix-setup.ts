@@ -3,7 +3,8 @@
  * file system NAME where it is one for all test files.
  *
  * `tmpfs` and `ext4` are mounted anew by each test file, in a mount namespace of its own, by
- * posix-files.ts; `mount` is a mount of a DVS, which all test files share. At the end the number of assertions is printed.
+ * posix-files.ts; `mount` is a mount of a DVS, which all test files share. At the end the number of
+ * assertions is printed.
  */
 import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
