@@ -65,7 +65,12 @@ export async function startMount(): Promise<PosixMount> {
   };
   const head = ['dvs: posix', 'nodes: [{ id: 0 }]', 'containers:', '  - name: mol'];
   const spec = place.spec('posix.yaml', [...head, '    services:', ...services]);
-  await place.must('up', spec, '--detach');
+  try {
+    await place.must('up', spec, '--detach');
+  } catch (error) {
+    await place.end();
+    throw error;
+  }
 
   return { paths, end: async () => endMount(place, images) };
 }
