@@ -88,5 +88,8 @@ async function endMount(place: TestPlace, images: readonly string[]): Promise<vo
   });
   await place.end();
   const faults = [...left.map((what) => `left behind: ${what}`), ...wrong];
-  if (faults.length > 0) throw new Error(faults.join('\n'));
+  if (faults.length === 0) return;
+  // An error at the end of a run is printed, and would not fail it.
+  process.exitCode = 1;
+  throw new Error(faults.join('\n'));
 }
