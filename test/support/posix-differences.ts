@@ -18,8 +18,6 @@ export interface Difference {
 const BLOCK = 4096;
 const NO_TMPFILE = 'the gateway does not answer FUSE_TMPFILE';
 const NO_ACCESS_TIMES = 'the server marks no access times, like a mount with noatime';
-const NO_OFD_END =
-  'the kernel does not tell a FUSE file system when a lock of an open file ends with the file';
 const NO_DIRECTORY_HOLDS = 'the gateway does not keep directories that are open';
 const KILLPRIV =
   'FUSE_HANDLE_KILLPRIV_V2 takes set-group-ID away only with the group to execute; the server ' +
@@ -139,18 +137,6 @@ export const DIFFERENCES: readonly Difference[] = [
     test: 'a FIFO > is found under any of its names, and lives without one',
     reason: 'the kernel tells a FUSE file system nothing of an open FIFO, so it is not kept',
     rows: { type: 'ESTALE' },
-  },
-  {
-    on: ['mount'],
-    test: 'a lock of an open file > is shared by who inherits the descriptor, and excludes another open',
-    reason: NO_OFD_END,
-    rows: { 'it is free': 'EAGAIN' },
-  },
-  {
-    on: ['mount'],
-    test: 'a lock of an open file > goes when the process ends',
-    reason: NO_OFD_END,
-    rows: { after: 'EAGAIN' },
   },
   {
     on: ['mount'],

@@ -65,7 +65,12 @@ export async function startMount(): Promise<PosixMount> {
   };
   const head = ['dvs: posix', 'nodes: [{ id: 0 }]', 'containers:', '  - name: mol'];
   const spec = place.spec('posix.yaml', [...head, '    services:', ...services]);
-  await place.must('up', spec, '--detach');
+  try {
+    await place.must('up', spec, '--detach');
+  } catch (error) {
+    await place.end();
+    throw error;
+  }
 
   return { paths, end: async () => endMount(place, images) };
 }
@@ -83,5 +88,8 @@ async function endMount(place: TestPlace, images: readonly string[]): Promise<vo
   });
   await place.end();
   const faults = [...left.map((what) => `left behind: ${what}`), ...wrong];
-  if (faults.length > 0) throw new Error(faults.join('\n'));
+  if (faults.length === 0) return;
+  // An error at the end of a run is printed, and would not fail it.
+  process.exitCode = 1;
+  throw new Error(faults.join('\n'));
 }

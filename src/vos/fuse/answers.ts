@@ -73,6 +73,8 @@ export class Answers {
   /** Where bodies are written, behind the header. */
   readonly view: DataView;
   readonly #reply = new Uint8Array(OUT_HEADER_BYTES + DIRECTORY_BYTES_MAX);
+  /** Given out so far; each open file of the kernel has its own. */
+  #handles = 0;
   readonly #outstanding = new Map<number, ServiceRequest>();
   readonly #send: Send;
   readonly #options: AnswerOptions;
@@ -120,7 +122,7 @@ export class Answers {
     replies.encodeEntry(this.view, OUT_HEADER_BYTES, entry, this.#options.validity);
     let bytes = replies.ENTRY_BYTES;
     if (openFlags !== undefined) {
-      replies.encodeOpenReply(this.view, OUT_HEADER_BYTES + bytes, openFlags);
+      replies.encodeOpenReply(this.view, OUT_HEADER_BYTES + bytes, openFlags, ++this.#handles);
       bytes += replies.OPEN_REPLY_BYTES;
     }
     if (!this.#finish(request, bytes)) return false;
@@ -142,7 +144,8 @@ export class Answers {
   opened(request: ChangingRequest, attributes: FileAttributes): boolean {
     const current = this.nodes.isCurrent(attributes);
     if (!current && !request.answered) this.#recall(attributes.inode);
-    replies.encodeOpenReply(this.view, OUT_HEADER_BYTES, current ? OpenFlag.KEEP_CACHE : 0);
+    const flags = current ? OpenFlag.KEEP_CACHE : 0;
+    replies.encodeOpenReply(this.view, OUT_HEADER_BYTES, flags, ++this.#handles);
     if (!this.#finish(request, replies.OPEN_REPLY_BYTES)) return false;
     this.nodes.tell(attributes);
     return true;

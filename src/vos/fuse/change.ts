@@ -44,10 +44,10 @@ export type Change =
   | { readonly kind: 'sync'; readonly flags: number }
   | { readonly kind: 'open' }
   /** `owner` is given when the flock of an open file ends with it. */
-  | { readonly kind: 'release'; readonly owner: bigint | undefined }
-  | { readonly kind: 'flush'; readonly owner: bigint }
+  | { readonly kind: 'release'; readonly handle: bigint; readonly owner: bigint | undefined }
+  | { readonly kind: 'flush'; readonly handle: bigint; readonly owner: bigint }
   | { readonly kind: 'copy'; offset: number; to: FileId; at: number; bytes: number; owner: Owner }
-  | { readonly kind: 'lock'; readonly lock: LockRequest; readonly mode: 'test' | 'set' | 'wait' };
+  | { readonly kind: 'lock'; handle: bigint; lock: LockRequest; mode: 'test' | 'set' | 'wait' };
 
 /** What a body's meaning depends on besides its bytes. */
 export interface ChangeContext {
@@ -212,7 +212,7 @@ const DECODERS: ReadonlyMap<number, Decoder> = new Map<number, Decoder>([
   [Opcode.FSYNCDIR, decodeFsync],
   [Opcode.OPEN, () => ({ kind: 'open' })],
   [Opcode.RELEASE, decodeRelease],
-  [Opcode.FLUSH, (body) => ({ kind: 'flush', owner: body.key(16) })],
+  [Opcode.FLUSH, (body) => ({ kind: 'flush', handle: body.key(0), owner: body.key(16) })],
   [Opcode.COPY_FILE_RANGE, decodeCopy],
   [Opcode.GETLK, decodeLock],
   [Opcode.SETLK, decodeLock],
@@ -377,7 +377,8 @@ function decodeFsync(body: Body): Change {
 /** 0 u64 handle | 8 u32 flags of open(2) | 12 u32 bits | 16 u64 owner */
 function decodeRelease(body: Body): Change {
   const unlocks = (body.u32(12) & RELEASE_FLOCK_UNLOCK) !== 0;
-  return { kind: 'release', owner: unlocks ? body.key(16) : undefined };
+  const owner = unlocks ? body.key(16) : undefined;
+  return { kind: 'release', handle: body.key(0), owner };
 }
 
 /**
@@ -409,7 +410,7 @@ function decodeLock(body: Body): Change | number {
     owner: body.key(8),
     pid: body.u32(36),
   };
-  return { kind: 'lock', lock, mode };
+  return { kind: 'lock', handle: body.key(0), lock, mode };
 }
 
 /** The times that ext4 can hold; Linux clamps them too. */

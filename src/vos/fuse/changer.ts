@@ -1,9 +1,9 @@
 /**
  * Performs the requests of a FUSE session that change something, and those around them.
  *
- * Opens are counted by the file service, so a file handle is always 0: whatever the kernel asks
- * names the file itself. A lock that somebody waits for is asked for again and again by the
- * service, while other requests go on.
+ * Opens are counted by the file service, and whatever the kernel asks names the file itself. A
+ * file handle only tells which locks end with an open file. A lock that somebody waits for is asked
+ * for again and again by the service, while other requests go on.
  */
 import { constants } from 'node:os';
 import type { FileId, FileService, LockRequest } from '../client/file-service.ts';
@@ -29,6 +29,12 @@ export class Changer {
   readonly #answers: Answers;
   /** Locks that are waited for, by the request's number. */
   readonly #waits = new Map<number, AbortController>();
+  /**
+   * Who has, or had, POSIX locks through an open file, by its handle. A process says when it closes
+   * a file (FLUSH); who is left when the kernel gives the handle up is the open file itself, whose
+   * locks (F_OFD_SETLK in fcntl(2)) nobody else ends.
+   */
+  readonly #lockOwners = new Map<bigint, Set<bigint>>();
 
   constructor(service: FileService, answers: Answers) {
     this.#service = service;
@@ -127,6 +133,7 @@ export class Changer {
       case 'release':
         return this.#release(file, change);
       case 'flush':
+        this.#lockOwners.get(change.handle)?.delete(change.owner);
         // POSIX locks end with the first close of the file by their owner.
         if (!this.#answers.nodes.isLocked(file.inode)) return;
         return this.#unlock(file, LockKind.POSIX, change.owner);
@@ -163,6 +170,9 @@ export class Changer {
 
   async #release(file: FileId, change: Kind<'release'>): Promise<void> {
     try {
+      const left = this.#lockOwners.get(change.handle) ?? [];
+      this.#lockOwners.delete(change.handle);
+      for (const owner of left) await this.#unlock(file, LockKind.POSIX, owner);
       if (change.owner !== undefined) await this.#unlock(file, LockKind.FLOCK, change.owner);
     } finally {
       await this.#service.release(file);
@@ -173,18 +183,27 @@ export class Changer {
     await this.#service.lock(file, { kind, type: LockType.UNLOCK, ...WHOLE, owner, pid: 0 });
   }
 
-  async #lock(request: ChangingRequest, { lock, mode }: Kind<'lock'>): Promise<void> {
+  async #lock(request: ChangingRequest, { handle, lock, mode }: Kind<'lock'>): Promise<void> {
     const { file, unique } = request;
     if (mode === 'test') {
       this.#answers.lock(request, await this.#service.testLock(file, lock));
       return;
     }
-    if (lock.kind === LockKind.POSIX) this.#answers.nodes.lock(file.inode);
+    if (lock.kind === LockKind.POSIX) {
+      this.#answers.nodes.lock(file.inode);
+      this.#ownsLock(handle, lock);
+    }
     if (mode === 'set') await this.#service.lock(file, lock);
     else await this.#await(file, lock, unique);
     // Whoever was to have it may have been told that it was interrupted.
     const unlocks = lock.type === LockType.UNLOCK;
     if (!this.#answers.done(request) && !unlocks) await this.#unlock(file, lock.kind, lock.owner);
+  }
+
+  #ownsLock(handle: bigint, lock: LockRequest): void {
+    if (lock.type === LockType.UNLOCK) return;
+    const owners = this.#lockOwners.get(handle) ?? new Set();
+    this.#lockOwners.set(handle, owners.add(lock.owner));
   }
 
   async #await(file: FileId, lock: LockRequest, unique: number): Promise<void> {

@@ -157,9 +157,10 @@ export function encodeInitReply(view: DataView, at: number, major: number, n: Ne
   view.setUint16(at + 28, n.pagesMax, true);
 }
 
-/** 0 u64 file handle, always 0 | 8 u32 flags | 12 u32 0 */
-export function encodeOpenReply(view: DataView, at: number, flags: number): void {
+/** 0 u64 file handle | 8 u32 flags | 12 u32 0 */
+export function encodeOpenReply(view: DataView, at: number, flags: number, handle = 0): void {
   clear(view, at, OPEN_REPLY_BYTES);
+  view.setBigUint64(at, BigInt(handle), true);
   view.setUint32(at + 8, flags, true);
 }
 
