@@ -108,7 +108,14 @@ function openReadOnly(path: string, memory: Uint8Array): Opened {
   const close = (): void => {
     image.close();
   };
-  return { volume, bytes: device.bytes, replayed: transactions, commit: nothing, begin: nothing, close };
+  return {
+    volume,
+    bytes: device.bytes,
+    replayed: transactions,
+    commit: nothing,
+    begin: nothing,
+    close,
+  };
 }
 
 function nothing(): void {
