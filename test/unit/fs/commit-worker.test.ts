@@ -1,10 +1,10 @@
 // Commits that a thread of its own writes: changes go on meanwhile, and failures are told.
 // The thread runs the compiled program.
-import { copyFileSync, readFileSync } from 'node:fs';
+import { copyFileSync, openSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { describe, expect, it } from 'vitest';
-import { openImage } from '../../../src/servers/fs/device.ts';
+import { ImageFile, openImage } from '../../../src/servers/fs/device.ts';
 import { type Writing, openForWriting } from '../../../src/servers/fs/open.ts';
 import { rawCrc32c } from '../../../src/servers/fs/raw-crc32c.ts';
 import {
@@ -27,13 +27,18 @@ interface World {
   writing: Writing;
 }
 
+/** The same file, opened anew; the lock that `device` has of it is not asked for. */
+function readOnly({ path, bytes }: ImageFile): ImageFile {
+  return ImageFile.shared({ path, bytes, descriptor: openSync(path, 'r') });
+}
+
 /** `access` is what the thread may do with the image. */
 function withWorld(access: 'read' | 'write', use: (world: World) => void): void {
   withDirectory((directory) => {
     const image = makeRegisterImage(directory, ['-b', '1024']);
     const device = openImage(image.path, 'write');
     const memory = new Uint8Array(1 << 20);
-    const theirs = access === 'write' ? device : openImage(image.path);
+    const theirs = access === 'write' ? device : readOnly(device);
     const worker = { program, image: theirs };
     const options = { memory, timeMs: Date.now, crc32c: rawCrc32c, worker };
     use({ directory, image, writing: openForWriting(device, options) });
