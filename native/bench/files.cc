@@ -23,7 +23,6 @@ namespace bench {
 namespace {
 
 constexpr uint64_t kSmallBytes = 4096;
-constexpr uint32_t kPreparedFiles = 1000;
 constexpr uint32_t kBatch = 64;
 
 void make_directory(const std::string& path) {
@@ -60,12 +59,12 @@ uint64_t count_entries(const char* path) {
   return count;
 }
 
-// A directory of kPreparedFiles empty files.
+// A directory of options.files empty files.
 std::string prepared(const Options& options) {
   const std::string path = home(options) + "/many";
   make_directory(path);
-  if (count_entries(path.c_str()) == kPreparedFiles) return path;
-  for (uint32_t i = 0; i < kPreparedFiles; i++) create_file(numbered(path, i));
+  if (count_entries(path.c_str()) == options.files) return path;
+  for (uint32_t i = 0; i < options.files; i++) create_file(numbered(path, i));
   return path;
 }
 
@@ -113,15 +112,16 @@ Result run_unlink(const Options& options) {
 
 void stat_one(const std::string& directory, uint64_t number) {
   struct stat status;
-  must(stat(numbered(directory, number % kPreparedFiles).c_str(), &status), "stat");
+  must(stat(numbered(directory, number).c_str(), &status), "stat");
   if (!S_ISREG(status.st_mode)) die("stat tells of another file", EPROTO);
 }
 
 Result run_stat(const Options& options) {
   const std::string directory = prepared(options);
   uint64_t next = 0;
-  for (; next < kPreparedFiles; next++) stat_one(directory, next);
-  return without_cpu(measure(options, 0, 1, [&] { stat_one(directory, next++); }));
+  for (; next < options.files; next++) stat_one(directory, next);
+  const auto look = [&] { stat_one(directory, next++ % options.files); };
+  return without_cpu(measure(options, 0, 1, look));
 }
 
 // What the kernel keeps of names and inodes is dropped before each round, of all file systems.
@@ -140,14 +140,14 @@ Result run_stat_cold(const Options& options) {
   while (took < options.run_ns) {
     drop_names();
     int64_t before = now_ns();
-    for (uint32_t i = 0; i < kPreparedFiles; i++) {
+    for (uint32_t i = 0; i < options.files; i++) {
       stat_one(directory, i);
       const int64_t after = now_ns();
       result.latency.add(after - before);
       took += after - before;
       before = after;
     }
-    result.checked += kPreparedFiles;
+    result.checked += options.files;
   }
   result.per_second = static_cast<double>(result.checked) * 1e9 / static_cast<double>(took);
   return result;
@@ -155,8 +155,8 @@ Result run_stat_cold(const Options& options) {
 
 Result run_list(const Options& options) {
   const std::string directory = prepared(options);
-  return without_cpu(measure(options, 0, kPreparedFiles, [&] {
-    if (count_entries(directory.c_str()) != kPreparedFiles) die("an entry is missing", EPROTO);
+  return without_cpu(measure(options, 0, options.files, [&] {
+    if (count_entries(directory.c_str()) != options.files) die("an entry is missing", EPROTO);
   }));
 }
 
