@@ -14,7 +14,7 @@
  * cache before they are read, and names before `stat-cold`.
  *
  * Parameters: 256 MiB for `read` and `write`, 64 MiB for blocks of 4 KiB at random, divided among
- * the clients; for a smoke run 2 clients and 4 MiB.
+ * the clients, and directories of 1000 files; for a smoke run 2 clients, 4 MiB and 20 files.
  */
 import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
@@ -33,8 +33,10 @@ import { makeScratch } from './scratch.ts';
 
 const MIB = 2 ** 20;
 const CLIENTS = [1, 8];
-const CLIENTS_SMOKE = [1, 2];
+const CLIENTS_SMOKE = [2];
 const SMOKE_BYTES = 4 * MIB;
+const FILES = 1000;
+const FILES_SMOKE = 20;
 
 interface Operation {
   readonly op: string;
@@ -120,19 +122,27 @@ interface Work {
   readonly operation: Operation;
   readonly clients: number;
   readonly total: number | undefined;
+  readonly files: number;
 }
 
 function caseOf({ name, directory }: Place, placement: Placement, work: Work): Case {
   const { op, unit } = work.operation;
   const cpus = cpusOfPairs(placement, work.clients);
-  const { total } = work;
+  const { total, files } = work;
   return {
     ...{ name, placement, op, unit, pairs: work.clients },
     start: async () =>
       Promise.resolve({
         run: async (ms) =>
           runNative(
-            { group: 'files', name: op, cpus, directory, ...(total !== undefined && { total }) },
+            {
+              group: 'files',
+              name: op,
+              cpus,
+              directory,
+              files,
+              ...(total !== undefined && { total }),
+            },
             '--ms',
             String(Math.round(ms)),
           ),
@@ -151,7 +161,7 @@ export async function fsCases(options: FsOptions, cleanup: Cleanup): Promise<Cas
     clients.map((count): Work => {
       const bytes = smoke && operation.total !== undefined ? SMOKE_BYTES : operation.total;
       const total = bytes === undefined ? undefined : bytes / count;
-      return { operation, clients: count, total };
+      return { operation, clients: count, total, files: smoke ? FILES_SMOKE : FILES };
     }),
   );
   return placements.flatMap((placement) =>

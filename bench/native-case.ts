@@ -18,9 +18,11 @@ export interface NativeRun {
   readonly cpus: readonly Cpus[];
   readonly bytes?: number;
   readonly variant?: string;
-  /** Where `files` works, and how big a file of a client is. */
+  /** Where the group `files` works, and how big a file of a client is. */
   readonly directory?: string;
   readonly total?: number;
+  /** How many files are in a directory. */
+  readonly files?: number;
 }
 
 /** The program of native/bench. */
@@ -29,7 +31,7 @@ export function nativeProgram(): string {
 }
 
 function argumentsOf(subject: NativeRun): string[] {
-  const { cpus, bytes, variant, directory, total } = subject;
+  const { cpus, bytes, variant, directory, total, files } = subject;
   const options: [string, string | number | undefined][] = [
     ['--cpu-a', pinned(cpus.map(({ client }) => client))],
     ['--cpu-b', pinned(cpus.map(({ peer }) => peer))],
@@ -38,6 +40,7 @@ function argumentsOf(subject: NativeRun): string[] {
     ['--variant', variant],
     ['--dir', directory],
     ['--total', total],
+    ['--files', files],
   ];
   return options.flatMap(([name, value]) => (value === undefined ? [] : [name, String(value)]));
 }

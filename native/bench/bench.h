@@ -23,7 +23,8 @@ struct Options {
   std::vector<int> cpus_client, cpus_peer;  // pair i takes entry i, and round again; none: any
   int64_t run_ns = 200'000'000;
   uint64_t bytes = 1 << 20;  // of a block; copies and files only
-  uint64_t total = 1 << 26;  // of a file
+  uint64_t total = 1 << 26;  // bytes of a file
+  uint32_t files = 1000;     // in a directory
   uint32_t pairs = 1;        // 1 to kPairsMax
   std::string variant;
   std::string directory;  // where files are made

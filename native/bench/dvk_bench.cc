@@ -3,6 +3,7 @@
 //   dvk_bench ipc|wake|notify|senda|trace|vcopy CASE [--cpu-a N,...] [--cpu-b N,...] [--pairs N]
 //             [--ms N] [--bytes N] [--variant NAME]
 //   dvk_bench files CASE --dir DIRECTORY [--pairs N] [--ms N] [--bytes N] [--total N]
+//             [--files N]
 //   dvk_bench hog CPU         keeps a CPU busy until it is killed
 //   dvk_bench wait SEGMENT    waits for calls until it is killed
 //   dvk_bench cpu PID...      prints the CPU time of each process in ns
@@ -92,6 +93,8 @@ bool parse(const char* name, const char* value, Options* options) {
     options->bytes = static_cast<uint64_t>(number);
   } else if (strcmp(name, "--total") == 0 && number >= (1 << 20) && number <= (1LL << 32)) {
     options->total = static_cast<uint64_t>(number);
+  } else if (strcmp(name, "--files") == 0 && number > 0 && number <= 1'000'000) {
+    options->files = static_cast<uint32_t>(number);
   } else {
     return false;
   }
@@ -103,7 +106,7 @@ int usage() {
           "usage: dvk_bench ipc|wake|notify|senda|trace|vcopy CASE [--cpu-a N,...]\n"
           "                 [--cpu-b N,...] [--pairs N] [--ms N] [--bytes N] [--variant NAME]\n"
           "       dvk_bench files CASE --dir DIRECTORY [--pairs N] [--ms N] [--bytes N]\n"
-          "                 [--total N]\n"
+          "                 [--total N] [--files N]\n"
           "       dvk_bench hog CPU | wait SEGMENT | cpu PID...\n");
   return 2;
 }

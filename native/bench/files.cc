@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -22,8 +23,7 @@
 namespace bench {
 namespace {
 
-constexpr uint64_t kSmallBytes = 4096;
-constexpr uint32_t kPreparedFiles = 1000;
+constexpr uint64_t kSmallBytes = 4096, kPieceBytes = 1 << 20;
 constexpr uint32_t kBatch = 64;
 
 void make_directory(const std::string& path) {
@@ -60,12 +60,12 @@ uint64_t count_entries(const char* path) {
   return count;
 }
 
-// A directory of kPreparedFiles empty files.
+// A directory of options.files empty files.
 std::string prepared(const Options& options) {
   const std::string path = home(options) + "/many";
   make_directory(path);
-  if (count_entries(path.c_str()) == kPreparedFiles) return path;
-  for (uint32_t i = 0; i < kPreparedFiles; i++) create_file(numbered(path, i));
+  if (count_entries(path.c_str()) == options.files) return path;
+  for (uint32_t i = 0; i < options.files; i++) create_file(numbered(path, i));
   return path;
 }
 
@@ -113,15 +113,16 @@ Result run_unlink(const Options& options) {
 
 void stat_one(const std::string& directory, uint64_t number) {
   struct stat status;
-  must(stat(numbered(directory, number % kPreparedFiles).c_str(), &status), "stat");
+  must(stat(numbered(directory, number).c_str(), &status), "stat");
   if (!S_ISREG(status.st_mode)) die("stat tells of another file", EPROTO);
 }
 
 Result run_stat(const Options& options) {
   const std::string directory = prepared(options);
   uint64_t next = 0;
-  for (; next < kPreparedFiles; next++) stat_one(directory, next);
-  return without_cpu(measure(options, 0, 1, [&] { stat_one(directory, next++); }));
+  for (; next < options.files; next++) stat_one(directory, next);
+  const auto look = [&] { stat_one(directory, next++ % options.files); };
+  return without_cpu(measure(options, 0, 1, look));
 }
 
 // What the kernel keeps of names and inodes is dropped before each round, of all file systems.
@@ -140,14 +141,14 @@ Result run_stat_cold(const Options& options) {
   while (took < options.run_ns) {
     drop_names();
     int64_t before = now_ns();
-    for (uint32_t i = 0; i < kPreparedFiles; i++) {
+    for (uint32_t i = 0; i < options.files; i++) {
       stat_one(directory, i);
       const int64_t after = now_ns();
       result.latency.add(after - before);
       took += after - before;
       before = after;
     }
-    result.checked += kPreparedFiles;
+    result.checked += options.files;
   }
   result.per_second = static_cast<double>(result.checked) * 1e9 / static_cast<double>(took);
   return result;
@@ -155,8 +156,8 @@ Result run_stat_cold(const Options& options) {
 
 Result run_list(const Options& options) {
   const std::string directory = prepared(options);
-  return without_cpu(measure(options, 0, kPreparedFiles, [&] {
-    if (count_entries(directory.c_str()) != kPreparedFiles) die("an entry is missing", EPROTO);
+  return without_cpu(measure(options, 0, options.files, [&] {
+    if (count_entries(directory.c_str()) != options.files) die("an entry is missing", EPROTO);
   }));
 }
 
@@ -203,14 +204,14 @@ class Blocks {
       for (uint64_t i = 0; i < count_; i++) versions_[i] = read_words(i);
       return;
     }
-    for (uint64_t i = 0; i < count_; i++) write_block(i);
+    write_all();
     flush();
   }
   void empty() {
     must(ftruncate(fd_, 0), "ftruncate");
   }
   void write_block(uint64_t number) {
-    put(number, ++versions_[number]);
+    put(buffer_, number, ++versions_[number]);
     if (pwrite(fd_, buffer_, bytes_, static_cast<off_t>(number * bytes_)) !=
         static_cast<ssize_t>(bytes_)) {
       die("a block was not written", errno);
@@ -240,10 +241,25 @@ class Blocks {
   }
 
  private:
-  void put(uint64_t number, uint64_t version) {
+  // In long pieces, since short ones would take some file systems minutes.
+  void write_all() {
+    const uint64_t together = std::max<uint64_t>(1, kPieceBytes / bytes_);
+    std::vector<uint8_t> piece(together * bytes_, 1);
+    for (uint64_t first = 0; first < count_; first += together) {
+      const uint64_t blocks = std::min(together, count_ - first);
+      for (uint64_t i = 0; i < blocks; i++) {
+        put(piece.data() + i * bytes_, first + i, ++versions_[first + i]);
+      }
+      if (pwrite(fd_, piece.data(), blocks * bytes_, static_cast<off_t>(first * bytes_)) !=
+          static_cast<ssize_t>(blocks * bytes_)) {
+        die("a piece was not written", errno);
+      }
+    }
+  }
+  void put(uint8_t* block, uint64_t number, uint64_t version) const {
     const uint64_t words[2] = {number, version};
-    memcpy(buffer_, words, sizeof words);
-    memcpy(buffer_ + bytes_ - sizeof words, words, sizeof words);
+    memcpy(block, words, sizeof words);
+    memcpy(block + bytes_ - sizeof words, words, sizeof words);
   }
   uint64_t read_words(uint64_t number) {
     if (pread(fd_, buffer_, bytes_, static_cast<off_t>(number * bytes_)) !=

@@ -442,7 +442,7 @@ void Checker::check_migration(uint32_t index) {
     moves(index, "node " + number(load(migration->answer_to)) +
                      " awaits an answer about its move, and is none of this DC's others");
   }
-  check_told(index);
+  if (shown) check_told(index);
   if (state != MigrationState::kNone) check_mover(index, state);
 }
 

@@ -310,6 +310,9 @@ int migrate_start(Segment& segment, int32_t endpoint, int64_t timeout_ms) {
   const int64_t end = now_ns() + std::clamp(timeout_ms, int64_t{0}, kTimeoutMsMax) * 1'000'000;
   store(migration->deadline, static_cast<uint64_t>(end));
   store(migration->ticket, segment.next_ticket());
+  // One that died in here may have left some.
+  NodeBits(migration->untold).clear();
+  NodeBits(migration->unanswered).clear();
   for (uint32_t node = 0; node < segment.nodes(); node++) {
     if (!link_is(segment.link(node), LinkState::kUp)) continue;
     NodeBits(migration->untold).add(node);

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "../core/bindings.h"
+#include "../core/copy_parts.h"
 #include "../core/migrate.h"
 #include "../core/search.h"
 #include "scenario.h"
@@ -20,11 +21,12 @@ const std::vector<int> kLinkDeaths = {-ENOTCONN, -EDEADSRCDST, -EDVSNOPROXY};
 // The proxies of both nodes in one process; `short_only` as in get2rmt.
 class Carrier {
  public:
-  explicit Carrier(Actor& a) : a_(a), payload_(kCopyChunkBytes) {}
+  explicit Carrier(Actor& a, bool parts = false)
+      : a_(a), payload_(kCopyChunkBytes), parts_(parts) {}
   void attach() {
     for (uint32_t here = 0; here < 2; here++) {
       a_.expect("attach_proxy", attach_proxy(a_.node(here), 1 - here, 0));
-      a_.expect("link_up", link_up(a_.node(here), 1 - here, 1));
+      a_.expect("link_up", link_up(a_.node(here), 1 - here, 1, parts_));
     }
   }
   bool move() {
@@ -42,11 +44,12 @@ class Carrier {
  private:
   Actor& a_;
   std::vector<uint8_t> payload_;
+  const bool parts_;
 };
 
 // Carries commands until the others are done, then until there is none.
-void carry(Actor& a) {
-  Carrier carrier(a);
+void carry_by(Actor& a, bool parts) {
+  Carrier carrier(a, parts);
   for (uint32_t here = 0; here < 2; here++) {
     a.expect("add_node", add_node(a.node(here), 1 - here, "peer"));
   }
@@ -59,7 +62,8 @@ void carry(Actor& a) {
   }
 }
 
-const Role kCarrier = {"proxy", carry, true};
+const Role kCarrier = {"proxy", [](Actor& a) { carry_by(a, false); }, true};
+const Role kPartsCarrier = {"proxy", [](Actor& a) { carry_by(a, true); }, true};
 
 // Waits until the server of node 1 is known at node 0. Returns whether it is.
 bool meet_server(Actor& a) {
@@ -172,39 +176,45 @@ SCENARIO({"senda to another node",
           {kCarrier, far_server(receive_all), far_client("client", senda_far)},
           2});
 
-// The server grants memory of the arena, from and to which the client copies; both ways there is
-// one command of a block.
-SCENARIO({"copies to another node",
-          {kCarrier,
-           {"server",
-            [](Actor& a) {
-              a.bind(ProcessLevel::kServer, 1, 1);
-              const int64_t place = arena_allocate(a.me(), 8192);
-              a.require("arena memory", place >= 0);
-              memset(a.node(1).arena() + place, 7, 8192);
-              const int32_t id = grant(a.me(), a.node(1).arena() + place, 8192, 3, kEndpointAny);
-              a.board.words[0].store(static_cast<uint64_t>(id));
-              a.ready();
-              receive_all(a);
-            },
-            true},
-           far_client("client",
-                      [](Actor& a) {
-                        uint8_t own[8192];
-                        memset(own, 9, sizeof own);
-                        const CopyParty theirs{a.endpoint(kServer),
-                                               static_cast<int32_t>(a.board.words[0].load()), 0};
-                        const CopyParty mine{kEndpointSelf, kByAddress,
-                                             reinterpret_cast<uint64_t>(own)};
-                        int64_t copied = vcopy(a.me(), mine, theirs, sizeof own, far_patience(a));
-                        a.expect("vcopy", copied, far_fates(a, kCallDeaths), {});
-                        if (copied < 0) return;
-                        memset(own, 1, sizeof own);
-                        copied = vcopy(a.me(), theirs, mine, sizeof own, far_patience(a));
-                        a.expect("vcopy", copied, far_fates(a, kCallDeaths), {});
-                        a.require("what was written is read",
-                                  copied < 0 || (own[0] == 9 && own[8191] == 9));
-                      })},
+// The server grants memory of the arena, from and to which the client copies `bytes`.
+Role far_owner(uint64_t bytes) {
+  return {"server",
+          [=](Actor& a) {
+            a.bind(ProcessLevel::kServer, 1, 1);
+            const int64_t place = arena_allocate(a.me(), bytes);
+            a.require("arena memory", place >= 0);
+            uint8_t* block = a.node(1).arena() + place;
+            memset(block, 7, bytes);
+            const int32_t id = grant(a.me(), block, bytes, 3, kEndpointAny);
+            a.board.words[0].store(static_cast<uint64_t>(id));
+            a.ready();
+            receive_all(a);
+          },
+          true};
+}
+
+Role far_copier(uint64_t bytes) {
+  return far_client("client", [=](Actor& a) {
+    std::vector<uint8_t> own(bytes, 9);
+    const CopyParty theirs{a.endpoint(kServer), static_cast<int32_t>(a.board.words[0].load()), 0};
+    const CopyParty mine{kEndpointSelf, kByAddress, reinterpret_cast<uint64_t>(own.data())};
+    int64_t copied = vcopy(a.me(), mine, theirs, bytes, far_patience(a));
+    a.expect("vcopy", copied, far_fates(a, kCallDeaths), {});
+    if (copied < 0) return;
+    memset(own.data(), 1, bytes);
+    copied = vcopy(a.me(), theirs, mine, bytes, far_patience(a));
+    a.expect("vcopy", copied, far_fates(a, kCallDeaths), {});
+    a.require("what was written is read", copied < 0 || own == std::vector<uint8_t>(bytes, 9));
+  });
+}
+
+// Both ways there is one command of a block.
+SCENARIO({"copies to another node", {kCarrier, far_owner(8192), far_copier(8192)}, 2});
+
+// Both ways the data of one command comes in several frames.
+constexpr uint64_t kPartsBytes = 2 * kCopyPartBytesMin + 4096;
+SCENARIO({"copies to another node, in parts",
+          {kPartsCarrier, far_owner(kPartsBytes), far_copier(kPartsBytes)},
           2});
 
 // The proxy takes the link down, and up again with a new session.

@@ -24,8 +24,9 @@ import { tlsTransport } from './tls.ts';
 import type { Transport } from './transport.ts';
 import { udpTransport } from './udp.ts';
 
+/** A parent that is gone hears nothing; its end is noticed by `disconnect`. */
 function tell(message: FromProxy): void {
-  if (process.connected) process.send?.(message);
+  if (process.connected) process.send?.(message, undefined, {}, () => undefined);
 }
 
 function textOf(error: unknown): string {
