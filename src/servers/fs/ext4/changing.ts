@@ -3,7 +3,8 @@
  *
  * `Volume` has these methods when it was opened with `changes`; else each throws EROFS. Every call
  * is one change, or a row of them (long writes and truncates) each of which leaves a sound volume.
- * A call that throws has changed nothing, but for what is said of `write`.
+ * A call that throws has changed nothing, but for what is said of `write`, and for an `allocate`
+ * that found no room for all: it keeps what it has.
  *
  * Who may do what is the caller's business: permissions, sticky directories, set-id bits that a
  * write or a change of owner takes away (`setAttributes`; put both into one `change`). The volume
