@@ -17,19 +17,12 @@ import {
   S_ISGID,
   S_ISUID,
 } from '../support/posix-constants.ts';
-import { GROUP, MEMBER, OTHER, OWNER, ROOT, type Row, underTest } from '../support/posix-files.ts';
+import { CALLERS, MEMBER, OTHER, OWNER, type Row, underTest } from '../support/posix-files.ts';
 import { KINDS, makeKinds, owners, permissions } from '../support/posix-kinds.ts';
 import { type Owned, chmodResult, chownResult, withoutSetId } from '../support/posix-model.ts';
-import type { Credentials, Result } from '../support/posix-process.ts';
+import type { Result } from '../support/posix-process.ts';
 
 const fs = underTest();
-const CALLERS: readonly (readonly [string, Credentials])[] = [
-  ['root', ROOT],
-  ['owner', OWNER],
-  ['group', GROUP],
-  ['member', MEMBER],
-  ['other', OTHER],
-];
 /** Set-id bits with and without the execute bits that give them a meaning. */
 const SET_ID_MODES = [0o755, 0o4755, 0o4644, 0o2755, 0o2745, 0o6755, 0o6711, 0o6666, 0o7777];
 

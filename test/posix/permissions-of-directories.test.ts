@@ -12,7 +12,7 @@ import {
   R_OK,
   RENAME_EXCHANGE,
 } from '../support/posix-constants.ts';
-import { GROUP, MEMBER, OTHER, OWNER, ROOT, type Row, underTest } from '../support/posix-files.ts';
+import { CALLERS, GROUP, OTHER, OWNER, ROOT, type Row, underTest } from '../support/posix-files.ts';
 import {
   READ,
   type Owned,
@@ -25,13 +25,6 @@ import {
 import type { Credentials, Result } from '../support/posix-process.ts';
 
 const fs = underTest();
-const CALLERS: readonly (readonly [string, Credentials])[] = [
-  ['root', ROOT],
-  ['owner', OWNER],
-  ['group', GROUP],
-  ['member', MEMBER],
-  ['other', OTHER],
-];
 const MODES = [
   ...[0o000, 0o100, 0o200, 0o300, 0o400, 0o500, 0o600, 0o700],
   ...[0o010, 0o020, 0o030, 0o040, 0o050, 0o060, 0o070],

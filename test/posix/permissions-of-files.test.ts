@@ -19,20 +19,12 @@ import {
   W_OK,
   X_OK,
 } from '../support/posix-constants.ts';
-import { GROUP, MEMBER, OTHER, OWNER, ROOT, type Row, underTest } from '../support/posix-files.ts';
+import { CALLERS, OTHER, OWNER, ROOT, type Row, underTest } from '../support/posix-files.ts';
 import { EXECUTE, type Owned, READ, WRITE, grants, isRoot } from '../support/posix-model.ts';
 import type { Credentials, Result } from '../support/posix-process.ts';
 
 const fs = underTest();
 
-/** Owns the file and is of its group: only the owner's bits count. */
-const CALLERS: readonly (readonly [string, Credentials])[] = [
-  ['root', ROOT],
-  ['owner', OWNER],
-  ['group', GROUP],
-  ['member', MEMBER],
-  ['other', OTHER],
-];
 /** Each class with each of its eight values while the other classes have none or all. */
 const MODES = [
   ...[0o000, 0o100, 0o200, 0o300, 0o400, 0o500, 0o600, 0o700],

@@ -32,6 +32,14 @@ export const OWNER: Credentials = { uid: 1001, gid: 2001, groups: [] };
 export const GROUP: Credentials = { uid: 1002, gid: 2001, groups: [] };
 export const MEMBER: Credentials = { uid: 1003, gid: 2003, groups: [2002, 2001] };
 export const OTHER: Credentials = { uid: 1004, gid: 2004, groups: [2005] };
+/** All of them, by name: for tables of who may do what. */
+export const CALLERS: readonly (readonly [string, Credentials])[] = [
+  ['root', ROOT],
+  ['owner', OWNER],
+  ['group', GROUP],
+  ['member', MEMBER],
+  ['other', OTHER],
+];
 
 const PR_SET_PDEATHSIG = 1;
 const SIGKILL = 9;
