@@ -69,6 +69,7 @@ export class InodeEditor implements Edited {
     const now = this.now();
     const born: EditedInode = {
       ...{ number, generation, mode: 0, links: 0, uid: 0, gid: 0, size: 0, sectors: 0, flags: 0 },
+      diskSize: undefined,
       ...{ accessed: now, modified: now, changed: now, deleted: 0, xattrBlock: 0 },
       xattrsAt: inodeBytes > CORE_BYTES ? CORE_BYTES + extraBytes : raw.length,
       raw,
@@ -144,18 +145,18 @@ export class InodeEditor implements Edited {
   }
 
   #encode(inode: EditedInode): void {
-    const { raw } = inode;
+    const { raw, diskSize: size = inode.size } = inode;
     const { incompat } = this.#disk.superblock;
     put16(raw, 0x00, inode.mode);
     put16(raw, 0x02, inode.uid);
-    put32(raw, 0x04, inode.size);
+    put32(raw, 0x04, size);
     put32(raw, 0x14, inode.deleted);
     put16(raw, 0x18, inode.gid);
     put16(raw, 0x1a, inode.links);
     put32(raw, 0x64, inode.generation);
     put32(raw, 0x68, inode.xattrBlock);
     const wide = (inode.mode & MODE.type) === MODE.regular || (incompat & INCOMPAT.largedir) !== 0;
-    if (wide) put32(raw, 0x6c, highHalf(inode.size));
+    if (wide) put32(raw, 0x6c, highHalf(size));
     if (incompat & INCOMPAT.bit64) put16(raw, 0x76, highHalf(inode.xattrBlock));
     put16(raw, 0x78, inode.uid >>> 16);
     put16(raw, 0x7a, inode.gid >>> 16);
