@@ -12,6 +12,7 @@ import {
   crc32c,
   isDvkError,
   Segment,
+  slotOf,
   type Endpoint,
   type GrantId,
   type Process,
@@ -23,10 +24,12 @@ import { BlockCache } from './cache.ts';
 import { ChangingHandlers } from './changing-handlers.ts';
 import { openImage } from './device.ts';
 import { ERRNO, FsError, isFsError } from './errors.ts';
+import { COMPAT } from './ext4/layout.ts';
 import { Volume } from './ext4/volume.ts';
 import { recover } from './journal/recovered-device.ts';
 import { createHandlers, type ClientMemory } from './handlers.ts';
 import { openForWriting } from './open.ts';
+import { Survivors } from './survivors.ts';
 
 /** A quarter of the default arena. */
 const CACHE_BYTES = 64 * 1024 * 1024;
@@ -138,6 +141,7 @@ function openWritable(path: string, memory: Uint8Array, now: () => Timestamp): O
     now,
     // It was replayed, and says until it is closed that it has to be.
     ignoreJournal: true,
+    keepNameless: true,
   });
   const failing = untilFailure();
   return {
@@ -193,6 +197,11 @@ function timestamps(): () => Timestamp {
   };
 }
 
+/** Whether a crash leaves what was committed, and that alone. */
+function isJournalled(volume: Volume): boolean {
+  return !volume.readOnly && (volume.superblock.compat & COMPAT.hasJournal) !== 0;
+}
+
 /** What failed is told to those who sync. */
 function quietly(run: () => void): void {
   try {
@@ -211,11 +220,21 @@ async function main(): Promise<void> {
   const cache = server.allocate(CACHE_BYTES);
   const { volume, bytes, replayed, commit, begin, close } = open(service, cache, now);
   const memory = new GrantedMemory(server);
+  const isAlive = (client: number): boolean => segment.isBound(client as Endpoint);
+  const survivors = isJournalled(volume)
+    ? new Survivors({
+        ...{ volume, commit, isAlive, node: segment.nodeId },
+        nodeOf: (client) => segment.process(slotOf(client as Endpoint))?.node,
+        nowMs: () => performance.now(),
+      })
+    : undefined;
+  if (survivors === undefined) volume.freeNameless();
   const changing = new ChangingHandlers(volume, memory, {
     writer: volume.readOnly ? undefined : volume,
     commit,
-    isAlive: (client) => segment.isBound(client as Endpoint),
+    isAlive,
     now,
+    ...(survivors && { survivors }),
   });
   const handlers = new Map([...createHandlers(volume, memory), ...changing.table()]);
   await ready({
@@ -232,6 +251,7 @@ async function main(): Promise<void> {
       quietly(begin);
     },
   });
+  changing.sweep();
   close();
   server.unbind();
   segment.close();
