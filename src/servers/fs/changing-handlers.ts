@@ -13,6 +13,7 @@ import {
   LockCommand,
   LockKind,
   LockType,
+  OpenFlag,
   RemoveFlag,
   RenameFlag,
   SeekWhence,
@@ -59,6 +60,7 @@ import { MODE } from './ext4/layout.ts';
 import type { Volume } from './ext4/volume.ts';
 import type { ClientMemory, FsHandler } from './handlers.ts';
 import { LockTable } from './locks.ts';
+import { type Survivors, checkLock } from './survivors.ts';
 
 /** What the handlers need besides the volume and the clients' memory. */
 export interface ChangingParts {
@@ -72,6 +74,8 @@ export interface ChangingParts {
   /** Whether the endpoint is bound, here or on another node. */
   isAlive(client: number): boolean;
   now(): Timestamp;
+  /** Whose files and locks outlive the server; undefined: nobody's do. */
+  readonly survivors?: Survivors;
 }
 
 /** One request while it is served. */
@@ -130,7 +134,7 @@ export class ChangingHandlers {
       const { seconds, nanoseconds } = parts.now();
       return seconds * 1000 + nanoseconds / 1e6;
     };
-    this.#locks = new LockTable((client) => parts.isAlive(client), nowMs);
+    this.#locks = new LockTable((client) => this.#isAlive(client), nowMs);
   }
 
   /** The call table of this half of the protocol. */
@@ -157,13 +161,22 @@ export class ChangingHandlers {
     add(FsCall.RELEASE, (call) => this.#onRelease(call));
     add(FsCall.COPY_RANGE, (call) => this.#onCopyRange(call));
     add(FsCall.LOCK, (call) => this.#onLock(call));
+    add(FsCall.REJOINED, (call) => this.#onRejoined(call));
     return table;
   }
 
   /** Lets go what clients that are gone held and had locked. */
   sweep(): void {
+    this.#parts.survivors?.sweep();
     const isAlive = (client: number): boolean => this.#parts.isAlive(client);
     for (const client of this.#holds?.sweep(isAlive) ?? []) this.#locks.drop(client);
+  }
+
+  /** If not, the client's locks are free for others. */
+  #isAlive(client: number): boolean {
+    if (this.#parts.isAlive(client)) return true;
+    this.#parts.survivors?.forget([client]);
+    return false;
   }
 
   /** As `serve` in `handlers.ts`; besides, no request is acted on twice. */
@@ -195,6 +208,7 @@ export class ChangingHandlers {
     const { change } = call;
     if (!SPECIAL.has(change.mode & MODE.type)) throw new FsError('EINVAL', 'no type of file');
     const [name] = this.#names(call, 1);
+    if ((change.flags & CreateFlag.HOLD) !== 0) this.#parts.survivors?.list(change.client);
     const writer = this.#begin(change);
     const directory = this.#inode(change);
     const inode = writer.change(() => {
@@ -367,15 +381,31 @@ export class ChangingHandlers {
 
   #onOpen(call: Exchange): number {
     const { client, count } = holdsOf(call.change);
+    const { flags } = call.change;
+    checkFlags(flags, OpenFlag);
     const inode = this.#inode(call.change);
-    this.#holds?.add(client, inode, count);
-    return this.#attributes(call, inode);
+    const { survivors } = this.#parts;
+    survivors?.list(client);
+    if ((flags & OpenFlag.RECLAIM) === 0) {
+      this.#holds?.add(client, inode, count);
+      return this.#attributes(call, inode);
+    }
+    survivors?.mayReclaim(client);
+    this.#holds?.reclaim(client, inode, count);
+    this.#attributes(call, inode);
+    return survivors === undefined ? 1 : 0;
   }
 
   #onRelease(call: Exchange): number {
     const { client, count } = holdsOf(call.change);
-    const { inode } = call.change;
+    const { inode, flags } = call.change;
+    if (flags !== 0) throw new FsError('EINVAL', 'unknown flags');
     if (this.#holds?.remove(client, inode, count) ?? true) this.#locks.drop(client, inode);
+    return 0;
+  }
+
+  #onRejoined(call: Exchange): number {
+    this.#parts.survivors?.rejoined(call.change.client);
     return 0;
   }
 
@@ -409,7 +439,7 @@ export class ChangingHandlers {
   #onLock(call: Exchange): number {
     const { lockCommand, lockKind, lockType, client, owner, pid, start, end } = call.change;
     const known =
-      lockCommand <= LockCommand.WAIT &&
+      lockCommand <= LockCommand.RECLAIM &&
       lockKind <= LockKind.FLOCK &&
       lockType <= LockType.UNLOCK &&
       start <= end;
@@ -418,6 +448,7 @@ export class ChangingHandlers {
     const target = { inode: inode.number, kind: lockKind };
     const range = { type: lockType, start, end };
     const who = { client, owner, pid };
+    checkLock(this.#parts.survivors, call.change);
     if (lockCommand === LockCommand.GET) {
       encodeLock(call.reply, this.#locks.conflict(target, who, range));
     } else {

@@ -104,6 +104,13 @@ export class Holds {
     return (this.#clients.get(client)?.size ?? 0) < HOLDS_MAX;
   }
 
+  /** The client says how many holds of the file it has, whatever is known of them. */
+  reclaim(client: number, inode: Inode, count: number): void {
+    const hold = this.#clients.get(client)?.get(inode.number);
+    if (hold === undefined) this.add(client, inode, count);
+    else hold.count = count;
+  }
+
   /** Whether that was the client's last hold of the file. */
   remove(client: number, number: number, count: number): boolean {
     const files = this.#clients.get(client);

@@ -10,12 +10,12 @@ import type { Changes } from './changes.ts';
 import { type FsError, isFsError } from './errors.ts';
 
 export class Commits {
-  readonly #changes: Pick<Changes, 'begin' | 'poll' | 'committed'>;
+  readonly #changes: Pick<Changes, 'begin' | 'commit' | 'poll' | 'committed'>;
   /** Failures so far, and the last of them. */
   #failures = 0;
   #failure: FsError | undefined;
 
-  constructor(changes: Pick<Changes, 'begin' | 'poll' | 'committed'>) {
+  constructor(changes: Pick<Changes, 'begin' | 'commit' | 'poll' | 'committed'>) {
     this.#changes = changes;
   }
 
@@ -36,6 +36,14 @@ export class Commits {
       if (this.#changes.committed >= last) return 0;
       return this.#failures === failures ? undefined : this.#failure?.errno;
     };
+  }
+
+  /** Makes every change so far last before it returns. Throws EIO, ENOSPC. */
+  commit(): void {
+    this.#check();
+    this.#noting(() => {
+      this.#changes.commit();
+    });
   }
 
   /** Learns how the commit under way stands. Those who wait are told what it failed with. */

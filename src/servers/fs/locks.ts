@@ -8,6 +8,7 @@
  */
 import type { LockAnswer } from '../../vos/protocol/fs-change.ts';
 import { LockKind, LockType } from '../../vos/protocol/fs-change.ts';
+import { type LockRange, withRange } from '../../vos/protocol/lock-ranges.ts';
 import { FsError } from './errors.ts';
 
 export interface LockOwner {
@@ -15,13 +16,6 @@ export interface LockOwner {
   readonly client: number;
   readonly owner: bigint;
   readonly pid: number;
-}
-
-export interface LockRange {
-  readonly type: number;
-  /** First and last byte. */
-  readonly start: number;
-  readonly end: number;
 }
 
 interface Lock extends LockOwner, LockRange {}
@@ -106,24 +100,11 @@ export class LockTable {
   #replace(target: LockTarget, owner: LockOwner, range: LockRange): void {
     const key = fileKey(target);
     const before = this.#files.get(key) ?? [];
-    let { start, end } = range;
-    const after: Lock[] = [];
-    for (const lock of before) {
-      if (!isSame(lock, owner) || lock.end < start - 1 || lock.start > end + 1) {
-        after.push(lock);
-      } else if (lock.type === range.type) {
-        start = Math.min(start, lock.start);
-        end = Math.max(end, lock.end);
-      } else {
-        if (lock.start < range.start) after.push(cut(lock, lock.start, range.start - 1));
-        if (lock.end > range.end) after.push(cut(lock, range.end + 1, lock.end));
-      }
-    }
+    const mine = before.filter((lock) => isSame(lock, owner));
+    const others = before.filter((lock) => !isSame(lock, owner));
     const { client, owner: id, pid } = owner;
-    if (range.type !== LockType.UNLOCK) {
-      after.push({ client, owner: id, pid, type: range.type, start, end });
-    }
-    this.#store(key, before, after);
+    const after = withRange(mine, range).map((own) => ({ ...own, client, owner: id, pid }));
+    this.#store(key, before, [...others, ...after]);
   }
 
   #store(key: string, before: readonly Lock[], after: Lock[]): void {
@@ -167,8 +148,4 @@ function isSame(a: LockOwner, b: LockOwner): boolean {
 function excludes(lock: LockRange, other: LockRange): boolean {
   const apart = lock.end < other.start || lock.start > other.end;
   return !apart && (lock.type === LockType.WRITE || other.type === LockType.WRITE);
-}
-
-function cut(lock: Lock, start: number, end: number): Lock {
-  return { ...lock, start, end };
 }

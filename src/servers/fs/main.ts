@@ -13,6 +13,7 @@ import {
   crc32c,
   isDvkError,
   Segment,
+  slotOf,
   type Endpoint,
   type GrantId,
   type Process,
@@ -26,11 +27,13 @@ import { ChangingHandlers } from './changing-handlers.ts';
 import { Commits } from './commits.ts';
 import { openImage } from './device.ts';
 import { ERRNO, FsError, isFsError } from './errors.ts';
+import { COMPAT } from './ext4/layout.ts';
 import { Volume } from './ext4/volume.ts';
 import { recover } from './journal/recovered-device.ts';
 import type { Sleeper } from './journal/worker-protocol.ts';
 import { createHandlers, type ClientMemory } from './handlers.ts';
 import { openForWriting } from './open.ts';
+import { Survivors } from './survivors.ts';
 
 /** A quarter of the default arena. */
 const CACHE_BYTES = 64 * 1024 * 1024;
@@ -137,6 +140,7 @@ function openWritable(path: string, { memory, now, sleeper }: OpenParts): Opened
     now,
     // It was replayed, and says until it is closed that it has to be.
     ignoreJournal: true,
+    keepNameless: true,
   });
   return {
     volume,
@@ -190,6 +194,11 @@ class Chores implements Chore {
   }
 }
 
+/** Whether a crash leaves what was committed, and that alone. */
+function isJournalled(volume: Volume): boolean {
+  return !volume.readOnly && (volume.superblock.compat & COMPAT.hasJournal) !== 0;
+}
+
 /** What failed is told to those who sync. */
 function quietly(run: () => void): void {
   try {
@@ -212,6 +221,16 @@ async function main(): Promise<void> {
   });
   const memory = new GrantedMemory(server);
   const held = new HeldReplies();
+  const isAlive = (client: number): boolean => segment.isBound(client as Endpoint);
+  const survivors = isJournalled(volume)
+    ? new Survivors({
+        ...{ volume, isAlive, node: segment.nodeId },
+        commit: () => commits?.commit(),
+        nodeOf: (client) => segment.process(slotOf(client as Endpoint))?.node,
+        nowMs: () => performance.now(),
+      })
+    : undefined;
+  if (survivors === undefined) volume.freeNameless();
   const changing = new ChangingHandlers(volume, memory, {
     writer: volume.readOnly ? undefined : volume,
     commit: (failed) => {
@@ -222,8 +241,9 @@ async function main(): Promise<void> {
         return outcome;
       });
     },
-    isAlive: (client) => segment.isBound(client as Endpoint),
+    isAlive,
     now,
+    ...(survivors && { survivors }),
   });
   const handlers = new Map([...createHandlers(volume, memory), ...changing.table()]);
   await ready({
@@ -242,6 +262,7 @@ async function main(): Promise<void> {
     quietly(() => commits?.begin());
   };
   serve(server, handlers, new Chores(settle, tick), held);
+  changing.sweep();
   close();
   held.settle(server);
   server.unbind();

@@ -60,6 +60,8 @@ export interface Call {
   readonly parts?: readonly Uint8Array[];
   /** Whether it may be done twice. */
   readonly repeatable: boolean;
+  /** The server that it is for: another one was told otherwise, and the call succeeds. */
+  readonly onlyFor?: Endpoint | undefined;
 }
 
 export interface Channel {
@@ -68,6 +70,8 @@ export interface Channel {
   grant: GrantId | undefined;
   grantee: Endpoint;
   sequence: number;
+  /** The server that gave the last answer. */
+  server: Endpoint;
 }
 
 /**
@@ -102,8 +106,20 @@ const OUTAGES: ReadonlySet<string> = new Set([
 /** Those that come before the request has left. */
 const NOT_SENT: ReadonlySet<string> = new Set(['EDEADSRCDST', 'EDVSNOPROXY', 'EDVSNODCNODE']);
 
-/** Called before the first call to a server that was started again. */
-export type Rejoin = (attempt: (call: Call) => Promise<number>) => Promise<void>;
+/** What a server answered; the message is valid until the next attempt. */
+export interface Answer {
+  readonly result: number;
+  readonly message: DataView;
+}
+
+/**
+ * Called before the first call to a server. It calls `joined` when that server knows all that this
+ * client has.
+ */
+export type Rejoin = (
+  attempt: (call: Call) => Promise<Answer>,
+  joined: () => void,
+) => Promise<void>;
 
 export class Channels {
   readonly #segment: Segment;
@@ -130,7 +146,7 @@ export class Channels {
       const name = i === 0 ? options.name : `${options.name.slice(0, 12)}.${String(i)}`;
       const process = segment.bind({ ...fixed, name, awaitable: true, clock: options.clock });
       const buffer = process.allocate(TRANSFER_BYTES_MAX);
-      this.#all.push({ process, buffer, grant: undefined, grantee: ANY, sequence: 0 });
+      this.#all.push({ process, buffer, grant: undefined, grantee: ANY, sequence: 0, server: ANY });
     }
     // The first channel is used most, so the server knows who this client is.
     this.#free.push(...this.#all.toReversed());
@@ -144,6 +160,12 @@ export class Channels {
   /** The server that answered last. */
   get server(): Endpoint | undefined {
     return this.#server;
+  }
+
+  /** Whether another server is there than the one that answered last. */
+  get isReplaced(): boolean {
+    const server = this.#segment.lookup(this.#options.serverSlot);
+    return server !== undefined && server !== this.#server;
   }
 
   /** Who this client is for the server: the endpoint of its first channel. */
@@ -200,6 +222,7 @@ export class Channels {
       try {
         if (server === undefined) throw new DvkError(-EDEADSRCDST, 'fs');
         await this.#meet(channel, server);
+        if (call.onlyFor !== undefined && call.onlyFor !== server) return 0;
         const result = await this.#attempt(channel, call, server);
         this.#outageSinceMs = undefined;
         return result;
@@ -216,25 +239,27 @@ export class Channels {
     }
   }
 
-  /** A server that was started again is told first what this client has of it. */
+  /** A server is told first what this client had of the one before it. */
   async #meet(channel: Channel, server: Endpoint): Promise<void> {
-    if (this.#server === server) return;
-    if (this.#server === undefined) {
-      this.#server = server;
-      return;
+    while (this.#server !== server) {
+      this.#rejoining ??= this.#tell(channel, server).finally(() => {
+        this.#rejoining = undefined;
+      });
+      await this.#rejoining;
     }
-    this.#rejoining ??= this.#tell(channel, server).finally(() => {
-      this.#rejoining = undefined;
-    });
-    await this.#rejoining;
   }
 
   async #tell(channel: Channel, server: Endpoint): Promise<void> {
-    await this.#rejoin(async (call) => {
+    const attempt = async (call: Call): Promise<Answer> => {
       channel.sequence = nextSequence(channel);
-      return await this.#attempt(channel, call, server);
+      const result = await this.#attempt(channel, call, server);
+      return { result, message: channel.process.message.view };
+    };
+    await this.#rejoin(attempt, () => {
+      this.#server = server;
     });
-    this.#server = server;
+    // The caller's own request is another one.
+    channel.sequence = nextSequence(channel);
   }
 
   async #attempt(channel: Channel, call: Call, server: Endpoint): Promise<number> {
@@ -242,6 +267,7 @@ export class Channels {
     const grant = call.needsMemory ? this.#grant(channel, server) : NO_GRANT;
     call.encode(process.message.view, { grant, sequence: channel.sequence });
     await process.sendrec(server, { timeoutMs: CALL_TIMEOUT_MS });
+    channel.server = server;
     return process.message.type;
   }
 

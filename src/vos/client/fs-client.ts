@@ -2,10 +2,11 @@
  * A file service over M3-IPC: the calls of the FS protocol to a server of the same container, on
  * any node. How they ride over outages is described in `channels.ts`.
  *
- * Files that are held open are remembered here too: a server that was started again is told of them
- * before anything else, so that one without a name stays. What was written to such a file before,
- * and not synced, may be lost with the old server: the next `sync` of the file says so, once.
- * Locks are lost with the server.
+ * Files that are held open, and locks, are remembered here too: a server that was started again is
+ * told of them before anything else, so that it keeps them. What was written to such a file before,
+ * and not synced, may be lost with the old server: then the next `sync` of the file says so, once.
+ * A client that has something of the server looks for a new one from time to time, since that waits
+ * for it.
  */
 import { constants } from 'node:os';
 
@@ -49,12 +50,16 @@ import type {
   SizedValue,
   Written,
 } from './file-service.ts';
+import { HeldFiles } from './held-files.ts';
+import { rejoin } from './rejoin.ts';
 
 export type FsClientOptions = ChannelOptions;
 
 const LINK_BYTES_MAX = 4096;
 const LOCK_PAUSE_MS_MIN = 2;
 const LOCK_PAUSE_MS_MAX = 100;
+/** Much less than a new server waits. */
+const WATCH_MS = 500;
 /** Modes of fallocate(2) that move what is behind the range: done twice they move it twice. */
 const MOVING_MODES = 8 | 32;
 const { EINTR, EIO } = constants.errno;
@@ -73,25 +78,20 @@ interface ChangingCall {
   readonly names?: readonly Uint8Array[];
   readonly data?: Uint8Array;
   readonly repeatable?: boolean;
-}
-
-/** A file that is held open. */
-interface HeldFile {
-  readonly generation: number;
-  count: number;
-  /** The server that has what was written and not synced. */
-  wroteTo: Endpoint | undefined;
+  readonly onlyFor?: Endpoint | undefined;
 }
 
 export class FsClient implements FileService {
   readonly #channels: Channels;
   readonly #clock: ChannelOptions['clock'];
-  readonly #held = new Map<number, HeldFile>();
+  readonly #held = new HeldFiles();
+  #stopWatching: (() => void) | undefined;
 
   constructor(segment: Segment, options: FsClientOptions) {
     this.#clock = options.clock;
-    this.#channels = new Channels(segment, options, async (attempt) => {
-      await this.#rejoin(attempt);
+    this.#channels = new Channels(segment, options, async (attempt, joined) => {
+      await rejoin(this.#held, this.#channels.identity, attempt);
+      joined();
     });
   }
 
@@ -102,6 +102,7 @@ export class FsClient implements FileService {
 
   /** Unbinds the channels; calls under way fail with ECANCELED. */
   close(): void {
+    this.#stopWatching?.();
     this.#channels.close();
   }
 
@@ -158,7 +159,7 @@ export class FsClient implements FileService {
     const client = hold ? this.#channels.identity : 0;
     const request = { call: FsCall.CREATE, ...inDirectory(place), ...file, flags, client };
     const made = await this.#change({ request, names: [place.name] }, attributesOf);
-    if (hold) this.#count(made);
+    if (hold) this.#hold(made);
     return made;
   }
 
@@ -194,7 +195,7 @@ export class FsClient implements FileService {
     const request = { call, ...inDirectory(place), flags, client };
     const removed = await this.#change({ request, names: [place.name] }, attributesOf);
     if (removed.inode === 0) return undefined;
-    this.#count(removed);
+    this.#hold(removed);
     return removed;
   }
 
@@ -211,16 +212,13 @@ export class FsClient implements FileService {
     const bytes = part.length;
     const request = { call: FsCall.WRITE, ...fileOf(at.file), bytes, flags, uid, gid, offset };
     const call = { request, data: part, repeatable: !append };
-    const written = await this.#change(call, writtenOf);
-    if ((flags & WriteFlag.SYNC) === 0) this.#wrote(at.file);
-    return written;
+    const synced = (flags & WriteFlag.SYNC) !== 0;
+    return await this.#change(call, synced ? writtenOf : this.#written);
   }
 
   async setAttributes(file: FileId, change: AttributeChange): Promise<FileAttributes> {
     const request = { call: FsCall.SETATTR, ...fileOf(file), ...change };
-    const changed = await this.#change({ request, repeatable: true }, attributesOf);
-    this.#wrote(file);
-    return changed;
+    return await this.#change({ request, repeatable: true }, this.#changed);
   }
 
   async allocate(
@@ -233,9 +231,7 @@ export class FsClient implements FileService {
     const range = { offset: at.offset, size: bytes };
     const request = { call: FsCall.FALLOCATE, ...fileOf(at.file), ...range, mode, uid, gid };
     const call = { request, repeatable: (mode & MOVING_MODES) === 0 };
-    const changed = await this.#change(call, attributesOf);
-    this.#wrote(at.file);
-    return changed;
+    return await this.#change(call, this.#changed);
   }
 
   async seek(at: FilePosition, whence: number): Promise<number> {
@@ -259,32 +255,31 @@ export class FsClient implements FileService {
   }
 
   async sync(file: FileId, flags: number): Promise<void> {
-    const held = this.#held.get(file.inode);
-    const wroteTo = held?.wroteTo;
+    const held = this.#held.find(file);
+    const unsynced = held?.unsynced;
     const request = { call: FsCall.FSYNC, ...fileOf(file), flags };
     await this.#change({ request, repeatable: true }, nothing);
     if (held === undefined || (flags & SyncFlag.VOLUME) !== 0) return;
-    if (held.wroteTo === wroteTo) held.wroteTo = undefined;
-    if (wroteTo === undefined || wroteTo === this.#channels.server) return;
-    throw new DvkError(-EIO, 'fs', { reason: 'the server was restarted since the last write' });
+    if (held.unsynced === unsynced) held.unsynced = undefined;
+    if (!held.lost) return;
+    held.lost = false;
+    throw new DvkError(-EIO, 'fs', { reason: 'the server lost a change when it was restarted' });
   }
 
   async open(file: FileId): Promise<FileAttributes> {
     const client = this.#channels.identity;
     const request = { call: FsCall.OPEN, ...fileOf(file), client, count: 1 };
     const attributes = await this.#change({ request }, attributesOf);
-    this.#count(attributes);
+    this.#hold(attributes);
     return attributes;
   }
 
   async release(file: FileId): Promise<void> {
-    const held = this.#held.get(file.inode);
-    if (held === undefined) return;
-    held.count--;
-    if (held.count === 0) this.#held.delete(file.inode);
-    const client = this.#channels.identity;
+    if (!this.#held.release(file)) return;
+    const { identity: client, server } = this.#channels;
     const request = { call: FsCall.RELEASE, ...fileOf(file), client, count: 1 };
-    await this.#change({ request }, nothing);
+    // Another server is told what is left.
+    await this.#change({ request, onlyFor: server }, nothing);
   }
 
   async copyRange(
@@ -297,16 +292,21 @@ export class FsClient implements FileService {
     const ends = { ...fileOf(from.file), ...asOther(to.file) };
     const offsets = { offset: from.offset, otherOffset: to.offset };
     const request = { call: FsCall.COPY_RANGE, ...ends, ...offsets, bytes, uid };
-    const written = await this.#change({ request, repeatable: true }, writtenOf);
-    this.#wrote(to.file);
-    return written;
+    return await this.#change({ request, repeatable: true }, this.#written);
   }
 
   async testLock(file: FileId, lock: LockRequest): Promise<LockAnswer> {
     const request = this.#lockRequest(file, lock, LockCommand.GET);
-    return await this.#change({ request, repeatable: true }, ({ process }) =>
-      decodeLock(process.message.view),
-    );
+    for (;;) {
+      try {
+        return await this.#change({ request, repeatable: true }, ({ process }) =>
+          decodeLock(process.message.view),
+        );
+      } catch (error) {
+        if (!isDvkError(error, 'EBUSY')) throw error;
+      }
+      await this.#pause(LOCK_PAUSE_MS_MAX);
+    }
   }
 
   /** Who waits asks again and again, so that no call of the server is under way for long. */
@@ -315,28 +315,33 @@ export class FsClient implements FileService {
     const request = this.#lockRequest(file, lock, command);
     for (let pauseMs = LOCK_PAUSE_MS_MIN; ; pauseMs = Math.min(pauseMs * 2, LOCK_PAUSE_MS_MAX)) {
       try {
-        await this.#change({ request, repeatable: true }, nothing);
+        await this.#change({ request, repeatable: true }, () => {
+          this.#held.lock(file, lock);
+          this.#watch();
+        });
         return;
       } catch (error) {
-        if (wait === undefined || !isDvkError(error) || error.code !== 'EAGAIN') throw error;
+        // EBUSY: the server is new and gives no locks before those that it had are taken back.
+        const again = isDvkError(error, 'EBUSY') || (wait && isDvkError(error, 'EAGAIN'));
+        if (again !== true) throw error;
       }
       await this.#pause(pauseMs, wait);
-      if (wait.aborted) throw new DvkError(-EINTR, 'fs');
+      if (wait?.aborted === true) throw new DvkError(-EINTR, 'fs');
     }
   }
 
-  async #pause(ms: number, signal: AbortSignal): Promise<void> {
-    if (signal.aborted) return;
+  async #pause(ms: number, signal?: AbortSignal): Promise<void> {
+    if (signal?.aborted === true) return;
     await new Promise<void>((resolve) => {
       const cancel = this.#clock.after(ms, () => {
-        signal.removeEventListener('abort', stop);
+        signal?.removeEventListener('abort', stop);
         resolve();
       });
       const stop = (): void => {
         cancel();
         resolve();
       };
-      signal.addEventListener('abort', stop, { once: true });
+      signal?.addEventListener('abort', stop, { once: true });
     });
   }
 
@@ -381,31 +386,39 @@ export class FsClient implements FileService {
   }
 
   /** One hold more of a file, that the server has just been told of. */
-  #count({ inode, generation }: FileAttributes): void {
-    const held = this.#held.get(inode);
-    if (held !== undefined) held.count++;
-    else this.#held.set(inode, { generation, count: 1, wroteTo: undefined });
+  #hold(attributes: FileAttributes): void {
+    this.#held.hold(attributes);
+    this.#watch();
   }
 
-  #wrote(file: FileId): void {
-    const held = this.#held.get(file.inode);
-    if (held !== undefined) held.wroteTo ??= this.#channels.server;
-  }
+  /** The answer to a call that changed a file. */
+  readonly #changed = (channel: Channel): FileAttributes => {
+    const attributes = attributesOf(channel);
+    this.#held.wrote(attributes);
+    // The answer of one that is gone, read after the new one was asked what it has.
+    if (channel.server !== this.#channels.server) this.#held.lose(attributes);
+    return attributes;
+  };
 
-  /**
-   * Tells a new server what is held open. If that breaks off it is begun again; a file told twice
-   * is let go when this client ends.
-   */
-  async #rejoin(attempt: (call: Call) => Promise<number>): Promise<void> {
-    const client = this.#channels.identity;
-    for (const [inode, { generation, count }] of [...this.#held]) {
-      const request = { call: FsCall.OPEN, inode, generation, client, count };
-      await attempt(encoded({ request, repeatable: true }));
-    }
+  readonly #written = (channel: Channel, bytes: number): Written => ({
+    bytes,
+    attributes: this.#changed(channel),
+  });
+
+  /** While there is something to be taken back, a new server is noticed without any call. */
+  #watch(): void {
+    if (this.#stopWatching !== undefined) return;
+    this.#stopWatching = this.#clock.after(WATCH_MS, () => {
+      this.#stopWatching = undefined;
+      if (this.#held.isEmpty) return;
+      this.#watch();
+      if (this.#channels.isReplaced) this.status().catch(nothing);
+    });
   }
 }
 
-function encoded({ request, names = [], data, repeatable = false }: ChangingCall): Call {
+function encoded(change: ChangingCall): Call {
+  const { request, names = [], data, repeatable = false, onlyFor } = change;
   const bytes = names.reduce((sum, { length }) => sum + length, 0);
   const parts = [...(namesFit(request.call, bytes) ? [] : names), ...(data ? [data] : [])];
   return {
@@ -415,6 +428,7 @@ function encoded({ request, names = [], data, repeatable = false }: ChangingCall
     needsMemory: parts.some(({ length }) => length > 0),
     parts,
     repeatable,
+    onlyFor,
   };
 }
 

@@ -42,10 +42,19 @@
  * | OPEN        | 0, attributes         | ENFILE (the client holds too many)                    |
  * | RELEASE     | 0                     |                                                       |
  * | COPY_RANGE  | bytes, attributes     | EISDIR, EINVAL, EFBIG, ENOSPC                         |
- * | LOCK        | 0, for GET a lock     | EAGAIN, EDEADLK, ENOLCK (too many)                    |
+ * | LOCK        | 0, for GET a lock     | EAGAIN, EDEADLK, ENOLCK (too many), EBUSY             |
+ * | REJOINED    | 0                     |                                                       |
  *
- * Attributes are those of the file that was made or changed. All but SEEK, FSYNC, OPEN, RELEASE and
- * LOCK may fail with EROFS; any may end with what ends the reading calls.
+ * Attributes are those of the file that was made or changed. All but SEEK, FSYNC, OPEN, RELEASE,
+ * LOCK and REJOINED may fail with EROFS; any may end with what ends the reading calls.
+ *
+ * After a restart clients take back what they had: first each says what it holds open (OPEN with
+ * RECLAIM, whose count is all it has of the file) and which locks it has (LOCK with RECLAIM), then
+ * that this was all (REJOINED). Until all that the old server knew have done so, or their time is
+ * over, no file without a name is freed, and who wants a new lock gets EBUSY and asks again; see
+ * `src/servers/fs/survivors.ts`. OPEN with RECLAIM results in 0 when the attributes tell what was
+ * committed before the restart, in 1 when they do not. LOCK with RECLAIM fails with ENOLCK when
+ * somebody else may have had the lock meanwhile.
  */
 import type { Timestamp } from './fs.ts';
 import { FsCall, getTime, getUint64, setTime, setUint64 } from './fs.ts';
@@ -98,6 +107,8 @@ export const CreateFlag = { HOLD: 1 } as const;
  * link, is held open for the client, and its attributes are answered; zeros if there is no such.
  */
 export const RemoveFlag = { HOLD: 1 } as const;
+/** OPEN: see above. */
+export const OpenFlag = { RECLAIM: 1 } as const;
 /** As in renameat2(2). */
 export const RenameFlag = { NO_REPLACE: 1, EXCHANGE: 2 } as const;
 export const WriteFlag = {
@@ -129,9 +140,9 @@ export const SyncFlag = { DATA_ONLY: 1, VOLUME: 2 } as const;
 /**
  * GET tells which lock is in the way. SET takes or gives up a lock, or fails with EAGAIN. WAIT is
  * SET by somebody who will ask again until it succeeds: it fails with EDEADLK when all would wait
- * for each other.
+ * for each other. RECLAIM is SET of a lock that the client had of the server before this one.
  */
-export const LockCommand = { GET: 0, SET: 1, WAIT: 2 } as const;
+export const LockCommand = { GET: 0, SET: 1, WAIT: 2, RECLAIM: 3 } as const;
 export const LockKind = { POSIX: 0, FLOCK: 1 } as const;
 /** As F_RDLCK and its like in fcntl(2). */
 export const LockType = { READ: 0, WRITE: 1, UNLOCK: 2 } as const;
@@ -192,6 +203,7 @@ const REMOVED = layout(
 const HELD = layout([
   ['count', 24, 'u32'],
   ['client', 28, 'i32'],
+  ['flags', 32, 'u32'],
 ]);
 
 const LAYOUTS: ReadonlyMap<number, Layout> = new Map<number, Layout>([
@@ -313,6 +325,7 @@ const LAYOUTS: ReadonlyMap<number, Layout> = new Map<number, Layout>([
       ['end', 56, 'u64'],
     ]),
   ],
+  [FsCall.REJOINED, layout([['client', 28, 'i32']])],
 ]);
 
 const NO_TIME: Timestamp = { seconds: 0, nanoseconds: 0 };

@@ -459,7 +459,7 @@ describe.skipIf(obstacle !== undefined)(`FS handlers that change ${obstacle ?? '
     it('refuse what is none', () => {
       expect(lock(CLIENT, 3)).toBe(-ERRNO.EINVAL);
       expect(lock(CLIENT, 0, { lockKind: 2 })).toBe(-ERRNO.EINVAL);
-      expect(lock(CLIENT, 0, { lockCommand: 3 })).toBe(-ERRNO.EINVAL);
+      expect(lock(CLIENT, 0, { lockCommand: 4 })).toBe(-ERRNO.EINVAL);
       expect(lock(CLIENT, 0, { start: 10 })).toBe(-ERRNO.EINVAL);
     });
   });

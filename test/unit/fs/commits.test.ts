@@ -19,6 +19,11 @@ class Changes {
     this.#tell();
   }
 
+  commit(): void {
+    this.#tell();
+    this.end();
+  }
+
   /** The commit under way ends, and the next one begins. */
   end(): void {
     this.committed = this.running;

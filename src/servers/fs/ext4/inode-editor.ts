@@ -29,6 +29,7 @@ const SECONDS_MIN = -(2 ** 31);
 const SECONDS_MAX = 2 ** 31 - 1;
 const EPOCHS_MAX = 3 * 2 ** 32;
 const EXTRA_BYTES = 32;
+const NANOSECONDS_MAX = 999_999_999;
 
 /** The clock of a volume: seconds and nanoseconds since 1970. */
 export type Now = () => Timestamp;
@@ -99,7 +100,14 @@ export class InodeEditor implements Edited {
   }
 
   flush(): void {
-    for (const inode of this.#before.keys()) this.#write(inode);
+    for (const [inode, before] of this.#before) {
+      // By this time clients tell which of their changes are there, so it never goes back, though
+      // the clock may have been put back.
+      if (before !== undefined && isEarlier(inode.changed, before.changed)) {
+        inode.changed = following(before.changed);
+      }
+      this.#write(inode);
+    }
   }
 
   undo(): void {
@@ -177,6 +185,15 @@ export class InodeEditor implements Edited {
     put16(inode.raw, 0x74, highHalf(inode.sectors));
     inode.flags = (inode.flags & ~INODE_FLAG.hugeFile) >>> 0;
   }
+}
+
+function isEarlier(a: Timestamp, b: Timestamp): boolean {
+  return a.seconds < b.seconds || (a.seconds === b.seconds && a.nanoseconds < b.nanoseconds);
+}
+
+function following({ seconds, nanoseconds }: Timestamp): Timestamp {
+  if (nanoseconds < NANOSECONDS_MAX) return { seconds, nanoseconds: nanoseconds + 1 };
+  return { seconds: seconds + 1, nanoseconds: 0 };
 }
 
 /** Whether the inode is long enough to have the field. */

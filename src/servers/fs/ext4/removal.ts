@@ -29,6 +29,7 @@ export interface RemovalParts {
 export class Removal {
   readonly #parts: RemovalParts;
   readonly #holds = new Map<number, number>();
+  #keepsNameless = false;
 
   constructor(parts: RemovalParts) {
     this.#parts = parts;
@@ -60,11 +61,24 @@ export class Removal {
     }
   }
 
+  /** From now on files without names stay, whether they are held or not. */
+  keepNameless(): void {
+    this.#keepsNameless = true;
+  }
+
+  /** Frees those that are not held, and keeps no more of them. */
+  freeNameless(): void {
+    this.#keepsNameless = false;
+    for (const inode of this.#parts.orphans.all) {
+      if (inode.links === 0 && !this.#holds.has(inode.number)) this.finish(inode);
+    }
+  }
+
   /** The file has no names any more. Inside a change. */
   release(edited: EditedInode): void {
     const { edits, files, orphans } = this.#parts;
     this.#parts.allocator.dropWindow(edited.number);
-    if (this.#holds.has(edited.number)) {
+    if (this.#keepsNameless || this.#holds.has(edited.number)) {
       orphans.add(edited);
     } else if (files.freeBlocks(edited)) {
       this.#free(edited);

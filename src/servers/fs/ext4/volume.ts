@@ -49,6 +49,11 @@ export interface VolumeOptions {
   readonly useBackup?: boolean;
   /** By what the volume is changed; without it every call that would change it throws EROFS. */
   readonly changes?: Changes;
+  /**
+   * Files without names, those that a crash left and those to come, stay until `freeNameless`, so
+   * that clients can say first which of them they hold.
+   */
+  readonly keepNameless?: boolean;
   /** The clock of the volume: the machine's unless told. */
   readonly now?: Now;
   /** Unsigned numbers of 32 bits for generations, and for where directories go. */
@@ -75,11 +80,12 @@ export class Volume implements VolumeWriter {
     this.#inodes = new InodeTable(disk, new GroupTable(disk));
     this.#directories = new Directories(disk, this.#contents);
     this.#xattrs = new Xattrs(disk, this.#contents, this.#inodes);
-    const { changes, now = machineTime, random = randomWord } = options;
+    const { changes, now = machineTime, random = randomWord, keepNameless = false } = options;
     if (changes === undefined) return;
     this.#openWriter = new Writer({
       ...{ disk, contents: this.#contents, table: this.#inodes, directories: this.#directories },
-      ...{ xattrs: this.#xattrs, changes, now, random, delayedBytes: options.delayedBytes },
+      ...{ xattrs: this.#xattrs, changes, now, random, keepNameless },
+      delayedBytes: options.delayedBytes,
     });
   }
 
@@ -301,6 +307,11 @@ export class Volume implements VolumeWriter {
 
   drop(inode: Inode): void {
     this.#openWriter?.drop(inode);
+  }
+
+  /** See `VolumeOptions.keepNameless`. */
+  freeNameless(): void {
+    this.#openWriter?.freeNameless();
   }
 
   get #writer(): Writer {

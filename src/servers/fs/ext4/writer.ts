@@ -54,6 +54,8 @@ export interface WriterParts {
   readonly random: () => number;
   /** Memory for contents that have no blocks yet. */
   readonly delayedBytes?: number | undefined;
+  /** No file without names is freed before `freeNameless`. */
+  readonly keepNameless: boolean;
 }
 
 export interface LiveCounts {
@@ -131,7 +133,7 @@ export class Writer implements Omit<VolumeWriter, 'seek'> {
       ...{ disk, edits, table, inodes, numbers, maps, directories, directoryEditor },
       ...{ xattrEditor, removal },
     });
-    this.#begin(groups);
+    this.#begin(groups, parts.keepNameless);
   }
 
   get counts(): LiveCounts {
@@ -248,6 +250,11 @@ export class Writer implements Omit<VolumeWriter, 'seek'> {
     this.#removal.drop(this.#live(inode));
   }
 
+  /** Frees the files without names that nobody holds, and keeps no more of them. */
+  freeNameless(): void {
+    this.#removal.freeNameless();
+  }
+
   #forXattrs(inode: Inode): Inode {
     const live = this.#live(inode);
     if (hasFlag(live, INODE_FLAG.immutable | INODE_FLAG.append)) {
@@ -271,7 +278,7 @@ export class Writer implements Omit<VolumeWriter, 'seek'> {
   }
 
   /** Counts what is free, notes that the volume is in use, and ends what a crash left undone. */
-  #begin(groups: GroupsEditor): void {
+  #begin(groups: GroupsEditor, keepNameless: boolean): void {
     this.change(() => {
       const state = this.#superblock.edit();
       state.blocksFree = groups.all.reduce((sum, group) => sum + group.blocksFree, 0);
@@ -281,8 +288,9 @@ export class Writer implements Omit<VolumeWriter, 'seek'> {
     this.#orphans.load();
     this.#orphans.takeFromFile();
     for (const inode of this.#orphans.all) {
-      if (inode.links === 0) this.#removal.finish(inode);
-      else this.#files.finishTruncate(inode);
+      if (inode.links > 0) this.#files.finishTruncate(inode);
     }
+    if (keepNameless) this.#removal.keepNameless();
+    else this.#removal.freeNameless();
   }
 }

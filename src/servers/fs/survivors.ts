@@ -1,0 +1,210 @@
+/**
+ * What outlives the server: which clients it had, so that those, and only those, can take back
+ * their open files and locks from the server that is started next (as RFC 8881, section 8.4.2).
+ *
+ * The list of clients is an xattr of the root directory, changed through the journal like
+ * everything else:
+ *
+ *   count times: i32 endpoint | u32 node where the client lives
+ *
+ * A client gets on the list before it holds a file open, in the same transaction as its changes or
+ * an earlier one, so whenever the removal of a name is there after a crash, the client that held
+ * the file is on the list. Before its first lock the list is committed. A client that is gone is
+ * taken off, and if it may have had locks that is committed before anybody gets them: a client
+ * that was given up while it could not be reached finds that it is not on the list, and takes back
+ * no lock that others had meanwhile.
+ *
+ * A server that finds a list waits for those clients: until all have rejoined or are known to be
+ * dead, or nobody has taken back anything for `GRACE_MS`. Meanwhile no file without a name is freed
+ * and no new lock is given. A server that dies while it waits leaves the list as it was.
+ */
+import { type FsChange, LockCommand, LockType } from '../../vos/protocol/fs-change.ts';
+import { ROOT_INODE } from '../../vos/protocol/fs.ts';
+import { FsError, isFsError } from './errors.ts';
+import type { Volume } from './ext4/volume.ts';
+
+export interface SurvivorParts {
+  readonly volume: Volume;
+  /** Returns when every change so far will be there after a crash. Throws EIO. */
+  commit(): void;
+  isAlive(client: number): boolean;
+  /** The node of a client that is alive. */
+  nodeOf(client: number): number | undefined;
+  /** Where the server is: a client of this node that is not alive will not come. */
+  readonly node: number;
+  nowMs(): number;
+}
+
+export const LIST_NAME: Uint8Array = Buffer.from('trusted.dvk.clients');
+/** More than a client waits for the server before it fails calls. */
+export const GRACE_MS = 10_000;
+/** However many files the clients take back. */
+const GRACE_MS_MAX = 60_000;
+const ENTRY_BYTES = 8;
+const NODE_UNKNOWN = 0xffff_ffff;
+
+export class Survivors {
+  readonly #parts: SurvivorParts;
+  /** Clients on the list, and their nodes. */
+  readonly #listed: Map<number, number>;
+  /** Those whose place on the list is committed. */
+  readonly #safe: Set<number>;
+  /** Those that have not rejoined. */
+  #awaited: Set<number>;
+  #awaiting = true;
+  #untilMs: number;
+  readonly #untilMsMax: number;
+
+  /** The volume must have been opened with `keepNameless`. Throws EIO, EUCLEAN. */
+  constructor(parts: SurvivorParts) {
+    this.#parts = parts;
+    this.#listed = decodeList(parts.volume.getXattr(this.#root, LIST_NAME));
+    this.#safe = new Set(this.#listed.keys());
+    this.#awaited = new Set(this.#listed.keys());
+    const nowMs = parts.nowMs();
+    this.#untilMs = nowMs + GRACE_MS;
+    this.#untilMsMax = nowMs + GRACE_MS_MAX;
+    this.check();
+  }
+
+  /** Whether clients may still take back what they had. */
+  get awaiting(): boolean {
+    this.check();
+    return this.#awaiting;
+  }
+
+  /** Whether this client may take back locks. */
+  mayReclaim(client: number): boolean {
+    if (!this.awaiting || !this.#awaited.has(client)) return false;
+    this.#untilMs = Math.min(this.#parts.nowMs() + GRACE_MS, this.#untilMsMax);
+    return true;
+  }
+
+  /** The client has taken back all that it had. */
+  rejoined(client: number): void {
+    this.#awaited.delete(client);
+    this.check();
+  }
+
+  /**
+   * The client is about to hold a file. Where there is no room for it on the list, it will take
+   * back nothing.
+   */
+  list(client: number): void {
+    if (this.#listed.has(client) || !this.#parts.isAlive(client)) return;
+    this.#listed.set(client, this.#parts.nodeOf(client) ?? NODE_UNKNOWN);
+    if (!this.#write()) this.#listed.delete(client);
+  }
+
+  /** The client is about to get a lock. */
+  listSafely(client: number): void {
+    if (this.#safe.has(client)) return;
+    this.list(client);
+    if (this.#listed.has(client) && this.#commit()) this.#safe.add(client);
+  }
+
+  /** Takes clients off the list; returns when none of them can take back a lock any more. */
+  forget(clients: readonly number[]): void {
+    const listed = clients.filter((client) => this.#listed.delete(client));
+    const safe = clients.filter((client) => this.#safe.delete(client));
+    for (const client of clients) this.#awaited.delete(client);
+    if (listed.length > 0) this.#write();
+    if (safe.length > 0) this.#commit();
+  }
+
+  /** Takes those off the list that are not alive. Those that are awaited have time. */
+  sweep(): void {
+    this.check();
+    this.forget(
+      [...this.#listed.keys()].filter(
+        (client) => !this.#awaited.has(client) && !this.#parts.isAlive(client),
+      ),
+    );
+  }
+
+  /** Ends the wait when it is over. */
+  check(): void {
+    if (!this.#awaiting) return;
+    const { node, volume } = this.#parts;
+    for (const client of this.#awaited) {
+      const isHere = this.#listed.get(client) === node;
+      if (isHere && !this.#parts.isAlive(client)) this.#awaited.delete(client);
+    }
+    if (this.#awaited.size > 0 && this.#parts.nowMs() < this.#untilMs) return;
+    this.#awaiting = false;
+    const lost = [...this.#awaited];
+    this.#awaited = new Set();
+    this.forget(lost);
+    succeeds(() => {
+      volume.freeNameless();
+    });
+  }
+
+  get #root(): ReturnType<Volume['inode']> {
+    return this.#parts.volume.inode(ROOT_INODE, 0);
+  }
+
+  #write(): boolean {
+    const { volume } = this.#parts;
+    return succeeds(() => {
+      volume.actAs({ uid: 0, gid: 0 });
+      if (this.#listed.size > 0) volume.setXattr(this.#root, LIST_NAME, encodeList(this.#listed));
+      else volume.removeXattr(this.#root, LIST_NAME);
+    });
+  }
+
+  /** A commit that failed is told to those who sync. */
+  #commit(): boolean {
+    return succeeds(() => {
+      this.#parts.commit();
+    });
+  }
+}
+
+/**
+ * Whether a lock may be asked for now. Throws ENOLCK for one that cannot be taken back, EBUSY for
+ * others before those were.
+ */
+export function checkLock(survivors: Survivors | undefined, change: FsChange): void {
+  const { lockCommand, lockType, client } = change;
+  if (lockCommand === LockCommand.RECLAIM) {
+    if (survivors?.mayReclaim(client) === true) return;
+    throw new FsError('ENOLCK', 'somebody else may have had the lock');
+  }
+  if (survivors === undefined || lockType === LockType.UNLOCK) return;
+  if (survivors.awaiting) throw new FsError('EBUSY', 'locks are being taken back');
+  if (lockCommand !== LockCommand.GET) survivors.listSafely(client);
+}
+
+function succeeds(run: () => void): boolean {
+  try {
+    run();
+    return true;
+  } catch (error) {
+    if (!isFsError(error)) throw error;
+    return false;
+  }
+}
+
+function encodeList(clients: ReadonlyMap<number, number>): Uint8Array {
+  const bytes = new Uint8Array(clients.size * ENTRY_BYTES);
+  const view = new DataView(bytes.buffer);
+  let at = 0;
+  for (const [client, node] of clients) {
+    view.setInt32(at, client, true);
+    view.setUint32(at + 4, node, true);
+    at += ENTRY_BYTES;
+  }
+  return bytes;
+}
+
+/** Any bytes are safe. */
+function decodeList(bytes: Uint8Array | undefined): Map<number, number> {
+  const clients = new Map<number, number>();
+  if (bytes === undefined) return clients;
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  for (let at = 0; at + ENTRY_BYTES <= bytes.length; at += ENTRY_BYTES) {
+    clients.set(view.getInt32(at, true), view.getUint32(at + 4, true));
+  }
+  return clients;
+}
