@@ -11,17 +11,17 @@ import { join } from 'node:path';
 import type { Cleanup } from '../cleanup.ts';
 import { projectRoot } from '../machine.ts';
 import { makeImage } from './image.ts';
-import { mountsBelow, unmount } from './mounts.ts';
+import { mountsBelow, unmount, type Mounted } from './mounts.ts';
 
 const NAMES = { sealed: 'bench-fs', plain: 'bench-plain' } as const;
 const COMMAND = 'dist/src/cli/main.js';
 const TIMEOUT_MS = 120_000;
 
 export interface Mounts {
-  readonly local: string;
-  readonly remote: string;
+  readonly local: Mounted;
+  readonly remote: Mounted;
   /** As `remote`, over links in plain text. */
-  readonly plain: string;
+  readonly plain: Mounted;
 }
 
 interface Mount {
@@ -80,7 +80,7 @@ async function dvk(...args: string[]): Promise<string> {
 export async function startDvs(directory: string, cleanup: Cleanup): Promise<Mounts> {
   const runtime = join(directory, 'run');
   const at = (name: string): string => join(directory, `${name}-mnt`);
-  const mounts = { local: at('local'), remote: at('remote'), plain: at('plain') };
+  const paths = { local: at('local'), remote: at('remote'), plain: at('plain') };
   mkdirSync(runtime);
   cleanup.defer(async () => {
     for (const path of mountsBelow(directory)) await unmount(path);
@@ -99,10 +99,20 @@ export async function startDvs(directory: string, cleanup: Cleanup): Promise<Mou
     NAMES.sealed,
     [],
     [
-      { name: 'local', node: 0, path: mounts.local },
-      { name: 'remote', node: 1, path: mounts.remote },
+      { name: 'local', node: 0, path: paths.local },
+      { name: 'remote', node: 1, path: paths.remote },
     ],
   );
-  await bring(NAMES.plain, ['--insecure'], [{ name: 'remote', node: 1, path: mounts.plain }]);
-  return mounts;
+  await bring(NAMES.plain, ['--insecure'], [{ name: 'remote', node: 1, path: paths.plain }]);
+  const mounted = (dvs: string, service: string, path: string): Mounted => ({
+    path,
+    again: async () => {
+      await dvk('service', 'restart', service, '--runtime', runtime, '--name', dvs);
+    },
+  });
+  return {
+    local: mounted(NAMES.sealed, 'local', paths.local),
+    remote: mounted(NAMES.sealed, 'remote', paths.remote),
+    plain: mounted(NAMES.plain, 'remote', paths.plain),
+  };
 }

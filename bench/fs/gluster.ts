@@ -7,7 +7,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { findProgram, type Setting } from './image.ts';
-import { freePort, startMount, startServer } from './mounts.ts';
+import { freePort, startMount, startServer, type Mounted } from './mounts.ts';
 
 /** A translator above the one before it. */
 type Translator = readonly [name: string, type: string, options?: Readonly<Record<string, string>>];
@@ -28,11 +28,11 @@ function volumeFile(stack: readonly Translator[]): string {
     .join('\n');
 }
 
-/** Returns the mount point, or undefined when GlusterFS is not installed, or the user not root. */
+/** Returns undefined when GlusterFS is not installed, or the user not root. */
 export async function mountGluster(
   source: string,
   { directory, note, cleanup }: Setting,
-): Promise<string | undefined> {
+): Promise<Mounted | undefined> {
   const [server, client] = [findProgram('glusterfsd'), findProgram('glusterfs')];
   if (server === undefined || client === undefined || process.getuid?.() !== 0) {
     note('no glusterfs: install glusterfs-server, and run as root');

@@ -5,7 +5,7 @@ import { delimiter, join } from 'node:path';
 import { promisify } from 'node:util';
 
 import type { Cleanup } from '../cleanup.ts';
-import { unmount } from './mounts.ts';
+import { unmount, type Mounted } from './mounts.ts';
 
 /** Of one image; it takes memory as it is filled. */
 export const IMAGE_BYTES: number = 2 ** 31;
@@ -35,19 +35,21 @@ export async function makeImage(path: string): Promise<void> {
 
 /**
  * Mounts an image by the host's kernel. Where that is not allowed a plain directory takes its
- * place.
+ * place. It cannot be mounted anew, since others work below it; all that is known of its files is in
+ * the kernel's caches.
  */
-export async function mountHost({ directory, note, cleanup }: Setting): Promise<string> {
+export async function mountHost({ directory, note, cleanup }: Setting): Promise<Mounted> {
   const image = join(directory, 'host.ext4');
   const mountpoint = join(directory, 'host-mnt');
+  const mounted = { path: mountpoint, again: async () => Promise.resolve() };
   mkdirSync(mountpoint);
   await makeImage(image);
   try {
     await run('mount', ['-o', 'loop', image, mountpoint]);
   } catch (error) {
     note(`host is a plain directory: no loop device (${String(error).split('\n')[0] ?? ''})`);
-    return mountpoint;
+    return mounted;
   }
   cleanup.defer(async () => unmount(mountpoint));
-  return mountpoint;
+  return mounted;
 }

@@ -69,22 +69,23 @@ interface Started {
   readonly child: ChildProcess;
   /** The beginning of what it wrote to stderr. */
   readonly said: readonly string[];
+  /** Ends it, by SIGKILL when it takes too long. */
+  stop(): Promise<void>;
 }
 
-/** Starts a program; it ends with `cleanup`, and by SIGKILL when it takes too long. */
-function start({ program, options }: Program, cleanup: Cleanup): Started {
+function start({ program, options }: Program): Started {
   const child = spawn(program, options, { stdio: ['ignore', 'ignore', 'pipe'] });
   const said: string[] = [];
   child.stderr.setEncoding('utf8').on('data', (text: string) => {
     if (said.length < SAID_MAX) said.push(text);
   });
   const exited = once(child, 'exit');
-  cleanup.defer(async () => {
+  const stop = async (): Promise<void> => {
     child.kill('SIGTERM');
     if (!(await settlesWithin(exited, START_MS))) child.kill('SIGKILL');
     await exited;
-  });
-  return { child, said };
+  };
+  return { child, said, stop };
 }
 
 /** Fails with what the program said when it ends first, or takes too long. */
@@ -110,18 +111,38 @@ async function answers(port: number): Promise<boolean> {
 
 /** Starts a server on `port` of loopback; returns when it takes connections. */
 export async function startServer(subject: Program, port: number, cleanup: Cleanup): Promise<void> {
-  await until(async () => answers(port), start(subject, cleanup));
+  const started = start(subject);
+  cleanup.defer(async () => started.stop());
+  await until(async () => answers(port), started);
 }
 
-/** Starts a program that serves a new mount; returns the mount point. */
+/** A mount that can be made anew, after which its server knows nothing of the files. */
+export interface Mounted {
+  readonly path: string;
+  readonly again: () => Promise<void>;
+}
+
+/** Starts a program that serves a new mount. */
 export async function startMount(
   subject: Program & { readonly mountpoint: string },
   cleanup: Cleanup,
-): Promise<string> {
-  const { mountpoint } = subject;
-  mkdirSync(mountpoint);
-  const started = start(subject, cleanup);
-  cleanup.defer(async () => unmount(mountpoint));
-  await until(async () => Promise.resolve(isMounted(mountpoint)), started);
-  return mountpoint;
+): Promise<Mounted> {
+  const { mountpoint: path } = subject;
+  mkdirSync(path);
+  let started: Started | undefined;
+  const begin = async (): Promise<void> => {
+    started = start(subject);
+    await until(async () => Promise.resolve(isMounted(path)), started);
+  };
+  const end = async (): Promise<void> => {
+    await unmount(path);
+    await started?.stop();
+  };
+  cleanup.defer(end);
+  await begin();
+  const again = async (): Promise<void> => {
+    await end();
+    await begin();
+  };
+  return { path, again };
 }

@@ -1,8 +1,8 @@
 /**
- * The baseline of the fs bench: libfuse's own passthrough example, over one directory.
+ * The baselines of the fs bench: libfuse's own passthrough examples, over one directory.
  *
- * Its source comes with Debian's libfuse3-dev and is compiled when the bench runs; without it,
- * bindfs takes its place.
+ * Their sources come with Debian's libfuse3-dev and are compiled when the bench runs; without them,
+ * bindfs takes the place of the first.
  */
 import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';
@@ -10,33 +10,31 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 
 import { findProgram, type Setting } from './image.ts';
-import { startMount } from './mounts.ts';
+import { startMount, type Mounted } from './mounts.ts';
 
 const EXAMPLES = '/usr/share/doc/libfuse3-dev/examples';
-const SOURCE = 'passthrough.c';
 const run = promisify(execFile);
 
-/** Compiles the example into `directory`. */
-async function compile(directory: string): Promise<string> {
+/** Compiles an example into `directory`; undefined when its source is not there. */
+async function compile(name: string, directory: string): Promise<string | undefined> {
+  const source = join(EXAMPLES, `${name}.c`);
+  if (!existsSync(source)) return undefined;
   const { stdout } = await run('pkg-config', ['fuse3', '--cflags', '--libs']);
-  const program = join(directory, 'passthrough');
-  await run('cc', ['-O2', join(EXAMPLES, SOURCE), '-o', program, ...stdout.trim().split(/\s+/)]);
+  const program = join(directory, name);
+  await run('cc', ['-O2', source, '-o', program, ...stdout.trim().split(/\s+/)]);
   return program;
 }
 
-/**
- * Mounts a mirror of `source`. Returns the mount point, or undefined when this machine has neither
- * the example's source nor bindfs.
- */
+/** Mounts a mirror of `source`. Returns undefined when there is neither the example nor bindfs. */
 export async function mountPassthrough(
   source: string,
   { directory, note, cleanup }: Setting,
-): Promise<string | undefined> {
+): Promise<Mounted | undefined> {
   const mountpoint = join(directory, 'passthrough-mnt');
-  if (existsSync(join(EXAMPLES, SOURCE))) {
-    const program = await compile(directory);
+  const example = await compile('passthrough', directory);
+  if (example !== undefined) {
     const options = ['-f', '-o', `modules=subdir,subdir=${source}`, mountpoint];
-    return startMount({ program, options, mountpoint }, cleanup);
+    return startMount({ program: example, options, mountpoint }, cleanup);
   }
   const program = findProgram('bindfs');
   if (program !== undefined) {
@@ -44,4 +42,22 @@ export async function mountPassthrough(
   }
   note('no passthrough: install libfuse3-dev, or bindfs');
   return undefined;
+}
+
+/**
+ * Mounts a mirror whose names and attributes the kernel may believe for an hour: the limit of what
+ * FUSE can do with a warm cache. Undefined without the example.
+ */
+export async function mountCached(
+  source: string,
+  { directory, note, cleanup }: Setting,
+): Promise<Mounted | undefined> {
+  const program = await compile('passthrough_ll', directory);
+  if (program === undefined) {
+    note('no passthrough-cached: install libfuse3-dev');
+    return undefined;
+  }
+  const mountpoint = join(directory, 'cached-mnt');
+  const options = ['-f', '-o', `source=${source},cache=always,timeout=3600`, mountpoint];
+  return startMount({ program, options, mountpoint }, cleanup);
 }

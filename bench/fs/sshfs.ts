@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 
 import { findProgram, type Setting } from './image.ts';
-import { freePort, startMount, startServer } from './mounts.ts';
+import { freePort, startMount, startServer, type Mounted } from './mounts.ts';
 
 // Where sshd locks its unprivileged half up; it comes with no other use.
 const EMPTY = '/run/sshd';
@@ -17,11 +17,11 @@ async function makeKey(path: string): Promise<string> {
   return path;
 }
 
-/** Returns the mount point, or undefined when sshd or sshfs is not installed. */
+/** Returns undefined when sshd or sshfs is not installed. */
 export async function mountSshfs(
   source: string,
   { directory, note, cleanup }: Setting,
-): Promise<string | undefined> {
+): Promise<Mounted | undefined> {
   const [server, client] = [findProgram('sshd'), findProgram('sshfs')];
   if (server === undefined || client === undefined) {
     note('no sshfs: install sshfs and openssh-server');

@@ -107,9 +107,14 @@ export class Answers {
 
   /**
    * LOOKUP, and what makes a file. The kernel's lookup count rises only if it took the reply, which
-   * is what this returns. CREATE is an open besides, with these `openFlags`.
+   * is what this returns. CREATE is an open besides, with these `openFlags`. Attributes that were
+   * asked for `ageMs` ago are valid for so much less.
    */
-  entry(request: ServiceRequest, attributes: FileAttributes, openFlags?: number): boolean {
+  entry(
+    request: ServiceRequest,
+    attributes: FileAttributes,
+    { openFlags, ageMs = 0 }: { readonly openFlags?: number; readonly ageMs?: number } = {},
+  ): boolean {
     const { inode } = attributes;
     const node = nodeOf(inode);
     const dots = request.change === undefined && isDots(request.name);
@@ -119,7 +124,9 @@ export class Answers {
     }
     const generation = node === ROOT_NODE ? 0 : attributes.generation;
     const entry = { names: { node, generation }, attributes };
-    replies.encodeEntry(this.view, OUT_HEADER_BYTES, entry, this.#options.validity);
+    const { validity } = this.#options;
+    const left = ageMs === 0 ? validity : replies.laterOf(validity, ageMs);
+    replies.encodeEntry(this.view, OUT_HEADER_BYTES, entry, left);
     let bytes = replies.ENTRY_BYTES;
     if (openFlags !== undefined) {
       replies.encodeOpenReply(this.view, OUT_HEADER_BYTES + bytes, openFlags, ++this.#handles);

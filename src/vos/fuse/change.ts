@@ -49,6 +49,12 @@ export type Change =
   | { readonly kind: 'copy'; offset: number; to: FileId; at: number; bytes: number; owner: Owner }
   | { readonly kind: 'lock'; handle: bigint; lock: LockRequest; mode: 'test' | 'set' | 'wait' };
 
+/** Those after which names or attributes are others than before. */
+export const CHANGING_KINDS: ReadonlySet<Change['kind']> = new Set<Change['kind']>([
+  ...(['create', 'make', 'symlink', 'link', 'remove', 'rename', 'write', 'attributes'] as const),
+  ...(['allocate', 'setXattr', 'removeXattr', 'copy'] as const),
+]);
+
 /** What a body's meaning depends on besides its bytes. */
 export interface ChangeContext {
   /** SETXATTR_EXT was agreed on: its body is longer. */

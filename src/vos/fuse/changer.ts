@@ -163,7 +163,7 @@ export class Changer {
     const place = { parent: request.file, name: change.name };
     try {
       const made = await this.#service.create(place, change.file, true);
-      if (!this.#answers.entry(request, made, 0)) await this.#service.release(made);
+      if (!this.#answers.entry(request, made, { openFlags: 0 })) await this.#service.release(made);
     } catch (error) {
       const exists = error instanceof Error && 'code' in error && error.code === 'EEXIST';
       if (!exists) throw error;

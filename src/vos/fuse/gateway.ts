@@ -12,7 +12,9 @@ import type { Answers, Send, SessionCounters } from './answers.ts';
 import { DIRECTORY_BYTES_MAX, EUCLEAN } from './answers.ts';
 import type { Negotiated } from './replies.ts';
 import { Session } from './session.ts';
+import { CHANGING_KINDS } from './change.ts';
 import { Changer } from './changer.ts';
+import { Neighbours } from './neighbours.ts';
 import type { ReadingRequest } from './requests.ts';
 import { Opcode } from './wire.ts';
 
@@ -73,6 +75,7 @@ export class Gateway {
   readonly #session: Session;
   readonly #answers: Answers;
   readonly #changer: Changer;
+  readonly #neighbours: Neighbours;
   #writeBacklogBytes = 0;
 
   constructor(service: FileService, port: GatewayPort, clock: Clock, options: GatewayOptions) {
@@ -99,6 +102,7 @@ export class Gateway {
     );
     this.#answers = this.#session.answers;
     this.#changer = new Changer(service, this.#answers);
+    this.#neighbours = new Neighbours(service, clock, Math.min(attributesMs, entryMs));
   }
 
   get counters(): Readonly<SessionCounters> {
@@ -127,6 +131,8 @@ export class Gateway {
     const { change } = request;
     const backlogBytes = change?.kind === 'write' ? change.data.length : 0;
     this.#writeBacklogBytes += backlogBytes;
+    const changes = change !== undefined && CHANGING_KINDS.has(change.kind);
+    if (changes) this.#neighbours.forget();
     const performed =
       request.change === undefined ? this.#perform(request) : this.#changer.perform(request);
     performed
@@ -141,6 +147,7 @@ export class Gateway {
         },
       )
       .finally(() => {
+        if (changes) this.#neighbours.forget();
         const before = this.#writeBacklogBytes;
         this.#writeBacklogBytes -= backlogBytes;
         if (before >= WRITE_BACKLOG_BYTES_MAX && !this.isFull) this.#port.onRoom?.();
@@ -166,14 +173,7 @@ export class Gateway {
         answers.attributes(request, await service.getAttributes(file));
         return;
       case Opcode.LOOKUP:
-        // "." is how an NFS server looks for a file by its number.
-        answers.entry(
-          request,
-          name.length === 1 && name[0] === DOT
-            ? await service.getAttributes(file)
-            : await service.lookup(file, name),
-        );
-        return;
+        return this.#lookup(request);
       case Opcode.READDIR:
       case Opcode.READDIRPLUS: {
         const room = directoryRoom(request);
@@ -203,6 +203,23 @@ export class Gateway {
         return;
       }
     }
+  }
+
+  async #lookup(request: ReadingRequest): Promise<void> {
+    const { file, name } = request;
+    const answers = this.#answers;
+    // "." is how an NFS server looks for a file by its number.
+    if (name.length === 1 && name[0] === DOT) {
+      answers.entry(request, await this.#service.getAttributes(file));
+      return;
+    }
+    const near = this.#neighbours.find(file, name);
+    if (near !== undefined && !answers.nodes.knowsNewer(near.attributes)) {
+      answers.entry(request, near.attributes, { ageMs: near.ageMs });
+      return;
+    }
+    answers.entry(request, await this.#service.lookup(file, name));
+    this.#neighbours.asked(file);
   }
 }
 

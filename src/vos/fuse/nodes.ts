@@ -73,6 +73,16 @@ export class NodeTable {
     );
   }
 
+  /** Whether the kernel was told of a later change of the file. */
+  knowsNewer({ inode, changed }: FileAttributes): boolean {
+    const told = this.#nodes.get(inode)?.told?.changed;
+    if (told === undefined) return false;
+    return (
+      told.seconds > changed.seconds ||
+      (told.seconds === changed.seconds && told.nanoseconds > changed.nanoseconds)
+    );
+  }
+
   isLocked(inode: number): boolean {
     return this.#nodes.get(inode)?.locked ?? inode === ROOT_INODE;
   }

@@ -32,6 +32,12 @@ export interface Validity {
   readonly attributesMs: number;
 }
 
+/** What is left of it after `ms`. */
+export function laterOf({ entryMs, attributesMs }: Validity, ms: number): Validity {
+  const left = (whole: number): number => Math.max(0, Math.floor(whole - ms));
+  return { entryMs: left(entryMs), attributesMs: left(attributesMs) };
+}
+
 export function isDevice(mode: number): boolean {
   const format = mode & FORMAT_MASK;
   return format === CHARACTER_DEVICE || format === BLOCK_DEVICE;
