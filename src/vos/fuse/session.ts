@@ -202,7 +202,8 @@ export class Session {
       return undefined;
     }
     const unique = getUint64(view, IN.unique);
-    const request = { opcode, change, unique, file, answered: false, interrupted: false };
+    const pid = view.getUint32(IN.pid, true);
+    const request = { opcode, change, unique, file, pid, answered: false, interrupted: false };
     this.answers.enlist(request);
     return request;
   }
@@ -341,6 +342,7 @@ export class Session {
       change: undefined,
       unique,
       file,
+      pid: view.getUint32(IN.pid, true),
       offset,
       bytes,
       name,

@@ -15,8 +15,20 @@ import {
 } from '../../support/fuse-messages.ts';
 import { failure, MemoryFiles, S_IFDIR, S_IFREG } from '../../support/memory-files.ts';
 
-const { E2BIG, EAGAIN, EEXIST, EINTR, EINVAL, EIO, EISDIR, ENAMETOOLONG, ENOENT, ENOSYS, ENXIO } =
-  constants.errno;
+const {
+  E2BIG,
+  EAGAIN,
+  EEXIST,
+  EFBIG,
+  EINTR,
+  EINVAL,
+  EIO,
+  EISDIR,
+  ENAMETOOLONG,
+  ENOENT,
+  ENOSYS,
+  ENXIO,
+} = constants.errno;
 const { EOPNOTSUPP, ESTALE } = constants.errno;
 const UID = 1234;
 const GID = 567;
@@ -174,11 +186,13 @@ describe('what changes files', () => {
     expect(content('file')).toBe('X1ab456789END');
   });
 
-  it('refuses writes that are too long, or of another length than they say', async () => {
+  it('refuses writes that are too long, too far, or of another length than they say', async () => {
     const short = join(words(0, 0, 0, 0, 5, 0, 0, 0, 0, 0), text.encode('abc'));
     await expectError(EIO, Opcode.WRITE, short);
     await expectError(EINVAL, Opcode.WRITE, words(0, 0, 0, 0, 2 ** 21, 0, 0, 0, 0, 0));
-    await expectError(EINVAL, Opcode.WRITE, words(0, 0, 0, 0xffff_ffff, 0, 0, 0, 0, 0, 0));
+    await expectError(EFBIG, Opcode.WRITE, words(0, 0, 0, 0xffff_ffff, 0, 0, 0, 0, 0, 0));
+    await expectError(EFBIG, Opcode.FALLOCATE, words(0, 0, 0, 0xff_ffff, 9, 0, 0, 0));
+    await expectError(EFBIG, Opcode.SETATTR, words(8, 0, 0, 0, 0, 0xff_ffff), new Uint8Array(64));
   });
 
   it('sets the attributes that are named valid, and no others', async () => {
