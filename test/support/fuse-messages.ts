@@ -66,6 +66,8 @@ export class RecordingPort implements SessionPort, GatewayPort {
   readonly replies: Reply[] = [];
   readonly events: string[] = [];
   refuse = 0;
+  /** Threads that are ending. */
+  isEnding: (pid: number) => boolean = () => true;
 
   readonly send = (head: Uint8Array, bytes: number, payload: Uint8Array | undefined): number => {
     const all = Buffer.concat([head.subarray(0, bytes), payload ?? new Uint8Array(0)]);

@@ -163,6 +163,15 @@ export class Answers {
     return this.#finish(request, 0);
   }
 
+  /**
+   * SETLK and SETLKW that took a lock. Who has it sees what was written before by whoever let it go:
+   * the kernel asks for the attributes at the next read, and drops the pages it has if they differ.
+   */
+  locked(request: ChangingRequest, inode: number): boolean {
+    if (!request.answered) this.#recall(inode);
+    return this.done(request);
+  }
+
   /** WRITE and COPY_FILE_RANGE. */
   written(request: ChangingRequest, bytes: number): void {
     replies.encodeSizeReply(this.view, OUT_HEADER_BYTES, bytes);

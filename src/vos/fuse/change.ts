@@ -26,7 +26,7 @@ import {
 import { NAME_BYTES_MAX, TRANSFER_BYTES_MAX } from '../protocol/fs.ts';
 import { getName, getUint64, IN, LINK_BYTES_MAX, Opcode } from './wire.ts';
 
-const { E2BIG, EINVAL, EIO, ENAMETOOLONG, ENXIO, ERANGE, ESTALE } = constants.errno;
+const { E2BIG, EFBIG, EINVAL, EIO, ENAMETOOLONG, ENXIO, ERANGE, ESTALE } = constants.errno;
 
 export type Change =
   | { readonly kind: 'create'; readonly name: Uint8Array; readonly file: NewFile; flags: number }
@@ -302,7 +302,8 @@ function decodeWrite(body: Body): Change | number {
   const offset = body.u64(8);
   const bytes = body.u32(16);
   const bits = body.u32(20);
-  if (bytes > TRANSFER_BYTES_MAX || offset > OFFSET_MAX) return EINVAL;
+  if (bytes > TRANSFER_BYTES_MAX) return EINVAL;
+  if (offset > OFFSET_MAX) return EFBIG;
   if (bytes !== body.length - IN.body - 40) return EIO;
   // What comes out of the page cache has its place already.
   const appends = (body.u32(32) & O_APPEND) !== 0 && (bits & WriteBit.CACHE) === 0;
@@ -324,7 +325,7 @@ function decodeSetattr(body: Body): Change | number {
   if ((flags & AttributeFlag.ACCESSED_NOW) !== 0) flags &= ~AttributeFlag.ACCESSED;
   if ((flags & AttributeFlag.MODIFIED_NOW) !== 0) flags &= ~AttributeFlag.MODIFIED;
   const size = body.u64(16);
-  if ((flags & AttributeFlag.SIZE) !== 0 && size > OFFSET_MAX) return EINVAL;
+  if ((flags & AttributeFlag.SIZE) !== 0 && size > OFFSET_MAX) return EFBIG;
   const time = (at: number, nanosecondsAt: number): { seconds: number; nanoseconds: number } => ({
     seconds: Number(BigInt.asIntN(64, body.key(at))),
     nanoseconds: body.u32(nanosecondsAt),
@@ -346,7 +347,7 @@ function decodeSetattr(body: Body): Change | number {
 /** 0 u64 handle | 8 u64 offset | 16 u64 length | 24 u32 mode | 28 u32 */
 function decodeFallocate(body: Body): Change | number {
   const [offset, bytes] = [body.u64(8), body.u64(16)];
-  if (offset > OFFSET_MAX || bytes > OFFSET_MAX) return EINVAL;
+  if (offset > OFFSET_MAX || bytes > OFFSET_MAX) return EFBIG;
   return { kind: 'allocate', offset, bytes, mode: body.u32(24), owner: body.owner };
 }
 

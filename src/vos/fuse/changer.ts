@@ -206,9 +206,11 @@ export class Changer {
     }
     if (mode === 'set') await this.#service.lock(file, lock);
     else await this.#await(file, lock, unique);
+    if (lock.type === LockType.UNLOCK) this.#answers.done(request);
     // Whoever was to have it may have been told that it was interrupted.
-    const unlocks = lock.type === LockType.UNLOCK;
-    if (!this.#answers.done(request) && !unlocks) await this.#unlock(file, lock.kind, lock.owner);
+    else if (!this.#answers.locked(request, file.inode)) {
+      await this.#unlock(file, lock.kind, lock.owner);
+    }
   }
 
   #ownsLock(handle: bigint, lock: LockRequest): void {

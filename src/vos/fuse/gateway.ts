@@ -15,7 +15,7 @@ import { Session } from './session.ts';
 import { CHANGING_KINDS } from './change.ts';
 import { Changer } from './changer.ts';
 import { Neighbours } from './neighbours.ts';
-import type { ReadingRequest } from './requests.ts';
+import type { ReadingRequest, ServiceRequest } from './requests.ts';
 import { Opcode } from './wire.ts';
 
 const { EINTR, EIO } = constants.errno;
@@ -36,10 +36,10 @@ export interface GatewayOptions {
   /** The same for names that do not exist. */
   readonly missingMs: number;
   /**
-   * A request that reads, or waits for a lock, is answered with EINTR if its process got a signal
-   * and the service stays silent for this long. A killed process thus ends, while a harmless signal
-   * (a profiler's, a runtime's own) breaks no call that is merely slow. What changes something is
-   * waited for, since its program has to know whether it was done.
+   * A request that reads is answered with EINTR if its process is ending and the service stays
+   * silent for this long; one that waits for a lock, after any signal. Other signals (an alarm, a
+   * runtime's own) end no call: POSIX has no EINTR for most that read, as stat and unlink. What
+   * changes something is waited for, since its program has to know whether it was done.
    */
   readonly interruptGraceMs: number;
   readonly writeBytesMax: number;
@@ -67,6 +67,8 @@ export interface GatewayPort {
   onRefused(major: number, minor: number): void;
   /** There is room for requests again, after `isFull`. */
   onRoom?(): void;
+  /** Whether a thread is ending; asked of one that got a signal. Without it, each one is. */
+  isEnding?(pid: number): boolean;
 }
 
 export class Gateway {
@@ -92,10 +94,9 @@ export class Gateway {
           port.onRefused(major, minor);
         },
         onInterrupt: (request) => {
-          if (request.change !== undefined && !this.#changer.interrupt(request)) return;
-          clock.after(options.interruptGraceMs, () => {
-            this.#answers.error(request, EINTR);
-          });
+          if (request.change === undefined || this.#changer.interrupt(request)) {
+            this.#letGo(request, clock, options.interruptGraceMs);
+          }
         },
       },
       { validity: { attributesMs, entryMs }, missingMs, writeBytesMax, backgroundMax, readOnly },
@@ -158,6 +159,18 @@ export class Gateway {
   abandon(): void {
     this.#changer.abandon();
     this.#answers.abandon();
+  }
+
+  #letGo(request: ServiceRequest, clock: Clock, graceMs: number): void {
+    clock.after(graceMs, () => {
+      if (request.answered) return;
+      const waitsForLock = request.change !== undefined;
+      if (waitsForLock || (this.#port.isEnding?.(request.pid) ?? true)) {
+        this.#answers.error(request, EINTR);
+      } else {
+        this.#letGo(request, clock, graceMs);
+      }
+    });
   }
 
   async #perform(request: ReadingRequest): Promise<void> {

@@ -13,6 +13,7 @@ import type { DvkError } from '../../dvk/errors.ts';
 import type { FileService } from '../client/file-service.ts';
 import { TRANSFER_BYTES_MAX } from '../protocol/fs.ts';
 import type { SessionCounters } from './answers.ts';
+import { isEnding } from './callers.ts';
 import type { FuseDevice } from './device.ts';
 import { DeviceLoop, MountFlag } from './device.ts';
 import type { GatewayOptions } from './gateway.ts';
@@ -128,6 +129,7 @@ class Mount implements FuseMount {
       onRoom: (): void => {
         this.#loop.resume();
       },
+      isEnding,
     };
     this.#gateway = new Gateway(ports.service, port, ports.clock, options);
   }

@@ -18,6 +18,8 @@ export type ReadingOpcode =
 interface WaitingRequest {
   readonly unique: number;
   readonly file: FileId;
+  /** The thread that waits; 0 if it cannot be seen from here. */
+  readonly pid: number;
   answered: boolean;
   /** A signal reached the process that waits. */
   interrupted: boolean;

@@ -198,7 +198,8 @@ export class Session {
       return undefined;
     }
     const unique = getUint64(view, IN.unique);
-    const request = { opcode, change, unique, file, answered: false, interrupted: false };
+    const pid = view.getUint32(IN.pid, true);
+    const request = { opcode, change, unique, file, pid, answered: false, interrupted: false };
     this.answers.enlist(request);
     return request;
   }
@@ -334,6 +335,7 @@ export class Session {
       change: undefined,
       unique,
       file,
+      pid: view.getUint32(IN.pid, true),
       offset,
       bytes,
       name,

@@ -100,6 +100,7 @@ export const IN = {
   node: 16,
   uid: 24,
   gid: 28,
+  pid: 32,
   body: 40,
 } as const;
 

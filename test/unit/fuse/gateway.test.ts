@@ -179,6 +179,23 @@ describe('interrupts', () => {
     expect(gateway.outstanding).toBe(0);
   });
 
+  it('leave the request of a process alone that goes on, until it ends', async () => {
+    files.add('/hang', S_IFREG | 0o644, hanging);
+    const ending = new Set<number>();
+    port.isEnding = (pid) => ending.has(pid);
+    const request = readMessage(20, await lookup('hang'), 0, 9);
+    request.setUint32(32, 4321, true);
+    await give(request);
+    await give(message(Opcode.INTERRUPT, { unique: 21, body: words(20, 0) }));
+
+    clock.advance(10_000);
+    expect(gateway.outstanding).toBe(1);
+    ending.add(4321);
+    clock.advance(GATEWAY_DEFAULTS.interruptGraceMs);
+
+    expect(port.last()).toMatchObject({ error: -EINTR, unique: 20n });
+  });
+
   it('leave a request alone that is answered in time', async () => {
     let release: (data: Uint8Array) => void = () => undefined;
     files.add('/slow', S_IFREG | 0o644, {
