@@ -37,6 +37,8 @@ async function python(...lines: string[]): Promise<string> {
   const head = [
     'import os, fcntl, errno',
     "here = os.environ['HERE']; there = os.environ['THERE']",
+    // Beside the mounts: a path through one of them would wait for its server.
+    'home = os.path.dirname(here)',
   ];
   const program = [...head, ...lines].join('\n');
   return await sh(`python3 - <<'END'\n${program}\nEND`);
@@ -256,15 +258,15 @@ describe.skipIf(skipped !== undefined)(`a mount that is written to ${skipped ?? 
       ...before,
       'import signal, time',
       `os.kill(${String(pid)}, signal.SIGKILL)`,
-      "open(here + '/../killed', 'w').close()",
-      "while not os.path.exists(here + '/../started'): time.sleep(0.01)",
+      "open(home + '/killed', 'w').close()",
+      "while not os.path.exists(home + '/started'): time.sleep(0.01)",
       ...after,
     );
-    await sh('until [ -e $HERE/../killed ]; do sleep 0.01; done');
+    await sh('until [ -e ${HERE%/*}/killed ]; do sleep 0.01; done');
     await place.must('service', 'start', 'fs');
-    await sh(': > $HERE/../started');
+    await sh(': > ${HERE%/*}/started');
     const result = await seen;
-    await sh('rm $HERE/../killed $HERE/../started');
+    await sh('rm ${HERE%/*}/killed ${HERE%/*}/started');
     return result;
   }
 
@@ -298,7 +300,7 @@ describe.skipIf(skipped !== undefined)(`a mount that is written to ${skipped ?? 
         "os.write(f, b'kept'); os.unlink(here + '/nameless')",
         "h = os.open(here + '/locked', os.O_RDWR | os.O_CREAT, 0o600)",
         'fcntl.flock(h, fcntl.LOCK_EX); fcntl.lockf(h, fcntl.LOCK_EX, 10, 5)',
-        'os.fsync(h)',
+        'os.fsync(f); os.fsync(h)',
       ],
       [
         // Named when the server died, and opened again after it: its holder is told of nothing.
@@ -319,14 +321,14 @@ describe.skipIf(skipped !== undefined)(`a mount that is written to ${skipped ?? 
   it('loses nothing when the server is restarted, and says so', async () => {
     const seen = python(
       "f = os.open(here + '/calm', os.O_RDWR | os.O_CREAT); os.write(f, b'calm')",
-      "open(here + '/../ready', 'w').close()",
+      "open(home + '/ready', 'w').close()",
       'import time',
-      "while not os.path.exists(here + '/../go'): time.sleep(0.01)",
+      "while not os.path.exists(home + '/go'): time.sleep(0.01)",
       "os.fsync(f); print(open(there + '/calm').read())",
     );
-    await sh('until [ -e $HERE/../ready ]; do sleep 0.01; done');
+    await sh('until [ -e ${HERE%/*}/ready ]; do sleep 0.01; done');
     await place.must('service', 'restart', 'fs');
-    await sh(': > $HERE/../go');
+    await sh(': > ${HERE%/*}/go');
     expect(await seen).toBe('calm\n');
   });
 
