@@ -296,8 +296,8 @@ describe.skipIf(skipped !== undefined)(`a mount that is written to ${skipped ?? 
     const seen = await survives(
       [
         "f = os.open(here + '/nameless', os.O_RDWR | os.O_CREAT, 0o600)",
-        "g = os.open(there + '/nameless', os.O_RDONLY)",
-        "os.write(f, b'kept'); os.unlink(here + '/nameless')",
+        "os.write(f, b'kept'); g = os.open(there + '/nameless', os.O_RDONLY)",
+        "os.unlink(here + '/nameless')",
         "h = os.open(here + '/locked', os.O_RDWR | os.O_CREAT, 0o600)",
         'fcntl.flock(h, fcntl.LOCK_EX); fcntl.lockf(h, fcntl.LOCK_EX, 10, 5)',
         'os.fsync(f); os.fsync(h)',
