@@ -14,6 +14,7 @@ void register_privileges(Napi::Object exports, Environment* environment);
 void register_wakers(Napi::Object exports, Environment* environment);
 void register_memory(Napi::Object exports, Environment* environment);
 void register_links(Napi::Object exports, Environment* environment);
+void register_frames(Napi::Object exports, Environment* environment);
 void register_system(Napi::Object exports, Environment* environment);
 void register_layout(Napi::Object exports, Environment* environment);
 void register_poll(Napi::Object exports, Environment* environment);

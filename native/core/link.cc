@@ -33,10 +33,26 @@ bool migrates(const Segment& segment) {
   return atomic(segment.header()->migrating).load() != 0;
 }
 
+// The lower bits of LinkSlot::sleeping; above them is how often the proxy was armed.
+// kRung: its FIFO has a byte for it.
+constexpr uint32_t kSleepMask = 3, kRung = 3;
+
+// One write wakes the proxy for all that is queued until it looks. That of a caller which stood
+// still in between is not taken for one of a later sleep, since that has another number.
 void wake_proxy(Segment& segment, LinkSlot* link) {
-  if (atomic(link->sleeping).load() == kOnFifo) {
-    wake_fifo(segment.directory(), load(link->wake_id));
-  }
+  const auto sleeping = atomic(link->sleeping);
+  uint32_t seen = sleeping.load();
+  if ((seen & kSleepMask) != kOnFifo) return;
+  if (!wake_fifo(segment.directory(), load(link->wake_id))) return;
+  sleeping.compare_exchange_strong(seen, seen | kRung);
+}
+
+// The proxy looks at its queue, or it is about to sleep.
+void set_sleeping(LinkSlot* link, uint32_t state) {
+  const uint32_t seen = load(link->sleeping);
+  if ((seen & kSleepMask) == kAwake && state == kAwake) return;
+  const uint32_t next = (seen & ~kSleepMask) + (state == kAwake ? 0 : kSleepMask + 1);
+  atomic(link->sleeping).store(next | state);
 }
 
 void add(uint64_t& counter, uint64_t amount) {
@@ -56,6 +72,11 @@ void clear(SlotSet set) {
 }
 
 }  // namespace
+
+void reset_sleeping(LinkSlot* link) {
+  set_sleeping(link, kOnFifo);
+  set_sleeping(link, kAwake);
+}
 
 void tell_proxy(Segment& segment, uint32_t node) {
   if (node < segment.nodes()) wake_proxy(segment, segment.link(node));
@@ -499,7 +520,7 @@ void note_taken(Segment& segment, uint32_t node, const Command& command) {
 int get2rmt(Segment& segment, uint32_t node, Command* command, uint8_t* payload, bool short_only) {
   if (node >= segment.nodes()) return -EDVSBADNODEID;
   LinkSlot* link = segment.link(node);
-  if (load(link->sleeping) != kAwake) atomic(link->sleeping).store(kAwake);
+  set_sleeping(link, kAwake);
   if (!link_is(link, LinkState::kUp)) return 0;
   for (bool again = false;;) {
     if (take_announcement(segment, node, command)) {
@@ -550,7 +571,7 @@ int get2rmt(Segment& segment, uint32_t node, Command* command, uint8_t* payload,
 
 bool arm_proxy(Segment& segment, uint32_t node, bool short_only) {
   if (node >= segment.nodes()) return false;
-  atomic(segment.link(node)->sleeping).store(kOnFifo);
+  set_sleeping(segment.link(node), kOnFifo);
   // What waits for a link that is down is not to be taken.
   if (!link_is(segment.link(node), LinkState::kUp)) return false;
   if (!segment.announcements(node).empty()) return true;

@@ -22,6 +22,8 @@ int remove_node(Segment& segment, uint32_t node);
 // Forgets the processes of a node, but for backups here. Preconditions: the table lock is held.
 void forget_descriptors(Segment& segment, uint32_t node);
 
+// Of a proxy that begins: it is awake, whatever one before it left there.
+void reset_sleeping(LinkSlot* link);
 // The proxy's side. `wake_id` names the FIFO that tells it of work. Returns 0, -EDVSBADNODEID,
 // -EDVSNODCNODE, -EDVSPROXYRUN when another program that lives is the proxy for that node.
 int attach_proxy(Segment& segment, uint32_t node, uint64_t wake_id);

@@ -72,6 +72,7 @@ int attach_proxy(Segment& segment, uint32_t node, uint64_t wake_id) {
   store(link->wake_id, wake_id);
   store(link->proxy_start_time, process_start_time(getpid()));
   store(link->proxy_pid, getpid());
+  reset_sleeping(link);
   DVK_CRASH_POINT("proxy.attached");
   return 0;
 }

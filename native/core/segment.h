@@ -90,6 +90,8 @@ class SlotSet {
   uint32_t slots_;
 };
 
+class WakesPutOff;
+
 class Segment {
  public:
   // Creates the file, which must not exist, and fills in the tables. Returns 0 or -errno.
@@ -216,6 +218,14 @@ class Segment {
     return copy_parts_;
   }
 
+  // Of this process; see wait.h.
+  WakesPutOff* wakes_put_off() const {
+    return wakes_put_off_;
+  }
+  void put_off_wakes(WakesPutOff* wakes) {
+    wakes_put_off_ = wakes;
+  }
+
   bool running() const;
   // The slot of `endpoint` when it is in range, else -1; says nothing about who owns it.
   int slot_of(int32_t endpoint) const;
@@ -250,6 +260,7 @@ class Segment {
   bool owner_only_ = false;
   std::string directory_;
   CopyParts copy_parts_;
+  WakesPutOff* wakes_put_off_ = nullptr;
 };
 
 template <typename Visit>

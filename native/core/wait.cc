@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/futex.h>
+#include <sched.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -77,6 +78,8 @@ void wake(Segment& segment, ProcessSlot* slot) {
   if (sleeping == kAwake) return;
   if (is_traced(segment)) [[unlikely]]
     trace_wake(segment, slot, sleeping);
+  WakesPutOff* later = segment.wakes_put_off();
+  if (later != nullptr && later->add(slot, sleeping)) return;
   switch (sleeping) {
     case kOnFutex:
       futex_wake(&slot->rendezvous);
@@ -87,6 +90,31 @@ void wake(Segment& segment, ProcessSlot* slot) {
     default:
       break;
   }
+}
+
+WakesPutOff::WakesPutOff(Segment& segment)
+    : segment_(segment), cpu_(static_cast<uint32_t>(sched_getcpu()) + 1) {
+  segment.put_off_wakes(this);
+}
+
+WakesPutOff::~WakesPutOff() {
+  segment_.put_off_wakes(nullptr);
+  DVK_CRASH_POINT("wakes.put_off");
+  for (size_t i = 0; i < fifos_.count; i++) wake_fifo(segment_.directory(), fifos_.items[i]);
+  for (size_t i = 0; i < words_.count; i++) futex_wake(words_.items[i]);
+}
+
+template <typename T>
+bool WakesPutOff::Some<T>::add(T item) {
+  if (std::find(items, items + count, item) != items + count) return true;
+  if (count == std::size(items)) return false;
+  items[count++] = item;
+  return true;
+}
+
+bool WakesPutOff::add(ProcessSlot* slot, uint32_t sleeping) {
+  if (sleeping == kOnFifo) return fifos_.add(load(slot->wake_id));
+  return sleeping == kOnFutex && cpu_of(slot) == cpu_ && words_.add(&slot->rendezvous);
 }
 
 namespace {
@@ -163,8 +191,8 @@ void wake_fifo_remove(const std::string& directory, uint64_t wake_id) {
   unlink(fifo_path(directory, wake_id).c_str());
 }
 
-void wake_fifo(const std::string& directory, uint64_t wake_id) {
-  if (wake_id == 0) return;
+bool wake_fifo(const std::string& directory, uint64_t wake_id) {
+  if (wake_id == 0) return false;
   const std::lock_guard<std::mutex> guard(fifos_mutex);
   auto& fifos = open_fifos();
   const auto key = std::make_pair(directory, wake_id);
@@ -174,11 +202,11 @@ void wake_fifo(const std::string& directory, uint64_t wake_id) {
     // gone.
     const int fd =
         ::open(fifo_path(directory, wake_id).c_str(), O_RDWR | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
-    if (fd < 0) return;
+    if (fd < 0) return false;
     struct stat status;
     if (fstat(fd, &status) != 0 || !S_ISFIFO(status.st_mode)) {
       close(fd);
-      return;
+      return false;
     }
     if (fifos.size() >= kOpenFifosMax) {
       for (const auto& [name, old] : fifos) close(old);
@@ -188,8 +216,7 @@ void wake_fifo(const std::string& directory, uint64_t wake_id) {
   }
   // A full FIFO wakes its reader already.
   const char one = 1;
-  const ssize_t written = write(found->second, &one, 1);
-  static_cast<void>(written);
+  return write(found->second, &one, 1) == 1 || errno == EAGAIN;
 }
 
 bool arm(Process& process) {

@@ -54,6 +54,34 @@ class Deadline {
 
 // Wakes the owner of `slot` after its rendezvous word changed.
 void wake(Segment& segment, ProcessSlot* slot);
+
+// While one exists, wakes in its segment wait for its end: of event loops, which are woken once
+// however many of their calls have ended, and of processes on this CPU, which would only take it
+// away. For a proxy that acts on many commands at once. Should it die before the end, who takes its
+// link down wakes them, as those whose word changed without a wake.
+class WakesPutOff {
+ public:
+  explicit WakesPutOff(Segment& segment);
+  ~WakesPutOff();
+  WakesPutOff(const WakesPutOff&) = delete;
+  WakesPutOff& operator=(const WakesPutOff&) = delete;
+
+ private:
+  friend void wake(Segment& segment, ProcessSlot* slot);
+  // Returns false when the process is to be woken at once.
+  bool add(ProcessSlot* slot, uint32_t sleeping);
+  template <typename T>
+  struct Some {
+    T items[16];
+    size_t count = 0;
+    bool add(T item);
+  };
+
+  Segment& segment_;
+  const uint32_t cpu_;
+  Some<uint64_t> fifos_;
+  Some<uint32_t*> words_;
+};
 // Spins until the rendezvous word differs from `expected`, at most `ns`. Returns whether it does.
 bool spin_while(ProcessSlot* slot, uint32_t expected, uint64_t ns);
 // Spins for the present call when the peer runs on another CPU.
@@ -68,6 +96,7 @@ bool on_other_cpu(const Process& process, uint32_t peer);
 // or -errno.
 int wake_fifo_create(const std::string& directory, uint64_t wake_id);
 void wake_fifo_remove(const std::string& directory, uint64_t wake_id);
-void wake_fifo(const std::string& directory, uint64_t wake_id);
+// Returns whether its reader is sure to wake.
+bool wake_fifo(const std::string& directory, uint64_t wake_id);
 
 }  // namespace dvk

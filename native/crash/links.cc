@@ -8,6 +8,7 @@
 #include "../core/copy_parts.h"
 #include "../core/migrate.h"
 #include "../core/search.h"
+#include "../core/wait.h"
 #include "scenario.h"
 
 namespace dvk::crash {
@@ -33,6 +34,7 @@ class Carrier {
     bool moved = false;
     for (uint32_t here = 0; here < 2; here++) {
       Command command;
+      const WakesPutOff put_off(a_.node(1 - here));
       while (get2rmt(a_.node(here), 1 - here, &command, payload_.data()) == 1) {
         put2lcl(a_.node(1 - here), here, command, payload_.data(), command.payload_bytes);
         moved = true;

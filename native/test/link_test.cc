@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <vector>
 
 #include "network.h"
@@ -346,6 +347,64 @@ TEST("a proxy is told of the first command by its FIFO") {
   CHECK(arm_proxy(r.network[1], 0));
   r.network.pump();
   CHECK(!arm_proxy(r.network[1], 0));
+}
+
+// How many bytes wait in a FIFO; takes them.
+ssize_t rings(int fd) {
+  char bytes[64];
+  return std::max<ssize_t>(0, read(fd, bytes, sizeof bytes));
+}
+
+TEST("a proxy that sleeps is told once of many commands, and again when it sleeps again") {
+  Remote r;
+  r.settle();
+  Process& second = bind_client(r.network[1]);
+  Process& third = bind_client(r.network[1]);
+  const int fd = wake_fifo_create(r.network[1].directory(), 56);
+  CHECK_EQUAL(attach_proxy(r.network[1], 0, 56), 0);
+  CHECK(!arm_proxy(r.network[1], 0));
+  CHECK_EQUAL(start_send(r.client, r.server.endpoint, message(1, 1)), kPending);
+  CHECK_EQUAL(start_send(second, r.server.endpoint, message(1, 2)), kPending);
+  CHECK_EQUAL(rings(fd), 1);
+
+  Command command{};
+  CHECK(r.network.take(1, 0, &command));
+  CHECK_EQUAL(start_send(third, r.server.endpoint, message(1, 3)), kPending);
+  CHECK_EQUAL(rings(fd), 0);
+  CHECK(arm_proxy(r.network[1], 0));
+  r.network.pump();
+  CHECK(!arm_proxy(r.network[1], 0));
+  notify(second, r.server.endpoint);
+  CHECK_EQUAL(rings(fd), 1);
+
+  // One that begins anew does not rely on what was told to the one before.
+  CHECK_EQUAL(attach_proxy(r.network[1], 0, 56), 0);
+  CHECK(arm_proxy(r.network[1], 0));
+  notify(third, r.server.endpoint);
+  CHECK_EQUAL(rings(fd), 1);
+}
+
+TEST("wakes that are put off come at the end, one for each event loop") {
+  Remote r;
+  r.settle();
+  Segment& here = r.network[1];
+  const int fd = wake_fifo_create(here.directory(), 57);
+  BindOptions options;
+  options.wake_id = 57;
+  Process* callers[2];
+  for (Process*& caller : callers) {
+    CHECK_EQUAL(Process::bind(here, options, &caller), 0);
+    CHECK_EQUAL(start_send(*caller, r.server.endpoint, message(1, 1)), kPending);
+    CHECK(!arm(*caller));
+  }
+  {
+    const WakesPutOff put_off(here);
+    CHECK_EQUAL(link_down(here, 0), 0);
+    for (const Process* caller : callers) CHECK(!is_waiting(load(caller->slot->rendezvous)));
+    CHECK_EQUAL(rings(fd), 0);
+  }
+  CHECK_EQUAL(rings(fd), 1);
+  for (Process* caller : callers) CHECK_EQUAL(step(*caller), -ENOTCONN);
 }
 
 TEST("short commands can be taken while those with data are left where they are") {

@@ -271,6 +271,37 @@ export interface LinkBinding {
   ): number;
   armProxy(segment: number, node: number, shortOnly: boolean): number;
   put2lcl(segment: number, node: number, command: Uint8Array, payload: Uint8Array): number;
+  /**
+   * Takes up to `most` commands for `node` as frames, from `at` of `frames` on, with numbers from
+   * `sequence` on. How many, plus 65536 when a command that is to be made a frame elsewhere lies
+   * behind them, in the place that it has in one.
+   */
+  takeFrames(
+    segment: number,
+    node: number,
+    frames: Uint8Array,
+    at: number,
+    session: number,
+    sequence: number,
+    most: number,
+    shortOnly: boolean,
+  ): number;
+  /**
+   * Acts on up to `most` frames of `node` in [at, end) of `frames`, while they are right, without
+   * data, next in their sequence and for the core alone. How many; `last` gets the result of the
+   * last one, where it ends when that is not 0.
+   */
+  putFrames(
+    segment: number,
+    node: number,
+    frames: Uint8Array,
+    at: number,
+    end: number,
+    session: number,
+    sequence: number,
+    most: number,
+    last: Int32Array,
+  ): number;
   /** Writes RemoteWaits (RemoteWaitLayout) of slots from `first` on; returns how many. */
   remoteWaits(segment: number, first: number, waits: Uint8Array): number;
   remoteWait(segment: number, waiter: number, wait: Uint8Array): number;

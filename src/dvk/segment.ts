@@ -30,6 +30,7 @@ import { privilegesOf, rawPrivileges, type Privileges } from './privileges.ts';
 import { FOREVER, Process } from './process.ts';
 import { Trace } from './trace.ts';
 import { remoteWaitIn, REMOTE_WAIT_BYTES, type RemoteWait, type WaitEdge } from './remote-wait.ts';
+import { FrameRuns } from './frame-runs.ts';
 import { Searches } from './searches.ts';
 import { Waker } from './waker.ts';
 
@@ -130,6 +131,8 @@ export class Segment {
   readonly migrations: Migrations;
   /** Those of this node's processes for others; for the proxy of this node. */
   readonly searches: Searches;
+  /** Of its proxy. */
+  readonly frames: FrameRuns;
   readonly #native: Binding = native();
   readonly #handle: number;
   readonly #processes = new Set<Process>();
@@ -143,6 +146,7 @@ export class Segment {
     this.#handle = handle;
     this.migrations = new Migrations(handle);
     this.searches = new Searches(handle, () => this.#ownWaker());
+    this.frames = new FrameRuns(handle);
     const info = this.info();
     this.directory = info.directory;
     this.nodeId = info.nodeId;

@@ -15,7 +15,7 @@ import type { BusyPoll } from './busy-poll.ts';
 import type { Checksum, Frame } from './frame.ts';
 import type { Hello } from './hello.ts';
 import type { PeerCertificate } from './identity.ts';
-import { Link, type LinkOwner, type LinkQueue } from './link.ts';
+import { Link, type HeldFrames, type LinkOwner, type LinkQueue } from './link.ts';
 import { SlabPool } from './outbox.ts';
 import type { Path, PathAddress, PathCounters, PathStatistics } from './path.ts';
 import type { PeerAddress, PeerCounters } from './peer.ts';
@@ -358,6 +358,10 @@ export class Engine implements LinkOwner {
 
   linkDeliver(link: Link, frame: Frame): void {
     this.#bondOf(link)?.peer.deliver(frame, link);
+  }
+
+  linkDeliverRun(link: Link, run: HeldFrames): void {
+    this.#bondOf(link)?.peer.deliverRun(run, link);
   }
 
   linkReady(link: Link): void {

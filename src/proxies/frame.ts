@@ -92,6 +92,12 @@ export function viewOf(bytes: Uint8Array): DataView {
   return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 
+/** A field of 32 bits. A DataView for each command would take longer than what is done with it. */
+export function uint32In(bytes: Uint8Array, at: number): number {
+  const low = (bytes[at] ?? 0) | ((bytes[at + 1] ?? 0) << 8);
+  return (low | ((bytes[at + 2] ?? 0) << 16) | ((bytes[at + 3] ?? 0) << 24)) >>> 0;
+}
+
 /** The place for a frame at `at`; FRAME_BYTES_MAX must fit behind it. */
 export function framePlace(bytes: Uint8Array, view: DataView, at: number): FramePlace {
   const body = at + FrameLayout.BYTES;
@@ -216,6 +222,18 @@ export class FrameDecoder {
   filled(bytes: number): void {
     assert.ok(bytes >= 0 && this.#end + bytes <= this.#buffer.length, 'filled beyond the space');
     this.#end += bytes;
+  }
+
+  /** What waits to be cut, for those who take whole frames from there, and `skip` them. */
+  get held(): { bytes: Uint8Array; at: number; end: number } {
+    return { bytes: this.#buffer, at: this.#start, end: this.#fault ? this.#start : this.#end };
+  }
+
+  /** Frames of `bytes` bytes in all were taken. */
+  skip(bytes: number): void {
+    assert.ok(this.#start + bytes <= this.#end, 'more was taken than there is');
+    this.#start += bytes;
+    this.#frameBytes = 0;
   }
 
   /** The next whole frame, or undefined when more bytes are needed or the stream is at fault. */

@@ -18,7 +18,7 @@ import { viewOf } from './frame.ts';
 import type { Lane } from './transport.ts';
 
 const LANES = 2;
-/** Bytes of one lane that are sent and not acknowledged, at most, give or take a frame. */
+/** Bytes of one lane that are sent and not acknowledged, at most, give or take a frame, or a run of short ones. */
 export const KEPT_BYTES_MAX: number = 8 * 1024 * 1024;
 // The peer is told at least so often how far its frames were taken: the rest of what it may keep
 // is under way meanwhile. What is less is told by the next tick.
@@ -122,10 +122,32 @@ export class Ledger {
 
   /** The number of the next frame to go out in `lane`. */
   next(lane: Lane): number {
-    const state = this.#of(lane);
-    const { sent } = state;
-    state.sent = (sent + 1) >>> 0;
+    const sent = this.upcoming(lane);
+    this.skip(lane, 1);
     return sent;
+  }
+
+  /** The same, for who does not know yet whether there is one; `skip` then tells. */
+  upcoming(lane: Lane): number {
+    return this.#of(lane).sent;
+  }
+
+  /** `count` frames have got numbers. */
+  skip(lane: Lane, count: number): void {
+    const state = this.#of(lane);
+    state.sent = (state.sent + count) >>> 0;
+  }
+
+  /** The number of the next frame to come in `lane`. */
+  expected(lane: Lane): number {
+    return this.#of(lane).taken;
+  }
+
+  /** The next `count` frames, `bytes` bytes in all, came in `lane`. */
+  takeRun(lane: Lane, count: number, bytes: number): void {
+    const state = this.#of(lane);
+    state.taken = (state.taken + count) >>> 0;
+    this.#owedBytes += bytes;
   }
 
   /**
@@ -135,10 +157,7 @@ export class Ledger {
   take(lane: Lane, sequence: number, bytes: number): number {
     const state = this.#of(lane);
     const ahead = (sequence - state.taken) >>> 0;
-    if (ahead === 0) {
-      state.taken = (sequence + 1) >>> 0;
-      this.#owedBytes += bytes;
-    }
+    if (ahead === 0) this.takeRun(lane, 1, bytes);
     return ahead;
   }
 

@@ -11,7 +11,8 @@
  */
 import { CommandKind, CommandLayout, Limit } from '../dvk/abi/abi.gen.ts';
 import type { BusyPoll } from './busy-poll.ts';
-import { FrameDecoder, FrameLayout } from './frame.ts';
+import { UNSEALED } from '../dvk/frame-runs.ts';
+import { FRAME_HEAD_BYTES, FrameDecoder, FrameLayout } from './frame.ts';
 import type { Checksum, Frame, FramePlace } from './frame.ts';
 import { HELLO_BYTES_MAX, type Hello } from './hello.ts';
 import { Outbox, type SlabPool } from './outbox.ts';
@@ -35,6 +36,11 @@ export interface LinkOwner {
   /** The peer has chosen this connection to carry the session. */
   linkChosen(link: Link): void;
   linkDeliver(link: Link, frame: Frame): void;
+  /**
+   * The same for frames that may all be commands without data, from the first on, as many as it
+   * likes; it tells `link.delivered` how many that were.
+   */
+  linkDeliverRun(link: Link, run: HeldFrames): void;
   linkDown(link: Link, why: Down): void;
   /** The link can take commands again, or acks may have been queued by what was delivered. */
   linkReady(link: Link): void;
@@ -60,9 +66,23 @@ export interface LinkOptions {
   joins?: boolean;
 }
 
-/** Where get2rmt takes a command from. */
+/** Where commands are taken from. */
 export interface CommandSource {
-  get2rmt(command: Uint8Array, payload: Uint8Array, shortOnly: boolean): boolean;
+  /**
+   * Takes some: whole frames first, as many as the number returned, then, where that has UNSEALED
+   * added, one command. They lie where `outbox` has its next ones.
+   */
+  take(outbox: Outbox, next: { session: number; sequence: number }, shortOnly: boolean): number;
+}
+
+/** Bytes that came, of which the first ones are a frame. */
+export interface HeldFrames {
+  readonly bytes: Uint8Array;
+  readonly at: number;
+  readonly end: number;
+  readonly session: number;
+  /** The number that is due. */
+  readonly sequence: number;
 }
 
 export interface LinkCounters {
@@ -104,6 +124,8 @@ export class Link implements ConnectionEvents, SessionOutput {
   #bulkBytes = 0;
   // Commands of the core were built.
   #asks = false;
+  // Frames of the last run.
+  #delivered = 0;
   #over = false;
 
   constructor(options: LinkOptions) {
@@ -155,25 +177,39 @@ export class Link implements ConnectionEvents, SessionOutput {
     return this.#bulkBytes >= HIGH_WATER_BYTES || this.session.ledger.isFull(Lane.BULK);
   }
 
-  /** Takes one command of `source` and makes a frame of it. */
-  forward(source: CommandSource): 'sent' | 'empty' | 'congested' {
+  /** Takes commands of `source` and makes frames of them. False when it takes none now. */
+  forward(source: CommandSource): boolean {
     if (this.congested) {
       // Only what the transport holds brings a call back; what was built must be given to it.
       this.flush();
       this.#stalled = true;
-      return 'congested';
+      return false;
     }
     if (!this.#outbox.hasRoom) this.flush();
-    const place = this.#outbox.place();
-    if (this.shortOnly) this.#stalled = true;
-    if (!source.get2rmt(place.command, place.payload, this.shortOnly)) return 'empty';
-    this.#chooseLane(payloadBytesIn(place) > 0 ? Lane.BULK : Lane.URGENT);
+    const { shortOnly } = this;
+    if (shortOnly) this.#stalled = true;
+    const { ledger, number: session } = this.session;
+    const next = { session, sequence: ledger.upcoming(Lane.URGENT) };
+    const taken = source.take(this.#outbox, next, shortOnly);
+    if (taken === 0) return true;
+    const frames = taken % UNSEALED;
+    if (frames > 0) {
+      this.#chooseLane(Lane.URGENT);
+      this.#outbox.built(frames * FRAME_HEAD_BYTES);
+      ledger.skip(Lane.URGENT, frames);
+      this.counters.framesSent += frames;
+    }
+    if (taken >= UNSEALED) this.#sealTaken(session);
     this.#asks = true;
-    const { number } = this.session;
-    this.#outbox.seal(place, number, this.session.nextSequence(this.#builtLane));
-    this.counters.framesSent++;
     if (this.#outbox.builtBytes >= PROMPT_BYTES) this.flush();
-    return 'sent';
+    return true;
+  }
+
+  #sealTaken(session: number): void {
+    const place = this.#outbox.place();
+    this.#chooseLane(payloadBytesIn(place) > 0 ? Lane.BULK : Lane.URGENT);
+    this.#outbox.seal(place, session, this.session.ledger.next(this.#builtLane));
+    this.counters.framesSent++;
   }
 
   /** Gives the frames that were built to the transport; the session may keep them. */
@@ -262,13 +298,38 @@ export class Link implements ConnectionEvents, SessionOutput {
     this.counters.bytesReceived += bytes;
     decoder.filled(bytes);
     this.session.noteReceived(nowMs);
+    this.#deliverRuns(decoder, lane);
     for (let frame = decoder.next(); frame; frame = decoder.next()) {
       this.counters.framesReceived++;
       this.session.receive(frame, nowMs, lane);
+      this.#deliverRuns(decoder, lane);
     }
     if (decoder.fault) this.session.fault(decoder.fault);
     this.#options.owner.linkReady(this);
     this.flush();
+  }
+
+  // Most frames are short commands, and come together.
+  #deliverRuns(decoder: FrameDecoder, lane: Lane): void {
+    if (lane !== Lane.URGENT) return;
+    do {
+      this.#delivered = 0;
+      const { bytes, at, end } = decoder.held;
+      if (this.session.state !== 'up' || end - at < FRAME_HEAD_BYTES) return;
+      const { ledger, number: session } = this.session;
+      const run = { bytes, at, end, session, sequence: ledger.expected(lane) };
+      this.#options.owner.linkDeliverRun(this, run);
+    } while (this.#delivered > 0);
+  }
+
+  /** So many of the frames were acted on. */
+  delivered(count: number): void {
+    this.#delivered = count;
+    if (count === 0) return;
+    this.counters.framesReceived += count;
+    this.#options.poll?.received();
+    this.#decoder.skip(count * FRAME_HEAD_BYTES);
+    this.session.receiveRun(count, Lane.URGENT);
   }
 
   withdrawn(): void {

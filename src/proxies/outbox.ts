@@ -50,6 +50,7 @@ export class Outbox {
   readonly #pool: SlabPool;
   readonly #checksum: Checksum;
   #slab: Slab | undefined;
+  #place: FramePlace | undefined;
   // Start of what was built and not yet taken.
   #taken = 0;
 
@@ -71,13 +72,26 @@ export class Outbox {
   /** Where the next frame is built. Precondition: `hasRoom`. */
   place(): FramePlace {
     const slab = (this.#slab ??= this.#pool.take());
-    return slab.used === 0 ? slab.first : framePlace(slab.bytes, slab.view, slab.used);
+    if (slab.used === 0) return slab.first;
+    const last = this.#place;
+    if (last?.view === slab.view && last.at === slab.used) return last;
+    return (this.#place = framePlace(slab.bytes, slab.view, slab.used));
+  }
+
+  /** The same for many frames. Each needs room for the longest. */
+  room(): { bytes: Uint8Array; at: number } {
+    const { bytes, used } = (this.#slab ??= this.#pool.take());
+    return { bytes, at: used };
+  }
+
+  /** Whole frames of `bytes` bytes in all lie where the next one would be built. */
+  built(bytes: number): void {
+    if (this.#slab) this.#slab.used += bytes;
   }
 
   /** What was written to `place`, the last one given out, becomes a frame. */
   seal(place: FramePlace, session: number, sequence: number): void {
-    const bytes = sealFrame(place, session, sequence, this.#checksum);
-    if (this.#slab) this.#slab.used += bytes;
+    this.built(sealFrame(place, session, sequence, this.#checksum));
   }
 
   /** A frame of its own, for what is not taken by get2rmt. Precondition: `hasRoom`. */

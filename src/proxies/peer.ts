@@ -13,12 +13,14 @@ import { CommandKind, CommandLayout, ErrorNumber } from '../dvk/abi/abi.gen.ts';
 import type { Endpoint, NodeId } from '../dvk/endpoint.ts';
 import { isDvkError } from '../dvk/errors.ts';
 import type { Segment } from '../dvk/segment.ts';
-import { viewOf, type Frame } from './frame.ts';
+import { UNSEALED } from '../dvk/frame-runs.ts';
+import { FRAME_HEAD_BYTES, FrameLayout, uint32In, viewOf, type Frame } from './frame.ts';
 import type { Ledger } from './ledger.ts';
 import type { Hello } from './hello.ts';
 import { Feature } from './offer.ts';
 import { TokenBucket } from './admission.ts';
-import type { CommandSource, Link } from './link.ts';
+import type { CommandSource, HeldFrames, Link } from './link.ts';
+import type { Outbox } from './outbox.ts';
 import type { PathAddress } from './path.ts';
 import type { WaitTable } from './prober.ts';
 import type { Probers } from './probers.ts';
@@ -43,7 +45,10 @@ export type ProxySegment = Pick<
   | 'put2lclRaw'
   | keyof WaitTable
 > &
-  SearchedSegment;
+  SearchedSegment & {
+    /** Without, commands go and come one by one. */
+    readonly frames?: Pick<Segment['frames'], 'take' | 'put' | 'lastResult'> | undefined;
+  };
 
 export interface PeerAddress extends PathAddress {
   node: NodeId;
@@ -66,6 +71,9 @@ class SharedContainer implements CommandSource {
   readonly #vouchers: Vouchers;
   readonly traffic: Traffic = new Traffic();
   up = false;
+  // Of a burst: what may be taken yet, and whether the core had no more.
+  #left = 0;
+  #isEmpty = false;
 
   constructor(segment: ProxySegment, peer: NodeId, vouchers: Vouchers) {
     this.segment = segment;
@@ -73,11 +81,31 @@ class SharedContainer implements CommandSource {
     this.#vouchers = vouchers;
   }
 
-  get2rmt(command: Uint8Array, payload: Uint8Array, shortOnly: boolean): boolean {
-    if (!this.segment.get2rmt(this.#peer, command, payload, shortOnly)) return false;
+  take(outbox: Outbox, next: { session: number; sequence: number }, shortOnly: boolean): number {
+    const { frames: runs } = this.segment;
+    if (runs === undefined) {
+      const { command, payload } = outbox.place();
+      this.#isEmpty = !this.segment.get2rmt(this.#peer, command, payload, shortOnly);
+      return this.#isEmpty ? 0 : this.#note(command);
+    }
+    const { bytes, at } = outbox.room();
+    const most = this.#left;
+    const taken = runs.take(this.#peer, { bytes, at, ...next, most }, shortOnly);
+    const count = taken % UNSEALED;
+    const body = at + FrameLayout.BYTES;
+    this.#left -= count;
+    this.#isEmpty = taken === count && count < most;
+    this.traffic.noteSentFrames({ bytes, at: body, count });
+    if (taken === count) return count;
+    const command = body + count * FRAME_HEAD_BYTES;
+    return count + this.#note(bytes.subarray(command, command + CommandLayout.BYTES));
+  }
+
+  #note(command: Uint8Array): number {
+    this.#left--;
     this.#vouchers.issue(command);
     this.traffic.noteSent(command);
-    return true;
+    return UNSEALED;
   }
 
   statistics(): ContainerTraffic {
@@ -96,10 +124,10 @@ class SharedContainer implements CommandSource {
 
   /** Forwards up to a burst. Whether more may wait, and the link takes it. */
   drain(link: Link): boolean {
-    for (let count = 0; count < BURST; count++) {
-      const outcome = link.forward(this);
-      if (outcome === 'congested') return false;
-      if (outcome === 'empty' && !this.segment.armProxy(this.#peer, link.shortOnly)) return false;
+    this.#left = BURST;
+    while (this.#left > 0) {
+      if (!link.forward(this)) return false;
+      if (this.#isEmpty && !this.segment.armProxy(this.#peer, link.shortOnly)) return false;
     }
     return true;
   }
@@ -373,6 +401,23 @@ export class Peer {
       const result = shared.segment.put2lclRaw(this.node, command, frame.payload);
       if (result !== 0) this.#refuse(shared, command, result);
     }
+  }
+
+  /** The same for frames that came together, as long as nothing is out of the ordinary. */
+  deliverRun({ bytes, at, end, session, sequence }: HeldFrames, link: Link): void {
+    const body = at + FrameLayout.BYTES;
+    const shared = this.#containers.get(uint32In(bytes, body + CommandLayout.dcId));
+    const runs = shared?.segment.frames;
+    if (runs === undefined || shared?.up !== true) return;
+    const run = { bytes, at, session, sequence, most: BURST };
+    const count = runs.put(this.node, run, end);
+    if (count === 0) return;
+    const result = runs.lastResult;
+    shared.traffic.noteReceivedFrames({ bytes, at: body, count });
+    link.delivered(count);
+    if (result === 0) return;
+    const last = body + (count - 1) * FRAME_HEAD_BYTES;
+    this.#refuse(shared, bytes.subarray(last, last + CommandLayout.BYTES), result);
   }
 
   // The core did not act on a command. Who waits for its answer is told why, and when the process

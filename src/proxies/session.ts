@@ -218,14 +218,9 @@ export class Session {
     this.#sendHello(this.#peer, this.#proposed, last);
   }
 
-  /** The sequence number of the next frame to go out in `lane`. */
-  nextSequence(lane: Lane = Lane.URGENT): number {
-    return this.#ledger.next(lane);
-  }
-
   /** The number of the next frame, which is of the session's own kind `kind`. */
   sequenceOf(kind: number): number {
-    return this.#state === 'up' && this.isPassing(kind) ? 0 : this.nextSequence();
+    return this.#state === 'up' && this.isPassing(kind) ? 0 : this.#ledger.next(Lane.URGENT);
   }
 
   /**
@@ -274,6 +269,13 @@ export class Session {
     }
     if (this.#state === 'opening') this.#receiveOpening(frame);
     else this.#receiveUp(frame, nowMs);
+    this.#tellTaken('now');
+  }
+
+  /** The next `count` frames in `lane` were acted on; all of them were commands. */
+  receiveRun(count: number, lane: Lane): void {
+    this.#ledger.taker = this;
+    this.#ledger.takeRun(lane, count, count * FRAME_HEAD_BYTES);
     this.#tellTaken('now');
   }
 

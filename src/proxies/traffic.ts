@@ -7,6 +7,7 @@
  * the node joins the container again.
  */
 import { CommandKind, CommandLayout } from '../dvk/abi/abi.gen.ts';
+import { FRAME_HEAD_BYTES, uint32In } from './frame.ts';
 
 /** Why a command that came was not acted on. */
 export const DROP_REASONS = [
@@ -86,6 +87,13 @@ class Tally {
     if (isError) counts[at + 2] = (counts[at + 2] ?? 0) + 1;
   }
 
+  noteFrames({ bytes, at, count }: CountedFrames): void {
+    for (let i = 0, command = at; i < count; i++, command += FRAME_HEAD_BYTES) {
+      const kind = uint32In(bytes, command + CommandLayout.kind);
+      this.note(kind, 0, isError(kind, bytes, command));
+    }
+  }
+
   list(): KindTraffic[] {
     const kinds = Array.from({ length: OTHER + 1 }, (_, place): KindTraffic => {
       const [commands = 0, dataBytes = 0, errors = 0] = this.#counts.subarray(FIELDS * place);
@@ -95,15 +103,17 @@ class Tally {
   }
 }
 
-// By bytes: a DataView for each command would take longer than the counting.
-function uint32(bytes: Uint8Array, at: number): number {
-  const low = (bytes[at] ?? 0) | ((bytes[at + 1] ?? 0) << 8);
-  return (low | ((bytes[at + 2] ?? 0) << 16) | ((bytes[at + 3] ?? 0) << 24)) >>> 0;
+// An answer whose result is negative: the highest bit of the field is set.
+function isError(kind: number, bytes: Uint8Array, at = 0): boolean {
+  return (kind & CommandKind.ACK) !== 0 && (bytes[at + CommandLayout.result + 3] ?? 0) >= 0x80;
 }
 
-// An answer whose result is negative: the highest bit of the field is set.
-function isError(kind: number, command: Uint8Array): boolean {
-  return (kind & CommandKind.ACK) !== 0 && (command[CommandLayout.result + 3] ?? 0) >= 0x80;
+/** Frames of commands without data, one behind the other. */
+export interface CountedFrames {
+  readonly bytes: Uint8Array;
+  /** Of the first one's command. */
+  readonly at: number;
+  readonly count: number;
 }
 
 export class Traffic {
@@ -112,9 +122,17 @@ export class Traffic {
   readonly drops: Drops = newDrops();
 
   noteSent(command: Uint8Array): void {
-    const kind = uint32(command, CommandLayout.kind);
-    const dataBytes = uint32(command, CommandLayout.payloadBytes);
+    const kind = uint32In(command, CommandLayout.kind);
+    const dataBytes = uint32In(command, CommandLayout.payloadBytes);
     this.#sent.note(kind, dataBytes, isError(kind, command));
+  }
+
+  noteSentFrames(frames: CountedFrames): void {
+    this.#sent.noteFrames(frames);
+  }
+
+  noteReceivedFrames(frames: CountedFrames): void {
+    this.#received.noteFrames(frames);
   }
 
   noteReceived(kind: number, command: Uint8Array, dataBytes: number): void {

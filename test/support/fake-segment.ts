@@ -25,6 +25,8 @@ export class FakeSegment implements ProxySegment {
   readonly received: [number, number][] = [];
   readonly commands: Uint8Array[] = [];
   receivedBytes = 0;
+  /** None: commands go and come one by one. */
+  frames: ProxySegment['frames'];
   taken = 0;
   readonly #wake = new Map<number, () => void>();
   readonly #armed = new Set<number>();

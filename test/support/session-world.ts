@@ -3,11 +3,14 @@
  * cut, held and damaged, proxies die and come back, nodes stand still. What was taken from the
  * segments, what came, and in which life of a node, is recorded.
  */
-import { CommandLayout } from '../../src/dvk/abi/abi.gen.ts';
+import { CommandKind, CommandLayout } from '../../src/dvk/abi/abi.gen.ts';
 import type { Clock } from '../../src/dvk/clock.ts';
 import { crc32c } from '../../src/dvk/crc32c.ts';
 import type { NodeId } from '../../src/dvk/endpoint.ts';
+import { UNSEALED, type FrameRun } from '../../src/dvk/frame-runs.ts';
 import { Engine, type EngineOptions } from '../../src/proxies/engine.ts';
+import { FRAME_BYTES_MAX, FRAME_HEAD_BYTES, FrameDecoder } from '../../src/proxies/frame.ts';
+import { framePlace, sealFrame, uint32In, viewOf } from '../../src/proxies/frame.ts';
 import { LoopbackNetwork, type LoopbackCable } from '../../src/proxies/loopback.ts';
 import type { PathAddress } from '../../src/proxies/path.ts';
 import type { PeerAddress } from '../../src/proxies/peer.ts';
@@ -56,6 +59,43 @@ class RecordingSegment extends FakeSegment {
     this.#session++;
     // As the core does: calls to that node end.
     this.queues.delete(node);
+  }
+
+  /** As the addon does it (native/binding/frames.cc). */
+  useRuns(): void {
+    this.frames = {
+      take: (node, run, shortOnly) => this.#takeRun(node, run, shortOnly),
+      put: (node, run, end) => this.#putRun(node, run, end),
+      lastResult: 0,
+    };
+  }
+
+  #takeRun(node: NodeId, run: FrameRun, shortOnly: boolean): number {
+    const { bytes, at, session, sequence, most } = run;
+    const view = viewOf(bytes);
+    for (let count = 0; ; count++) {
+      const start = at + count * FRAME_HEAD_BYTES;
+      if (count === most || start + FRAME_BYTES_MAX > bytes.length) return count;
+      const place = framePlace(bytes, view, start);
+      if (!this.get2rmt(node, place.command, place.payload, shortOnly)) return count;
+      const isShort = uint32In(place.command, CommandLayout.payloadBytes) === 0;
+      if (!isShort) return count + UNSEALED;
+      sealFrame(place, session, (sequence + count) >>> 0, crc32c);
+    }
+  }
+
+  #putRun(node: NodeId, run: FrameRun, end: number): number {
+    const { bytes, at, session, sequence, most } = run;
+    const held = bytes.subarray(at, Math.min(end, at + most * FRAME_HEAD_BYTES));
+    const decoder = new FrameDecoder(crc32c, 0, held.length);
+    decoder.space().set(held);
+    decoder.filled(held.length);
+    for (let count = 0; ; count++) {
+      const frame = count < most ? decoder.next() : undefined;
+      const isNext = frame?.session === session && frame.sequence === (sequence + count) >>> 0;
+      if (!isNext || frame.kind !== CommandKind.SEND_MSG) return count;
+      this.put2lclRaw(node, frame.command, frame.payload);
+    }
   }
 
   override get2rmt(
@@ -119,11 +159,14 @@ export class SessionWorld {
   /** How often a session went on over another path that was up. */
   moved = 0;
   readonly #turns: (() => void)[] = [];
+  /** Whether short frames go and come many at once. */
+  readonly #hasRuns: boolean;
   #nextId = 1;
 
   constructor(seed: number, paths = 1) {
     this.random = seeded(seed);
     const hasLanes = seed % 2 === 1;
+    this.#hasRuns = seed % 3 > 0;
     this.networks = Array.from({ length: paths }, () => {
       const defer = (callback: () => void): void => void this.#turns.push(callback);
       return new LoopbackNetwork({ defer, pieceBytes: this.pick(200, 20_000), hasLanes });
@@ -157,6 +200,7 @@ export class SessionWorld {
     const life = ++side.life;
     const isAlive = (): boolean => side.life === life;
     side.segment = new RecordingSegment(node, life, side);
+    if (this.#hasRuns) side.segment.useRuns();
     let wasUp = false;
     side.engine = new Engine({
       dvs: 'lab',

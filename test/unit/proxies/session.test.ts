@@ -303,7 +303,7 @@ describe('a session', () => {
     const [a, b] = pair();
     const bulky = frame(command({ kind: CommandKind.SEND_MSG, callId: 9 }), NO_BYTES, {
       session: a.session.number,
-      sequence: a.session.nextSequence(Lane.BULK),
+      sequence: a.session.ledger.next(Lane.BULK),
     });
     const urgent = [a.say(1), a.say(2)] as const;
 
