@@ -24,6 +24,7 @@ void register_datagram(Napi::Object exports, Environment* environment);
 void register_aead(Napi::Object exports, Environment* environment);
 void register_packet_socket(Napi::Object exports, Environment* environment);
 void register_tcp_info(Napi::Object exports, Environment* environment);
+void register_compression(Napi::Object exports, Environment* environment);
 
 // Notes beside a message that was received how it came. Returns `result`.
 int received(BoundProcess& bound, int result);

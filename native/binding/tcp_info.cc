@@ -30,6 +30,8 @@ int js_tcp_info(int32_t fd, Bytes out) {
       static_cast<double>(info.tcpi_segs_out),
       static_cast<double>(info.tcpi_segs_in),
       static_cast<double>(info.tcpi_total_retrans),
+      static_cast<double>(info.tcpi_delivery_rate),
+      static_cast<double>(info.tcpi_delivery_rate_app_limited),
   };
   if (out.length < sizeof values) return -EINVAL;
   memcpy(out.data, values, sizeof values);

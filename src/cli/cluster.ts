@@ -163,7 +163,7 @@ export class Cluster {
         spec.ethernet && transports.includes('ethernet')
           ? { ethernet: { ...spec.ethernet, etherType } }
           : {};
-      const { holdMs } = this.#state.spec;
+      const { holdMs, compress, compressSealed } = this.#state.spec;
       const parameters: ProxyStart = {
         listen,
         more: extraAddressesOf(this.#state.spec, node),
@@ -171,6 +171,8 @@ export class Cluster {
         transports,
         ...ethernet,
         ...(holdMs !== undefined && { holdMs }),
+        ...(compress && { compress }),
+        ...(compressSealed && { compressSealed }),
       };
       const place = await this.call(node, 'startProxy', parameters, SERVICE_TIMEOUT_MS);
       return place as ProxyPlace;

@@ -81,6 +81,18 @@ function addLink(peer: PeerStatistics, gauge: Add, counter: Add): void {
     counter('bytes_total', 'Bytes of frames.', bytes, labels);
     gauge('throughput_bytes_per_second', 'Bytes of the last seconds.', rate, labels);
   }
+  for (const [stage, bytes] of [
+    ['before', peer.packedBytesBefore],
+    ['after', peer.packedBytesAfter],
+  ] as const) {
+    counter('packed_bytes_total', 'Bytes of blocks that were packed.', bytes, { stage });
+  }
+  for (const [form, blocks] of [
+    ['packed', peer.packedBlocks],
+    ['plain', peer.plainBlocks],
+  ] as const) {
+    counter('blocks_total', 'Blocks that might be packed.', blocks, { form });
+  }
   counter('stale_frames_total', 'Frames of another session.', peer.staleFrames);
   counter('duplicate_frames_total', 'Frames that had come.', peer.duplicateFrames);
   for (const [reason, count] of Object.entries(peer.drops)) {
@@ -164,8 +176,10 @@ function addProxy(stats: EngineStatistics, nameOf: (dc: number) => string, add: 
   for (const [reason, count] of Object.entries(stats.datagrams)) {
     counter('stray_datagrams_total', 'Datagrams of no connection.', count, { reason });
   }
-  for (const [name, value] of Object.entries(stats.settings)) {
-    gauge('setting', 'What `dvk proxy set` changes.', Number(value), { name });
+  for (const [name, value] of Object.entries<number | string>({ ...stats.settings })) {
+    const isNumber = typeof value === 'number';
+    const labels = { name, ...(!isNumber && { value }) };
+    gauge('setting', 'What `dvk proxy set` changes.', isNumber ? value : 1, labels);
   }
   for (const tracker of stats.trackers) {
     addTracker(tracker, add('counter', { dc: nameOf(tracker.dcId) }));

@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { systemClock } from '../dvk/clock.ts';
 import type { PathChange } from '../proxies/bond.ts';
 import type { ControlEthernet, ControlSecurity } from '../proxies/control.ts';
-import type { SettingChange } from '../proxies/settings.ts';
+import type { ProxySettings, SettingChange } from '../proxies/settings.ts';
 import { formatAddress, type Address } from '../vos/spec-reader.ts';
 import { Child, type Message } from './child.ts';
 import { logEvent } from './output.ts';
@@ -46,6 +46,9 @@ export interface ProxyStart {
   readonly ethernet?: ControlEthernet;
   /** How long a session without a connection is held, when the spec says so. */
   readonly holdMs?: number;
+  /** What is packed by LZ4, when the spec says so. */
+  readonly compress?: ProxySettings['compress'];
+  readonly compressSealed?: ProxySettings['compressSealed'];
 }
 
 /** Where a proxy listens. */
@@ -100,7 +103,7 @@ export class NodeProxy {
 
   /** Starts the proxy. Returns where it listens. */
   async start(start: ProxyStart): Promise<ProxyPlace> {
-    const { listen, more, peers, transports, ethernet, holdMs } = start;
+    const { listen, more, peers, transports, ethernet, holdMs, compress, compressSealed } = start;
     const { dvs, node, security, segments } = this.#options;
     this.#setPeers(peers);
     const ready = await this.#child.start({
@@ -118,6 +121,8 @@ export class NodeProxy {
       transports,
       ...(ethernet && { ethernet }),
       ...(holdMs !== undefined && { holdMs }),
+      ...(compress && { compress }),
+      ...(compressSealed && { compressSealed }),
     });
     const port = Number(ready['port']);
     const station = ready['ethernet'];

@@ -30,6 +30,14 @@ function ms(value: number | null | undefined): string {
   return value === null || value === undefined ? '' : `${value.toFixed(2)} ms`;
 }
 
+/** What was packed, and what was left of it. */
+export function packedCell({
+  packedBytesBefore: before,
+  packedBytesAfter: after,
+}: Pick<PeerStatistics, 'packedBytesBefore' | 'packedBytesAfter'>): string {
+  return before === 0 ? '' : `${short(before, 'B')} to ${((100 * after) / before).toFixed(0)} %`;
+}
+
 function linkRow(peer: PeerStatistics): Cell[] {
   const { quality, throughput, queue } = peer;
   const lost = quality && `${String(quality.packetsLost)} of ${short(quality.packetsSent)}`;
@@ -45,6 +53,7 @@ function linkRow(peer: PeerStatistics): Cell[] {
     lost ?? '',
     quality === null ? '' : short(quality.windowBytes, 'B'),
     queue === null ? '' : short(queue.bufferedBytes, 'B'),
+    packedCell(peer),
     peer.reconnects,
     peer.handshakeFailures,
   ];
@@ -52,7 +61,7 @@ function linkRow(peer: PeerStatistics): Cell[] {
 
 const LINK_HEADINGS = [
   ...['PEER', 'STATE', 'FOR', 'OVER', 'OUT', 'IN', 'RTT', 'VARIATION', 'LOST', 'WINDOW', 'BUFFER'],
-  ...['RECONNECTS', 'FAILURES'],
+  ...['PACKED', 'RECONNECTS', 'FAILURES'],
 ];
 
 function kindRows({ sent, received }: ContainerTraffic): (readonly [string, ...Cell[]])[] {

@@ -175,24 +175,26 @@ async function set(
       return;
     }
     for (const { name, before, after } of changes) {
-      const { unit } = SETTING_RULES[name];
-      output.line(`${name}: ${String(before)} ${unit} before, ${String(after)} ${unit} now`);
+      const rule = SETTING_RULES[name];
+      const unit = 'unit' in rule ? ` ${rule.unit}` : '';
+      output.line(`${name}: ${String(before)}${unit} before, ${String(after)}${unit} now`);
     }
   });
 }
 
-function parseAssignment(text: string): [string, number] {
-  const [, name, value] = /^(\w+)=(\d{1,9})$/.exec(text) ?? [];
-  if (name !== undefined && value !== undefined) return [name, Number(value)];
+function parseAssignment(text: string): [string, number | string] {
+  const [, name, value] = /^(\w+)=(\d{1,9}|[a-z]{1,20})$/.exec(text) ?? [];
+  if (name !== undefined && value !== undefined) {
+    return [name, /^\d/.test(value) ? Number(value) : value];
+  }
   const what = `${text} is no setting`;
-  throw new CliError(what, 'Give name=value with a whole number.', ExitCode.USAGE);
+  throw new CliError(what, 'Give name=value with a whole number or a word.', ExitCode.USAGE);
 }
 
 function showSettings({ stats: told }: ProxyStatus, { json }: Selection): void {
   const names = told === null ? [] : (Object.keys(told.settings) as SettingName[]);
   const items = names.map((name) => {
-    const { unit, min, max, meaning } = SETTING_RULES[name];
-    return { name, value: told?.settings[name] ?? 0, unit, min, max, meaning };
+    return { name, value: told?.settings[name] ?? 0, ...SETTING_RULES[name] };
   });
   if (json === true) {
     output.json({ items });
@@ -200,6 +202,10 @@ function showSettings({ stats: told }: ProxyStatus, { json }: Selection): void {
   }
   output.table(
     ['NAME', 'VALUE', 'UNIT', 'FROM', 'TO', 'MEANING'],
-    items.map(({ name, value, unit, min, max, meaning }) => [name, value, unit, min, max, meaning]),
+    items.map((item) => [
+      ...[item.name, item.value],
+      ...('unit' in item ? [item.unit, item.min, item.max] : ['', item.choices.join(', '), '']),
+      item.meaning,
+    ]),
   );
 }

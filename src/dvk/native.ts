@@ -358,6 +358,10 @@ export interface SystemBinding {
   crc32c(data: Uint8Array, seed: number): number;
   crc32cTable(data: Uint8Array, seed: number): number;
   crc32cAccelerated(): boolean;
+  /** Bytes of the block, or 0 when it does not fit. */
+  lz4Pack(source: Uint8Array, target: Uint8Array): number;
+  /** Bytes that came out, or -errno. */
+  lz4Unpack(source: Uint8Array, target: Uint8Array): number;
   pidfdOpen(pid: number): number;
   closeFd(fd: number): number;
   /** The calling thread uses the network namespace of that descriptor from now on. */

@@ -14,16 +14,21 @@ export interface TcpInfo {
   segmentsReceived: number;
   /** Segments that were sent again. */
   resent: number;
+  /** Bytes a second that arrived, as last measured; 0 before that. */
+  deliveryRate: number;
+  /** Whether there was not enough to send when that was measured, so that it may be more. */
+  isRateLimited: boolean;
 }
 
-const FIELDS = 8;
+const FIELDS = 10;
 
 /** Asks about the socket behind `fd`; undefined when it is no TCP connection. */
 export function tcpInfo(fd: number): TcpInfo | undefined {
   const values = new Float64Array(FIELDS);
   if (native().tcpInfo(fd, new Uint8Array(values.buffer)) !== 0) return undefined;
   const [rttMs = 0, rttVariationMs = 0, rttMinMs = 0, segmentBytes = 0, ...rest] = values;
-  const [windowBytes = 0, segmentsSent = 0, segmentsReceived = 0, resent = 0] = rest;
+  const [windowBytes = 0, segmentsSent = 0, segmentsReceived = 0, resent = 0, ...rate] = rest;
+  const [deliveryRate = 0, limited = 0] = rate;
   return {
     rttMs,
     rttVariationMs,
@@ -33,5 +38,7 @@ export function tcpInfo(fd: number): TcpInfo | undefined {
     segmentsSent,
     segmentsReceived,
     resent,
+    deliveryRate,
+    isRateLimited: limited !== 0,
   };
 }

@@ -23,7 +23,7 @@ import type { PathChange } from './bond.ts';
 import type { CredentialFiles } from './credentials.ts';
 import type { EngineStatistics } from './engine.ts';
 import type { SessionTimes } from './session.ts';
-import type { SettingChange } from './settings.ts';
+import type { ProxySettings, SettingChange } from './settings.ts';
 
 export interface ControlPeer {
   node: number;
@@ -90,6 +90,9 @@ export interface StartMessage {
   times?: Partial<SessionTimes>;
   /** How long a session without a connection is held, in ms; see EngineOptions. */
   holdMs?: number;
+  /** What is packed by LZ4; see settings.ts. */
+  compress?: ProxySettings['compress'];
+  compressSealed?: ProxySettings['compressSealed'];
 }
 
 export type ToProxy =

@@ -452,7 +452,8 @@ export class Engine implements LinkOwner {
       checksum: this.#options.checksum,
       pool: this.#pool,
       nowMs: () => this.#options.clock.nowMs(),
-      times: this.#settings,
+      settings: this.#settings,
+      sealed: transport.sealed,
       ...dialled,
       poll: this.#options.poll,
     });

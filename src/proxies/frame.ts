@@ -13,8 +13,13 @@
  *   208  payload, 0 to COPY_CHUNK_BYTES
  *
  * Both checksums are CRC32C; the header has its own, so that a length is trusted before the data is
- * there. Flags are zero in this version, and any other value is refused. Magic and version keep
- * their places in every version to come, so that two versions can at least name each other.
+ * there. Magic and version keep their places in every version to come, so that two versions can at
+ * least name each other.
+ *
+ * Flags are zero, and any other value is refused, but for one between nodes that agreed on it: 2
+ * says that a block of LZ4 follows the header, in place of command and payload. It unpacks to whole
+ * frames, which are as if they had come without it. Session and sequence belong to those; here the
+ * bytes that it unpacks to are in place of the session, and 0 is in place of the sequence.
  */
 import assert from 'node:assert/strict';
 import { CommandLayout, Limit } from '../dvk/abi/abi.gen.ts';
@@ -39,6 +44,9 @@ export const FrameLayout = {
   headerChecksum: 28,
 } as const;
 
+/** Of a header: frames follow that are packed. */
+const FLAG_PACKED = 2;
+
 /** The letters DVKF. */
 export const FRAME_MAGIC = 0x464b5644;
 /** What comes before the payload. */
@@ -55,12 +63,25 @@ export type Checksum = (data: Uint8Array, seed: number) => number;
 /** What is wrong with a stream; nothing after it can be trusted, so the link must be closed. */
 export interface FrameFault {
   code:
-    'magic' | 'version' | 'header-bytes' | 'header-checksum' | 'flags' | 'length' | 'body-checksum';
+    | 'magic'
+    | 'version'
+    | 'header-bytes'
+    | 'header-checksum'
+    | 'flags'
+    | 'length'
+    | 'body-checksum'
+    | 'packing';
   /** The value that was refused. */
   found: number;
 }
 
-/** A frame in the decoder's buffer; the views are good until the decoder's next `space()`. */
+/**
+ * Unpacks a block into `target`. Returns how many bytes came out; another number than is expected
+ * where it is no block.
+ */
+export type Unpack = (block: Uint8Array, target: Uint8Array) => number;
+
+/** A frame in the decoder's buffer; the views are good until the decoder is used again. */
 export interface Frame {
   session: number;
   sequence: number;
@@ -124,9 +145,7 @@ export function sealFrame(
   const body = at + FrameLayout.BYTES;
   const payloadBytes = view.getUint32(body + CommandLayout.payloadBytes, true);
   assert.ok(payloadBytes <= place.payload.length, 'the payload goes beyond its place');
-  view.setUint32(at + FrameLayout.magic, FRAME_MAGIC, true);
-  view.setUint16(at + FrameLayout.version, WIRE_VERSION, true);
-  view.setUint16(at + FrameLayout.headerBytes, FrameLayout.BYTES, true);
+  writeMarks(view, at);
   view.setUint32(at + FrameLayout.session, session, true);
   view.setUint32(at + FrameLayout.sequence, sequence, true);
   view.setUint32(at + FrameLayout.payloadBytes, payloadBytes, true);
@@ -138,13 +157,37 @@ export function sealFrame(
   return FRAME_HEAD_BYTES + payloadBytes;
 }
 
+function writeMarks(view: DataView, at: number): void {
+  view.setUint32(at + FrameLayout.magic, FRAME_MAGIC, true);
+  view.setUint16(at + FrameLayout.version, WIRE_VERSION, true);
+  view.setUint16(at + FrameLayout.headerBytes, FrameLayout.BYTES, true);
+}
+
+/**
+ * Writes the header of a packed block that is all of `bytes` behind the header's place, and unpacks
+ * to `unpackedBytes` bytes of whole frames.
+ */
+export function sealPacked(bytes: Uint8Array, unpackedBytes: number, checksum: Checksum): void {
+  const view = viewOf(bytes);
+  const block = bytes.subarray(FrameLayout.BYTES);
+  writeMarks(view, 0);
+  view.setUint32(FrameLayout.session, unpackedBytes, true);
+  view.setUint32(FrameLayout.sequence, 0, true);
+  view.setUint32(FrameLayout.payloadBytes, block.length, true);
+  view.setUint32(FrameLayout.flags, FLAG_PACKED, true);
+  view.setUint32(FrameLayout.bodyChecksum, checksum(block, 0), true);
+  const header = bytes.subarray(0, FrameLayout.headerChecksum);
+  view.setUint32(FrameLayout.headerChecksum, checksum(header, 0), true);
+}
+
 /**
  * Cuts a byte stream into frames.
  *
  * Use: put bytes at the start of `space()`, tell `filled(count)`, then take frames by `next()`
  * until it gives undefined, and look at `fault`. The buffer is allocated once, and once more by
  * `expand()`; no length that a peer claims ever makes it larger. After a fault everything is
- * ignored.
+ * ignored. Packed blocks are unpacked into a buffer of their own, which is there from the first of
+ * them on.
  */
 export class FrameDecoder {
   readonly #checksum: Checksum;
@@ -155,8 +198,12 @@ export class FrameDecoder {
   #first: { header: Uint8Array; command: Uint8Array };
   #start = 0;
   #end = 0;
-  // Size of the frame at #start once its header was checked, else 0.
+  // Size of the frame or block at #start once its header was checked, else 0.
   #frameBytes = 0;
+  #isPacked = false;
+  #packing: { unpack: Unpack; bytesMax: number } | undefined;
+  // For the frames of the last block.
+  #unpacked: FrameDecoder | undefined;
   #fault: FrameFault | undefined;
 
   /**
@@ -198,8 +245,18 @@ export class FrameDecoder {
   }
 
   /**
+   * Accepts packed blocks from now on, which unpack to `bytesMax` bytes at most. Views handed out
+   * before stay valid.
+   */
+  takePacked(unpack: Unpack, bytesMax: number): void {
+    const needed = FrameLayout.BYTES + bytesMax;
+    if (this.#buffer.length < needed) this.expand(this.#payloadBytesMax, needed);
+    this.#packing = { unpack, bytesMax };
+  }
+
+  /**
    * Where the next bytes of the stream go; never empty. Frames handed out before are gone after
-   * this call.
+   * this call, as are those of a packed block after `next()`.
    */
   space(): Uint8Array {
     const held = this.#end - this.#start;
@@ -238,6 +295,30 @@ export class FrameDecoder {
 
   /** The next whole frame, or undefined when more bytes are needed or the stream is at fault. */
   next(): Frame | undefined {
+    for (;;) {
+      const packed = this.#nextPacked();
+      if (packed) return packed;
+      const bytes = this.#nextBytes();
+      if (bytes === undefined) return undefined;
+      if (!this.#isPacked) return this.#takeFrame();
+      this.#takeBlock();
+    }
+  }
+
+  // A block holds whole frames, and nothing else.
+  #nextPacked(): Frame | undefined {
+    const unpacked = this.#unpacked;
+    if (unpacked === undefined || this.#fault) return undefined;
+    const frame = unpacked.next();
+    if (frame === undefined) {
+      const rest = unpacked.#end - unpacked.#start;
+      this.#fault = unpacked.fault ?? (rest > 0 ? { code: 'packing', found: rest } : undefined);
+    }
+    return frame;
+  }
+
+  // The bytes of the next frame or block, when all of them are there.
+  #nextBytes(): number | undefined {
     if (this.#fault) return undefined;
     const held = this.#end - this.#start;
     if (this.#frameBytes === 0) {
@@ -247,10 +328,10 @@ export class FrameDecoder {
       }
       this.#fault = this.#checkHeader(this.#start);
       if (this.#fault) return undefined;
-      this.#frameBytes = FRAME_HEAD_BYTES + this.#field(FrameLayout.payloadBytes);
+      const headBytes = this.#isPacked ? FrameLayout.BYTES : FRAME_HEAD_BYTES;
+      this.#frameBytes = headBytes + this.#field(FrameLayout.payloadBytes);
     }
-    if (held < this.#frameBytes) return undefined;
-    return this.#takeFrame();
+    return held < this.#frameBytes ? undefined : this.#frameBytes;
   }
 
   #viewsAt(start: number): { header: Uint8Array; command: Uint8Array } {
@@ -284,10 +365,43 @@ export class FrameDecoder {
     if (this.#checksum(covered, 0) !== checksum)
       return { code: 'header-checksum', found: checksum };
     const flags = this.#field(FrameLayout.flags);
-    if (flags !== 0) return { code: 'flags', found: flags };
-    const payloadBytes = this.#field(FrameLayout.payloadBytes);
-    if (payloadBytes > this.#payloadBytesMax) return { code: 'length', found: payloadBytes };
-    return undefined;
+    this.#isPacked = flags === FLAG_PACKED && this.#packing !== undefined;
+    if (flags !== 0 && !this.#isPacked) return { code: 'flags', found: flags };
+    return this.#checkLength();
+  }
+
+  // A block is shorter than what it unpacks to, and that has its limit.
+  #checkLength(): FrameFault | undefined {
+    const bytes = this.#field(FrameLayout.payloadBytes);
+    if (!this.#isPacked) {
+      return bytes > this.#payloadBytesMax ? { code: 'length', found: bytes } : undefined;
+    }
+    const unpackedBytes = this.#field(FrameLayout.session);
+    const isPossible = bytes < unpackedBytes && unpackedBytes <= (this.#packing?.bytesMax ?? 0);
+    return isPossible ? undefined : { code: 'packing', found: unpackedBytes };
+  }
+
+  #takeBlock(): void {
+    const packing = this.#packing;
+    const bytes = this.#field(FrameLayout.session);
+    const end = this.#start + this.#frameBytes;
+    const block = this.#buffer.subarray(this.#start + FrameLayout.BYTES, end);
+    const expected = this.#field(FrameLayout.bodyChecksum);
+    if (this.#checksum(block, 0) !== expected) {
+      this.#fault = { code: 'body-checksum', found: expected };
+      return;
+    }
+    if (packing === undefined) return;
+    this.#unpacked ??= new FrameDecoder(this.#checksum, this.#payloadBytesMax, packing.bytesMax);
+    const unpacked = this.#unpacked.space().subarray(0, bytes);
+    const count = packing.unpack(block, unpacked);
+    if (count !== bytes) {
+      this.#fault = { code: 'packing', found: bytes };
+      return;
+    }
+    this.#unpacked.filled(bytes);
+    this.#start = end;
+    this.#frameBytes = 0;
   }
 
   #takeFrame(): Frame | undefined {

@@ -8,17 +8,25 @@
  *
  * Where the connection has lanes, commands with data go in the bulky one, and all others overtake
  * them; while much of it waits, only short commands are taken from the core.
+ *
+ * Where both ends can, what goes out may be packed on its way to the transport (compression.ts).
+ * Session and ledger know nothing of that: the next connection may be another one.
  */
 import { CommandKind, CommandLayout, Limit } from '../dvk/abi/abi.gen.ts';
+import { lz4Pack, lz4Unpack } from '../dvk/lz4.ts';
 import type { BusyPoll } from './busy-poll.ts';
 import { UNSEALED } from '../dvk/frame-runs.ts';
+import { BLOCK_BYTES_MAX, Compression, newCompressionCounters } from './compression.ts';
+import type { CompressionCounters, CompressionState } from './compression.ts';
 import { FRAME_HEAD_BYTES, FrameDecoder, FrameLayout } from './frame.ts';
 import type { Checksum, Frame, FramePlace } from './frame.ts';
 import { HELLO_BYTES_MAX, type Hello } from './hello.ts';
 import { Outbox, type SlabPool } from './outbox.ts';
+import { Feature } from './offer.ts';
 import { Session } from './session.ts';
 import type { Down } from './down.ts';
-import type { SessionOutput, SessionSelf, SessionTimes } from './session.ts';
+import type { SessionOutput, SessionSelf } from './session.ts';
+import type { ProxySettings } from './settings.ts';
 import type { PeerCertificate } from './identity.ts';
 import { Lane } from './transport.ts';
 import type { Connection, ConnectionEvents, LinkQuality, Refusal } from './transport.ts';
@@ -56,7 +64,10 @@ export interface LinkOptions {
   checksum: Checksum;
   pool: SlabPool;
   nowMs: () => number;
-  times: SessionTimes;
+  /** They may change at any time. */
+  settings: ProxySettings;
+  /** Whether what is sent is encrypted. */
+  sealed: boolean;
   /** Told of commands that may be answered, and of those that came. */
   poll?: BusyPoll | undefined;
   /** The node that is dialled; undefined for an accepted connection. */
@@ -85,7 +96,7 @@ export interface HeldFrames {
   readonly sequence: number;
 }
 
-export interface LinkCounters {
+export interface LinkCounters extends CompressionCounters {
   framesSent: number;
   framesReceived: number;
   bytesSent: number;
@@ -103,16 +114,13 @@ export interface LinkQueue {
 
 export class Link implements ConnectionEvents, SessionOutput {
   readonly session: Session;
-  readonly counters: LinkCounters = {
-    framesSent: 0,
-    framesReceived: 0,
-    bytesSent: 0,
-    bytesReceived: 0,
-  };
+  readonly #counters = { framesSent: 0, framesReceived: 0, bytesSent: 0, bytesReceived: 0 };
   readonly #options: LinkOptions;
   readonly #decoder: FrameDecoder;
   // Of the bulky lane, once the session is up.
   #bulkDecoder: FrameDecoder | undefined;
+  // Once the session is up, where the peer can.
+  #compression: Compression | undefined;
   readonly #outbox: Outbox;
   #connection: Connection | undefined;
   #callOff: (() => void) | undefined;
@@ -132,7 +140,17 @@ export class Link implements ConnectionEvents, SessionOutput {
     this.#options = options;
     this.#decoder = new FrameDecoder(options.checksum, HELLO_BYTES_MAX);
     this.#outbox = new Outbox(options.pool, options.checksum);
-    this.session = new Session(options.self, this, options.nowMs(), options);
+    const { settings: times } = options;
+    this.session = new Session(options.self, this, options.nowMs(), { ...options, times });
+  }
+
+  get counters(): LinkCounters {
+    return { ...this.#counters, ...(this.#compression?.counters ?? newCompressionCounters()) };
+  }
+
+  /** What is known of packing; null where the peer knows nothing of it. */
+  get compression(): CompressionState | null {
+    return this.#compression?.state ?? null;
   }
 
   /** Name of what carries it. */
@@ -197,7 +215,7 @@ export class Link implements ConnectionEvents, SessionOutput {
       this.#chooseLane(Lane.URGENT);
       this.#outbox.built(frames * FRAME_HEAD_BYTES);
       ledger.skip(Lane.URGENT, frames);
-      this.counters.framesSent += frames;
+      this.#counters.framesSent += frames;
     }
     if (taken >= UNSEALED) this.#sealTaken(session);
     this.#asks = true;
@@ -209,7 +227,7 @@ export class Link implements ConnectionEvents, SessionOutput {
     const place = this.#outbox.place();
     this.#chooseLane(payloadBytesIn(place) > 0 ? Lane.BULK : Lane.URGENT);
     this.#outbox.seal(place, session, this.session.ledger.next(this.#builtLane));
-    this.counters.framesSent++;
+    this.#counters.framesSent++;
   }
 
   /** Gives the frames that were built to the transport; the session may keep them. */
@@ -235,11 +253,14 @@ export class Link implements ConnectionEvents, SessionOutput {
       done();
       return;
     }
-    const bulkBytes = lane === Lane.BULK ? bytes.length : 0;
+    const packed = this.#compression?.pack(bytes, lane);
+    const written = packed?.bytes ?? bytes;
+    const bulkBytes = lane === Lane.BULK ? written.length : 0;
     this.#bulkBytes += bulkBytes;
-    this.counters.bytesSent += bytes.length;
+    this.#counters.bytesSent += written.length;
     this.session.noteSent(this.#options.nowMs());
     const sent = (): void => {
+      packed?.done();
       done();
       this.#bulkBytes -= bulkBytes;
       if (!this.#stalled || this.congested) return;
@@ -247,7 +268,7 @@ export class Link implements ConnectionEvents, SessionOutput {
       this.#options.owner.linkReady(this);
       this.flush();
     };
-    this.#connection.write(bytes, sent, lane);
+    this.#connection.write(written, sent, lane);
   }
 
   // What was built so far goes out first when it is of the other lane.
@@ -295,12 +316,12 @@ export class Link implements ConnectionEvents, SessionOutput {
     const decoder = lane === Lane.URGENT ? this.#decoder : this.#bulkDecoder;
     if (decoder === undefined) return;
     const nowMs = this.#options.nowMs();
-    this.counters.bytesReceived += bytes;
+    this.#counters.bytesReceived += bytes;
     decoder.filled(bytes);
     this.session.noteReceived(nowMs);
     this.#deliverRuns(decoder, lane);
     for (let frame = decoder.next(); frame; frame = decoder.next()) {
-      this.counters.framesReceived++;
+      this.#counters.framesReceived++;
       this.session.receive(frame, nowMs, lane);
       this.#deliverRuns(decoder, lane);
     }
@@ -326,23 +347,27 @@ export class Link implements ConnectionEvents, SessionOutput {
   delivered(count: number): void {
     this.#delivered = count;
     if (count === 0) return;
-    this.counters.framesReceived += count;
+    this.#counters.framesReceived += count;
     this.#options.poll?.received();
     this.#decoder.skip(count * FRAME_HEAD_BYTES);
     this.session.receiveRun(count, Lane.URGENT);
   }
 
   withdrawn(): void {
-    this.#over = true;
-    this.#outbox.close();
-    this.#options.owner.linkClosed(this);
+    this.#endOutput();
   }
 
   closed(reason: string, refusal?: Refusal): void {
     this.#over = true;
     this.#refusal = refusal;
     this.session.lost(this.#explain(reason), refusal?.code);
+    this.#endOutput();
+  }
+
+  #endOutput(): void {
+    this.#over = true;
     this.#outbox.close();
+    this.#compression?.close();
     this.#options.owner.linkClosed(this);
   }
 
@@ -364,7 +389,7 @@ export class Link implements ConnectionEvents, SessionOutput {
     const isPassing = this.session.isPassing(kind);
     if (isPassing || !this.#outbox.hasRoom) this.flush();
     this.#outbox.add(command, payload, this.session.number, this.session.sequenceOf(kind));
-    this.counters.framesSent++;
+    this.#counters.framesSent++;
     const passing = isPassing ? this.#outbox.take() : undefined;
     if (passing) this.#write(passing.bytes, passing.done, this.#builtLane);
   }
@@ -374,12 +399,31 @@ export class Link implements ConnectionEvents, SessionOutput {
       this.#decoder.expand(Limit.COPY_CHUNK_BYTES, READ_BUFFER_BYTES);
       if (this.#options.peer !== undefined) this.#connection?.widen?.();
     }
+    if (this.#canPack) {
+      this.#decoder.takePacked(lz4Unpack, BLOCK_BYTES_MAX[Lane.URGENT]);
+      this.#compression = this.#newCompression();
+    }
     this.#options.owner.linkUp(this, hello);
+  }
+
+  get #canPack(): boolean {
+    return (this.session.features & Feature.LZ4) !== 0;
+  }
+
+  #newCompression(): Compression {
+    const { settings, sealed: isSealed, checksum, pool } = this.#options;
+    return new Compression({
+      ...{ settings, isSealed, checksum, pool, pack: lz4Pack },
+      nowMs: () => performance.now(),
+      bandwidth: () => this.#connection?.bandwidth,
+    });
   }
 
   #newBulkDecoder(): FrameDecoder {
     const { checksum } = this.#options;
-    return new FrameDecoder(checksum, Limit.COPY_CHUNK_BYTES, READ_BUFFER_BYTES);
+    const decoder = new FrameDecoder(checksum, Limit.COPY_CHUNK_BYTES, READ_BUFFER_BYTES);
+    if (this.#canPack) decoder.takePacked(lz4Unpack, BLOCK_BYTES_MAX[Lane.BULK]);
+    return decoder;
   }
 
   containersChanged(hello: Hello): void {

@@ -83,6 +83,15 @@ function ownCredentials({ dvs, node, security }: StartMessage): Credentials | un
   throw new Error(`${security.files.certificate} is ${found}, not for node ${node} of ${dvs}`);
 }
 
+function settingsOf({ times, holdMs, compress, compressSealed }: StartMessage): ProxySettings {
+  return {
+    ...{ ...DEFAULT_SETTINGS, ...DEFAULT_TIMES, ...times },
+    ...(holdMs !== undefined && { holdMs }),
+    ...(compress && { compress }),
+    ...(compressSealed && { compressSealed }),
+  };
+}
+
 class ProxyProgram {
   readonly #segments = new Map<string, Segment>();
   #engine: Engine | undefined;
@@ -132,8 +141,7 @@ class ProxyProgram {
     try {
       this.#started = message;
       this.#credentials = ownCredentials(message);
-      const { holdMs = DEFAULT_SETTINGS.holdMs, times } = message;
-      const settings: ProxySettings = { ...DEFAULT_SETTINGS, ...DEFAULT_TIMES, ...times, holdMs };
+      const settings = settingsOf(message);
       const engine = new Engine({
         dvs: message.dvs,
         node: nodeId(message.node),

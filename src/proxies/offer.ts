@@ -27,9 +27,11 @@ export const Feature = {
   PARTS: 4,
   /** It answers PROCINFO. */
   TRACK: 8,
+  /** Frames may come packed; see compression.ts. */
+  LZ4: 16,
 } as const;
 
-export const FEATURES: number = Feature.RESUME | Feature.BOND | Feature.PARTS | Feature.TRACK;
+export const FEATURES: number = Object.values(Feature).reduce((all, bit) => all | bit, 0);
 
 const Offset = {
   first: 0,

@@ -5,6 +5,7 @@
  * the one that carries their session.
  */
 import type { Backoff } from './backoff.ts';
+import { newCompressionCounters, type CompressionState } from './compression.ts';
 import type { Link, LinkCounters } from './link.ts';
 import type { Down } from './down.ts';
 import type { Address, LinkQuality } from './transport.ts';
@@ -43,6 +44,8 @@ export interface PathStatistics extends PathCounters {
   remote: string | null;
   /** How well it goes, while it is up; null where nothing is known of that. */
   quality: LinkQuality | null;
+  /** What it knows of packing, while it is up; null where the peer knows nothing of it. */
+  compression: CompressionState | null;
   /** Of the last keepalive that was answered. */
   rttMs: number | null;
   upForMs: number | null;
@@ -63,16 +66,12 @@ export function newCounters(): PathCounters {
     bytesReceived: 0,
     staleFrames: 0,
     duplicateFrames: 0,
+    ...newCompressionCounters(),
   };
 }
 
 export function addCounters(sum: PathCounters, more: PathCounters): void {
-  sum.framesSent += more.framesSent;
-  sum.framesReceived += more.framesReceived;
-  sum.bytesSent += more.bytesSent;
-  sum.bytesReceived += more.bytesReceived;
-  sum.staleFrames += more.staleFrames;
-  sum.duplicateFrames += more.duplicateFrames;
+  for (const name of Object.keys(sum) as (keyof PathCounters)[]) sum[name] += more[name];
 }
 
 export class Path {
@@ -177,6 +176,7 @@ export class Path {
       preferred: false,
       remote: link?.remote ?? null,
       quality: link?.quality ?? null,
+      compression: link?.compression ?? null,
       rttMs: link?.session.counters.rttMs ?? null,
       upForMs: link ? Math.round(nowMs - this.#upSinceMs) : null,
       steadyMs: this.steadyMs(steadyMs),

@@ -15,7 +15,16 @@ export interface ProxySettings extends SessionTimes, AdmissionLimits {
   holdMs: number;
   /** How long a path must be up before the session returns to it; see path.ts. */
   steadyMs: number;
+  /** Whether frames are packed: never, where it pays, or always. */
+  compress: (typeof COMPRESS)[number];
+  /** What of it on sealed links: nothing, the data of single copies, or all. */
+  compressSealed: (typeof COMPRESS_SEALED)[number];
 }
+
+/** What `compress` may be, also in a spec. */
+export const COMPRESS = ['off', 'auto', 'on'] as const;
+/** What `compressSealed` may be, also in a spec. */
+export const COMPRESS_SEALED = ['off', 'copies', 'all'] as const;
 
 export const DEFAULT_SETTINGS: Omit<ProxySettings, keyof SessionTimes> = {
   handshakeBurst: 64,
@@ -24,17 +33,27 @@ export const DEFAULT_SETTINGS: Omit<ProxySettings, keyof SessionTimes> = {
   badPerSecond: 100,
   holdMs: 5000,
   steadyMs: 5000,
+  compress: 'auto',
+  compressSealed: 'copies',
 };
 
 export type SettingName = keyof ProxySettings;
 
-/** A setting, for people. */
-export interface SettingRule {
+/** A setting that is a number, for people. */
+export interface NumberRule {
   unit: 'ms' | 'handshakes' | 'handshakes/s' | 'commands' | 'commands/s';
   min: number;
   max: number;
   meaning: string;
 }
+
+/** One that is a word. */
+export interface ChoiceRule {
+  choices: readonly string[];
+  meaning: string;
+}
+
+export type SettingRule = NumberRule | ChoiceRule;
 
 const HOUR_MS = 3_600_000;
 /** What `holdMs` may be, also in a spec. */
@@ -94,21 +113,35 @@ export const SETTING_RULES: Readonly<Record<SettingName, SettingRule>> = {
     max: HOUR_MS,
     meaning: 'how long a path must be up before the link returns to it',
   },
+  compress: {
+    choices: COMPRESS,
+    meaning: 'whether frames are packed by LZ4: never, while it makes a link faster, or always',
+  },
+  compressSealed: {
+    choices: COMPRESS_SEALED,
+    meaning: 'what may be packed on sealed links: nothing, data of single copies, or all',
+  },
 };
 
 /** A setting that was changed. */
 export interface SettingChange {
   name: SettingName;
-  before: number;
-  after: number;
+  before: number | string;
+  after: number | string;
 }
 
 function isSetting(name: string): name is SettingName {
   return Object.hasOwn(SETTING_RULES, name);
 }
 
-function checkValue(name: SettingName, value: unknown): number {
-  const { min, max, unit } = SETTING_RULES[name];
+function checkValue(name: SettingName, value: unknown): number | string {
+  const rule = SETTING_RULES[name];
+  if ('choices' in rule) {
+    const { choices } = rule;
+    if (typeof value === 'string' && choices.includes(value)) return value;
+    throw new RangeError(`${name} is one of ${choices.join(', ')}`);
+  }
+  const { min, max, unit } = rule;
   if (typeof value === 'number' && Number.isSafeInteger(value) && value >= min && value <= max) {
     return value;
   }
@@ -130,8 +163,8 @@ export function changeSettings(
     }
     return { name, before: settings[name], after: checkValue(name, value) };
   });
-  const after = { ...settings };
-  for (const { name, after: value } of changes) after[name] = value;
+  const values = Object.fromEntries(changes.map(({ name, after: value }) => [name, value]));
+  const after: ProxySettings = { ...settings, ...values };
   if (after.deadMs < 3 * after.keepaliveMs) {
     const [dead, keepalive] = [after.deadMs, after.keepaliveMs];
     throw new RangeError(`deadMs (${dead}) is less than 3 times keepaliveMs (${keepalive})`);

@@ -2,10 +2,10 @@
 import { Socket, type OnReadOpts, type Server } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import type { Clock } from '../dvk/clock.ts';
-import { tcpInfo } from '../dvk/tcp-info.ts';
+import { tcpInfo, type TcpInfo } from '../dvk/tcp-info.ts';
 import type { PeerCertificate } from './identity.ts';
 import { Lane } from './transport.ts';
-import type { Address, Connection, LinkQuality, Listener } from './transport.ts';
+import type { Address, Bandwidth, Connection, LinkQuality, Listener } from './transport.ts';
 
 const END_WAIT_MS = 1000;
 // For the second lane, when bytes wait for it.
@@ -23,9 +23,13 @@ export const SOCKET_OPTIONS = {
 } as const;
 
 /** Undefined when this Node.js keeps the descriptor elsewhere, or there is none any more. */
-function qualityOf(socket: Socket): LinkQuality | undefined {
+function infoOf(socket: Socket): TcpInfo | undefined {
   const { fd = -1 } = (socket as unknown as { _handle?: { fd?: number } | null })._handle ?? {};
-  const info = fd < 0 ? undefined : tcpInfo(fd);
+  return fd < 0 ? undefined : tcpInfo(fd);
+}
+
+function qualityOf(socket: Socket): LinkQuality | undefined {
+  const info = infoOf(socket);
   if (info === undefined) return undefined;
   const { rttMs, rttVariationMs, rttMinMs, segmentBytes, windowBytes } = info;
   return {
@@ -62,6 +66,7 @@ export class SocketConnection implements Connection {
   readonly #clock: Clock;
   readonly #dialLane: ((connection: SocketConnection) => void) | undefined;
   #bulk: SecondLane | undefined;
+  #bulkSocket: Socket | undefined;
   // Bulky bytes that wait for their lane.
   #early: { bytes: Uint8Array; done: () => void }[] = [];
   #stopWait: () => void = () => undefined;
@@ -80,6 +85,11 @@ export class SocketConnection implements Connection {
 
   get quality(): LinkQuality | undefined {
     return qualityOf(this.#socket);
+  }
+
+  get bandwidth(): Bandwidth | undefined {
+    const info = infoOf(this.#bulkSocket ?? this.#socket);
+    return info && { bytesPerSecond: info.deliveryRate, isLimited: info.isRateLimited };
   }
 
   get bufferedBytes(): number {
@@ -104,6 +114,7 @@ export class SocketConnection implements Connection {
   /** The lane has come, through `socket`. From now on both end together. */
   join(lane: SecondLane, socket: Socket): void {
     this.#bulk = lane;
+    this.#bulkSocket = socket;
     this.#stopWait();
     this.onClose(() => {
       lane.destroy();

@@ -43,6 +43,13 @@ export interface LinkQuality {
   rekeys: number | null;
 }
 
+/** What a connection carries, as last measured. */
+export interface Bandwidth {
+  bytesPerSecond: number;
+  /** There was not enough to send then, so it may carry more. */
+  isLimited: boolean;
+}
+
 /** What made a connection end, other than the network or its owner. */
 export interface Refusal {
   /**
@@ -68,6 +75,8 @@ export interface Connection {
   widen?(): void;
   /** Undefined when nothing is known of that. */
   readonly quality?: LinkQuality | undefined;
+  /** The same; of bulky bytes, where they have a lane. */
+  readonly bandwidth?: Bandwidth | undefined;
   /** Bytes taken by `write` that the transport still holds. */
   readonly bufferedBytes: number;
   /** Who the peer has proven to be; of sealed transports only, and of those always. */

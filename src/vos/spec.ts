@@ -19,6 +19,8 @@
  *         - { transport: udp }
  *   etherType: 0x88b5
  *   holdMs: 5000
+ *   compress: auto
+ *   compressSealed: copies
  *   containers:
  *     - name: mol
  *       id: 0
@@ -127,6 +129,9 @@ export interface DvsSpec {
   readonly etherType: number;
   /** How long calls wait for a node that is not reached; by default as long as proxies say. */
   readonly holdMs?: number;
+  /** What links pack by LZ4; by default what proxies say. */
+  readonly compress?: (typeof COMPRESS)[number];
+  readonly compressSealed?: (typeof COMPRESS_SEALED)[number];
   readonly containers: readonly ContainerSpec[];
 }
 
@@ -146,6 +151,8 @@ const DVS_KEYS: KeyTable = {
   links: { doc: 'links that differ from the others' },
   etherType: { doc: 'number of the frames of links over Ethernet' },
   holdMs: { doc: 'how long calls wait for a node that is not reached' },
+  compress: { doc: 'whether links pack by LZ4: off, auto or on' },
+  compressSealed: { doc: 'what sealed links may pack: off, copies or all' },
   containers: { doc: 'list of distributed containers' },
 };
 const NODE_KEYS: KeyTable = {
@@ -206,6 +213,9 @@ const FIXED_SLOT_RANGE = [0, LIMITS.SYSTEM_PROCESSES[0] - 1] as const;
 const DC_ID_RANGE = [0, 1023] as const;
 /** What `holdMs` may be; the same as proxies take. */
 export const HOLD_MS_RANGE = [0, 600_000] as const;
+/** What `compress` and `compressSealed` may be; the same. */
+const COMPRESS = ['off', 'auto', 'on'] as const;
+const COMPRESS_SEALED = ['off', 'copies', 'all'] as const;
 const PATHS_MAX = 8;
 const DEFAULT_LISTEN: Address = { host: '127.0.0.1', port: 0 };
 
@@ -297,8 +307,14 @@ class DvsReader {
       .map((place, index) => this.#container(place, index));
     const holdMs = this.#reader.integer(fields.get('holdMs'), HOLD_MS_RANGE);
     const nodes = [...this.#nodes.values()].sort(byId);
-    const hold = holdMs === undefined ? {} : { holdMs };
-    const spec = { dvs: dvs ?? '', nodes, transport, links, etherType, ...hold, containers };
+    const compress = this.#reader.choice(fields.get('compress'), COMPRESS);
+    const compressSealed = this.#reader.choice(fields.get('compressSealed'), COMPRESS_SEALED);
+    const settings = {
+      ...(holdMs !== undefined && { holdMs }),
+      ...(compress && { compress }),
+      ...(compressSealed && { compressSealed }),
+    };
+    const spec = { dvs: dvs ?? '', nodes, transport, links, etherType, ...settings, containers };
     this.#checkInterfaces(spec);
     return spec;
   }

@@ -101,6 +101,30 @@ describe.each([
     expect(before).not.toBe(mine);
     expect([pushed, pulled]).toEqual([mine, mine]);
   });
+
+  it('copy rightly what they pack, and what does not get shorter', async () => {
+    const [a, b] = (await start(2, insecure)) as [ProxyNode, ProxyNode];
+    const [holder, copier] = [await b.member(SERVER), await a.member()];
+    await a.knows(holder.endpoint);
+    a.tell({ type: 'set', settings: { compress: 'on' } });
+    const bytes = 3 * MIB;
+    await holder.order({ do: 'fill', bytes, seed: 1 });
+    const grant = await holder.order({ do: 'grant', access: 'read-write' });
+    const to = { endpoint: holder.endpoint, grant, at: 0 };
+
+    for (const words of [true, false, true]) {
+      await copier.order({ do: 'fill', bytes, seed: 2, words });
+      await copier.order({ do: 'vcopy', from: 'own', to, bytes });
+      const mine = await copier.order<string>({ do: 'hash' });
+      expect(await holder.order<string>({ do: 'hash' })).toBe(mine);
+    }
+    const [peer] = (await a.statistics()).peers;
+    expect(peer).toMatchObject({ state: 'up', reconnects: 0 });
+    const { packedBytesBefore = 0, packedBytesAfter = 0, plainBlocks = 0 } = peer ?? {};
+    expect(packedBytesBefore).toBeGreaterThan(2 * bytes);
+    expect(packedBytesAfter).toBeLessThan(bytes);
+    expect(plainBlocks).toBeGreaterThan(0);
+  });
 });
 
 describe('three nodes', () => {

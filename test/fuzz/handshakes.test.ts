@@ -348,7 +348,12 @@ describe('the settings of a proxy', () => {
   it('stay sensible whatever is asked for', () => {
     const settings = { ...DEFAULT_SETTINGS, ...DEFAULT_TIMES };
     const names = fc.oneof(fc.constantFrom(...Object.keys(SETTING_RULES)), fc.string());
-    const values = fc.oneof(fc.integer({ min: -1, max: 70_000 }), fc.jsonValue(), fc.double());
+    const values = fc.oneof(
+      fc.integer({ min: -1, max: 70_000 }),
+      fc.constantFrom('on', 'copies'),
+      fc.jsonValue(),
+      fc.double(),
+    );
     fc.assert(
       fc.property(fc.dictionary(names, values, { maxKeys: 4 }), (wanted) => {
         const before = { ...settings };
@@ -360,9 +365,14 @@ describe('the settings of a proxy', () => {
         }
         expect(settings.deadMs).toBeGreaterThanOrEqual(3 * settings.keepaliveMs);
         expect(Object.keys(settings)).toEqual(Object.keys(before));
-        for (const [name, { min, max }] of Object.entries(SETTING_RULES)) {
+        for (const [name, rule] of Object.entries(SETTING_RULES)) {
           const value = settings[name as keyof typeof settings];
-          expect(Number.isSafeInteger(value) && value >= min && value <= max).toBe(true);
+          if ('choices' in rule) {
+            expect(rule.choices).toContain(value);
+          } else {
+            const number = Number.isSafeInteger(value) ? Number(value) : NaN;
+            expect(number >= rule.min && number <= rule.max).toBe(true);
+          }
         }
       }),
       runs(5000),

@@ -31,7 +31,7 @@ export interface MemberMessage {
 }
 
 export type MemberOrder =
-  | { do: 'fill'; bytes: number; seed: number }
+  | { do: 'fill'; bytes: number; seed: number; words?: boolean }
   | { do: 'hash' }
   | { do: 'grant'; access: 'read' | 'write' | 'read-write' }
   | { do: 'vcopy'; from: MemberParty; to: MemberParty; bytes: number; at?: number }
@@ -62,7 +62,7 @@ class Member {
   obey(order: MemberOrder): unknown {
     switch (order.do) {
       case 'fill':
-        this.#buffer = pattern(order.bytes, order.seed);
+        this.#buffer = (order.words === true ? words : pattern)(order.bytes, order.seed);
         return order.bytes;
       case 'hash':
         return createHash('sha256').update(this.#buffer).digest('hex');
@@ -220,6 +220,16 @@ export function pattern(bytes: number, seed: number): Uint8Array {
   const words = new Uint32Array(Math.ceil(bytes / 4));
   for (let i = 0; i < words.length; i++) words[i] = Math.imul(i + seed, 2654435761);
   return new Uint8Array(words.buffer, 0, bytes);
+}
+
+/** Bytes that LZ4 makes two fifths as many of: lines with two numbers. */
+export function words(bytes: number, seed: number): Uint8Array {
+  const buffer = Buffer.alloc(bytes);
+  for (let at = 0, line = 0; at < bytes; line++) {
+    const number = Math.imul(line + seed, 2654435761) >>> 12;
+    at += buffer.write(`line ${line} of a long list has number ${number}\n`, at, 'latin1');
+  }
+  return buffer;
 }
 
 function main(): void {

@@ -1,8 +1,9 @@
 /** Commands and frames as tests of the proxies need them. */
 import { CommandLayout } from '../../src/dvk/abi/abi.gen.ts';
 import { crc32c } from '../../src/dvk/crc32c.ts';
-import { FRAME_HEAD_BYTES, framePlace, sealFrame, viewOf } from '../../src/proxies/frame.ts';
-import type { Frame } from '../../src/proxies/frame.ts';
+import { lz4Pack } from '../../src/dvk/lz4.ts';
+import { FRAME_HEAD_BYTES, FrameLayout, framePlace, sealFrame } from '../../src/proxies/frame.ts';
+import { sealPacked, viewOf, type Frame } from '../../src/proxies/frame.ts';
 
 /** Fields of a command by their names in CommandLayout; 32-bit ones only. */
 export type CommandFields = Partial<Record<Exclude<keyof typeof CommandLayout, 'BYTES'>, number>>;
@@ -50,6 +51,23 @@ export function frameBytes(
   place.command.set(command({ ...fields, payloadBytes: payload.length }));
   place.payload.set(payload);
   sealFrame(place, stamp.session ?? 0, stamp.sequence ?? 0, crc32c);
+  return bytes;
+}
+
+/**
+ * A packed block of `frames`; or of `block`, or with a lie about what comes out. Its checksums are
+ * right.
+ */
+export function packedBytes(
+  frames: Uint8Array,
+  { block, unpackedBytes = frames.length }: { block?: Uint8Array; unpackedBytes?: number } = {},
+): Uint8Array {
+  const room = new Uint8Array(FrameLayout.BYTES + frames.length + frames.length / 255 + 16);
+  const behind = room.subarray(FrameLayout.BYTES);
+  if (block) behind.set(block);
+  const count = block?.length ?? lz4Pack(frames, behind);
+  const bytes = room.subarray(0, FrameLayout.BYTES + count);
+  sealPacked(bytes, unpackedBytes, crc32c);
   return bytes;
 }
 

@@ -163,10 +163,14 @@ export class SessionWorld {
   readonly #hasRuns: boolean;
   #nextId = 1;
 
+  // Every other pair of seeds packs all that it can.
+  readonly #compress: 'auto' | 'on';
+
   constructor(seed: number, paths = 1) {
     this.random = seeded(seed);
     const hasLanes = seed % 2 === 1;
     this.#hasRuns = seed % 3 > 0;
+    this.#compress = seed % 4 < 2 ? 'on' : 'auto';
     this.networks = Array.from({ length: paths }, () => {
       const defer = (callback: () => void): void => void this.#turns.push(callback);
       return new LoopbackNetwork({ defer, pieceBytes: this.pick(200, 20_000), hasLanes });
@@ -210,7 +214,7 @@ export class SessionWorld {
       clock: this.#clockOf(side, isAlive),
       checksum: crc32c,
       random: this.random,
-      settings: { holdMs: 1500, steadyMs: 400 },
+      settings: { holdMs: 1500, steadyMs: 400, compress: this.#compress },
       defer: (callback) =>
         this.#turns.push(() => {
           if (isAlive()) callback();

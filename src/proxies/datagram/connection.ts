@@ -18,18 +18,14 @@
  */
 import type { PeerCertificate } from '../identity.ts';
 import { Lane } from '../transport.ts';
-import type { Connection, ConnectionEvents, LinkQuality, Refusal } from '../transport.ts';
+import type { Bandwidth, Connection, ConnectionEvents } from '../transport.ts';
+import type { LinkQuality, Refusal } from '../transport.ts';
+import { DeliveryMeter } from './delivery.ts';
 import { BYTES_HEAD, CLOSE_REASONS, CloseCode, FIRST_WINDOW_BYTES } from './frames.ts';
 import { FrameWriter, readFrames, WINDOW_BYTES, type FrameSink } from './frames.ts';
 import { NewReno } from './new-reno.ts';
-import {
-  ANSWERED_BYTES_MIN,
-  DATAGRAM_BYTES_MAX,
-  DATAGRAM_BYTES_MIN,
-  PacketKind,
-  PacketLayout,
-  writeHead,
-} from './packet.ts';
+import { ANSWERED_BYTES_MIN, DATAGRAM_BYTES_MAX, DATAGRAM_BYTES_MIN } from './packet.ts';
+import { PacketKind, PacketLayout, writeHead } from './packet.ts';
 import type { PacketSeal } from './packet.ts';
 import { viewOf } from '../frame.ts';
 import { PathMtu } from './path-mtu.ts';
@@ -76,6 +72,7 @@ export class DatagramConnection implements Connection {
   readonly #writer: FrameWriter;
   readonly #view: DataView;
   readonly #sink: FrameSink;
+  readonly #delivery = new DeliveryMeter();
   #events: ConnectionEvents | undefined;
   #state: State = 'opening';
   #reason: string | undefined;
@@ -153,6 +150,10 @@ export class DatagramConnection implements Connection {
       duplicates: this.#duplicates,
       rekeys: this.seal.rekeys,
     };
+  }
+
+  get bandwidth(): Bandwidth | undefined {
+    return this.#delivery.bandwidth;
   }
 
   /** Bytes that came and wait to be put in order. */
@@ -273,21 +274,20 @@ export class DatagramConnection implements Connection {
     this.#nowMs = nowMs;
     this.#forgiveStall();
     if (this.#isOpen) this.#checkTimes();
-    if (this.#isOver()) {
-      this.#tellEnd();
-      return false;
+    if (!this.#isOver()) {
+      for (const lane of this.#out) lane.release();
+      this.#checkEnd();
     }
-    for (const lane of this.#out) lane.release();
-    this.#checkEnd();
     // An owner that heard of its bytes, or the end itself, may have closed it.
     if (this.#isOver()) {
       this.#tellEnd();
       return false;
     }
-    for (let count = 0; count < BURST_PACKETS; count++) {
-      if (!this.#sendOne()) return false;
-    }
-    return true;
+    let count = 0;
+    while (count < BURST_PACKETS && this.#sendOne()) count++;
+    const bulk = this.#out[Lane.BULK];
+    if (bulk) this.#delivery.note(bulk.arrivedBytes, bulk.newBytes > 0, nowMs);
+    return count === BURST_PACKETS;
   }
 
   /** When `run` is to be called at the latest. */

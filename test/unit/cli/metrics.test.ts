@@ -26,6 +26,7 @@ const path = {
 const peer = {
   ...{ framesSent: 5, framesReceived: 6, bytesSent: 2 ** 40, bytesReceived: 8, dropped: 3 },
   ...{ forged: 1, drops: { ...newDrops(), container: 2 }, staleFrames: 0, duplicateFrames: 0 },
+  ...{ packedBlocks: 2, packedBytesBefore: 3000, packedBytesAfter: 1000, plainBlocks: 4 },
   ...{ reconnects: 1, node: 1, name: 'n1', state: 'up', transport: 'udp', remote: 'x' },
   quality: {
     ...{ rttMs: 0.25, rttVariationMs: 0.125, rttMinMs: 0.1, datagramBytes: 1472 },

@@ -3,8 +3,9 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { CommandKind, CommandLayout, Limit } from '../../../src/dvk/abi/abi.gen.ts';
 import { crc32c } from '../../../src/dvk/crc32c.ts';
+import { lz4Pack, lz4Unpack } from '../../../src/dvk/lz4.ts';
 import { FRAME_HEAD_BYTES, FrameDecoder, FrameLayout } from '../../../src/proxies/frame.ts';
-import { frameBytes } from '../../support/proxy-frames.ts';
+import { frameBytes, packedBytes } from '../../support/proxy-frames.ts';
 
 interface Taken {
   session: number;
@@ -153,5 +154,112 @@ describe('frames', () => {
 
     expect(taken).toEqual([]);
     expect(decoder.fault).toEqual({ code: 'length', found: 4 });
+  });
+});
+
+describe('packed blocks', () => {
+  const MAX = 100_000;
+  const decoder = (payloadBytesMax = 5000): FrameDecoder => {
+    const made = new FrameDecoder(crc32c, payloadBytesMax);
+    made.takePacked(lz4Unpack, MAX);
+    return made;
+  };
+  const few = (count: number): Uint8Array =>
+    Buffer.concat(
+      Array.from({ length: count }, (_, sequence) =>
+        frameBytes({ kind: 1 }, Buffer.alloc(20 * sequence, 7), { sequence }),
+      ),
+    );
+
+  it('come out as the frames that went in, however the stream is cut', () => {
+    const frames = fc.array(
+      fc.record({
+        kind: fc.integer({ min: 1, max: 9 }),
+        session: fc.nat(0xffff_ffff),
+        sequence: fc.nat(0xffff_ffff),
+        payload: fc.uint8Array({ maxLength: 900 }),
+      }),
+      { minLength: 1, maxLength: 12 },
+    );
+    const cuts = fc.array(fc.integer({ min: 1, max: 3000 }), { minLength: 1, maxLength: 6 });
+
+    fc.assert(
+      fc.property(fc.array(frames, { maxLength: 4 }), cuts, (blocks, sizes) => {
+        const bytesOf = (sent: (typeof blocks)[0]): Uint8Array =>
+          Buffer.concat(
+            sent.map(({ kind, payload, ...stamp }) => frameBytes({ kind }, payload, stamp)),
+          );
+        // Packed and plain ones take turns.
+        const stream = Buffer.concat(
+          blocks.map((sent, at) => (at % 2 === 0 ? packedBytes(bytesOf(sent)) : bytesOf(sent))),
+        );
+        const made = decoder();
+
+        const taken = feed(made, stream, sizes);
+
+        expect(taken).toEqual(
+          blocks
+            .flat()
+            .map((frame) => ({ ...frame, payload: Buffer.from(frame.payload).toString('hex') })),
+        );
+        expect(made.fault).toBeUndefined();
+      }),
+      { numRuns: 150 },
+    );
+  });
+
+  it('are refused by a decoder that was not told of them', () => {
+    const strict = new FrameDecoder(crc32c, 5000);
+
+    expect(feed(strict, packedBytes(few(3)), [4096])).toEqual([]);
+    expect(strict.fault).toEqual({ code: 'flags', found: 2 });
+  });
+
+  const lying = (unpackedBytes: number): Uint8Array => packedBytes(few(3), { unpackedBytes });
+  const whole = few(3);
+  it.each([
+    ['packing', 'claims one byte too many', lying(whole.length + 1)],
+    ['packing', 'claims one byte too few', lying(whole.length - 1)],
+    ['packing', 'claims more than is allowed', lying(MAX + 1)],
+    ['packing', 'claims 4 GiB', lying(0xffff_ffff)],
+    ['packing', 'is longer than what it claims', lying(20)],
+    ['packing', 'ends within a frame', packedBytes(whole.subarray(0, whole.length - 1))],
+    ['packing', 'ends within a header', packedBytes(Buffer.concat([whole, whole.subarray(0, 9)]))],
+    ['packing', 'is no block', packedBytes(whole, { block: Buffer.alloc(50, 0xff) })],
+    ['flags', 'is packed twice', packedBytes(Buffer.concat([packedBytes(whole), whole]))],
+    ['magic', 'has no frames', packedBytes(Buffer.alloc(900, 5))],
+    [
+      'length',
+      'has a frame that is too long',
+      packedBytes(frameBytes({ kind: 1 }, Buffer.alloc(5001))),
+    ],
+  ] as const)('are refused by their %s when one %s', (code, _, bytes) => {
+    const made = decoder();
+    const capacity = made.capacityBytes;
+
+    const taken = feed(made, Buffer.concat([bytes, frameBytes({ kind: 9 })]), [4096]);
+
+    expect(taken.map(({ kind }) => kind)).not.toContain(9);
+    expect(made.fault?.code).toBe(code);
+    expect(made.capacityBytes).toBe(capacity);
+  });
+
+  it('that were damaged are refused', () => {
+    const good = packedBytes(whole);
+    for (let at = 0; at < good.length; at++) {
+      const bad = Uint8Array.from(good);
+      bad[at] = (bad[at] ?? 0) ^ 0x10;
+      const made = decoder();
+
+      const taken = feed(made, Buffer.concat([bad, whole]), [4096]);
+
+      expect([taken.length, made.fault === undefined]).toEqual([0, false]);
+    }
+  });
+
+  it('make the packer say so when they do not get shorter', () => {
+    const noise = Uint8Array.from({ length: 500 }, (_, i) => (i * i * 7919) >>> 3);
+
+    expect(lz4Pack(noise, new Uint8Array(450))).toBe(0);
   });
 });
