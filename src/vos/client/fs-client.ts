@@ -35,6 +35,7 @@ import {
   type FileAttributes,
   type FileSystemStatus,
 } from '../protocol/fs.ts';
+import type { Coherence } from '../protocol/fs-lease.ts';
 import type { Call, Channel, ChannelOptions } from './channels.ts';
 import { Channels } from './channels.ts';
 import type {
@@ -49,8 +50,15 @@ import type {
   SizedValue,
   Written,
 } from './file-service.ts';
+import { Leases, type Trust } from './leases.ts';
 
-export type FsClientOptions = ChannelOptions;
+export interface FsClientOptions extends ChannelOptions {
+  /**
+   * `strict`: the client has leases on what it is told, for a gateway that believes it until it is
+   * recalled; see `Leases`. By default it has none.
+   */
+  readonly coherence?: Coherence;
+}
 
 const LINK_BYTES_MAX = 4096;
 const LOCK_PAUSE_MS_MIN = 2;
@@ -84,15 +92,33 @@ interface HeldFile {
 }
 
 export class FsClient implements FileService {
+  /** Whether what this client was told may be believed; with `coherence: strict`. */
+  readonly trust: Trust | undefined;
+  readonly #leases: Leases | undefined;
   readonly #channels: Channels;
   readonly #clock: ChannelOptions['clock'];
   readonly #held = new Map<number, HeldFile>();
 
   constructor(segment: Segment, options: FsClientOptions) {
     this.#clock = options.clock;
-    this.#channels = new Channels(segment, options, async (attempt) => {
-      await this.#rejoin(attempt);
-    });
+    this.#channels = new Channels(
+      segment,
+      options,
+      async (attempt) => {
+        await this.#rejoin(attempt);
+      },
+      async () => this.#leases?.refused(),
+    );
+    if (options.coherence !== 'strict') return;
+    const leases = new Leases(segment, options, this.#channels.endpoints);
+    this.#leases = leases;
+    this.trust = {
+      mark: () => leases.mark(),
+      validMs: (mark, inode) => leases.validMs(mark, inode, this.#channels.server),
+      listen: (listener) => {
+        leases.listener = listener;
+      },
+    };
   }
 
   /** Whether the server did not answer last time. */
@@ -102,6 +128,7 @@ export class FsClient implements FileService {
 
   /** Unbinds the channels; calls under way fail with ECANCELED. */
   close(): void {
+    this.#leases?.close();
     this.#channels.close();
   }
 

@@ -7,12 +7,14 @@
 import { constants } from 'node:os';
 import type { Clock } from '../../dvk/clock.ts';
 import type { FileService } from '../client/file-service.ts';
+import type { Trust } from '../client/leases.ts';
 import { TRANSFER_BYTES_MAX } from '../protocol/fs.ts';
 import type { Answers, Send, SessionCounters } from './answers.ts';
 import { DIRECTORY_BYTES_MAX, EUCLEAN } from './answers.ts';
 import type { Negotiated } from './replies.ts';
 import { Session } from './session.ts';
 import { Changer } from './changer.ts';
+import { type PageDropper, Recalls } from './recalls.ts';
 import type { ReadingRequest } from './requests.ts';
 import { Opcode } from './wire.ts';
 
@@ -65,6 +67,8 @@ export interface GatewayPort {
   onRefused(major: number, minor: number): void;
   /** There is room for requests again, after `isFull`. */
   onRoom?(): void;
+  /** With it pages of the kernel are dropped when they are recalled. */
+  readonly pages?: PageDropper;
 }
 
 export class Gateway {
@@ -73,9 +77,17 @@ export class Gateway {
   readonly #session: Session;
   readonly #answers: Answers;
   readonly #changer: Changer;
+  readonly #recalls: Recalls | undefined;
   #writeBacklogBytes = 0;
 
-  constructor(service: FileService, port: GatewayPort, clock: Clock, options: GatewayOptions) {
+  /** With `trust`, the kernel believes what the service said for as long as that says. */
+  constructor(
+    service: FileService,
+    port: GatewayPort,
+    clock: Clock,
+    options: GatewayOptions,
+    trust?: Trust,
+  ) {
     const { attributesMs, entryMs, missingMs, writeBytesMax, backgroundMax, readOnly } = options;
     this.#service = service;
     this.#port = port;
@@ -83,6 +95,7 @@ export class Gateway {
       {
         send: port.send,
         onReady: (negotiated) => {
+          this.#recalls?.begin();
           port.onReady(negotiated);
         },
         onRefused: (major, minor) => {
@@ -95,9 +108,17 @@ export class Gateway {
           });
         },
       },
-      { validity: { attributesMs, entryMs }, missingMs, writeBytesMax, backgroundMax, readOnly },
+      {
+        validity: { attributesMs, entryMs },
+        missingMs,
+        writeBytesMax,
+        backgroundMax,
+        readOnly,
+        trust,
+      },
     );
     this.#answers = this.#session.answers;
+    if (trust !== undefined) this.#recalls = new Recalls(this.#answers, trust, port.pages);
     this.#changer = new Changer(service, this.#answers);
   }
 
@@ -125,6 +146,7 @@ export class Gateway {
     const request = this.#session.receive(view, length);
     if (request === undefined) return;
     const { change } = request;
+    if (change !== undefined) this.#recalls?.onChange(request.file.inode);
     const backlogBytes = change?.kind === 'write' ? change.data.length : 0;
     this.#writeBacklogBytes += backlogBytes;
     const performed =

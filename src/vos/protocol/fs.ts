@@ -68,6 +68,9 @@ export const FsCall = {
   RELEASE: PROTOCOL_BASE.fs + 24,
   COPY_RANGE: PROTOCOL_BASE.fs + 25,
   LOCK: PROTOCOL_BASE.fs + 26,
+  // `fs-lease.ts`.
+  LEASE_JOIN: PROTOCOL_BASE.fs + 64,
+  LEASE_POLL: PROTOCOL_BASE.fs + 65,
 } as const;
 export type FsCall = (typeof FsCall)[keyof typeof FsCall];
 
