@@ -8,7 +8,7 @@
  * for it, and it must join anew.
  *
  * Bounded: a client has `leasesMax` leases, all together `totalMax`; beyond that the oldest of who
- * asks for one more is recalled. Each recall of a whole lease takes that lease, so there are never
+ * asks for one more, or of who has most, is recalled. Each recall of a whole lease takes that lease, so there are never
  * more of them than leases were; names that are recalled one by one, beyond `NAMES_QUEUED_MAX`,
  * become one recall of their directory.
  */
@@ -121,11 +121,8 @@ export class LeaseTable {
     if (holders === undefined) this.#holders.set(inode, new Set([client]));
     else holders.add(client);
     const { leasesMax, totalMax } = this.#limits;
-    if (client.held.size <= leasesMax && this.#total <= totalMax) return;
-    const [oldest] = client.held.keys();
-    if (oldest === undefined || oldest === inode) return;
-    this.counters.evicted++;
-    this.#take(client, { inode: oldest, kinds: ALL_KINDS }, nowMs);
+    if (client.held.size > leasesMax) this.#evict(client, nowMs);
+    else if (this.#total > totalMax) this.#evict(this.#largest(), nowMs);
   }
 
   /** Takes from all but `except` what they have of this, and returns whom to wait for. */
@@ -182,6 +179,22 @@ export class LeaseTable {
         this.#clear(client);
       }
     }
+  }
+
+  /** Who has most. */
+  #largest(): LeaseClient | undefined {
+    let largest: LeaseClient | undefined;
+    for (const client of this.#clients.values()) {
+      if (client.held.size > (largest?.held.size ?? 0)) largest = client;
+    }
+    return largest;
+  }
+
+  #evict(client: LeaseClient | undefined, nowMs: number): void {
+    const [oldest] = client?.held.keys() ?? [];
+    if (client === undefined || oldest === undefined) return;
+    this.counters.evicted++;
+    this.#take(client, { inode: oldest, kinds: ALL_KINDS }, nowMs);
   }
 
   #take(client: LeaseClient, recall: Recall, nowMs: number): number {
