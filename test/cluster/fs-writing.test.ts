@@ -333,7 +333,7 @@ describe.skipIf(skipped !== undefined)(`a mount that is written to ${skipped ?? 
     expect(seen).toBe('0\n');
   });
 
-  it('keeps what was seen in the kernel of a strict mount, without asking its gateway', async () => {
+  it('keeps what was seen in the kernel of a strict mount', async () => {
     const { pid } = await place.json<{ pid: number }>('service', 'info', 'strict-here');
     const seen = await strict(
       "os.mkdir(there + '/warm'); files = ['/warm/%d' % i for i in range(20)]",
@@ -355,7 +355,7 @@ describe.skipIf(skipped !== undefined)(`a mount that is written to ${skipped ?? 
     expect(seen).toBe('True\n');
   });
 
-  it('lets both strict mounts change one directory and one file, without waits for leases', async () => {
+  it('lets both strict mounts change one directory and one file', async () => {
     const seen = await strict(
       "os.mkdir(here + '/both'); put(here + '/both/log', b'')",
       'def work(base, mark):',
@@ -376,7 +376,7 @@ describe.skipIf(skipped !== undefined)(`a mount that is written to ${skipped ?? 
     expect(seen).toBe("[0, 0] 25 25 ['log']\n");
   });
 
-  it('waits for a strict mount that is stopped no longer than a lease, and it sees all then', async () => {
+  it('waits for a stopped strict mount no longer than a lease lasts', async () => {
     const { pid } = await place.json<{ pid: number }>('service', 'info', 'strict-here');
     await strict(
       "put(there + '/stopped', b'old'); get(here + '/stopped'); os.stat(here + '/stopped')",

@@ -29,6 +29,13 @@ export interface LeaseParts {
   copied(): Uint8Array;
 }
 
+/** A request that succeeded. */
+interface Answered {
+  readonly call: number;
+  readonly inode: number;
+  readonly result: number;
+}
+
 const { ATTRIBUTES, DATA, NAMES } = LeaseKind;
 /** While somebody has to answer, it is looked whether he is still there. */
 const ALIVE_MS = 50;
@@ -77,8 +84,7 @@ export class LeaseHandlers {
 
   /** Those who are late, or gone, have leases no more. */
   expire(): void {
-    const { nowMs, isAlive } = this.#parts;
-    this.#table.expire(nowMs(), isAlive);
+    this.#table.expire(this.#parts.nowMs(), (endpoint) => this.#parts.isAlive(endpoint));
   }
 
   /** Forgets who spoke for clients that are gone. */
@@ -102,7 +108,7 @@ export class LeaseHandlers {
       this.#tickets = [];
       const result = handler(request, reply);
       this.#client = undefined;
-      if (client !== undefined && result >= 0) this.#grant(client, call, inode, reply, result);
+      if (client !== undefined && result >= 0) this.#grant(client, { call, inode, result }, reply);
       this.#await(this.#tickets);
       return result;
     };
@@ -113,7 +119,7 @@ export class LeaseHandlers {
     this.#parts.hold(() => (tickets.every((one) => this.#table.isDone(one)) ? 0 : undefined));
   }
 
-  #grant(client: LeaseClient, call: number, inode: number, reply: DataView, result: number): void {
+  #grant(client: LeaseClient, { call, inode, result }: Answered, reply: DataView): void {
     const nowMs = this.#parts.nowMs();
     const grant = (number: number, kinds: number): void => {
       if (number !== 0) this.#table.grant(client, number, kinds, nowMs);

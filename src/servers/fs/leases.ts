@@ -8,9 +8,9 @@
  * for it, and it must join anew.
  *
  * Bounded: a client has `leasesMax` leases, all together `totalMax`; beyond that the oldest of who
- * asks for one more, or of who has most, is recalled. Each recall of a whole lease takes that lease, so there are never
- * more of them than leases were; names that are recalled one by one, beyond `NAMES_QUEUED_MAX`,
- * become one recall of their directory.
+ * asks for one more, or of who has most, is recalled. Each recall of a whole lease takes that
+ * lease, so there are never more of them than leases were; names that are recalled one by one,
+ * beyond `NAMES_QUEUED_MAX`, become one recall of their directory.
  */
 import { ALL_KINDS, LEASE_MS, LeaseKind, type Recall } from '../../vos/protocol/fs-lease.ts';
 import { RECALLED_NAME_BYTES_MAX } from '../../vos/protocol/fs-lease.ts';

@@ -6,8 +6,8 @@
  * question. When the server was started again, or has given the client up, everything is lost: the
  * listener hears of that, and the client joins anew.
  *
- * What the server said may be believed for `LEASE_MS` from when it was asked, if nothing of the file
- * was recalled since then. See `src/vos/protocol/fs-lease.ts`.
+ * What the server said may be believed for `LEASE_MS` from when it was asked, if nothing of the
+ * file was recalled since then. See `src/vos/protocol/fs-lease.ts`.
  */
 import {
   DvkError,
@@ -133,7 +133,7 @@ export class Leases {
         }
       } catch (error) {
         if (!isDvkError(error)) throw error;
-        if (this.#open) await this.#pause();
+        await this.#pause();
       }
     }
   }

@@ -67,8 +67,10 @@ export interface GatewayPort {
   onRefused(major: number, minor: number): void;
   /** There is room for requests again, after `isFull`. */
   onRoom?(): void;
-  /** With it pages of the kernel are dropped when they are recalled. */
-  readonly pages?: PageDropper;
+  /** With it, the kernel believes what the service said for as long as this says. */
+  readonly trust?: Trust | undefined;
+  /** With it, pages of the kernel are dropped when they are recalled. */
+  readonly pages?: PageDropper | undefined;
 }
 
 export class Gateway {
@@ -80,15 +82,9 @@ export class Gateway {
   readonly #recalls: Recalls | undefined;
   #writeBacklogBytes = 0;
 
-  /** With `trust`, the kernel believes what the service said for as long as that says. */
-  constructor(
-    service: FileService,
-    port: GatewayPort,
-    clock: Clock,
-    options: GatewayOptions,
-    trust?: Trust,
-  ) {
+  constructor(service: FileService, port: GatewayPort, clock: Clock, options: GatewayOptions) {
     const { attributesMs, entryMs, missingMs, writeBytesMax, backgroundMax, readOnly } = options;
+    const { trust } = port;
     this.#service = service;
     this.#port = port;
     this.#session = new Session(

@@ -139,8 +139,7 @@ class Mount implements FuseMount {
     };
     const { service, clock, trust } = ports;
     if (trust !== undefined) this.#pages = new PageThread(fd);
-    const pages = this.#pages === undefined ? {} : { pages: this.#pages };
-    this.#gateway = new Gateway(service, { ...port, ...pages }, clock, options, trust);
+    this.#gateway = new Gateway(service, { ...port, trust, pages: this.#pages }, clock, options);
   }
 
   get counters(): Readonly<SessionCounters> {

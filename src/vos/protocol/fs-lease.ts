@@ -2,20 +2,20 @@
  * The FS protocol, third part: leases, by which a client may believe what it was told.
  *
  * A lease covers an inode: its attributes (LOOKUP, GETATTR, OPEN, READDIR, SETATTR and what makes a
- * file), its data (READ), or the names in it (LOOKUP, READDIR and what makes a file). Who has joined
- * gets one with each such answer. Before the server answers a change it recalls what others have of
- * it, and waits until they have said that it is gone, for `LEASE_MS` at most. A client that did not
- * say so by then has lost all that it had, and its requests fail with EKEYEXPIRED until it joins
- * anew. So what a client was told may be believed for `LEASE_MS` from when it asked, if it was not
- * recalled since.
+ * file), its data (READ), or the names in it (LOOKUP, READDIR and what makes a file). Who has
+ * joined gets one with each such answer. Before the server answers a change it recalls what others
+ * have of it, and waits until they have said that it is gone, for `LEASE_MS` at most. A client that
+ * did not say so by then has lost all that it had, and its requests fail with EKEYEXPIRED until it
+ * joins anew. So what a client was told may be believed for `LEASE_MS` from when it asked, if it
+ * was not recalled since.
  *
  * LEASE_JOIN: 8 u32 count | 12 count times i32 endpoint, at most `CHANNELS_MAX`: requests of these
  * are from now on the caller's, who begins with no leases. Reply: 0, 8 u32 incarnation. EINVAL,
  * EUSERS (too many clients).
  *
  * LEASE_POLL: 8 u32 incarnation | 12 u32 number of the last recall that is done. The reply comes
- * when there is a recall, or after `POLL_MS`. It is the number of recalls in it, 0 to `RECALLS_MAX`;
- * EKEYEXPIRED when the leases are lost, EINVAL for what was never recalled.
+ * when there is a recall, or after `POLL_MS`. It is the number of recalls in it, 0 to
+ * `RECALLS_MAX`; EKEYEXPIRED when the leases are lost, EINVAL for what was never recalled.
  *
  *   byte  8  u32  number of the last recall in the message; each is one higher
  *        12  u32  bytes of the name, for a single recall of one name

@@ -1,7 +1,7 @@
 // Leases: whoever was given one is asked for it before others may rely on a change, and nobody is
 // waited for longer than a lease lasts. Method: random steps of several clients, each of which
 // remembers what it believes, against a table; after each change that nobody waits for any more, no
-// client believes anything old. Then the edges: bounds, names, and answers that were never asked for.
+// client believes anything old. Then the edges: bounds, names, and answers to what was not asked.
 import { describe, expect, it } from 'vitest';
 import { LeaseTable, type LeaseClient, type Ticket } from '../../../src/servers/fs/leases.ts';
 import {
@@ -75,7 +75,8 @@ describe('the table of leases', () => {
     let waits: { tickets: Ticket[]; key: string; by: Believer; beganMs: number }[] = [];
 
     for (let step = 0; step < 4000; step++) {
-      const believer = believers[below(CLIENTS)] as Believer;
+      const believer = believers[below(CLIENTS)];
+      if (believer === undefined) throw new Error('There is no such client.');
       const inode = 2 + below(INODES);
       const kind = KINDS[below(3)] ?? ATTRIBUTES;
       const what = below(10);
