@@ -11,11 +11,20 @@ import type { CallNumber, Endpoint, Process } from '../dvk/index.ts';
 /** Undefined while the reply has to wait; then 0, or the -errno that takes the result's place. */
 export type Wait = () => number | undefined;
 
+/** A reply that is written only when it may go. */
+export interface Late {
+  /** Writes it, and returns its result. */
+  readonly fill: (reply: DataView) => number;
+  /** When it is to be asked again at the latest, by `performance.now`. */
+  readonly untilMs: number;
+}
+
 interface Held {
   readonly call: CallNumber;
   readonly message: Uint8Array;
   readonly result: number;
   readonly waits: readonly Wait[];
+  readonly late: Late | undefined;
 }
 
 const MESSAGE_BYTES = 64;
@@ -23,6 +32,7 @@ const MESSAGE_BYTES = 64;
 export class HeldReplies {
   /** Of the request that is served now. */
   #waits: Wait[] = [];
+  #late: Late | undefined;
   readonly #held = new Map<Endpoint, Held>();
 
   /** Replies that wait. */
@@ -30,14 +40,30 @@ export class HeldReplies {
     return this.#held.size;
   }
 
-  /** The reply to the request that is served now waits for this, besides others. */
-  await(wait: Wait): void {
+  /**
+   * The reply to the request that is served now waits for this, besides others. If it has to wait
+   * at all, `late` writes it.
+   */
+  await(wait: Wait, late?: Late): void {
     this.#waits.push(wait);
+    this.#late = late;
+  }
+
+  /** ms until one of them is to be looked at; 0 when one may go. */
+  leftMs(): number {
+    let untilMs = Infinity;
+    for (const { waits, late } of this.#held.values()) {
+      if (outcomeOf(waits) !== undefined) return 0;
+      untilMs = Math.min(untilMs, late?.untilMs ?? Infinity);
+    }
+    return Math.max(0, untilMs - performance.now());
   }
 
   /** For `serve`, when a request was handled: its result, or undefined if the reply is held. */
   take(server: Process, result: number): number | undefined {
     const waits = this.#waits;
+    const late = this.#late;
+    this.#late = undefined;
     const client = server.message.source;
     const before = this.#held.get(client);
     if (before !== undefined) {
@@ -50,19 +76,20 @@ export class HeldReplies {
     if (outcome !== undefined) return outcome < 0 ? outcome : result;
     const { view } = server.message;
     const message = new Uint8Array(view.buffer, view.byteOffset, MESSAGE_BYTES).slice();
-    this.#held.set(client, { call: server.lastCall, message, result, waits });
+    this.#held.set(client, { call: server.lastCall, message, result, waits, late });
     return undefined;
   }
 
   /** Sends what need not wait any more. Uses the server's message. */
   settle(server: Process): void {
-    for (const [client, { call, message, result, waits }] of this.#held) {
+    for (const [client, { call, message, result, waits, late }] of this.#held) {
       const outcome = outcomeOf(waits);
       if (outcome === undefined) continue;
       this.#held.delete(client);
       const { view } = server.message;
       new Uint8Array(view.buffer, view.byteOffset, MESSAGE_BYTES).set(message);
-      server.message.type = outcome < 0 ? outcome : result;
+      const filled = outcome < 0 || late === undefined ? result : late.fill(view);
+      server.message.type = outcome < 0 ? outcome : filled;
       // A client that is gone is no error.
       server.replyRaw(client, call);
     }

@@ -3,8 +3,8 @@
  *
  * A server is a table of handlers; it blocks in `replyReceive`, one crossing into the core for the
  * reply to one client and the request of the next. A reply that has to wait for something is held,
- * and others are served meanwhile. SIGTERM ends the loop through `interruptOn` (see `boot`), so does
- * the end of the container.
+ * and others are served meanwhile. SIGTERM ends the loop through `interruptOn` (see `boot`), so
+ * does the end of the container.
  */
 import { constants } from 'node:os';
 

@@ -35,6 +35,7 @@ import { resolve } from 'node:path';
 
 import { LIMITS } from '../dvk/abi/schema.ts';
 import { DEFAULT_ETHER_TYPE, ETHER_TYPE_RANGE } from '../dvk/ethernet.ts';
+import { COHERENCES, type Coherence } from './protocol/fs-lease.ts';
 import {
   formatAddress,
   SpecReader,
@@ -105,6 +106,8 @@ export interface FuseServiceSpec extends ServiceBase {
   readonly mount: string;
   readonly readOnly: boolean;
   readonly allowOther: boolean;
+  /** What it promises about changes that are made elsewhere. */
+  readonly coherence: Coherence;
 }
 
 export type ServiceSpec = FsServiceSpec | FuseServiceSpec;
@@ -196,6 +199,7 @@ const KIND_KEYS = {
     mount: { required: true, doc: 'directory to mount on' },
     readOnly: { doc: 'true: nothing can be changed through this mount' },
     allowOther: { doc: 'true: other users may use the mount' },
+    coherence: { doc: 'strict: changes made elsewhere are seen at once; or close-to-open' },
   },
 } as const satisfies Record<string, KeyTable>;
 type Kind = keyof typeof KIND_KEYS;
@@ -550,6 +554,7 @@ class DvsReader {
       mount,
       readOnly: this.#reader.flag(fields.get('readOnly')) ?? false,
       allowOther: this.#reader.flag(fields.get('allowOther')) ?? false,
+      coherence: this.#reader.choice(fields.get('coherence'), COHERENCES) ?? 'close-to-open',
     };
   }
 

@@ -83,6 +83,7 @@ describe('parseSpec', () => {
               mount: '/srv/dvs/mnt',
               readOnly: false,
               allowOther: false,
+              coherence: 'close-to-open',
             },
           ],
         },

@@ -272,11 +272,11 @@ export class ChangingHandlers {
       remove(writer, directory, name);
       return 0;
     }
-    this.#holds?.add(change.client, last, 1);
+    this.#holds.add(change.client, last, 1);
     try {
       return this.#attributes(call, remove(writer, directory, name));
     } catch (error) {
-      this.#holds?.remove(change.client, last.number, 1);
+      this.#holds.remove(change.client, last.number, 1);
       throw error;
     }
   }

@@ -34,9 +34,11 @@ export const ERRNO = {
   ENOLCK: 37,
   ENOTEMPTY: 39,
   ENODATA: 61,
+  EUSERS: 87,
   EOPNOTSUPP: 95,
   ESTALE: 116,
   EUCLEAN: 117,
+  EKEYEXPIRED: 127,
   EBADREQUEST: 212,
 } as const;
 export type FsErrorCode = keyof typeof ERRNO;

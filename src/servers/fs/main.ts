@@ -32,8 +32,11 @@ import { Volume } from './ext4/volume.ts';
 import { recover } from './journal/recovered-device.ts';
 import type { Sleeper } from './journal/worker-protocol.ts';
 import { createHandlers, type ClientMemory } from './handlers.ts';
+import { LeaseHandlers } from './lease-handlers.ts';
+import { LeaseTable } from './leases.ts';
 import { openForWriting } from './open.ts';
 import { Survivors } from './survivors.ts';
+import { WatchedWriter } from './watched-writer.ts';
 
 /** A quarter of the default arena. */
 const CACHE_BYTES = 64 * 1024 * 1024;
@@ -60,7 +63,11 @@ class GrantedMemory implements ClientMemory {
     return this.#stage.subarray(0, bytes);
   }
 
+  /** What went out last; valid until the staging buffer is used again. */
+  copied: Uint8Array = new Uint8Array(0);
+
   copyOut(client: number, grant: number, at: number, data: Uint8Array): void {
+    this.copied = data;
     const target = { endpoint: client as Endpoint, grant: grant as GrantId, at };
     attempt(() => this.#server.vcopySync(data, target, data.length, COPY_TIMEOUT_MS));
   }
@@ -175,18 +182,22 @@ class Chores implements Chore {
   readonly #tick: () => void;
   #dueMs = performance.now() + COMMIT_MS;
 
-  /** `run` is done whenever the server is woken or idle, `tick` every few seconds before it. */
-  constructor(run: () => void, tick: () => void) {
+  readonly #soonMs: () => number;
+
+  /** `run` is done after `soonMs`, and when the server is woken; `tick` every few seconds. */
+  constructor(run: () => void, soonMs: () => number, tick: () => void) {
     this.#run = run;
+    this.#soonMs = soonMs;
     this.#tick = tick;
   }
 
   leftMs(): number {
-    return Math.max(0, Math.ceil(this.#dueMs - performance.now()));
+    const leftMs = Math.min(this.#dueMs - performance.now(), this.#soonMs());
+    return Math.max(0, Math.ceil(leftMs));
   }
 
   run(): void {
-    if (this.leftMs() === 0) {
+    if (this.#dueMs <= performance.now()) {
       this.#tick();
       this.#dueMs = performance.now() + COMMIT_MS;
     }
@@ -231,8 +242,19 @@ async function main(): Promise<void> {
       })
     : undefined;
   if (survivors === undefined) volume.freeNameless();
+  const leases = new LeaseHandlers(new LeaseTable(), {
+    isAlive,
+    nowMs: () => performance.now(),
+    hold: (wait, late) => {
+      held.await(wait, late);
+    },
+    copied: () => memory.copied,
+  });
+  const writer = new WatchedWriter(volume, (recall) => {
+    leases.touch(recall);
+  });
   const changing = new ChangingHandlers(volume, memory, {
-    writer: volume.readOnly ? undefined : volume,
+    writer: volume.readOnly ? undefined : writer,
     commit: (failed) => {
       const wait = commits?.begin() ?? ((): number => 0);
       held.await(() => {
@@ -245,7 +267,7 @@ async function main(): Promise<void> {
     now,
     ...(survivors && { survivors }),
   });
-  const handlers = new Map([...createHandlers(volume, memory), ...changing.table()]);
+  const calls = new Map([...createHandlers(volume, memory), ...changing.table()]);
   await ready({
     endpoint: server.endpoint,
     image: service.image,
@@ -255,13 +277,16 @@ async function main(): Promise<void> {
   });
   const settle = (): void => {
     commits?.poll();
+    leases.expire();
     held.settle(server);
   };
+  const soonMs = (): number => Math.min(leases.leftMs(), held.leftMs());
   const tick = (): void => {
     changing.sweep();
+    leases.sweep();
     quietly(() => commits?.begin());
   };
-  serve(server, handlers, new Chores(settle, tick), held);
+  serve(server, leases.around(calls), new Chores(settle, soonMs, tick), held);
   changing.sweep();
   close();
   held.settle(server);

@@ -29,6 +29,7 @@ import {
   type Segment,
 } from '../../dvk/index.ts';
 import { TRANSFER_BYTES_MAX } from '../protocol/fs.ts';
+import { EKEYEXPIRED } from '../protocol/fs-lease.ts';
 
 export interface ChannelOptions {
   /** Fixed slot of the server. */
@@ -125,6 +126,7 @@ export class Channels {
   readonly #segment: Segment;
   readonly #options: Required<Omit<ChannelOptions, 'slot'>>;
   readonly #rejoin: Rejoin;
+  readonly #refused: (() => Promise<void>) | undefined;
   readonly #all: Channel[] = [];
   readonly #free: Channel[] = [];
   readonly #waiting: ((channel: Channel) => void)[] = [];
@@ -132,9 +134,16 @@ export class Channels {
   #server: Endpoint | undefined;
   #rejoining: Promise<void> | undefined;
 
-  constructor(segment: Segment, options: ChannelOptions, rejoin: Rejoin) {
+  /** `refused` is called when the server has given this client up; then calls are made again. */
+  constructor(
+    segment: Segment,
+    options: ChannelOptions,
+    rejoin: Rejoin,
+    refused?: () => Promise<void>,
+  ) {
     this.#segment = segment;
     this.#rejoin = rejoin;
+    this.#refused = refused;
     this.#options = {
       channels: CHANNELS,
       outageMs: OUTAGE_MS,
@@ -171,6 +180,11 @@ export class Channels {
   /** Who this client is for the server: the endpoint of its first channel. */
   get identity(): Endpoint {
     return this.#all[0]?.process.endpoint ?? ANY;
+  }
+
+  /** All endpoints that calls come from. */
+  get endpoints(): Endpoint[] {
+    return this.#all.map(({ process }) => process.endpoint);
   }
 
   /** Unbinds the channels; calls under way fail with ECANCELED. */
@@ -225,7 +239,11 @@ export class Channels {
         if (call.onlyFor !== undefined && call.onlyFor !== server) return 0;
         const result = await this.#attempt(channel, call, server);
         this.#outageSinceMs = undefined;
-        return result;
+        if (result !== -EKEYEXPIRED || this.#refused === undefined) return result;
+        // Nothing was done.
+        sentTo = undefined;
+        if (clock.nowMs() > begunMs + outageMs) throw new DvkError(-EIO, 'fs');
+        await this.#refused();
       } catch (error) {
         if (!isDvkError(error) || !OUTAGES.has(error.code)) throw error;
         if (!NOT_SENT.has(error.code)) sentTo = server;

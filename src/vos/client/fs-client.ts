@@ -36,6 +36,7 @@ import {
   type FileAttributes,
   type FileSystemStatus,
 } from '../protocol/fs.ts';
+import type { Coherence } from '../protocol/fs-lease.ts';
 import type { Call, Channel, ChannelOptions } from './channels.ts';
 import { Channels } from './channels.ts';
 import type {
@@ -51,9 +52,16 @@ import type {
   Written,
 } from './file-service.ts';
 import { HeldFiles } from './held-files.ts';
+import { Leases, type Trust } from './leases.ts';
 import { rejoin } from './rejoin.ts';
 
-export type FsClientOptions = ChannelOptions;
+export interface FsClientOptions extends ChannelOptions {
+  /**
+   * `strict`: the client has leases on what it is told, for a gateway that believes it until it is
+   * recalled; see `Leases`. By default it has none.
+   */
+  readonly coherence?: Coherence;
+}
 
 const LINK_BYTES_MAX = 4096;
 const LOCK_PAUSE_MS_MIN = 2;
@@ -82,6 +90,9 @@ interface ChangingCall {
 }
 
 export class FsClient implements FileService {
+  /** Whether what this client was told may be believed; with `coherence: strict`. */
+  readonly trust: Trust | undefined;
+  readonly #leases: Leases | undefined;
   readonly #channels: Channels;
   readonly #clock: ChannelOptions['clock'];
   readonly #held = new HeldFiles();
@@ -89,10 +100,25 @@ export class FsClient implements FileService {
 
   constructor(segment: Segment, options: FsClientOptions) {
     this.#clock = options.clock;
-    this.#channels = new Channels(segment, options, async (attempt, joined) => {
-      await rejoin(this.#held, this.#channels.identity, attempt);
-      joined();
-    });
+    this.#channels = new Channels(
+      segment,
+      options,
+      async (attempt, joined) => {
+        await rejoin(this.#held, this.#channels.identity, attempt);
+        joined();
+      },
+      async () => this.#leases?.refused(),
+    );
+    if (options.coherence !== 'strict') return;
+    const leases = new Leases(segment, options, this.#channels.endpoints);
+    this.#leases = leases;
+    this.trust = {
+      mark: () => leases.mark(),
+      validMs: (mark, inode) => leases.validMs(mark, inode, this.#channels.server),
+      listen: (listener) => {
+        leases.listener = listener;
+      },
+    };
   }
 
   /** Whether the server did not answer last time. */
@@ -103,6 +129,7 @@ export class FsClient implements FileService {
   /** Unbinds the channels; calls under way fail with ECANCELED. */
   close(): void {
     this.#stopWatching?.();
+    this.#leases?.close();
     this.#channels.close();
   }
 

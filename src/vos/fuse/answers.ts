@@ -9,6 +9,8 @@
 import { constants } from 'node:os';
 import type { LockAnswer } from '../protocol/fs-change.ts';
 import type { DirectoryEntry, FileAttributes, FileSystemStatus } from '../protocol/fs.ts';
+import type { Trust } from '../client/leases.ts';
+import { NameTable } from './names.ts';
 import { NodeTable, nodeOf } from './nodes.ts';
 import type { Validity } from './replies.ts';
 import * as replies from './replies.ts';
@@ -16,6 +18,7 @@ import type { ChangingRequest, ReadingRequest, ServiceRequest } from './requests
 import {
   IN,
   LINK_BYTES_MAX,
+  NotifyCode,
   Opcode,
   OpenFlag,
   OUT_HEADER_BYTES,
@@ -32,13 +35,13 @@ export const EUCLEAN = 117;
  */
 export const DIRECTORY_BYTES_MAX: number = 128 * 1024;
 const DOT = 0x2e;
-/** In place of an error, with unique 0 (FUSE_NOTIFY_INVAL_INODE). */
-const NOTIFY_INVAL_INODE = 2;
 
 export interface AnswerOptions {
   readonly validity: Validity;
   /** How long the kernel may believe that a name does not exist; 0: not at all. */
   readonly missingMs: number;
+  /** Says instead of `validity` how long each answer may be believed. */
+  readonly trust?: Trust | undefined;
 }
 
 /**
@@ -61,6 +64,8 @@ export interface SessionCounters {
 
 export class Answers {
   readonly nodes: NodeTable = new NodeTable();
+  /** Names that the kernel may believe, where leases are what it does so by. */
+  readonly names: NameTable = new NameTable();
   readonly counters: SessionCounters = {
     requests: 0,
     replies: 0,
@@ -76,6 +81,7 @@ export class Answers {
   /** Given out so far; each open file of the kernel has its own. */
   #handles = 0;
   readonly #outstanding = new Map<number, ServiceRequest>();
+  #trustsNames = false;
   readonly #send: Send;
   readonly #options: AnswerOptions;
 
@@ -90,11 +96,23 @@ export class Answers {
     return this.#outstanding.size;
   }
 
+  /** Whether a change of the file is under way here. */
+  isChanging(inode: number): boolean {
+    for (const { change, file } of this.#outstanding.values()) {
+      if (change === undefined) continue;
+      if (file.inode === inode || (change.kind === 'copy' && change.to.inode === inode))
+        return true;
+    }
+    return false;
+  }
+
   find(unique: number): ServiceRequest | undefined {
     return this.#outstanding.get(unique);
   }
 
   enlist(request: ServiceRequest): void {
+    const { trust } = this.#options;
+    if (trust !== undefined) request.mark = trust.mark();
     this.#outstanding.set(request.unique, request);
   }
 
@@ -124,9 +142,11 @@ export class Answers {
     }
     const generation = node === ROOT_NODE ? 0 : attributes.generation;
     const entry = { names: { node, generation }, attributes };
-    const { validity } = this.#options;
+    const validity = this.#validity(request, inode);
     const left = ageMs === 0 ? validity : replies.laterOf(validity, ageMs);
     replies.encodeEntry(this.view, OUT_HEADER_BYTES, entry, left);
+    if (request.change === undefined) this.#noteName(request, request.name, left);
+    else if ('name' in request.change) this.#noteName(request, request.change.name, left);
     let bytes = replies.ENTRY_BYTES;
     if (openFlags !== undefined) {
       replies.encodeOpenReply(this.view, OUT_HEADER_BYTES + bytes, openFlags, ++this.#handles);
@@ -139,7 +159,7 @@ export class Answers {
 
   /** GETATTR and SETATTR. */
   attributes(request: ServiceRequest, attributes: FileAttributes): void {
-    const { validity } = this.#options;
+    const validity = this.#validity(request, attributes.inode);
     replies.encodeAttributesReply(this.view, OUT_HEADER_BYTES, attributes, validity);
     if (this.#finish(request, replies.ATTRIBUTES_REPLY_BYTES)) this.nodes.tell(attributes);
   }
@@ -150,7 +170,7 @@ export class Answers {
    */
   opened(request: ChangingRequest, attributes: FileAttributes): boolean {
     const current = this.nodes.isCurrent(attributes);
-    if (!current && !request.answered) this.#recall(attributes.inode);
+    if (!current && !request.answered) this.recall(attributes.inode);
     const flags = current ? OpenFlag.KEEP_CACHE : 0;
     replies.encodeOpenReply(this.view, OUT_HEADER_BYTES, flags, ++this.#handles);
     if (!this.#finish(request, replies.OPEN_REPLY_BYTES)) return false;
@@ -168,7 +188,7 @@ export class Answers {
    * the kernel asks for the attributes at the next read, and drops the pages it has if they differ.
    */
   locked(request: ChangingRequest, inode: number): boolean {
-    if (!request.answered) this.#recall(inode);
+    if (!request.answered) this.recall(inode);
     return this.done(request);
   }
 
@@ -235,7 +255,7 @@ export class Answers {
       const bytes = replies.direntBytes(entry.name.length) + (plus ? replies.ENTRY_BYTES : 0);
       if (at + bytes > end) break;
       if (plus) {
-        this.#encodeEntryOf(entry, at);
+        this.#encodeEntryOf(request, entry, at);
         at += replies.ENTRY_BYTES;
       }
       replies.encodeDirent(this.view, this.#reply, at, entry);
@@ -271,19 +291,49 @@ export class Answers {
   }
 
   /** The kernel asks for the attributes anew. It may have forgotten the file meanwhile. */
-  #recall(inode: number): void {
-    this.view.setUint32(0, OUT_HEADER_BYTES + replies.NOTIFY_INODE_BYTES, true);
-    this.view.setInt32(4, NOTIFY_INVAL_INODE, true);
-    setUint64(this.view, 8, 0);
+  recall(inode: number): void {
     replies.encodeNotifyInode(this.view, OUT_HEADER_BYTES, nodeOf(inode));
-    this.#send(this.#reply, OUT_HEADER_BYTES + replies.NOTIFY_INODE_BYTES, undefined);
+    this.#notify(NotifyCode.INVAL_INODE, replies.NOTIFY_INODE_BYTES);
   }
 
-  #encodeEntryOf(entry: DirectoryEntry, at: number): void {
+  /** The kernel looks all names up anew. False when it is too old to be told that. */
+  recallNames(): boolean {
+    this.names.clear();
+    return this.#notify(NotifyCode.INC_EPOCH, 0);
+  }
+
+  /** From now on the kernel may keep names. */
+  trustNames(): void {
+    this.#trustsNames = true;
+  }
+
+  #notify(code: number, bytes: number): boolean {
+    this.view.setUint32(0, OUT_HEADER_BYTES + bytes, true);
+    this.view.setInt32(4, code, true);
+    setUint64(this.view, 8, 0);
+    return this.#send(this.#reply, OUT_HEADER_BYTES + bytes, undefined) >= 0;
+  }
+
+  /** How long an answer about the file, and the name that was asked for it, are believed. */
+  #validity(request: ServiceRequest, inode: number): Validity {
+    const { trust, validity } = this.#options;
+    if (trust === undefined || request.mark === undefined) return validity;
+    const attributesMs = trust.validMs(request.mark, inode);
+    const entryMs = this.#trustsNames ? trust.validMs(request.mark, request.file.inode) : 0;
+    return { attributesMs, entryMs };
+  }
+
+  #noteName({ file }: ServiceRequest, name: Uint8Array, { entryMs }: Validity): void {
+    if (this.#options.trust !== undefined && entryMs > 0) this.names.add(file.inode, name);
+  }
+
+  #encodeEntryOf(request: ServiceRequest, entry: DirectoryEntry, at: number): void {
     const node = listedNode(entry);
     const names = { node, generation: node === 0 ? 0 : entry.attributes.generation };
     const attributes = node === 0 ? undefined : entry.attributes;
-    replies.encodeEntry(this.view, at, { names, attributes }, this.#options.validity);
+    const validity = this.#validity(request, entry.attributes.inode);
+    replies.encodeEntry(this.view, at, { names, attributes }, validity);
+    if (node !== 0) this.#noteName(request, entry.name, validity);
   }
 
   #take(request: ServiceRequest): void {

@@ -182,7 +182,7 @@ export class Changer {
     }
   }
 
-  /** A file without names stays until the kernel has forgotten it: it may be a process's directory. */
+  /** It stays until the kernel has forgotten it: it may be the directory that a process is in. */
   #releaseForgotten({ inode, generation }: FileAttributes): void {
     this.#answers.nodes.whenForgotten(inode, () => {
       // When that fails the server lets go at the end of this client.

@@ -52,6 +52,8 @@ const WRITE_BODY_BYTES = 40;
 export interface DeviceEvents {
   /** One request; `view` is used again after the call. False: no more until `resume`. */
   onRequest(view: DataView, length: number): boolean;
+  /** The descriptor is about to be closed. */
+  onClosing?(): void;
   /** Called once, with 0 after an unmount or a stop, else with the errno that ended the session. */
   onEnd(errno: number): void;
 }
@@ -137,6 +139,7 @@ export class DeviceLoop {
     if (this.#ended) return;
     this.#ended = true;
     this.#pause();
+    this.#events.onClosing?.();
     this.#device.fuseClose(this.#fd);
     this.#events.onEnd(errno);
   }

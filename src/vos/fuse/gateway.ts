@@ -7,6 +7,7 @@
 import { constants } from 'node:os';
 import type { Clock } from '../../dvk/clock.ts';
 import type { FileService } from '../client/file-service.ts';
+import type { Trust } from '../client/leases.ts';
 import { TRANSFER_BYTES_MAX } from '../protocol/fs.ts';
 import type { Answers, Send, SessionCounters } from './answers.ts';
 import { DIRECTORY_BYTES_MAX, EUCLEAN } from './answers.ts';
@@ -15,6 +16,7 @@ import { Session } from './session.ts';
 import { CHANGING_KINDS } from './change.ts';
 import { Changer } from './changer.ts';
 import { Neighbours } from './neighbours.ts';
+import { type PageDropper, Recalls } from './recalls.ts';
 import type { ReadingRequest, ServiceRequest } from './requests.ts';
 import { Opcode } from './wire.ts';
 
@@ -69,6 +71,10 @@ export interface GatewayPort {
   onRoom?(): void;
   /** Whether a thread is ending; asked of one that got a signal. Without it, each one is. */
   isEnding?(pid: number): boolean;
+  /** With it, the kernel believes what the service said for as long as this says. */
+  readonly trust?: Trust | undefined;
+  /** With it, pages of the kernel are dropped when they are recalled. */
+  readonly pages?: PageDropper | undefined;
 }
 
 export class Gateway {
@@ -78,16 +84,19 @@ export class Gateway {
   readonly #answers: Answers;
   readonly #changer: Changer;
   readonly #neighbours: Neighbours;
+  readonly #recalls: Recalls | undefined;
   #writeBacklogBytes = 0;
 
   constructor(service: FileService, port: GatewayPort, clock: Clock, options: GatewayOptions) {
     const { attributesMs, entryMs, missingMs, writeBytesMax, backgroundMax, readOnly } = options;
+    const { trust } = port;
     this.#service = service;
     this.#port = port;
     this.#session = new Session(
       {
         send: port.send,
         onReady: (negotiated) => {
+          this.#recalls?.begin();
           port.onReady(negotiated);
         },
         onRefused: (major, minor) => {
@@ -99,11 +108,21 @@ export class Gateway {
           }
         },
       },
-      { validity: { attributesMs, entryMs }, missingMs, writeBytesMax, backgroundMax, readOnly },
+      {
+        validity: { attributesMs, entryMs },
+        missingMs,
+        writeBytesMax,
+        backgroundMax,
+        readOnly,
+        trust,
+      },
     );
     this.#answers = this.#session.answers;
+    if (trust !== undefined) this.#recalls = new Recalls(this.#answers, trust, port.pages);
     this.#changer = new Changer(service, this.#answers);
-    this.#neighbours = new Neighbours(service, clock, Math.min(attributesMs, entryMs));
+    // What came with others has no lease.
+    const nearMs = trust === undefined ? Math.min(attributesMs, entryMs) : 0;
+    this.#neighbours = new Neighbours(service, clock, nearMs);
   }
 
   get counters(): Readonly<SessionCounters> {
@@ -130,6 +149,7 @@ export class Gateway {
     const request = this.#session.receive(view, length);
     if (request === undefined) return;
     const { change } = request;
+    if (change !== undefined) this.#recalls?.onChange(request.file.inode);
     const backlogBytes = change?.kind === 'write' ? change.data.length : 0;
     this.#writeBacklogBytes += backlogBytes;
     const changes = change !== undefined && CHANGING_KINDS.has(change.kind);

@@ -21,9 +21,10 @@ async function main(): Promise<void> {
     serverSlot: service.serverSlot,
     name: service.name,
     clock: systemClock,
+    coherence: service.coherence,
   });
   const mount = await mountFuse(
-    { device: fuseDevice(), service: client, clock: systemClock },
+    { device: fuseDevice(), service: client, clock: systemClock, trust: client.trust },
     {
       mountpoint: service.mount,
       name: `${config.dvs}-${service.name}`,

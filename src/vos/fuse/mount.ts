@@ -11,6 +11,7 @@ import { constants } from 'node:os';
 import type { Clock } from '../../dvk/clock.ts';
 import type { DvkError } from '../../dvk/errors.ts';
 import type { FileService } from '../client/file-service.ts';
+import type { Trust } from '../client/leases.ts';
 import { TRANSFER_BYTES_MAX } from '../protocol/fs.ts';
 import type { SessionCounters } from './answers.ts';
 import { isEnding } from './callers.ts';
@@ -18,6 +19,7 @@ import type { FuseDevice } from './device.ts';
 import { DeviceLoop, MountFlag } from './device.ts';
 import type { GatewayOptions } from './gateway.ts';
 import { Gateway, GATEWAY_DEFAULTS } from './gateway.ts';
+import { PageThread } from './pages.ts';
 import { mountError, mountOn, prepareMountpoint, setReadAhead } from './mountpoint.ts';
 
 const { EACCES, EINVAL, ENODEV, ENOENT, EPERM, EPROTO } = constants.errno;
@@ -47,6 +49,8 @@ export interface MountPorts {
   readonly device: FuseDevice;
   readonly service: FileService;
   readonly clock: Clock;
+  /** The leases of the service, if the mount is to have them. */
+  readonly trust?: Trust | undefined;
 }
 
 export interface FuseMount {
@@ -84,6 +88,7 @@ class Mount implements FuseMount {
   readonly #ports: MountPorts;
   readonly #gateway: Gateway;
   readonly #loop: DeviceLoop;
+  readonly #pages: PageThread | undefined;
   readonly #ready: Promise<void>;
   #settleReady: (failure?: DvkError) => void = () => undefined;
   #settleEnded: (errno: number) => void = () => undefined;
@@ -108,6 +113,9 @@ class Mount implements FuseMount {
         this.#gateway.receive(view, length);
         return !this.#gateway.isFull;
       },
+      onClosing: () => {
+        this.#pages?.end(this.#deviceNumber);
+      },
       onEnd: (errno) => {
         this.#isOver = true;
         this.#gateway.abandon();
@@ -131,7 +139,9 @@ class Mount implements FuseMount {
       },
       isEnding,
     };
-    this.#gateway = new Gateway(ports.service, port, ports.clock, options);
+    const { service, clock, trust } = ports;
+    if (trust !== undefined) this.#pages = new PageThread(fd);
+    this.#gateway = new Gateway(service, { ...port, trust, pages: this.#pages }, clock, options);
   }
 
   get counters(): Readonly<SessionCounters> {

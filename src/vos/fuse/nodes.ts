@@ -39,6 +39,16 @@ export class NodeTable {
     return this.#nodes.get(node)?.file;
   }
 
+  /** Whether the kernel may have something of the file. */
+  knows(inode: number): boolean {
+    return inode === ROOT_INODE || this.#nodes.has(inode);
+  }
+
+  /** All of them, the root first. */
+  inodes(): number[] {
+    return [ROOT_INODE, ...this.#nodes.keys()];
+  }
+
   lookups(node: number): number {
     return this.#nodes.get(node)?.lookups ?? 0;
   }

@@ -201,10 +201,13 @@ export function encodeOffsetReply(view: DataView, at: number, offset: number): v
   setUint64(view, at, offset);
 }
 
-/** NOTIFY_INVAL_INODE of the attributes alone: 0 u64 node | 8 i64 -1 | 16 i64 0 */
-export function encodeNotifyInode(view: DataView, at: number, node: number): void {
+/**
+ * NOTIFY_INVAL_INODE: 0 u64 node | 8 i64 offset, or -1 for the attributes alone | 16 i64 bytes, 0
+ * for all up to the end
+ */
+export function encodeNotifyInode(view: DataView, at: number, node: number, offset = -1): void {
   setUint64(view, at, node);
-  setUint64(view, at + 8, -1);
+  setUint64(view, at + 8, offset);
   setUint64(view, at + 16, 0);
 }
 

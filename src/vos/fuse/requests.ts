@@ -1,4 +1,5 @@
 /** Requests of a FUSE session that wait for the file service. */
+import type { LeaseMark } from '../client/leases.ts';
 import type { FileId } from '../client/file-service.ts';
 import type { Change } from './change.ts';
 import type { Opcode } from './wire.ts';
@@ -23,6 +24,8 @@ interface WaitingRequest {
   answered: boolean;
   /** A signal reached the process that waits. */
   interrupted: boolean;
+  /** When it was asked, where that is of interest. */
+  mark?: LeaseMark;
 }
 
 /** A request that reads. */

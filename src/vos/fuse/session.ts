@@ -2,9 +2,10 @@
  * One FUSE session, without I/O: requests in, replies out through a port, and in between the
  * requests that wait for the file service.
  *
- * `receive` answers by itself what needs no file: INIT, what is unknown (ENOSYS) and what is malformed (EIO; a message whose header cannot be trusted is dropped). The
- * rest it returns as a `ServiceRequest`, whose owner calls one method of `answers` when the service
- * has spoken. A read-only session has no open files, and answers everything that writes with EROFS.
+ * `receive` answers by itself what needs no file: INIT, what is unknown (ENOSYS) and what is
+ * malformed (EIO; a message whose header cannot be trusted is dropped). The rest it returns as a
+ * `ServiceRequest`, whose owner calls one method of `answers` when the service has spoken. A
+ * read-only session has no open files, and answers everything that writes with EROFS.
  *
  * The request's buffer may be used again when `receive` returns, and the reply's when the port
  * returns.

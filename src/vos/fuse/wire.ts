@@ -82,6 +82,9 @@ export const InitFlag = {
 
 export const OpenFlag = { KEEP_CACHE: 0x2, CACHE_DIR: 0x8 } as const;
 
+/** In place of an error, with unique 0. INC_EPOCH makes all names old (7.44). */
+export const NotifyCode = { INVAL_INODE: 2, INC_EPOCH: 8 } as const;
+
 export const PROTOCOL_MAJOR = 7;
 export const PROTOCOL_MINOR_MIN = 31;
 /** The newest minor version whose layouts are known here; a newer kernel falls back to it. */

@@ -69,6 +69,9 @@ export const FsCall = {
   COPY_RANGE: PROTOCOL_BASE.fs + 25,
   LOCK: PROTOCOL_BASE.fs + 26,
   REJOINED: PROTOCOL_BASE.fs + 48,
+  // `fs-lease.ts`.
+  LEASE_JOIN: PROTOCOL_BASE.fs + 64,
+  LEASE_POLL: PROTOCOL_BASE.fs + 65,
 } as const;
 export type FsCall = (typeof FsCall)[keyof typeof FsCall];
 
