@@ -8,6 +8,7 @@
 import type { FsChange } from '../../vos/protocol/fs-change.ts';
 import {
   AttributeFlag,
+  CLAIMED,
   COPY_BYTES_MAX,
   CreateFlag,
   LockCommand,
@@ -34,6 +35,7 @@ import {
   encodeAttributes,
 } from '../../vos/protocol/fs.ts';
 import { ACCESS_LIST, DEFAULT_LIST, assigned, changed, inherited } from './acl-rules.ts';
+import { Claims } from './claims.ts';
 import { Holds, LastAnswers } from './clients.ts';
 import { ERRNO, FsError } from './errors.ts';
 import type {
@@ -107,6 +109,7 @@ export class ChangingHandlers {
   readonly #parts: ChangingParts;
   readonly #holds: Holds | undefined;
   readonly #locks: LockTable;
+  readonly #claims: Claims;
   readonly #answers = new LastAnswers();
 
   constructor(volume: Volume, memory: ClientMemory, parts: ChangingParts) {
@@ -121,6 +124,7 @@ export class ChangingHandlers {
       return seconds * 1000 + nanoseconds / 1e6;
     };
     this.#locks = new LockTable((client) => parts.isAlive(client), nowMs);
+    this.#claims = new Claims((client) => parts.isAlive(client), nowMs);
   }
 
   /** The call table of this half of the protocol. */
@@ -147,13 +151,24 @@ export class ChangingHandlers {
     add(FsCall.RELEASE, (call) => this.#onRelease(call));
     add(FsCall.COPY_RANGE, (call) => this.#onCopyRange(call));
     add(FsCall.LOCK, (call) => this.#onLock(call));
+    add(FsCall.UNCLAIM, (call) => this.#onUnclaim(call));
     return table;
+  }
+
+  /** The call table `calls`, in which what somebody's claim is in the way of fails with EBUSY. */
+  guarded(calls: ReadonlyMap<number, FsHandler>): Map<number, FsHandler> {
+    const guard = (handle: FsHandler): FsHandler => {
+      return (request, reply) =>
+        this.#claims.isInTheWay(request) ? -ERRNO.EBUSY : handle(request, reply);
+    };
+    return new Map([...calls].map(([call, handle]) => [call, guard(handle)]));
   }
 
   /** Lets go what clients that are gone held and had locked. */
   sweep(): void {
     const isAlive = (client: number): boolean => this.#parts.isAlive(client);
     for (const client of this.#holds?.sweep(isAlive) ?? []) this.#locks.drop(client);
+    this.#claims.sweep();
   }
 
   /** As `serve` in `handlers.ts`; besides, no request is acted on twice. */
@@ -192,7 +207,8 @@ export class ChangingHandlers {
       if ((change.flags & CreateFlag.HOLD) !== 0) this.#holds?.add(change.client, made, 1);
       return made;
     });
-    return this.#attributes(call, inode);
+    this.#attributes(call, inode);
+    return this.#claims.take(directory.number, change) ? CLAIMED : 0;
   }
 
   #onMkdir(call: Exchange): number {
@@ -265,7 +281,7 @@ export class ChangingHandlers {
     const written = writer.write(inode, append ? inode.size : change.offset, data);
     if ((change.flags & WriteFlag.SYNC) !== 0) this.#parts.commit();
     this.#attributes(call, inode);
-    return written;
+    return this.#claims.take(inode.number, change) ? written + CLAIMED : written;
   }
 
   #onSetattr(call: Exchange): number {
@@ -395,6 +411,11 @@ export class ChangingHandlers {
     } else {
       this.#locks.set(target, who, range, lockCommand === LockCommand.WAIT);
     }
+    return 0;
+  }
+
+  #onUnclaim(call: Exchange): number {
+    this.#claims.end(call.change.inode, call.change.client);
     return 0;
   }
 

@@ -217,7 +217,9 @@ async function main(): Promise<void> {
     isAlive: (client) => segment.isBound(client as Endpoint),
     now,
   });
-  const handlers = new Map([...createHandlers(volume, memory), ...changing.table()]);
+  const handlers = changing.guarded(
+    new Map([...createHandlers(volume, memory), ...changing.table()]),
+  );
   await ready({
     endpoint: server.endpoint,
     image: service.image,

@@ -35,6 +35,8 @@ const DOT = 0x2e;
 /** In place of an error, with unique 0 (FUSE_NOTIFY_INVAL_INODE). */
 const NOTIFY_INVAL_INODE = 2;
 
+type IsOld = (attributes: FileAttributes) => boolean;
+
 export interface AnswerOptions {
   readonly validity: Validity;
   /** How long the kernel may believe that a name does not exist; 0: not at all. */
@@ -124,8 +126,7 @@ export class Answers {
     }
     const generation = node === ROOT_NODE ? 0 : attributes.generation;
     const entry = { names: { node, generation }, attributes };
-    const { validity } = this.#options;
-    const left = ageMs === 0 ? validity : replies.laterOf(validity, ageMs);
+    const left = replies.laterOf(this.#options.validity, ageMs);
     replies.encodeEntry(this.view, OUT_HEADER_BYTES, entry, left);
     let bytes = replies.ENTRY_BYTES;
     if (openFlags !== undefined) {
@@ -138,9 +139,9 @@ export class Answers {
   }
 
   /** GETATTR and SETATTR. */
-  attributes(request: ServiceRequest, attributes: FileAttributes): void {
-    const { validity } = this.#options;
-    replies.encodeAttributesReply(this.view, OUT_HEADER_BYTES, attributes, validity);
+  attributes(request: ServiceRequest, attributes: FileAttributes, ageMs = 0): void {
+    const left = replies.laterOf(this.#options.validity, ageMs);
+    replies.encodeAttributesReply(this.view, OUT_HEADER_BYTES, attributes, left);
     if (this.#finish(request, replies.ATTRIBUTES_REPLY_BYTES)) this.nodes.tell(attributes);
   }
 
@@ -215,9 +216,13 @@ export class Answers {
 
   /**
    * READDIR and READDIRPLUS: as many entries as fit. The kernel asks again from the last one's
-   * cookie.
+   * cookie. Attributes that `isOld` are left out.
    */
-  directory(request: ReadingRequest, entries: readonly DirectoryEntry[]): void {
+  directory(
+    request: ReadingRequest,
+    entries: readonly DirectoryEntry[],
+    isOld: IsOld = () => false,
+  ): void {
     const plus = request.opcode === Opcode.READDIRPLUS;
     const end = OUT_HEADER_BYTES + Math.min(request.bytes, DIRECTORY_BYTES_MAX);
     let at = OUT_HEADER_BYTES;
@@ -226,7 +231,7 @@ export class Answers {
       const bytes = replies.direntBytes(entry.name.length) + (plus ? replies.ENTRY_BYTES : 0);
       if (at + bytes > end) break;
       if (plus) {
-        this.#encodeEntryOf(entry, at);
+        this.#encodeEntryOf(entry, at, isOld);
         at += replies.ENTRY_BYTES;
       }
       replies.encodeDirent(this.view, this.#reply, at, entry);
@@ -240,7 +245,7 @@ export class Answers {
     if (!this.#finish(request, at - OUT_HEADER_BYTES) || !plus) return;
     for (let i = 0; i < taken; i++) {
       const entry = entries[i];
-      if (entry === undefined || listedNode(entry) === 0) continue;
+      if (entry === undefined || listedNode(entry, isOld) === 0) continue;
       const { inode, generation } = entry.attributes;
       this.nodes.remember(inode, generation, entry.attributes);
     }
@@ -270,8 +275,8 @@ export class Answers {
     this.#send(this.#reply, OUT_HEADER_BYTES + replies.NOTIFY_INODE_BYTES, undefined);
   }
 
-  #encodeEntryOf(entry: DirectoryEntry, at: number): void {
-    const node = listedNode(entry);
+  #encodeEntryOf(entry: DirectoryEntry, at: number, isOld: IsOld): void {
+    const node = listedNode(entry, isOld);
     const names = { node, generation: node === 0 ? 0 : entry.attributes.generation };
     const attributes = node === 0 ? undefined : entry.attributes;
     replies.encodeEntry(this.view, at, { names, attributes }, this.#options.validity);
@@ -333,9 +338,13 @@ export class Answers {
   }
 }
 
-/** The node an entry of READDIRPLUS stands for: 0 for ".", ".." and what could not be read. */
-function listedNode(entry: DirectoryEntry): number {
-  if (isDots(entry.name) || entry.attributes.mode === 0) return 0;
+/**
+ * The node an entry of READDIRPLUS stands for: 0 for ".", "..", what could not be read, and what is
+ * old.
+ */
+function listedNode(entry: DirectoryEntry, isOld: IsOld): number {
+  const { attributes, name } = entry;
+  if (isDots(name) || attributes.mode === 0 || isOld(attributes)) return 0;
   const node = nodeOf(entry.attributes.inode);
   return node === ROOT_NODE ? 0 : node;
 }
