@@ -79,6 +79,8 @@ const SET_GROUP = 0o2000;
 const GROUP_EXECUTE = 0o010;
 const PERMISSIONS = 0o7777;
 const HOLD_COUNT_MAX = 1 << 20;
+/** With less room nobody gets to claim contents; a client has some MiB of each file under way. */
+const CLAIM_ROOM_BYTES = 64 << 20;
 const CAPABILITY: Uint8Array = Buffer.from('security.capability');
 const SPECIAL: ReadonlySet<number> = new Set<number>([
   MODE.regular,
@@ -281,7 +283,8 @@ export class ChangingHandlers {
     const written = writer.write(inode, append ? inode.size : change.offset, data);
     if ((change.flags & WriteFlag.SYNC) !== 0) this.#parts.commit();
     this.#attributes(call, inode);
-    return this.#claims.take(inode.number, change) ? written + CLAIMED : written;
+    const claimed = this.#hasRoom() && this.#claims.take(inode.number, change);
+    return claimed ? written + CLAIMED : written;
   }
 
   #onSetattr(call: Exchange): number {
@@ -412,6 +415,12 @@ export class ChangingHandlers {
       this.#locks.set(target, who, range, lockCommand === LockCommand.WAIT);
     }
     return 0;
+  }
+
+  /** Whether what clients have under way will fit, so that no write fails that was answered. */
+  #hasRoom(): boolean {
+    const { blocksAvailable, blockBytes } = this.#volume.status();
+    return blocksAvailable * blockBytes > CLAIM_ROOM_BYTES;
   }
 
   #onUnclaim(call: Exchange): number {
