@@ -7,6 +7,7 @@
 import { LockTable } from '../../src/servers/fs/locks.ts';
 import type {
   AttributeChange,
+  Created,
   FileId,
   FilePosition,
   FileService,
@@ -18,7 +19,12 @@ import type {
   Written,
 } from '../../src/vos/client/file-service.ts';
 import type { LockAnswer } from '../../src/vos/protocol/fs-change.ts';
-import { AttributeFlag, RenameFlag, WriteFlag } from '../../src/vos/protocol/fs-change.ts';
+import {
+  AttributeFlag,
+  CreateFlag,
+  RenameFlag,
+  WriteFlag,
+} from '../../src/vos/protocol/fs-change.ts';
 import type {
   DirectoryEntry,
   FileAttributes,
@@ -65,6 +71,10 @@ export class MemoryFiles implements FileService {
     () => true,
     () => 0,
   );
+  /** What the client has claimed, or has tried to: it cannot know until it is told. */
+  readonly claims: Set<number> = new Set<number>();
+  /** Whether claims are granted. */
+  grantsClaims = false;
   /** Ends of waits for locks are looked at when this is called. */
   readonly waiting: (() => void)[] = [];
   #nextInode = FIRST_FREE_INODE;
@@ -122,6 +132,7 @@ export class MemoryFiles implements FileService {
     bytes: number,
     use: (data: Uint8Array) => void,
   ): Promise<void> {
+    this.#unclaimed(file);
     this.#count('read');
     const { attributes, read } = this.#get(file);
     const length = Math.max(0, Math.min(bytes, attributes.size - offset));
@@ -176,16 +187,25 @@ export class MemoryFiles implements FileService {
     return Promise.resolve(sized(encoder.encode(names), bytes));
   }
 
-  async create(place: Place, file: NewFile, hold: boolean): Promise<FileAttributes> {
+  async create(place: Place, file: NewFile, flags: number): Promise<Created> {
+    const claims = (flags & CreateFlag.CLAIM) !== 0;
+    if (!claims) this.#unclaimed(place.parent);
     this.#count('create');
     const made = this.#make(place, file.mode & ~file.umask, file);
-    if (hold) this.#hold(made.attributes.inode, 1);
+    if ((flags & CreateFlag.HOLD) !== 0) this.#hold(made.attributes.inode, 1);
     made.read = () => NOTHING;
     if ((file.mode & S_IFMT) !== S_IFREG) made.attributes.size = file.device ?? 0;
-    return Promise.resolve({ ...made.attributes });
+    return Promise.resolve({ ...made.attributes, claimed: claims && this.#claim(place.parent) });
+  }
+
+  async unclaim(file: FileId): Promise<void> {
+    this.#count('unclaim');
+    this.claims.delete(file.inode);
+    return Promise.resolve();
   }
 
   async makeDirectory(place: Place, file: NewFile): Promise<FileAttributes> {
+    this.#unclaimed(place.parent);
     this.#count('makeDirectory');
     const mode = S_IFDIR | (file.mode & ~file.umask & 0o7777);
     return Promise.resolve({ ...this.#make(place, mode, file).attributes });
@@ -225,6 +245,7 @@ export class MemoryFiles implements FileService {
   }
 
   async rename(from: Place, to: Place, flags: number): Promise<void> {
+    this.#unclaimed(to.parent);
     this.#count('rename');
     const names = this.#get(to.parent).children;
     const there = names.has(decoder.decode(to.name));
@@ -238,6 +259,8 @@ export class MemoryFiles implements FileService {
   }
 
   async write(at: FilePosition, data: Uint8Array, flags: number): Promise<Written> {
+    const claims = (flags & WriteFlag.CLAIM) !== 0;
+    if (!claims) this.#unclaimed(at.file);
     this.#count('write');
     const file = this.#get(at.file);
     const { attributes } = file;
@@ -248,10 +271,12 @@ export class MemoryFiles implements FileService {
     after.set(before);
     after.set(data, offset);
     this.#setData(file, after);
-    return Promise.resolve({ bytes: data.length, attributes: { ...attributes } });
+    const claimed = claims && this.#claim(at.file);
+    return Promise.resolve({ bytes: data.length, attributes: { ...attributes }, claimed });
   }
 
   async setAttributes(id: FileId, change: AttributeChange): Promise<FileAttributes> {
+    this.#unclaimed(id);
     this.#count('setAttributes');
     const file = this.#get(id);
     const { attributes } = file;
@@ -302,12 +327,14 @@ export class MemoryFiles implements FileService {
   }
 
   async sync(file: FileId): Promise<void> {
+    this.#unclaimed(file);
     this.#count('sync');
     this.#get(file);
     return Promise.resolve();
   }
 
   async open(file: FileId): Promise<FileAttributes> {
+    this.#unclaimed(file);
     this.#count('open');
     const { attributes } = this.#get(file);
     this.#hold(attributes.inode, 1);
@@ -354,6 +381,16 @@ export class MemoryFiles implements FileService {
       });
       if (wait.aborted) throw failure('EINTR');
     }
+  }
+
+  #claim({ inode }: FileId): boolean {
+    this.claims.add(inode);
+    return this.grantsClaims;
+  }
+
+  /** While there is a claim its owner asks for nothing that does not name it. */
+  #unclaimed({ inode }: FileId): void {
+    if (this.claims.has(inode)) throw failure('EALREADY');
   }
 
   #make(place: Place, mode: number, owner: Owner): MemoryFile {

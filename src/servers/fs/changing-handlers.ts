@@ -8,6 +8,7 @@
 import type { FsChange } from '../../vos/protocol/fs-change.ts';
 import {
   AttributeFlag,
+  CLAIMED,
   COPY_BYTES_MAX,
   CreateFlag,
   LockCommand,
@@ -45,6 +46,7 @@ import {
   isName,
   withoutPrivileges,
 } from './change-rules.ts';
+import { Claims } from './claims.ts';
 import { Holds, LastAnswers } from './clients.ts';
 import { ERRNO, FsError } from './errors.ts';
 import type {
@@ -74,6 +76,8 @@ export interface ChangingParts {
   /** Whether the endpoint is bound, here or on another node. */
   isAlive(client: number): boolean;
   now(): Timestamp;
+  /** Whether there are clients that hear of changes before these return; see `Claims`. */
+  isWatched?(): boolean;
   /** Whose files and locks outlive the server; undefined: nobody's do. */
   readonly survivors?: Survivors;
 }
@@ -91,6 +95,8 @@ interface Exchange {
 const SLASH = 0x2f;
 const SET_GROUP = 0o2000;
 const PERMISSIONS = 0o7777;
+/** With less room nobody gets to claim contents; a client has some MiB of each file under way. */
+const CLAIM_ROOM_BYTES = 64 << 20;
 const CAPABILITY: Uint8Array = Buffer.from('security.capability');
 const SPECIAL: ReadonlySet<number> = new Set<number>([
   MODE.regular,
@@ -121,6 +127,7 @@ export class ChangingHandlers {
   readonly #parts: ChangingParts;
   readonly #holds: Holds | undefined;
   readonly #locks: LockTable;
+  readonly #claims: Claims;
   readonly #answers = new LastAnswers();
 
   constructor(volume: Volume, memory: ClientMemory, parts: ChangingParts) {
@@ -135,6 +142,11 @@ export class ChangingHandlers {
       return seconds * 1000 + nanoseconds / 1e6;
     };
     this.#locks = new LockTable((client) => this.#isAlive(client), nowMs);
+    this.#claims = new Claims({
+      isAlive: (client) => parts.isAlive(client),
+      nowMs,
+      isWatched: () => parts.isWatched?.() ?? false,
+    });
   }
 
   /** The call table of this half of the protocol. */
@@ -162,7 +174,22 @@ export class ChangingHandlers {
     add(FsCall.COPY_RANGE, (call) => this.#onCopyRange(call));
     add(FsCall.LOCK, (call) => this.#onLock(call));
     add(FsCall.REJOINED, (call) => this.#onRejoined(call));
+    add(FsCall.UNCLAIM, (call) => this.#onUnclaim(call));
     return table;
+  }
+
+  /** Ends what clients have claimed, if they still answer. Whether nobody has claimed anything. */
+  endClaims(): boolean {
+    return this.#claims.clear();
+  }
+
+  /** The call table `calls`, in which what somebody's claim is in the way of fails with EALREADY. */
+  guarded(calls: ReadonlyMap<number, FsHandler>): Map<number, FsHandler> {
+    const guard = (handle: FsHandler): FsHandler => {
+      return (request, reply) =>
+        this.#claims.isInTheWay(request) ? -ERRNO.EALREADY : handle(request, reply);
+    };
+    return new Map([...calls].map(([call, handle]) => [call, guard(handle)]));
   }
 
   /** Lets go what clients that are gone held and had locked. */
@@ -170,6 +197,7 @@ export class ChangingHandlers {
     this.#parts.survivors?.sweep();
     const isAlive = (client: number): boolean => this.#parts.isAlive(client);
     for (const client of this.#holds?.sweep(isAlive) ?? []) this.#locks.drop(client);
+    this.#claims.sweep();
   }
 
   /** If not, the client's locks are free for others. */
@@ -216,7 +244,8 @@ export class ChangingHandlers {
       if ((change.flags & CreateFlag.HOLD) !== 0) this.#holds?.add(change.client, made, 1);
       return made;
     });
-    return this.#attributes(call, inode);
+    this.#attributes(call, inode);
+    return this.#claims.take(directory.number, change) ? CLAIMED : 0;
   }
 
   #onMkdir(call: Exchange): number {
@@ -307,7 +336,8 @@ export class ChangingHandlers {
     const written = writer.write(inode, append ? inode.size : change.offset, data);
     if ((change.flags & WriteFlag.SYNC) !== 0) this.#commit(call);
     this.#attributes(call, inode);
-    return written;
+    const claimed = this.#hasRoom() && this.#claims.take(inode.number, change);
+    return claimed ? written + CLAIMED : written;
   }
 
   #onSetattr(call: Exchange): number {
@@ -461,6 +491,17 @@ export class ChangingHandlers {
     this.#parts.commit((errno) => {
       this.#answers.amend(client, change, errno);
     });
+  }
+
+  /** Whether what clients have under way will fit, so that no write fails that was answered. */
+  #hasRoom(): boolean {
+    const { blocksAvailable, blockBytes } = this.#volume.status();
+    return blocksAvailable * blockBytes > CLAIM_ROOM_BYTES;
+  }
+
+  #onUnclaim(call: Exchange): number {
+    this.#claims.end(call.change.inode, call.change.client);
+    return 0;
   }
 
   /** For a change: throws EROFS, and says whose the next calls are. */

@@ -25,6 +25,8 @@ export interface LeaseParts {
   nowMs(): number;
   /** The reply to the request that is served now waits; see `HeldReplies`. */
   hold(wait: Wait, late?: Late): void;
+  /** Whether nobody tells of changes before they are done; until then no client joins. */
+  mayJoin?(): boolean;
   /** What the request that is served now has put into its client's memory. */
   copied(): Uint8Array;
 }
@@ -59,6 +61,11 @@ export class LeaseHandlers {
 
   get counters(): Readonly<LeaseCounters> {
     return this.#table.counters;
+  }
+
+  /** Whether there are clients with leases. */
+  get isUsed(): boolean {
+    return this.#table.clients > 0;
   }
 
   /** The calls of leases, and `handlers` with leases around them. */
@@ -159,6 +166,7 @@ export class LeaseHandlers {
     const channels = decodeJoin(request);
     clear(reply);
     if (channels === undefined) return -ERRNO.EINVAL;
+    if (this.#parts.mayJoin?.() === false) return -ERRNO.EALREADY;
     const client = this.#table.join(endpoint);
     if (client === undefined) {
       // It is served without leases.

@@ -75,6 +75,10 @@ export class LeaseTable {
     this.#limits = limits;
   }
 
+  get clients(): number {
+    return this.#clients.size;
+  }
+
   /** Leases of all clients, each for one inode. */
   get size(): number {
     return this.#total;

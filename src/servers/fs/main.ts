@@ -249,6 +249,7 @@ async function main(): Promise<void> {
       held.await(wait, late);
     },
     copied: () => memory.copied,
+    mayJoin: (): boolean => changing.endClaims(),
   });
   const writer = new WatchedWriter(volume, (recall) => {
     leases.touch(recall);
@@ -264,10 +265,13 @@ async function main(): Promise<void> {
       });
     },
     isAlive,
+    isWatched: (): boolean => leases.isUsed,
     now,
     ...(survivors && { survivors }),
   });
-  const calls = new Map([...createHandlers(volume, memory), ...changing.table()]);
+  const calls = changing.guarded(
+    new Map([...createHandlers(volume, memory), ...changing.table()]),
+  );
   await ready({
     endpoint: server.endpoint,
     image: service.image,

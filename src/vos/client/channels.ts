@@ -14,6 +14,9 @@
  * knows the request by its number. A server that was started again has forgotten the number, so
  * there only calls that may be done twice are made again; the others fail with EIO, since nobody
  * knows whether they were done.
+ *
+ * What another client's claim is in the way of (EALREADY) was not done, and is asked for again after a
+ * pause, for `outageMs` at most.
  */
 import { constants } from 'node:os';
 
@@ -28,6 +31,7 @@ import {
   type Process,
   type Segment,
 } from '../../dvk/index.ts';
+import { CLAIMED, COPY_BYTES_MAX } from '../protocol/fs-change.ts';
 import { TRANSFER_BYTES_MAX } from '../protocol/fs.ts';
 import { EKEYEXPIRED } from '../protocol/fs-lease.ts';
 
@@ -87,11 +91,13 @@ const CHANNELS = 8;
 const OUTAGE_MS = 8000;
 const OUTAGE_RETRY_MS = 200;
 const RETRY_PAUSE_MS = 20;
+const CLAIM_PAUSE_MS_MIN = 1;
+const CLAIM_PAUSE_MS_MAX = 20;
 /** Longer than the link's own dead-peer time-out, which ends calls sooner. */
 const CALL_TIMEOUT_MS = 7000;
 const NO_GRANT = -1;
 const SEQUENCE_END = 2 ** 32;
-const { EIO } = constants.errno;
+const { EALREADY, EIO } = constants.errno;
 const { EDEADSRCDST } = ErrorNumber;
 
 /** The server, or the way to it, is gone; it may come back. */
@@ -197,25 +203,46 @@ export class Channels {
    * are used no more when this returns.
    */
   async perform<T>(call: Call, take: (channel: Channel, result: number) => T): Promise<T> {
-    const ready = this.#free.pop();
-    let own = call;
-    if (ready === undefined && call.parts !== undefined) {
-      own = { ...call, parts: call.parts.map((part) => part.slice()) };
+    const first = await this.#perform(call, take);
+    if (!('again' in first)) return first.value;
+    const { clock, outageMs } = this.#options;
+    const endMs = clock.nowMs() + outageMs;
+    let { again } = first;
+    for (let pauseMs = CLAIM_PAUSE_MS_MIN; ; pauseMs = Math.min(pauseMs * 2, CLAIM_PAUSE_MS_MAX)) {
+      if (clock.nowMs() > endMs) throw new DvkError(-EIO, 'fs', { reason: 'somebody claims it' });
+      await this.#pause(pauseMs);
+      const next = await this.#perform(again, take);
+      if (!('again' in next)) return next.value;
+      ({ again } = next);
     }
+  }
+
+  async #perform<T>(
+    call: Call,
+    take: (channel: Channel, result: number) => T,
+  ): Promise<{ readonly value: T } | { readonly again: Call }> {
+    const ready = this.#free.pop();
+    const own = ready === undefined ? withOwnParts(call) : call;
     if (ready !== undefined) fill(ready, own);
     const channel = ready ?? (await this.#nextFree());
     if (ready === undefined) fill(channel, own);
     try {
       channel.sequence = nextSequence(channel);
       const result = await this.#call(channel, own);
+      // While it waits others need the channel: its parts are kept elsewhere.
+      if (result === -EALREADY) return { again: refilled(own, channel) };
       if (result < 0) throw new DvkError(result, 'fs');
-      if (result > TRANSFER_BYTES_MAX) throw new DvkError(-EIO, 'fs');
-      return take(channel, result);
+      if ((result & ~CLAIMED) > COPY_BYTES_MAX) throw new DvkError(-EIO, 'fs');
+      return { value: take(channel, result) };
     } finally {
       const next = this.#waiting.shift();
       if (next === undefined) this.#free.push(channel);
       else next(channel);
     }
+  }
+
+  async #pause(ms: number): Promise<void> {
+    await new Promise<void>((resolve) => this.#options.clock.after(ms, resolve));
   }
 
   async #nextFree(): Promise<Channel> {
@@ -252,7 +279,7 @@ export class Channels {
         if (nowMs > Math.max(sinceMs + outageMs, begunMs + outageRetryMs)) {
           throw new DvkError(-EIO, 'fs', { cause: error });
         }
-        await new Promise<void>((resolve) => clock.after(RETRY_PAUSE_MS, resolve));
+        await this.#pause(RETRY_PAUSE_MS);
       }
     }
   }
@@ -269,9 +296,12 @@ export class Channels {
 
   async #tell(channel: Channel, server: Endpoint): Promise<void> {
     const attempt = async (call: Call): Promise<Answer> => {
-      channel.sequence = nextSequence(channel);
-      const result = await this.#attempt(channel, call, server);
-      return { result, message: channel.process.message.view };
+      for (;;) {
+        channel.sequence = nextSequence(channel);
+        const result = await this.#attempt(channel, call, server);
+        if (result !== -EALREADY) return { result, message: channel.process.message.view };
+        await this.#pause(CLAIM_PAUSE_MS_MAX);
+      }
     };
     await this.#rejoin(attempt, () => {
       this.#server = server;
@@ -303,6 +333,18 @@ export class Channels {
 
 function nextSequence(channel: Channel): number {
   return (channel.sequence + 1) % SEQUENCE_END || 1;
+}
+
+/** The call with copies of its parts. */
+function withOwnParts(call: Call): Call {
+  const { parts } = call;
+  return parts === undefined ? call : { ...call, parts: parts.map((part) => part.slice()) };
+}
+
+/** The call with its parts taken back out of the channel's buffer. */
+function refilled(call: Call, { buffer }: Channel): Call {
+  const bytes = (call.parts ?? []).reduce((sum, { length }) => sum + length, 0);
+  return bytes === 0 ? call : { ...call, parts: [buffer.slice(0, bytes)] };
 }
 
 function fill(channel: Channel, call: Call): void {

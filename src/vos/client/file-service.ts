@@ -71,6 +71,14 @@ export interface Written {
   readonly bytes: number;
   /** Those of the file after it. */
   readonly attributes: FileAttributes;
+  /** Whether this client has claimed the file's contents from now on. */
+  readonly claimed?: boolean;
+}
+
+/** What was made. */
+export interface Created extends FileAttributes {
+  /** Whether this client has claimed the directory's names from now on. */
+  readonly claimed?: boolean;
 }
 
 /** A lock that is asked for; `kind` is a `LockKind`, `type` a `LockType`. */
@@ -106,10 +114,10 @@ export interface FileService {
   listXattr(file: FileId, bytes: number): Promise<SizedValue>;
 
   /**
-   * Makes a file of any type but directory and symlink, and holds it open if `hold` says so.
-   * EEXIST if the name is there.
+   * Makes a file of any type but directory and symlink; `flags`: `CreateFlag`. EEXIST if the name
+   * is there.
    */
-  create(place: Place, file: NewFile, hold: boolean): Promise<FileAttributes>;
+  create(place: Place, file: NewFile, flags: number): Promise<Created>;
   makeDirectory(place: Place, file: NewFile): Promise<FileAttributes>;
   symlink(place: Place, target: Uint8Array, owner: Owner): Promise<FileAttributes>;
   link(file: FileId, place: Place): Promise<FileAttributes>;
@@ -127,6 +135,11 @@ export interface FileService {
    * `flags`: `WriteFlag`; with APPEND the offset is not looked at.
    */
   write(at: FilePosition, data: Uint8Array, flags: number, owner: Owner): Promise<Written>;
+  /**
+   * Ends a claim on the file's contents or the directory's names. While there is one, only writes
+   * (or creations) that renew it may be asked for: any other call that it is in the way of waits.
+   */
+  unclaim(file: FileId): Promise<void>;
   setAttributes(file: FileId, change: AttributeChange): Promise<FileAttributes>;
   /** `mode` as in fallocate(2). */
   allocate(at: FilePosition, bytes: number, mode: number, owner: Owner): Promise<FileAttributes>;

@@ -13,6 +13,7 @@ import { constants } from 'node:os';
 import { DvkError, isDvkError, type Endpoint, type Segment } from '../../dvk/index.ts';
 import type { FsChange, LockAnswer } from '../protocol/fs-change.ts';
 import {
+  CLAIMED,
   CreateFlag,
   LockCommand,
   RemoveFlag,
@@ -41,6 +42,7 @@ import type { Call, Channel, ChannelOptions } from './channels.ts';
 import { Channels } from './channels.ts';
 import type {
   AttributeChange,
+  Created,
   FileId,
   FilePosition,
   FileService,
@@ -181,11 +183,11 @@ export class FsClient implements FileService {
     return await this.#sized({ call: FsCall.LISTXATTR, file, bytes });
   }
 
-  async create(place: Place, file: NewFile, hold: boolean): Promise<FileAttributes> {
-    const flags = hold ? CreateFlag.HOLD : 0;
-    const client = hold ? this.#channels.identity : 0;
+  async create(place: Place, file: NewFile, flags: number): Promise<Created> {
+    const hold = (flags & CreateFlag.HOLD) !== 0;
+    const client = flags === 0 ? 0 : this.#channels.identity;
     const request = { call: FsCall.CREATE, ...inDirectory(place), ...file, flags, client };
-    const made = await this.#change({ request, names: [place.name] }, attributesOf);
+    const made = await this.#change({ request, names: [place.name] }, createdOf);
     if (hold) this.#hold(made);
     return made;
   }
@@ -237,10 +239,18 @@ export class FsClient implements FileService {
     const append = (flags & WriteFlag.APPEND) !== 0;
     const offset = append ? 0 : at.offset;
     const bytes = part.length;
-    const request = { call: FsCall.WRITE, ...fileOf(at.file), bytes, flags, uid, gid, offset };
+    const client = (flags & WriteFlag.CLAIM) !== 0 ? this.#channels.identity : 0;
+    const target = { ...fileOf(at.file), bytes, flags, offset, client };
+    const request = { call: FsCall.WRITE, ...target, uid, gid };
     const call = { request, data: part, repeatable: !append };
     const synced = (flags & WriteFlag.SYNC) !== 0;
     return await this.#change(call, synced ? writtenOf : this.#written);
+  }
+
+  async unclaim(file: FileId): Promise<void> {
+    const client = this.#channels.identity;
+    const request = { call: FsCall.UNCLAIM, ...fileOf(file), client };
+    await this.#change({ request, repeatable: true }, nothing);
   }
 
   async setAttributes(file: FileId, change: AttributeChange): Promise<FileAttributes> {
@@ -475,8 +485,13 @@ function attributesOf(channel: Channel): FileAttributes {
   return decodeAttributes(channel.process.message.view);
 }
 
-function writtenOf(channel: Channel, bytes: number): Written {
-  return { bytes, attributes: attributesOf(channel) };
+function createdOf(channel: Channel, result: number): Created {
+  return { ...attributesOf(channel), claimed: result === CLAIMED };
+}
+
+function writtenOf(channel: Channel, result: number): Written {
+  const bytes = result & ~CLAIMED;
+  return { bytes, attributes: attributesOf(channel), claimed: (result & CLAIMED) !== 0 };
 }
 
 function nothing(): void {

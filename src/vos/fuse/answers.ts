@@ -36,6 +36,8 @@ export const EUCLEAN = 117;
 export const DIRECTORY_BYTES_MAX: number = 128 * 1024;
 const DOT = 0x2e;
 
+type IsOld = (attributes: FileAttributes) => boolean;
+
 export interface AnswerOptions {
   readonly validity: Validity;
   /** How long the kernel may believe that a name does not exist; 0: not at all. */
@@ -142,8 +144,7 @@ export class Answers {
     }
     const generation = node === ROOT_NODE ? 0 : attributes.generation;
     const entry = { names: { node, generation }, attributes };
-    const validity = this.#validity(request, inode);
-    const left = ageMs === 0 ? validity : replies.laterOf(validity, ageMs);
+    const left = replies.laterOf(this.#validity(request, inode), ageMs);
     replies.encodeEntry(this.view, OUT_HEADER_BYTES, entry, left);
     if (request.change === undefined) this.#noteName(request, request.name, left);
     else if ('name' in request.change) this.#noteName(request, request.change.name, left);
@@ -158,9 +159,9 @@ export class Answers {
   }
 
   /** GETATTR and SETATTR. */
-  attributes(request: ServiceRequest, attributes: FileAttributes): void {
-    const validity = this.#validity(request, attributes.inode);
-    replies.encodeAttributesReply(this.view, OUT_HEADER_BYTES, attributes, validity);
+  attributes(request: ServiceRequest, attributes: FileAttributes, ageMs = 0): void {
+    const left = replies.laterOf(this.#validity(request, attributes.inode), ageMs);
+    replies.encodeAttributesReply(this.view, OUT_HEADER_BYTES, attributes, left);
     if (this.#finish(request, replies.ATTRIBUTES_REPLY_BYTES)) this.nodes.tell(attributes);
   }
 
@@ -244,9 +245,13 @@ export class Answers {
 
   /**
    * READDIR and READDIRPLUS: as many entries as fit. The kernel asks again from the last one's
-   * cookie.
+   * cookie. Attributes that `isOld` are left out.
    */
-  directory(request: ReadingRequest, entries: readonly DirectoryEntry[]): void {
+  directory(
+    request: ReadingRequest,
+    entries: readonly DirectoryEntry[],
+    isOld: IsOld = () => false,
+  ): void {
     const plus = request.opcode === Opcode.READDIRPLUS;
     const end = OUT_HEADER_BYTES + Math.min(request.bytes, DIRECTORY_BYTES_MAX);
     let at = OUT_HEADER_BYTES;
@@ -255,7 +260,7 @@ export class Answers {
       const bytes = replies.direntBytes(entry.name.length) + (plus ? replies.ENTRY_BYTES : 0);
       if (at + bytes > end) break;
       if (plus) {
-        this.#encodeEntryOf(request, entry, at);
+        this.#encodeEntryOf(request, entry, at, isOld);
         at += replies.ENTRY_BYTES;
       }
       replies.encodeDirent(this.view, this.#reply, at, entry);
@@ -269,7 +274,7 @@ export class Answers {
     if (!this.#finish(request, at - OUT_HEADER_BYTES) || !plus) return;
     for (let i = 0; i < taken; i++) {
       const entry = entries[i];
-      if (entry === undefined || listedNode(entry) === 0) continue;
+      if (entry === undefined || listedNode(entry, isOld) === 0) continue;
       const { inode, generation } = entry.attributes;
       this.nodes.remember(inode, generation, entry.attributes);
     }
@@ -327,8 +332,8 @@ export class Answers {
     if (this.#options.trust !== undefined && entryMs > 0) this.names.add(file.inode, name);
   }
 
-  #encodeEntryOf(request: ServiceRequest, entry: DirectoryEntry, at: number): void {
-    const node = listedNode(entry);
+  #encodeEntryOf(request: ServiceRequest, entry: DirectoryEntry, at: number, isOld: IsOld): void {
+    const node = listedNode(entry, isOld);
     const names = { node, generation: node === 0 ? 0 : entry.attributes.generation };
     const attributes = node === 0 ? undefined : entry.attributes;
     const validity = this.#validity(request, entry.attributes.inode);
@@ -392,9 +397,13 @@ export class Answers {
   }
 }
 
-/** The node an entry of READDIRPLUS stands for: 0 for ".", ".." and what could not be read. */
-function listedNode(entry: DirectoryEntry): number {
-  if (isDots(entry.name) || entry.attributes.mode === 0) return 0;
+/**
+ * The node an entry of READDIRPLUS stands for: 0 for ".", "..", what could not be read, and what is
+ * old.
+ */
+function listedNode(entry: DirectoryEntry, isOld: IsOld): number {
+  const { attributes, name } = entry;
+  if (isDots(name) || attributes.mode === 0 || isOld(attributes)) return 0;
   const node = nodeOf(entry.attributes.inode);
   return node === ROOT_NODE ? 0 : node;
 }

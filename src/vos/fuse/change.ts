@@ -41,7 +41,7 @@ export type Change =
   | { readonly kind: 'seek'; readonly offset: number; readonly whence: number }
   | { readonly kind: 'setXattr'; readonly name: Uint8Array; value: Uint8Array; flags: number }
   | { readonly kind: 'removeXattr'; readonly name: Uint8Array }
-  | { readonly kind: 'sync'; readonly flags: number }
+  | { readonly kind: 'sync'; readonly handle: bigint; readonly flags: number }
   | { readonly kind: 'open' }
   /** `owner` is given when the flock of an open file ends with it. */
   | { readonly kind: 'release'; readonly handle: bigint; readonly owner: bigint | undefined }
@@ -382,7 +382,8 @@ function decodeRemovexattr(body: Body): Change | number {
 
 /** 0 u64 handle | 8 u32 bits | 12 u32 */
 function decodeFsync(body: Body): Change {
-  return { kind: 'sync', flags: (body.u32(8) & SYNC_DATA_ONLY) !== 0 ? SyncFlag.DATA_ONLY : 0 };
+  const flags = (body.u32(8) & SYNC_DATA_ONLY) !== 0 ? SyncFlag.DATA_ONLY : 0;
+  return { kind: 'sync', handle: body.key(0), flags };
 }
 
 /** 0 u64 handle | 8 u32 flags of open(2) | 12 u32 bits | 16 u64 owner */

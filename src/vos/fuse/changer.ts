@@ -1,6 +1,10 @@
 /**
  * Performs the requests of a FUSE session that change something, and those around them.
  *
+ * Writes may be answered before they are done (`write-behind.ts`), and names may be known not to be
+ * there (`known-names.ts`); whatever else is asked of such a file or directory waits until that is
+ * over.
+ *
  * Opens are counted by the file service, and whatever the kernel asks names the file itself. A
  * file handle only tells which locks end with an open file. A lock that somebody waits for is asked
  * for again and again by the service, while other requests go on.
@@ -11,8 +15,10 @@ import type { FileAttributes } from '../protocol/fs.ts';
 import { LockKind, LockType } from '../protocol/fs-change.ts';
 import type { Answers } from './answers.ts';
 import type { Change } from './change.ts';
+import type { KnownNames } from './known-names.ts';
 import type { ChangingRequest } from './requests.ts';
 import { Opcode } from './wire.ts';
+import { throwIf, type WriteBehind } from './write-behind.ts';
 
 const { EEXIST, ESTALE } = constants.errno;
 const O_EXCL = 0o200;
@@ -24,9 +30,16 @@ type Acting = Kind<
   'remove' | 'rename' | 'allocate' | 'setXattr' | 'removeXattr' | 'sync' | 'release' | 'flush'
 >;
 
+export interface ChangerParts {
+  readonly writes: WriteBehind;
+  readonly names: KnownNames;
+}
+
 export class Changer {
   readonly #service: FileService;
   readonly #answers: Answers;
+  readonly #writes: WriteBehind;
+  readonly #names: KnownNames;
   /** Locks that are waited for, by the request's number. */
   readonly #waits = new Map<number, AbortController>();
   /**
@@ -36,14 +49,21 @@ export class Changer {
    */
   readonly #lockOwners = new Map<bigint, Set<bigint>>();
 
-  constructor(service: FileService, answers: Answers) {
+  constructor(service: FileService, answers: Answers, parts: ChangerParts) {
     this.#service = service;
     this.#answers = answers;
+    this.#writes = parts.writes;
+    this.#names = parts.names;
   }
 
-  /** Calls the service, before this returns, and answers when it has settled. */
+  /**
+   * Answers when the service has settled, a write maybe before. Data to be written is used no more
+   * when this returns.
+   */
   async perform(request: ChangingRequest): Promise<void> {
     const { change } = request;
+    if (change.kind === 'write') return this.#write(request, change);
+    await this.#settle(request);
     switch (change.kind) {
       case 'create':
         return this.#create(request, change);
@@ -58,9 +78,8 @@ export class Changer {
           await this.#service.setAttributes(request.file, change.change),
         );
         return;
-      case 'write':
       case 'copy':
-        this.#answers.written(request, await this.#write(request.file, change));
+        this.#answers.written(request, await this.#copy(request.file, change));
         return;
       case 'seek': {
         const at = { file: request.file, offset: change.offset };
@@ -70,7 +89,8 @@ export class Changer {
       case 'open': {
         const attributes = await this.#service.open(request.file);
         const taken = this.#answers.opened(request, attributes);
-        if (!taken) await this.#service.release(request.file);
+        if (taken) this.#writes.opened(request.file);
+        else await this.#service.release(request.file);
         return;
       }
       case 'lock':
@@ -88,7 +108,7 @@ export class Changer {
       case 'make':
         return request.opcode === Opcode.MKDIR
           ? service.makeDirectory(place, change.file)
-          : service.create(place, change.file, false);
+          : service.create(place, change.file, 0);
       case 'symlink':
         return service.symlink(place, change.target, change.owner);
       case 'link':
@@ -96,14 +116,40 @@ export class Changer {
     }
   }
 
-  async #write(file: FileId, change: Kind<'write' | 'copy'>): Promise<number> {
-    const { offset, owner } = change;
-    if (change.kind === 'write') {
-      const at = { file, offset };
-      return (await this.#service.write(at, change.data, change.flags, owner)).bytes;
-    }
+  async #write(request: ChangingRequest, change: Kind<'write'>): Promise<void> {
+    const { length } = change.data;
+    const { early, done } = this.#writes.begin(request.file, change);
+    if (early) this.#answers.written(request, length);
+    const bytes = await done;
+    if (!early) this.#answers.written(request, bytes);
+  }
+
+  async #copy(file: FileId, { offset, owner, ...change }: Kind<'copy'>): Promise<number> {
     const to = { file: change.to, offset: change.at };
     return (await this.#service.copyRange({ file, offset }, to, change.bytes, owner)).bytes;
+  }
+
+  /** Waits until what is about to be asked for is not in the way of a claim of this client. */
+  async #settle({ file, change }: ChangingRequest): Promise<void> {
+    switch (change.kind) {
+      case 'create':
+      case 'remove':
+        return;
+      case 'make':
+      case 'symlink':
+      case 'link':
+        await this.#names.settle(file);
+        return;
+      case 'rename':
+        await this.#names.settle(change.to.parent);
+        return;
+      case 'copy':
+        await this.#writes.settle(change.to);
+        await this.#writes.settle(file);
+        return;
+      default:
+        await this.#writes.settle(file);
+    }
   }
 
   /** What has no body in its reply. */
@@ -132,14 +178,19 @@ export class Changer {
       case 'removeXattr':
         return service.removeXattr(file, change.name);
       case 'sync':
-        return service.sync(file, change.flags);
+        await service.sync(file, change.flags);
+        throwIf(this.#writes.failureAtSync(file, change.handle));
+        return;
       case 'release':
         return this.#release(file, change);
       case 'flush':
         this.#lockOwners.get(change.handle)?.delete(change.owner);
         // POSIX locks end with the first close of the file by their owner.
-        if (!this.#answers.nodes.isLocked(file.inode)) return;
-        return this.#unlock(file, LockKind.POSIX, change.owner);
+        if (this.#answers.nodes.isLocked(file.inode)) {
+          await this.#unlock(file, LockKind.POSIX, change.owner);
+        }
+        throwIf(this.#writes.failureAtClose(file, change.handle));
+        return;
     }
   }
 
@@ -162,8 +213,10 @@ export class Changer {
   async #create(request: ChangingRequest, change: Kind<'create'>): Promise<void> {
     const place = { parent: request.file, name: change.name };
     try {
-      const made = await this.#service.create(place, change.file, true);
-      if (!this.#answers.entry(request, made, { openFlags: 0 })) await this.#service.release(made);
+      const made = await this.#names.create(place, change.file);
+      const taken = this.#answers.entry(request, made, { openFlags: 0 });
+      if (taken) this.#writes.opened(made);
+      else await this.#service.release(made);
     } catch (error) {
       const exists = error instanceof Error && 'code' in error && error.code === 'EEXIST';
       if (!exists) throw error;
@@ -178,6 +231,7 @@ export class Changer {
       for (const owner of left) await this.#unlock(file, LockKind.POSIX, owner);
       if (change.owner !== undefined) await this.#unlock(file, LockKind.FLOCK, change.owner);
     } finally {
+      this.#writes.released(file);
       await this.#service.release(file);
     }
   }

@@ -8,19 +8,21 @@ import { constants } from 'node:os';
 import type { Clock } from '../../dvk/clock.ts';
 import type { FileService } from '../client/file-service.ts';
 import type { Trust } from '../client/leases.ts';
-import { TRANSFER_BYTES_MAX } from '../protocol/fs.ts';
+import { TRANSFER_BYTES_MAX, type FileAttributes } from '../protocol/fs.ts';
 import type { Answers, Send, SessionCounters } from './answers.ts';
 import { DIRECTORY_BYTES_MAX, EUCLEAN } from './answers.ts';
 import type { Negotiated } from './replies.ts';
 import { Session } from './session.ts';
-import { CHANGING_KINDS } from './change.ts';
+import { CHANGING_KINDS, type Change } from './change.ts';
 import { Changer } from './changer.ts';
+import { KnownNames } from './known-names.ts';
 import { Neighbours } from './neighbours.ts';
 import { type PageDropper, Recalls } from './recalls.ts';
 import type { ReadingRequest, ServiceRequest } from './requests.ts';
 import { Opcode } from './wire.ts';
+import { WriteBehind } from './write-behind.ts';
 
-const { EINTR, EIO } = constants.errno;
+const { EINTR, EIO, ENOENT } = constants.errno;
 /** "Host is down"; Node's table lacks it. */
 const EHOSTDOWN = 112;
 /** Room for one directory entry with the longest name, in the FS protocol and in FUSE's. */
@@ -85,6 +87,8 @@ export class Gateway {
   readonly #changer: Changer;
   readonly #neighbours: Neighbours;
   readonly #recalls: Recalls | undefined;
+  readonly #writes: WriteBehind;
+  readonly #names: KnownNames;
   #writeBacklogBytes = 0;
 
   constructor(service: FileService, port: GatewayPort, clock: Clock, options: GatewayOptions) {
@@ -119,9 +123,12 @@ export class Gateway {
     );
     this.#answers = this.#session.answers;
     if (trust !== undefined) this.#recalls = new Recalls(this.#answers, trust, port.pages);
-    this.#changer = new Changer(service, this.#answers);
     // What came with others has no lease.
     const nearMs = trust === undefined ? Math.min(attributesMs, entryMs) : 0;
+    this.#writes = new WriteBehind(service, clock, errnoOf);
+    this.#names = new KnownNames(service, clock, attributesMs);
+    const parts = { writes: this.#writes, names: this.#names };
+    this.#changer = new Changer(service, this.#answers, parts);
     this.#neighbours = new Neighbours(service, clock, nearMs);
   }
 
@@ -152,8 +159,7 @@ export class Gateway {
     if (change !== undefined) this.#recalls?.onChange(request.file.inode);
     const backlogBytes = change?.kind === 'write' ? change.data.length : 0;
     this.#writeBacklogBytes += backlogBytes;
-    const changes = change !== undefined && CHANGING_KINDS.has(change.kind);
-    if (changes) this.#neighbours.forget();
+    if (change !== undefined) this.#forget(change.kind);
     const performed =
       request.change === undefined ? this.#perform(request) : this.#changer.perform(request);
     performed
@@ -168,11 +174,19 @@ export class Gateway {
         },
       )
       .finally(() => {
-        if (changes) this.#neighbours.forget();
+        if (change !== undefined) this.#forget(change.kind);
         const before = this.#writeBacklogBytes;
         this.#writeBacklogBytes -= backlogBytes;
         if (before >= WRITE_BACKLOG_BYTES_MAX && !this.isFull) this.#port.onRoom?.();
       });
+  }
+
+  /** A change begins, or is done: what was known before is too old. */
+  #forget(kind: Change['kind']): void {
+    if (!CHANGING_KINDS.has(kind)) return;
+    this.#neighbours.forget();
+    // `KnownNames` knows about new files itself, and writes change no directory.
+    if (kind !== 'create' && kind !== 'write') this.#names.forget();
   }
 
   /** The session is over: late answers of the service are ignored. */
@@ -193,24 +207,37 @@ export class Gateway {
     });
   }
 
+  /** Resolves when everything that was answered is done. */
+  async settle(): Promise<void> {
+    await Promise.all([this.#writes.settleAll(), this.#names.settleAll()]);
+  }
+
   async #perform(request: ReadingRequest): Promise<void> {
     const { file, bytes, name } = request;
     const answers = this.#answers;
     const service = this.#service;
+    await this.#writes.settle(file);
     switch (request.opcode) {
       case Opcode.READ:
         return service.read(file, request.offset, bytes, (data) => {
           answers.data(request, data);
         });
-      case Opcode.GETATTR:
-        answers.attributes(request, await service.getAttributes(file));
+      case Opcode.GETATTR: {
+        const known = await this.#names.attributes(file);
+        if (known !== undefined && this.#isCurrent(known.attributes)) {
+          answers.attributes(request, known.attributes, known.ageMs);
+        } else {
+          answers.attributes(request, await service.getAttributes(file));
+        }
         return;
+      }
       case Opcode.LOOKUP:
         return this.#lookup(request);
       case Opcode.READDIR:
       case Opcode.READDIRPLUS: {
-        const room = directoryRoom(request);
-        answers.directory(request, await service.readDirectory(file, request.offset, room));
+        const mark = this.#writes.arrived;
+        const found = await service.readDirectory(file, request.offset, directoryRoom(request));
+        answers.directory(request, found, ({ inode }) => this.#writes.isAhead(inode, mark));
         return;
       }
       case Opcode.READLINK:
@@ -246,13 +273,33 @@ export class Gateway {
       answers.entry(request, await this.#service.getAttributes(file));
       return;
     }
+    if (this.#names.lacks(file, name)) {
+      answers.error(request, ENOENT);
+      return;
+    }
     const near = this.#neighbours.find(file, name);
-    if (near !== undefined && !answers.nodes.knowsNewer(near.attributes)) {
+    if (near !== undefined && this.#isCurrent(near.attributes)) {
       answers.entry(request, near.attributes, { ageMs: near.ageMs });
       return;
     }
-    answers.entry(request, await this.#service.lookup(file, name));
+    const mark = this.#writes.arrived;
+    const found = await this.#service.lookup(file, name);
     this.#neighbours.asked(file);
+    if (!this.#writes.isAhead(found.inode, mark)) {
+      answers.entry(request, found);
+      return;
+    }
+    await this.#writes.settle(found);
+    answers.entry(request, await this.#service.getAttributes(found));
+  }
+
+  /** Whether nothing later is known of a file here. */
+  #isCurrent(attributes: FileAttributes): boolean {
+    const { inode } = attributes;
+    return (
+      !this.#answers.nodes.knowsNewer(attributes) &&
+      !this.#writes.isAhead(inode, this.#writes.arrived)
+    );
   }
 }
 

@@ -178,7 +178,10 @@ class Mount implements FuseMount {
   }
 
   async #detachAndDrain(): Promise<void> {
-    if (this.#isOver) return;
+    if (this.#isOver) {
+      await this.#gateway.settle();
+      return;
+    }
     // Somebody may have unmounted this and mounted another file system here since.
     const mounted = await mountOn(this.mountpoint);
     if (mounted?.device === this.#deviceNumber) {
@@ -189,6 +192,7 @@ class Mount implements FuseMount {
     });
     await this.ended;
     cancel();
+    await this.#gateway.settle();
   }
 }
 

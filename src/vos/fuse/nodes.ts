@@ -86,11 +86,7 @@ export class NodeTable {
   /** Whether the kernel was told of a later change of the file. */
   knowsNewer({ inode, changed }: FileAttributes): boolean {
     const told = this.#nodes.get(inode)?.told?.changed;
-    if (told === undefined) return false;
-    return (
-      told.seconds > changed.seconds ||
-      (told.seconds === changed.seconds && told.nanoseconds > changed.nanoseconds)
-    );
+    return told !== undefined && isBefore(changed, told);
   }
 
   isLocked(inode: number): boolean {
@@ -122,6 +118,10 @@ export class NodeTable {
   clear(): void {
     this.#nodes.clear();
   }
+}
+
+export function isBefore(a: Timestamp, b: Timestamp): boolean {
+  return a.seconds < b.seconds || (a.seconds === b.seconds && a.nanoseconds < b.nanoseconds);
 }
 
 function isSameTime(a: Timestamp, b: Timestamp): boolean {

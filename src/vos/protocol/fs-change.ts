@@ -44,9 +44,10 @@
  * | COPY_RANGE  | bytes, attributes     | EISDIR, EINVAL, EFBIG, ENOSPC                         |
  * | LOCK        | 0, for GET a lock     | EAGAIN, EDEADLK, ENOLCK (too many), EBUSY             |
  * | REJOINED    | 0                     |                                                       |
+ * | UNCLAIM     | 0                     |                                                       |
  *
  * Attributes are those of the file that was made or changed. All but SEEK, FSYNC, OPEN, RELEASE,
- * LOCK and REJOINED may fail with EROFS; any may end with what ends the reading calls.
+ * LOCK, REJOINED and UNCLAIM may fail with EROFS; any may end with what ends the reading calls.
  *
  * After a restart clients take back what they had: first each says what it holds open (OPEN with
  * RECLAIM, whose count is all it has of the file) and which locks it has (LOCK with RECLAIM), then
@@ -55,6 +56,13 @@
  * `src/servers/fs/survivors.ts`. OPEN with RECLAIM results in 0 when the attributes tell what was
  * committed before the restart, in 1 when they do not. LOCK with RECLAIM fails with ENOLCK when
  * somebody else may have had the lock meanwhile.
+ *
+ * A WRITE may claim the contents of its file, a CREATE the names of its directory; the result has
+ * CLAIMED added when `client` has the claim from now on. While one client has a claim, calls of
+ * others that it is in the way of fail with EALREADY, also those that read, and are to be made again;
+ * so do the owner's own ones that do not name the claim, which therefore ends it first (UNCLAIM). A
+ * claim that is not renewed for 5 s is over; its owner trusts it for `CLAIM_TRUSTED_MS` from the
+ * moment at which it sent the request.
  */
 import type { Timestamp } from './fs.ts';
 import { FsCall, getTime, getUint64, setTime, setUint64 } from './fs.ts';
@@ -100,8 +108,15 @@ export interface FsChange {
   end: number;
 }
 
-/** CREATE: the client holds the new file open. */
-export const CreateFlag = { HOLD: 1 } as const;
+/** Added to the result of a WRITE or CREATE whose client has the claim it asked for. */
+export const CLAIMED: number = 1 << 24;
+export const CLAIM_TRUSTED_MS = 3000;
+export const CreateFlag = {
+  /** The client holds the new file open. */
+  HOLD: 1,
+  /** Nobody else is to add a name to the directory until UNCLAIM. */
+  CLAIM: 2,
+} as const;
 /**
  * UNLINK and RMDIR: what loses its last name with it, and is neither a regular file nor a symbolic
  * link, is held open for the client, and its attributes are answered; zeros if there is no such.
@@ -118,6 +133,8 @@ export const WriteFlag = {
   KILL_PRIVILEGES: 2,
   /** The answer comes when the data, and what is needed to read it, will be there after a crash. */
   SYNC: 4,
+  /** Nobody else is to get at the file until UNCLAIM. */
+  CLAIM: 8,
 } as const;
 /** Which fields of SETATTR count. */
 export const AttributeFlag = {
@@ -255,6 +272,7 @@ const LAYOUTS: ReadonlyMap<number, Layout> = new Map<number, Layout>([
       ['uid', 32, 'u32'],
       ['gid', 36, 'u32'],
       ['offset', 40, 'u64'],
+      ['client', 48, 'i32'],
     ]),
   ],
   [
@@ -299,6 +317,7 @@ const LAYOUTS: ReadonlyMap<number, Layout> = new Map<number, Layout>([
   ],
   [FsCall.REMOVEXATTR, NAMED],
   [FsCall.FSYNC, layout([['flags', 24, 'u32']])],
+  [FsCall.UNCLAIM, layout([['client', 24, 'i32']])],
   [FsCall.OPEN, HELD],
   [FsCall.RELEASE, HELD],
   [

@@ -68,6 +68,7 @@ export const FsCall = {
   RELEASE: PROTOCOL_BASE.fs + 24,
   COPY_RANGE: PROTOCOL_BASE.fs + 25,
   LOCK: PROTOCOL_BASE.fs + 26,
+  UNCLAIM: PROTOCOL_BASE.fs + 27,
   REJOINED: PROTOCOL_BASE.fs + 48,
   // `fs-lease.ts`.
   LEASE_JOIN: PROTOCOL_BASE.fs + 64,

@@ -1,0 +1,360 @@
+/**
+ * Tells programs that something is written while it is on its way to the server.
+ *
+ * Who writes a file from front to back claims its contents after a few writes. While the server
+ * grants that, nobody else gets at the file, and a write is answered at once if not too much is
+ * under way. Whatever else is asked of the file here waits until all of it has arrived, and ends
+ * the claim (`settle`); so does a moment without writes. Hence what write(2) has returned for is
+ * seen by whoever opens the file, on any node.
+ *
+ * A write that fails after it was answered is told to the next write, to each close of the file
+ * until it was synced, and to one fsync of each open file; from then on nothing is answered early
+ * until the file was closed.
+ *
+ * Writes that are no part of such a row are made in order, one after the other.
+ */
+import { constants } from 'node:os';
+import type { Clock } from '../../dvk/clock.ts';
+import type { FileId, FileService, Owner } from '../client/file-service.ts';
+import { CLAIM_TRUSTED_MS, WriteFlag } from '../protocol/fs-change.ts';
+import { TRANSFER_BYTES_MAX } from '../protocol/fs.ts';
+
+const { ENOSPC } = constants.errno;
+/** Writes in a row before the contents are claimed. */
+const ROW_MIN = 2;
+/**
+ * Answered, and not yet arrived, of one file: as many long writes as leave half of the client's
+ * channels to others.
+ */
+const EARLY_BYTES_MAX = 4 * TRANSFER_BYTES_MAX;
+/** With so many under way, short writes are gathered, to go as one. */
+const UNDER_WAY_MIN = 2;
+const SHORT_BYTES = TRANSFER_BYTES_MAX / 8;
+/** A claim is given back after so long without writes. */
+const LINGER_MS = 5;
+
+export interface WriteRequest {
+  readonly offset: number;
+  readonly data: Uint8Array;
+  readonly flags: number;
+  readonly owner: Owner;
+}
+
+export interface Begun {
+  /** The write may be answered now, as done. */
+  readonly early: boolean;
+  /** Bytes that were written; of an early one it never rejects. */
+  readonly done: Promise<number>;
+}
+
+/** The writes to one file. */
+interface Stream {
+  readonly file: FileId;
+  /** Where the next write of the row begins, and how many there were. */
+  next: number;
+  row: number;
+  underWay: number;
+  /** Answered and not yet arrived. */
+  bytes: number;
+  gathered: Gathered | undefined;
+  /** The server may believe that this client has a claim. */
+  isClaimed: boolean;
+  /** Until when writes may be answered early. */
+  trustedUntilMs: number;
+  cancelLinger: (() => void) | undefined;
+  /** Called when nothing is under way. */
+  readonly drained: (() => void)[];
+  settling: Promise<void> | undefined;
+  /** Writes that wait for their turn, one after the other. */
+  turn: Promise<unknown>;
+  waiting: number;
+  failure: Failure | undefined;
+}
+
+/** Short writes that follow one another. */
+interface Gathered {
+  readonly first: WriteRequest;
+  readonly buffer: Uint8Array;
+  length: number;
+  readonly done: Promise<number>;
+  readonly settle: (sent: Promise<number>) => void;
+}
+
+interface Failure {
+  readonly errno: number;
+  isToldToWriter: boolean;
+  /** Handles whose fsync was told. */
+  readonly told: Set<bigint>;
+}
+
+export class WriteBehind {
+  readonly #service: FileService;
+  readonly #clock: Clock;
+  readonly #errnoOf: (error: unknown) => number;
+  readonly #streams = new Map<number, Stream>();
+  /** Open files here, by inode; a stream lives as long as its file is open. */
+  readonly #opens = new Map<number, number>();
+  #writes = 0;
+  #spare: Uint8Array | undefined;
+
+  constructor(service: FileService, clock: Clock, errnoOf: (error: unknown) => number) {
+    this.#service = service;
+    this.#clock = clock;
+    this.#errnoOf = errnoOf;
+  }
+
+  /** Grows with each write that was answered early and has arrived. */
+  get arrived(): number {
+    return this.#writes;
+  }
+
+  /** Files with writes that are remembered. */
+  get size(): number {
+    return this.#streams.size;
+  }
+
+  /** Whether attributes of the file that were asked for at `mark` (`arrived`) may be too old. */
+  isAhead(inode: number, mark: number): boolean {
+    const stream = this.#streams.get(inode);
+    return stream !== undefined && (stream.bytes > 0 || this.#writes !== mark);
+  }
+
+  /** Writes; the data is used no more when this returns. */
+  begin(file: FileId, write: WriteRequest): Begun {
+    if (!this.#opens.has(file.inode)) return { early: false, done: this.#pass(file, write) };
+    const stream = this.#streamOf(file);
+    const failure = this.#failureForWriter(stream);
+    if (failure !== undefined) return { early: false, done: Promise.reject(failure) };
+    const { offset, data } = write;
+    const follows = (write.flags & WriteFlag.APPEND) === 0 && offset === stream.next;
+    stream.row = follows ? stream.row + 1 : 0;
+    stream.next = offset + data.length;
+    const isFree = stream.waiting === 0 && stream.settling === undefined;
+    const mayClaim = stream.row >= ROW_MIN && stream.failure === undefined && isFree;
+    const goesOn = stream.isClaimed ? this.#isTrusted(stream) : stream.underWay === 0;
+    if (mayClaim && goesOn) return this.#claiming(stream, write);
+    if (isFree && !stream.isClaimed && stream.underWay === 0) {
+      return { early: false, done: this.#send(stream, write) };
+    }
+    return { early: false, done: this.#inTurn(stream, { ...write, data: data.slice() }) };
+  }
+
+  /** Resolves when all writes have arrived and nothing is claimed; undefined when that is so. */
+  settle(file: FileId): Promise<void> | undefined {
+    const stream = this.#streams.get(file.inode);
+    if (stream === undefined || (!stream.isClaimed && stream.underWay === 0)) return undefined;
+    stream.row = 0;
+    return (stream.settling ??= this.#settle(stream).finally(() => {
+      stream.settling = undefined;
+    }));
+  }
+
+  opened({ inode }: FileId): void {
+    this.#opens.set(inode, (this.#opens.get(inode) ?? 0) + 1);
+  }
+
+  released({ inode }: FileId): void {
+    const left = (this.#opens.get(inode) ?? 0) - 1;
+    if (left > 0) {
+      this.#opens.set(inode, left);
+      return;
+    }
+    this.#opens.delete(inode);
+    this.#drop(inode);
+  }
+
+  /** The errno of a write that failed after it was answered, for a close of the open file. */
+  failureAtClose({ inode }: FileId, handle: bigint): number | undefined {
+    const failure = this.#streams.get(inode)?.failure;
+    return failure === undefined || failure.told.has(handle) ? undefined : failure.errno;
+  }
+
+  /** The same for an fsync, which is told once. */
+  failureAtSync(file: FileId, handle: bigint): number | undefined {
+    const errno = this.failureAtClose(file, handle);
+    if (errno !== undefined) this.#streams.get(file.inode)?.failure?.told.add(handle);
+    return errno;
+  }
+
+  /** Resolves when nothing is under way any more. */
+  async settleAll(): Promise<void> {
+    await Promise.all([...this.#streams.values()].map(async ({ file }) => this.settle(file)));
+  }
+
+  #streamOf(file: FileId): Stream {
+    const known = this.#streams.get(file.inode);
+    if (known?.file.generation === file.generation) return known;
+    const stream: Stream = {
+      file,
+      ...{ next: -1, row: 0, underWay: 0, bytes: 0, gathered: undefined, waiting: 0 },
+      ...{ isClaimed: false, trustedUntilMs: 0, cancelLinger: undefined, drained: [] },
+      ...{ settling: undefined, turn: Promise.resolve(), failure: undefined },
+    };
+    this.#streams.set(file.inode, stream);
+    return stream;
+  }
+
+  #isTrusted({ trustedUntilMs }: Stream): boolean {
+    return this.#clock.nowMs() < trustedUntilMs;
+  }
+
+  #failureForWriter(stream: Stream): Error | undefined {
+    const { failure } = stream;
+    if (failure === undefined || failure.isToldToWriter) return undefined;
+    failure.isToldToWriter = true;
+    return failureOf(failure.errno);
+  }
+
+  /** A write of a row: it asks for the claim, or renews it. */
+  #claiming(stream: Stream, write: WriteRequest): Begun {
+    const { length } = write.data;
+    const early = stream.isClaimed && stream.bytes + length <= EARLY_BYTES_MAX;
+    stream.isClaimed = true;
+    if (!early) {
+      this.#sendGathered(stream);
+      return { early, done: this.#sendClaiming(stream, write) };
+    }
+    stream.bytes += length;
+    const done = this.#sendOrGather(stream, write).finally(() => {
+      stream.bytes -= length;
+      this.#writes++;
+    });
+    return { early, done };
+  }
+
+  /** Never rejects. */
+  async #sendOrGather(stream: Stream, write: WriteRequest): Promise<number> {
+    const { data, owner } = write;
+    const fits = ({ length, first }: Gathered): boolean =>
+      length + data.length <= TRANSFER_BYTES_MAX &&
+      first.flags === write.flags &&
+      first.owner.uid === owner.uid;
+    if (stream.gathered !== undefined && !fits(stream.gathered)) this.#sendGathered(stream);
+    if (stream.underWay < UNDER_WAY_MIN || data.length > SHORT_BYTES) {
+      this.#sendGathered(stream);
+      return this.#sendEarly(stream, write);
+    }
+    const gathered = (stream.gathered ??= this.#gathering(write));
+    gathered.buffer.set(data, gathered.length);
+    gathered.length += data.length;
+    return gathered.done;
+  }
+
+  #sendGathered(stream: Stream): void {
+    const { gathered } = stream;
+    if (gathered === undefined) return;
+    stream.gathered = undefined;
+    const { first, buffer, length, settle } = gathered;
+    settle(this.#sendEarly(stream, { ...first, data: buffer.subarray(0, length) }));
+    this.#spare = buffer;
+  }
+
+  #gathering(first: WriteRequest): Gathered {
+    let settle: Gathered['settle'] = () => undefined;
+    const done = new Promise<number>((resolve) => {
+      settle = resolve;
+    });
+    const buffer = this.#spare ?? new Uint8Array(TRANSFER_BYTES_MAX);
+    this.#spare = undefined;
+    return { first, buffer, length: 0, done, settle };
+  }
+
+  async #sendEarly(stream: Stream, write: WriteRequest): Promise<number> {
+    const { length } = write.data;
+    try {
+      const bytes = await this.#sendClaiming(stream, write);
+      if (bytes < length) this.#fail(stream, ENOSPC);
+      return bytes;
+    } catch (error) {
+      this.#fail(stream, this.#errnoOf(error));
+      return 0;
+    }
+  }
+
+  async #sendClaiming(stream: Stream, write: WriteRequest): Promise<number> {
+    return this.#send(stream, { ...write, flags: write.flags | WriteFlag.CLAIM });
+  }
+
+  async #pass(file: FileId, { offset, data, flags, owner }: WriteRequest): Promise<number> {
+    return (await this.#service.write({ file, offset }, data, flags, owner)).bytes;
+  }
+
+  #fail(stream: Stream, errno: number): void {
+    stream.failure ??= { errno, isToldToWriter: false, told: new Set() };
+  }
+
+  async #send(stream: Stream, write: WriteRequest): Promise<number> {
+    const { offset, data, flags, owner } = write;
+    stream.cancelLinger?.();
+    stream.cancelLinger = undefined;
+    stream.underWay++;
+    const sentMs = this.#clock.nowMs();
+    try {
+      const written = await this.#service.write({ file: stream.file, offset }, data, flags, owner);
+      if ((flags & WriteFlag.CLAIM) !== 0) {
+        stream.trustedUntilMs = written.claimed === true ? sentMs + CLAIM_TRUSTED_MS : 0;
+      }
+      return written.bytes;
+    } finally {
+      stream.underWay--;
+      this.#sendGathered(stream);
+      if (stream.underWay === 0) this.#rest(stream);
+    }
+  }
+
+  /** Nothing is under way. */
+  #rest(stream: Stream): void {
+    for (const resolve of stream.drained.splice(0)) resolve();
+    if (!stream.isClaimed || stream.settling !== undefined) return;
+    stream.cancelLinger = this.#clock.after(this.#isTrusted(stream) ? LINGER_MS : 0, () => {
+      void this.settle(stream.file);
+    });
+  }
+
+  async #settle(stream: Stream): Promise<void> {
+    stream.cancelLinger?.();
+    stream.cancelLinger = undefined;
+    if (stream.underWay > 0) {
+      await new Promise<void>((resolve) => {
+        stream.drained.push(resolve);
+      });
+    }
+    if (!stream.isClaimed) return;
+    // Who cannot be told finds out by itself that the claim is not renewed.
+    await this.#service.unclaim(stream.file).catch(() => undefined);
+    stream.isClaimed = false;
+    stream.trustedUntilMs = 0;
+    if (!this.#opens.has(stream.file.inode)) this.#drop(stream.file.inode);
+  }
+
+  /** After all that is under way, and without a claim. */
+  async #inTurn(stream: Stream, write: WriteRequest): Promise<number> {
+    stream.waiting++;
+    const turn = stream.turn.then(async () => {
+      try {
+        await this.settle(stream.file);
+        return await this.#send(stream, write);
+      } finally {
+        stream.waiting--;
+      }
+    });
+    stream.turn = turn.catch(() => undefined);
+    return turn;
+  }
+
+  #drop(inode: number): void {
+    const stream = this.#streams.get(inode);
+    const isIdle = stream?.underWay === 0 && stream.waiting === 0 && !stream.isClaimed;
+    if (isIdle) this.#streams.delete(inode);
+  }
+}
+
+/** Fails with what an earlier write came to, if it failed. */
+export function throwIf(errno: number | undefined): void {
+  if (errno !== undefined) throw failureOf(errno);
+}
+
+function failureOf(errno: number): Error & { code: string } {
+  const code = Object.entries(constants.errno).find(([, number]) => number === errno)?.[0] ?? 'EIO';
+  return Object.assign(new Error(`an earlier write failed: ${code}`), { code });
+}

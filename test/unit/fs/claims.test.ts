@@ -1,0 +1,164 @@
+// What a claim is in the way of, when it ends, and that there are no more than so many.
+import { describe, expect, it } from 'vitest';
+import { Claims } from '../../../src/servers/fs/claims.ts';
+import {
+  CreateFlag,
+  WriteFlag,
+  decodeChange,
+  encodeChange,
+  type FsChange,
+} from '../../../src/vos/protocol/fs-change.ts';
+import { encodeRequest, FsCall } from '../../../src/vos/protocol/fs.ts';
+
+const OWNER = 7;
+const OTHER = 8;
+const FILE = 20;
+const DIRECTORY = 30;
+const CLAIM_MS = 5000;
+
+class World {
+  nowMs = 0;
+  readonly alive: Set<number> = new Set([OWNER, OTHER]);
+  /** Whether somebody is promised to be told of changes first. */
+  isWatched = false;
+  readonly claims: Claims = new Claims({
+    isAlive: (client) => this.alive.has(client),
+    nowMs: () => this.nowMs,
+    isWatched: () => this.isWatched,
+  });
+
+  /** Whether the request has to wait. */
+  stops(request: Partial<FsChange> & { readonly call: FsCall }): boolean {
+    const message = new DataView(new ArrayBuffer(64));
+    encodeChange(message, request);
+    return this.claims.isInTheWay(message);
+  }
+
+  /** A WRITE that claims the file. */
+  write(client: number, inode: number = FILE): 'busy' | boolean {
+    const flags = WriteFlag.CLAIM;
+    const request = { call: FsCall.WRITE, inode, flags, client };
+    if (this.stops(request)) return 'busy';
+    return this.claims.take(inode, changeOf(request));
+  }
+
+  /** A CREATE that claims the names of the directory. */
+  create(client: number): 'busy' | boolean {
+    const flags = CreateFlag.HOLD | CreateFlag.CLAIM;
+    const request = { call: FsCall.CREATE, inode: DIRECTORY, flags, client };
+    if (this.stops(request)) return 'busy';
+    return this.claims.take(DIRECTORY, changeOf(request));
+  }
+}
+
+function changeOf(request: Partial<FsChange> & { readonly call: FsCall }): FsChange {
+  const message = new DataView(new ArrayBuffer(64));
+  encodeChange(message, request);
+  const change = decodeChange(message);
+  if (change === undefined) throw new Error('a request that cannot be read');
+  return change;
+}
+
+describe('a claim on contents', () => {
+  it('is in the way of what gets at the file, and of nothing else', () => {
+    const world = new World();
+    expect(world.write(OWNER)).toBe(true);
+    const others = [
+      FsCall.WRITE,
+      FsCall.SETATTR,
+      FsCall.OPEN,
+      FsCall.FSYNC,
+      FsCall.LOCK,
+      FsCall.SEEK,
+      FsCall.FALLOCATE,
+    ];
+    for (const call of others) expect(world.stops({ call, inode: FILE }), `${call}`).toBe(true);
+    for (const call of [FsCall.READ, FsCall.GETATTR]) {
+      const message = new DataView(new ArrayBuffer(64));
+      const request = { call, inode: FILE, generation: 0, offset: 0, grant: -1 };
+      encodeRequest(message, { ...request, grantBytes: 0, nameBytes: 0 });
+      expect(world.claims.isInTheWay(message)).toBe(true);
+    }
+    expect(world.stops({ call: FsCall.COPY_RANGE, inode: 99, other: FILE })).toBe(true);
+    expect(world.stops({ call: FsCall.RELEASE, inode: FILE })).toBe(false);
+    expect(world.stops({ call: FsCall.UNCLAIM, inode: FILE })).toBe(false);
+    expect(world.stops({ call: FsCall.OPEN, inode: FILE + 1 })).toBe(false);
+    expect(world.write(OTHER)).toBe('busy');
+  });
+
+  it('is not renewed once somebody wanted the file, nor given to anybody for a while', () => {
+    const world = new World();
+    expect(world.write(OWNER)).toBe(true);
+    expect(world.write(OWNER)).toBe(true);
+    expect(world.stops({ call: FsCall.OPEN, inode: FILE })).toBe(true);
+    expect(world.write(OWNER)).toBe(false);
+    // What is under way still arrives before the others are served.
+    expect(world.stops({ call: FsCall.OPEN, inode: FILE })).toBe(true);
+    world.claims.end(FILE, OTHER);
+    expect(world.stops({ call: FsCall.OPEN, inode: FILE })).toBe(true);
+    world.claims.end(FILE, OWNER);
+    expect(world.stops({ call: FsCall.OPEN, inode: FILE })).toBe(false);
+    expect(world.write(OWNER)).toBe(false);
+    world.nowMs += 1000;
+    expect(world.write(OTHER)).toBe(true);
+  });
+
+  it('ends when it is not renewed, also by an owner that goes on while others wait', () => {
+    const world = new World();
+    expect(world.write(OWNER)).toBe(true);
+    world.nowMs += CLAIM_MS - 1;
+    expect(world.stops({ call: FsCall.OPEN, inode: FILE })).toBe(true);
+    expect(world.write(OWNER)).toBe(false);
+    world.nowMs += 1;
+    expect(world.stops({ call: FsCall.OPEN, inode: FILE })).toBe(false);
+  });
+
+  it('is given to nobody while there are clients with leases, which wait for those there are', () => {
+    const world = new World();
+    expect(world.write(OWNER)).toBe(true);
+    expect(world.claims.clear()).toBe(false);
+    expect(world.write(OWNER)).toBe(false);
+    world.claims.end(FILE, OWNER);
+    expect(world.claims.clear()).toBe(true);
+    world.isWatched = true;
+    world.nowMs += 1000;
+    expect(world.write(OWNER)).toBe(false);
+    world.isWatched = false;
+    expect(world.write(OWNER)).toBe(true);
+  });
+
+  it('ends with its owner', () => {
+    const world = new World();
+    expect(world.write(OWNER)).toBe(true);
+    world.alive.delete(OWNER);
+    expect(world.stops({ call: FsCall.OPEN, inode: FILE })).toBe(false);
+    expect(world.write(OTHER)).toBe(true);
+  });
+});
+
+describe('a claim on names', () => {
+  it('is in the way of new names of others only', () => {
+    const world = new World();
+    expect(world.create(OWNER)).toBe(true);
+    for (const call of [FsCall.CREATE, FsCall.MKDIR, FsCall.SYMLINK, FsCall.LINK]) {
+      expect(world.stops({ call, inode: DIRECTORY }), `${call}`).toBe(true);
+    }
+    expect(world.stops({ call: FsCall.RENAME, inode: 99, other: DIRECTORY })).toBe(true);
+    expect(world.stops({ call: FsCall.RENAME, inode: DIRECTORY, other: 99 })).toBe(false);
+    for (const call of [FsCall.UNLINK, FsCall.RMDIR, FsCall.SETATTR, FsCall.OPEN]) {
+      expect(world.stops({ call, inode: DIRECTORY }), `${call}`).toBe(false);
+    }
+    expect(world.create(OTHER)).toBe('busy');
+    expect(world.create(OWNER)).toBe(false);
+  });
+});
+
+it('keeps no more claims than it may, and makes room of those that are over', () => {
+  const world = new World();
+  for (let inode = 100; inode < 100 + 4096; inode++) expect(world.write(OWNER, inode)).toBe(true);
+  expect(world.write(OWNER, 99)).toBe(false);
+  expect(world.claims.size).toBe(4096);
+  world.nowMs += CLAIM_MS;
+  expect(world.write(OWNER, 99)).toBe(true);
+  expect(world.claims.size).toBe(1);
+});

@@ -1,0 +1,256 @@
+// Writes that are answered before they have arrived: when, in which order, what waits for them, and
+// who is told of those that failed. The file service refuses what would get past a claim.
+import { beforeEach, describe, expect, it } from 'vitest';
+import { CLAIM_TRUSTED_MS, CreateFlag, WriteFlag } from '../../../src/vos/protocol/fs-change.ts';
+import type { Created, FilePosition, Written } from '../../../src/vos/client/file-service.ts';
+import { errnoOf } from '../../../src/vos/fuse/gateway.ts';
+import { WriteBehind, type Begun } from '../../../src/vos/fuse/write-behind.ts';
+import { MemoryFiles, S_IFREG } from '../../support/memory-files.ts';
+import { ManualClock } from '../../support/manual-clock.ts';
+
+const OWNER = { uid: 0, gid: 0 };
+const ROOT = { inode: 2, generation: 0 };
+const ENOSPC = 28;
+const HANDLE = 1n;
+const OTHER_HANDLE = 2n;
+
+/** Files whose writes wait until they are let go. */
+class SlowFiles extends MemoryFiles {
+  readonly held: (() => void)[] = [];
+  readonly sizes: number[] = [];
+  isSlow = false;
+
+  override async write(at: FilePosition, data: Uint8Array, flags: number): Promise<Written> {
+    const own = data.slice();
+    this.sizes.push(own.length);
+    if (this.isSlow) {
+      await new Promise<void>((resolve) => {
+        this.held.push(resolve);
+      });
+    }
+    return super.write(at, own, flags);
+  }
+
+  letGo(count: number = this.held.length): void {
+    for (const resolve of this.held.splice(0, count)) resolve();
+  }
+}
+
+let files: SlowFiles;
+let clock: ManualClock;
+let writes: WriteBehind;
+let file: Created;
+let next: number;
+
+async function turns(): Promise<void> {
+  for (let i = 0; i < 10; i++) await new Promise((done) => setImmediate(done));
+}
+
+function write(bytes: number, at: number = next, flags = 0): Begun {
+  next = at + bytes;
+  const data = Uint8Array.from({ length: bytes }, (_, i) => (at + i) % 251);
+  const begun = writes.begin(file, { offset: at, data, flags, owner: OWNER });
+  // The buffer of a request is used again.
+  data.fill(0xff);
+  return begun;
+}
+
+function contents(): Uint8Array {
+  const { attributes, read } = files.files.get(file.inode) ?? {};
+  return (read?.(0, attributes?.size ?? 0) as Uint8Array | undefined) ?? new Uint8Array(0);
+}
+
+function expectContents(bytes: number): void {
+  expect(contents()).toEqual(Uint8Array.from({ length: bytes }, (_, i) => i % 251));
+}
+
+/** Three writes of a row: from then on the contents are claimed. */
+async function beginRow(): Promise<void> {
+  for (let i = 0; i < 3; i++) {
+    const { early, done } = write(100);
+    expect(early).toBe(false);
+    await done;
+  }
+  expect(files.claims.has(file.inode)).toBe(true);
+}
+
+beforeEach(async () => {
+  files = new SlowFiles();
+  files.grantsClaims = true;
+  clock = new ManualClock();
+  writes = new WriteBehind(files, clock, errnoOf);
+  const made = { ...OWNER, mode: S_IFREG | 0o644, umask: 0 };
+  file = await files.create({ parent: ROOT, name: Buffer.from('f') }, made, CreateFlag.HOLD);
+  writes.opened(file);
+  next = 0;
+});
+
+describe('a row of writes', () => {
+  it('is answered early after its claim was granted, and arrives in order', async () => {
+    await beginRow();
+    files.isSlow = true;
+    const begun = [write(100), write(100), write(100), write(100)];
+    expect(begun.map(({ early }) => early)).toEqual([true, true, true, true]);
+    // Two are under way; what comes then is gathered.
+    expect(files.held.length).toBe(2);
+    files.isSlow = false;
+    files.letGo();
+    await Promise.all(begun.map(async ({ done }) => done));
+    expect(files.sizes).toEqual([100, 100, 100, 100, 100, 200]);
+    expectContents(700);
+  });
+
+  it('is not answered early where claims are refused', async () => {
+    files.grantsClaims = false;
+    for (let i = 0; i < 9; i++) {
+      const { early, done } = write(100);
+      expect(early).toBe(false);
+      expect(await done).toBe(100);
+    }
+    clock.advance(1);
+    await turns();
+    expect(files.claims.size).toBe(0);
+    expectContents(900);
+  });
+
+  it('has no more than 4 MiB that have not arrived', async () => {
+    await beginRow();
+    files.isSlow = true;
+    let early = 0;
+    let begun = write(2 ** 18);
+    for (; begun.early; begun = write(2 ** 18)) early++;
+    expect(early).toBe(16);
+    const failed = expect(begun.done).rejects.toMatchObject({ code: 'EFBIG' });
+    files.isSlow = false;
+    files.letGo();
+    await failed;
+  });
+
+  it('is over when a write is somewhere else, which comes after all others', async () => {
+    await beginRow();
+    files.isSlow = true;
+    write(100);
+    const over = write(50, 0);
+    const again = write(50, 50);
+    expect([over.early, again.early]).toEqual([false, false]);
+    await turns();
+    expect(files.sizes.length).toBe(4);
+    files.isSlow = false;
+    files.letGo();
+    expect(await Promise.all([over.done, again.done])).toEqual([50, 50]);
+    expect(files.claims.size).toBe(0);
+    expectContents(400);
+  });
+
+  it('never has appends in it', async () => {
+    await beginRow();
+    const { early, done } = write(100, next, WriteFlag.APPEND);
+    expect(early).toBe(false);
+    await done;
+    expect(files.claims.size).toBe(0);
+    expectContents(400);
+  });
+
+  it('gives the claim back after a moment without writes', async () => {
+    await beginRow();
+    clock.advance(5);
+    await turns();
+    expect(files.claims.size).toBe(0);
+  });
+
+  it('is not answered early once the claim may be over', async () => {
+    await beginRow();
+    files.isSlow = true;
+    const last = write(100);
+    clock.advance(CLAIM_TRUSTED_MS);
+    const late = write(100);
+    expect([last.early, late.early]).toEqual([true, false]);
+    files.isSlow = false;
+    files.letGo();
+    await late.done;
+    expectContents(500);
+  });
+
+  it('makes who wants the file wait until all has arrived', async () => {
+    await beginRow();
+    files.isSlow = true;
+    const mark = writes.arrived;
+    const { done } = write(100);
+    expect(writes.isAhead(file.inode, mark)).toBe(true);
+    let settled = false;
+    const waits = Promise.resolve(writes.settle(file)).then(() => {
+      settled = true;
+    });
+    await turns();
+    expect(settled).toBe(false);
+    files.isSlow = false;
+    files.letGo();
+    await waits;
+    await done;
+    expect(files.claims.size).toBe(0);
+    expect(writes.isAhead(file.inode, mark)).toBe(true);
+    expect(writes.isAhead(file.inode, writes.arrived)).toBe(false);
+    await expect(files.getAttributes(file)).resolves.toMatchObject({ size: 400 });
+  });
+});
+
+describe('a write that failed after it was answered', () => {
+  async function fail(): Promise<void> {
+    await beginRow();
+    files.failing.set('write', 'ENOSPC');
+    const { early, done } = write(100);
+    expect(early).toBe(true);
+    await done;
+    files.failing.delete('write');
+    await writes.settle(file);
+  }
+
+  it('is told to the next write, to closes, and to one fsync of each open file', async () => {
+    await fail();
+    await expect(write(100).done).rejects.toMatchObject({ code: 'ENOSPC' });
+    expect(writes.failureAtClose(file, HANDLE)).toBe(ENOSPC);
+    expect(writes.failureAtClose(file, HANDLE)).toBe(ENOSPC);
+    expect(writes.failureAtSync(file, HANDLE)).toBe(ENOSPC);
+    expect(writes.failureAtSync(file, HANDLE)).toBeUndefined();
+    expect(writes.failureAtClose(file, HANDLE)).toBeUndefined();
+    expect(writes.failureAtSync(file, OTHER_HANDLE)).toBe(ENOSPC);
+  });
+
+  it('is the last one that is answered early until the file was closed', async () => {
+    await fail();
+    await expect(write(100).done).rejects.toMatchObject({ code: 'ENOSPC' });
+    next = 300;
+    for (let i = 0; i < 6; i++) {
+      const { early, done } = write(100);
+      expect(early).toBe(false);
+      await done;
+    }
+    expectContents(900);
+    writes.released(file);
+    expect(writes.size).toBe(0);
+    writes.opened(file);
+    expect(writes.failureAtSync(file, HANDLE)).toBeUndefined();
+    for (let i = 0; i < 3; i++) await write(100).done;
+    expect(write(100).early).toBe(true);
+    await writes.settle(file);
+  });
+
+  it('is no part of a gathered write that came to less than was asked for', async () => {
+    await beginRow();
+    files.write = async () => Promise.resolve({ bytes: 1, attributes: file, claimed: true });
+    await write(100).done;
+    expect(writes.failureAtSync(file, HANDLE)).toBe(ENOSPC);
+  });
+});
+
+it('remembers nothing of files that are closed, or were never opened', async () => {
+  await beginRow();
+  writes.released(file);
+  expect(writes.size).toBe(1);
+  await writes.settleAll();
+  expect(writes.size).toBe(0);
+  expect(files.claims.size).toBe(0);
+  for (let i = 0; i < 5; i++) await write(100).done;
+  expect(writes.size).toBe(0);
+  expectContents(800);
+});
