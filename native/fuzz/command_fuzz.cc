@@ -28,7 +28,7 @@ constexpr int kProcesses = 6;
 constexpr int32_t kServerThere = 20;
 
 // What a grant of the processes covers; the child has it at the same address.
-uint8_t memory[65536];
+uint8_t memory[1 << 19];
 uint8_t payload[kCopyChunkBytes];
 
 pid_t sleeping_child() {
@@ -48,7 +48,8 @@ class World {
     for (const uint32_t node : {kPeer, kThird}) {
       must(add_node(segment_, node, "peer") == 0, "add_node");
       must(attach_proxy(segment_, node, 0) == 0, "attach_proxy");
-      must(link_up(segment_, node, 1) == 0, "link_up");
+      // One of the two takes copies in parts.
+      must(link_up(segment_, node, 1, node == kPeer) == 0, "link_up");
     }
     for (int i = 0; i < kProcesses; i++) {
       BindOptions options;
@@ -107,7 +108,7 @@ class World {
         if (kind & 8)
           link_down(segment_, node);
         else
-          link_up(segment_, node, 2);
+          link_up(segment_, node, 2, (kind & 16) != 0);
         break;
       case 3:
         put_raw(input, node);
@@ -144,7 +145,7 @@ class World {
     if (process.operation.stage != Operation::Stage::kNone) cancel(process, -EINTR);
     Message message{};
     message.type = kind;
-    switch (kind % 6) {
+    switch (kind % 7) {
       case 0:
         start_sendrec(process, peer, message);
         break;
@@ -160,9 +161,24 @@ class World {
       case 4:
         reply(process, peer, message);
         break;
+      case 6:
+        copy(input, process, peer);
+        break;
       default:
         senda(process, peer, message, 0);
     }
+  }
+
+  // From or to the peer, as far as it goes without waiting: several parts of it may be on their
+  // way.
+  void copy(Input& input, Process& process, int32_t peer) {
+    const uint32_t choice = input.take<uint16_t>();
+    const CopyParty own{process.endpoint, kByAddress, reinterpret_cast<uint64_t>(memory)};
+    const CopyParty other{peer, 0, 0};
+    const uint64_t bytes = std::min<uint64_t>(uint64_t{choice} * 8, sizeof memory);
+    int result = choice & 1 ? start_vcopy(process, own, other, bytes)
+                            : start_vcopy(process, other, own, bytes);
+    for (int i = 0; i < 64 && result == kMore; i++) result = step_vcopy(process);
   }
 
   // All bytes of the command are the input's.
@@ -176,7 +192,7 @@ class World {
   // A command that passes the first checks, but for what the input changes.
   void put_made(Input& input, uint32_t node) {
     Command command{};
-    command.kind = input.take<uint8_t>() % 20;
+    command.kind = input.take<uint8_t>() % 22;
     const uint8_t flags = input.take<uint8_t>();
     if (flags & 1) command.kind |= kCommandAck;
     command.dc_id = segment_.dc_id();
@@ -193,6 +209,11 @@ class World {
     command.copy_bytes = input.take<uint16_t>();
     const bool carries = flags & 16;
     command.payload_bytes = carries ? static_cast<uint32_t>(command.copy_bytes) : 0;
+    // Data from somewhere in the middle of a longer copy.
+    if (flags & 2) {
+      command.answers = input.take<uint16_t>();
+      command.copy_bytes = input.take<uint32_t>();
+    }
     command.result = static_cast<int8_t>(input.take<uint8_t>());
     command.call_id = input.take<uint8_t>();
     for (uint8_t patches = flags >> 5; patches > 0; patches--) {

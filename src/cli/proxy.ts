@@ -9,7 +9,7 @@ import { withDvs, withSelection, type Selection } from './options.ts';
 import { CliError, ExitCode, output } from './output.ts';
 import { linksCell, parsePaths, qualityCells, showPaths } from './proxy-paths.ts';
 import type { PathOptions } from './proxy-paths.ts';
-import { stats } from './proxy-stats.ts';
+import { packedCell, stats } from './proxy-stats.ts';
 import { INSECURE_WARNING } from './security.ts';
 import { sinceCell, stateCell } from './status.ts';
 import { startProxies } from './up.ts';
@@ -69,6 +69,11 @@ async function list(selection: Selection): Promise<void> {
   );
 }
 
+const INFO_HEADINGS = [
+  ...['PEER', 'STATE', 'SINCE', 'OVER', 'RTT', 'LOST', 'DATAGRAM', 'PACKED', 'CERTIFICATE'],
+  ...['START', 'REASON'],
+];
+
 async function info(wanted: string, selection: Selection): Promise<void> {
   const status = await inspectSelected(selection);
   const { security } = status;
@@ -86,7 +91,7 @@ async function info(wanted: string, selection: Selection): Promise<void> {
   showSecurity(security, proxy);
   output.line();
   output.table(
-    ['PEER', 'STATE', 'SINCE', 'OVER', 'RTT', 'LOST', 'DATAGRAM', 'CERTIFICATE', 'START', 'REASON'],
+    INFO_HEADINGS,
     proxy.links.map(({ peer, state, since, reason }) => {
       const told = proxy.stats?.peers.find(({ node: other }) => other === peer);
       return [
@@ -95,6 +100,7 @@ async function info(wanted: string, selection: Selection): Promise<void> {
         sinceCell(since),
         told?.transport ?? '',
         ...qualityCells(told),
+        told === undefined ? '' : packedCell(told),
         certificateCell(told?.certificate),
         told?.incarnation ?? '',
         reason ?? '',

@@ -1,13 +1,16 @@
 // Whatever bytes come, the decoder does not throw, does not grow, and closes the link when it must;
-// nothing that was damaged reaches a session. Method: random bytes, damaged frames and frames with
-// lying lengths, from a fixed seed, cut into random pieces.
+// nothing that was damaged reaches a session. Method: random bytes, damaged frames, packed blocks
+// and frames with lying lengths, from a fixed seed, cut into random pieces.
 import { describe, expect, it } from 'vitest';
 import { CommandKind, Limit } from '../../src/dvk/abi/abi.gen.ts';
 import { crc32c } from '../../src/dvk/crc32c.ts';
 import { FrameDecoder, FrameLayout, FRAME_HEAD_BYTES } from '../../src/proxies/frame.ts';
 import { HELLO_BYTES_MAX } from '../../src/proxies/hello.ts';
 import { Session } from '../../src/proxies/session.ts';
-import { frame, frameBytes } from '../support/proxy-frames.ts';
+import { nodeId, type Endpoint } from '../../src/dvk/endpoint.ts';
+import { lz4Unpack } from '../../src/dvk/lz4.ts';
+import { decodeTracking, encodeAnswer, encodeQuery } from '../../src/proxies/tracker-codec.ts';
+import { frame, frameBytes, packedBytes } from '../support/proxy-frames.ts';
 
 const INPUTS = 100_000;
 const SEED = 0x1badcafe;
@@ -119,6 +122,40 @@ describe('the frame decoder', () => {
     expect(whole).toBeGreaterThan(1000);
   }, 60_000);
 
+  it('survives packed blocks that lie, or are damaged with right checksums', () => {
+    const random = generator(SEED + 3);
+    const max = 8192;
+    const faults = new Map<string, number>();
+    let capacity = 0;
+    let whole = 0;
+    for (let input = 0; input < 5000; input++) {
+      const decoder = new FrameDecoder(crc32c, HELLO_BYTES_MAX);
+      decoder.takePacked(lz4Unpack, max);
+      capacity ||= decoder.capacityBytes;
+      const count = random(4);
+      const inside = Array.from({ length: count }, () =>
+        frameBytes({ kind: CommandKind.SEND_MSG }, new Uint8Array(random(2500))),
+      );
+      let frames: Uint8Array = Buffer.concat(inside);
+      if (random(4) === 0) frames = damage(random, Buffer.concat([frames, packedBytes(frames)]));
+      const lengths = [frames.length, frames.length + random(3) - 1, random(2 ** 32), max, 0];
+      const unpackedBytes = lengths[random(random(3) === 0 ? 5 : 1)] ?? 0;
+      const packed = packedBytes(frames, { unpackedBytes });
+      // Damage within the block, or of all of it.
+      const block = damage(random, packed.subarray(FrameLayout.BYTES));
+      const bytes = [packed, packedBytes(frames, { unpackedBytes, block }), damage(random, packed)];
+
+      whole += decode(decoder, bytes[random(3)] ?? packed, random);
+
+      if (decoder.capacityBytes !== capacity) throw new Error(`input ${input} made it grow`);
+      const { code } = decoder.fault ?? { code: 'none' };
+      faults.set(code, (faults.get(code) ?? 0) + 1);
+    }
+    const seen = ['none', 'packing', 'body-checksum', 'header-checksum', 'flags', 'magic'];
+    expect([...faults.keys()]).toEqual(expect.arrayContaining(seen));
+    expect(whole).toBeGreaterThan(1000);
+  }, 60_000);
+
   it('gives nothing after a damaged frame, however much follows', () => {
     const random = generator(SEED + 1);
     const good = frameBytes({ kind: CommandKind.SEND_MSG }, randomBytes(random, 64));
@@ -132,6 +169,35 @@ describe('the frame decoder', () => {
 
       if (frames !== 1 || !decoder.fault) throw new Error(`input ${input}: ${frames} frames`);
     }
+  });
+});
+
+describe('commands of trackers', () => {
+  it('are read as they were written, or not at all, whatever comes', () => {
+    const random = generator(SEED + 4);
+    const route = { dcId: 5, from: nodeId(1), to: nodeId(2) };
+    const query = { number: 7, slot: 70 };
+    const endpoint = 70 as Endpoint;
+    const owner = { endpoint, level: 'server', name: 'fs', replica: true } as const;
+    const good = [
+      encodeQuery(query, route),
+      encodeAnswer({ ...query, owner: 'none' }, route),
+      encodeAnswer({ ...query, owner }, route),
+    ];
+    let read = 0;
+    for (let input = 0; input < 10_000; input++) {
+      const bytes = Uint8Array.from(good[random(3)] ?? []);
+      for (let i = random(4); i > 0; i--) bytes[random(bytes.length)] = random(256);
+
+      const told = decodeTracking(bytes);
+
+      if (told === undefined) continue;
+      read++;
+      const again =
+        'query' in told ? encodeQuery(told.query, route) : encodeAnswer(told.answer, route);
+      expect(decodeTracking(again)).toEqual(told);
+    }
+    expect(read).toBeGreaterThan(2000);
   });
 });
 

@@ -137,7 +137,7 @@ export class FakeSegment implements ProxySegment {
     return false;
   }
 
-  readonly searches = {
+  readonly searches: ProxySegment['searches'] = {
     attach: (): void => undefined,
     detach: (): void => undefined,
     hasNew: false,

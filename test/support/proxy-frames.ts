@@ -62,7 +62,8 @@ export function packedBytes(
   frames: Uint8Array,
   { block, unpackedBytes = frames.length }: { block?: Uint8Array; unpackedBytes?: number } = {},
 ): Uint8Array {
-  const room = new Uint8Array(FrameLayout.BYTES + frames.length + frames.length / 255 + 16);
+  const most = Math.max(frames.length + frames.length / 255 + 16, block?.length ?? 0);
+  const room = new Uint8Array(FrameLayout.BYTES + most);
   const behind = room.subarray(FrameLayout.BYTES);
   if (block) behind.set(block);
   const count = block?.length ?? lz4Pack(frames, behind);

@@ -530,7 +530,7 @@ export class DatagramConnection implements Connection {
     const isShort = this.#out.every((lane) => lane.newBytes <= SHORT_BYTES);
     const early = isShort ? this.#writeBytes() : undefined;
     const acks = this.#received.write(this.#writer, this.#nowMs);
-    const windows = this.#writeWindows();
+    const windows = this.#hasWindows ? this.#writeWindows() : 0;
     if (this.#pingDue) this.#writer.ping();
     this.#pingDue = false;
     const data = early ?? this.#writeBytes();

@@ -188,12 +188,20 @@ export class DatagramEndpoint {
     for (const connection of this.#connections.values()) {
       if (connection.wakeMs <= this.#nowMs) this.#due.add(connection);
     }
+    const [only] = this.#due;
+    if (only !== undefined && this.#due.size === 1) {
+      this.#due.clear();
+      this.#runOne(only);
+      return;
+    }
     const due = [...this.#due];
     this.#due.clear();
-    for (const connection of due) {
-      if (connection.run(this.#nowMs)) this.#wake(connection);
-      if (connection.isForgotten) this.#forget(connection);
-    }
+    for (const connection of due) this.#runOne(connection);
+  }
+
+  #runOne(connection: DatagramConnection): void {
+    if (connection.run(this.#nowMs)) this.#wake(connection);
+    if (connection.isForgotten) this.#forget(connection);
   }
 
   /** How long from now until `run` is to be called; Infinity when nothing is to come. */

@@ -205,5 +205,6 @@ function readAck(body: Uint8Array, at: number, sink: FrameSink): number {
 
 /** The ranges of `set` that reach `floor` or above it. */
 export function rangesFrom(set: Ranges, floor: number): readonly Readonly<Range>[] {
-  return set.all.filter((range) => range.end > floor);
+  const isWhole = (set.first?.end ?? 0) > floor;
+  return isWhole ? set.all : set.all.filter((range) => range.end > floor);
 }

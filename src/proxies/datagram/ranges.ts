@@ -50,6 +50,12 @@ export class Ranges {
 
   add(start: number, end: number): void {
     if (end <= start) return;
+    const last = this.#list.at(-1);
+    // Most numbers come in order.
+    if (last !== undefined && start >= last.start && start <= last.end) {
+      last.end = Math.max(last.end, end);
+      return;
+    }
     const { from, to } = this.#touching(start, end);
     const merged = { start, end };
     if (to > from) {

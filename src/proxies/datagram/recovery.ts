@@ -96,7 +96,7 @@ export class Recovery {
   acknowledged(ranges: readonly Range[], delayMs: number, nowMs: number): SentPacket[] {
     const oldest = this.#oldest();
     const highest = (ranges[0]?.end ?? 0) - 1;
-    this.#noteSpurious(ranges);
+    if (this.#lostNumbers.size > 0) this.#noteSpurious(ranges);
     const acked: SentPacket[] = [];
     if (oldest !== undefined) {
       for (const range of ranges) {
@@ -112,14 +112,20 @@ export class Recovery {
     this.#timeoutsInRow = 0;
     this.waitingSinceMs = this.#sent.size > 0 ? nowMs : Infinity;
     if (highest > this.#largestAcked) this.#largestAcked = highest;
-    const latest = acked.find((packet) => packet.number === highest);
-    if (latest && latest.sentMs >= this.#trustedMs)
+    // Of each range the highest comes last.
+    const isLatest = acked.length === 1 || ranges.length === 1;
+    const latest = isLatest ? acked.at(-1) : acked.find(({ number }) => number === highest);
+    if (latest?.number === highest && latest.sentMs >= this.#trustedMs)
       this.rtt.update(nowMs - latest.sentMs, Math.min(delayMs, ACK_DELAY_MS));
     return acked;
   }
 
   /** Takes the packets that must be lost by now out of flight. */
   lost(nowMs: number): SentPacket[] {
+    if (this.#sent.size === 0) {
+      this.#lossMs = this.waitingSinceMs = Infinity;
+      return [];
+    }
     const { rtt } = this;
     const factor = TIME_THRESHOLD + this.#reorderSteps / 4;
     const base = Math.max(rtt.smoothedMs, rtt.latestMs);

@@ -93,6 +93,10 @@ export class SendLane {
     const end = offset + count;
     this.#lost.remove(offset, end);
     if (end <= this.#acked) return;
+    if (offset <= this.#acked && this.#ackedAbove.count === 0) {
+      this.#acked = end;
+      return;
+    }
     this.#ackedAbove.add(Math.max(offset, this.#acked), end);
     const first = this.#ackedAbove.first;
     if (first?.start !== this.#acked) return;

@@ -4,12 +4,17 @@
 import { describe, expect, it } from 'vitest';
 import { CommandKind, CommandLayout } from '../../../src/dvk/abi/abi.gen.ts';
 import { crc32c } from '../../../src/dvk/crc32c.ts';
+import type { Endpoint, NodeId } from '../../../src/dvk/endpoint.ts';
+import type { LinkInfo } from '../../../src/dvk/info.ts';
+import { lz4Unpack } from '../../../src/dvk/lz4.ts';
 import { FrameDecoder, type Frame } from '../../../src/proxies/frame.ts';
 import { decodeHello, encodeHello, HELLO_CONSTANTS } from '../../../src/proxies/hello.ts';
-import { decodeOffer, encodeOffer, FEATURES, type Offer } from '../../../src/proxies/offer.ts';
+import { decodeOffer, encodeOffer, Feature, FEATURES } from '../../../src/proxies/offer.ts';
+import type { Offer } from '../../../src/proxies/offer.ts';
 import type { Connection, ConnectionEvents } from '../../../src/proxies/transport.ts';
 import { FakeSegment } from '../../support/fake-segment.ts';
-import { describeCommand, frameBytes, type CommandFields } from '../../support/proxy-frames.ts';
+import { describeCommand, frameBytes, packedBytes } from '../../support/proxy-frames.ts';
+import type { CommandFields } from '../../support/proxy-frames.ts';
 import { SessionWorld } from '../../support/session-world.ts';
 
 const PORT_OF_1 = 101;
@@ -187,8 +192,9 @@ class Hand implements ConnectionEvents {
     const bytes = frameBytes({ kind: CommandKind.HELLO, destinationNode: 1 }, payload);
     if (offer) this.#addOffer(bytes, payload, offer);
     new DataView(bytes.buffer).setUint16(4, frameVersion, true);
-    this.#write(bytes);
-    this.#sequence = 1;
+    this.write(bytes);
+    this.#decoder.takePacked(lz4Unpack, 65_536);
+    this.#sequence = (offer?.last ?? 1) > 1 && ((offer?.features ?? 0) & 1) === 1 ? 0 : 1;
     this.#session = decodeHello(this.said[0]?.payload ?? payload)?.session ?? 0;
     return this.said[0];
   }
@@ -204,11 +210,15 @@ class Hand implements ConnectionEvents {
     view.setUint32(28, crc32c(bytes.subarray(0, 28), 0), true);
   }
 
-  /** Says a command with the next number; both of its checksums are right. */
-  say(fields: CommandFields): void {
+  /** The frame of a command with the next number; both of its checksums are right. */
+  next(fields: CommandFields): Uint8Array {
     const stamp = { session: this.#session, sequence: this.#sequence++ };
     const ends = { dcId: 5, sourceNode: 0, destinationNode: 1 };
-    this.#write(frameBytes({ ...ends, ...fields }, new Uint8Array(0), stamp));
+    return frameBytes({ ...ends, ...fields }, new Uint8Array(0), stamp);
+  }
+
+  say(fields: CommandFields): void {
+    this.write(this.next(fields));
   }
 
   cut(): void {
@@ -216,18 +226,44 @@ class Hand implements ConnectionEvents {
     this.#world.settle();
   }
 
-  #write(bytes: Uint8Array): void {
+  write(bytes: Uint8Array): void {
     this.#connection?.write(bytes, () => undefined);
     this.#world.settle();
   }
 }
 
-async function alone(): Promise<[SessionWorld, Hand, FakeSegment]> {
+/** A segment in which somebody looks for a process of another node. */
+class SearchingSegment extends FakeSegment {
+  /** Whether copies may go in parts, as the segment was told. */
+  takesParts = false;
+  override readonly searches: FakeSegment['searches'] = {
+    attach: () => undefined,
+    detach: () => undefined,
+    hasNew: true,
+    list: () => [
+      { seeker: 80 as Endpoint, callId: 1, slot: 3, endpoint: 3 as Endpoint, home: undefined },
+    ],
+    end: () => true,
+    bindClaimed: () => 0,
+  };
+
+  override linkUp(node: NodeId, session: number, parts = false): void {
+    super.linkUp(node, session);
+    this.takesParts = parts;
+  }
+
+  override links(): LinkInfo[] {
+    return super.links().map((link) => ({ ...link, state: 'up' }));
+  }
+}
+
+async function alone(
+  segment = new FakeSegment(5, 1, [0, 1]),
+): Promise<[SessionWorld, Hand, FakeSegment]> {
   const world = await startWorld();
   const stopped = world.nodes[0].engine.stop();
   world.pass(1100);
   await stopped;
-  const segment = new FakeSegment(5, 1, [0, 1]);
   world.nodes[1].engine.setSegments([segment]);
   return [world, new Hand(world), segment];
 }
@@ -272,6 +308,62 @@ describe('a node of wire version 1', () => {
     expect(segment.received.length).toBe(4000);
     const kinds = new Set(hand.said.map(({ command }) => describeCommand(command)['kind']));
     expect([...kinds]).toEqual([CommandKind.HELLO]);
+  });
+});
+
+describe('what a node may not know', () => {
+  const all = FEATURES & ~Feature.LZ4;
+  it.each([
+    ['of wire version 1', undefined, false],
+    ['of a version 2 in which sessions go on', { last: 2, features: Feature.RESUME }, false],
+    ['that has the bit and speaks version 1', { last: 1, features: all }, false],
+    ['of this version', { last: 2, features: all }, true],
+  ])('is not told to one %s', async (_, offer, knows) => {
+    const searching = new SearchingSegment(5, 1, [0, 1]);
+    const [world, hand, segment] = await alone(searching);
+    hand.greet(offer);
+
+    for (let callId = 1; callId <= 40; callId++) segment.pile(0, { callId });
+    segment.queue(0, { callId: 41 }, new Uint8Array(9000));
+    world.settle();
+    world.pass(1000);
+
+    // Queries of trackers, copies in parts; and this node packs what it may.
+    const kinds = new Set(hand.said.map(({ kind }) => kind));
+    expect([kinds.has(CommandKind.PROCINFO), searching.takesParts]).toEqual([knows, knows]);
+    const came = hand.said.filter(({ kind }) => kind === CommandKind.SEND_MSG);
+    expect(came.length).toBe(41);
+    expect(stateOf(world, 1)).toBe('up');
+    const [peer] = world.nodes[1].engine.statistics().peers;
+    expect(peer).toMatchObject({ packedBlocks: 0, paths: [{ compression: null }] });
+  });
+
+  it('is not taken from one that does not know it either', async () => {
+    const [world, hand] = await alone();
+    hand.greet({ last: 2, features: all });
+
+    hand.write(packedBytes(new Uint8Array(5000)));
+
+    const down = world.nodes[1].engine.statistics().peers[0]?.lastDown;
+    expect(down).toEqual({ code: 'malformed', detail: 'frame refused by its flags (2)' });
+  });
+
+  it('is packed for one that does, which may pack too', async () => {
+    const [world, hand, segment] = await alone();
+    hand.greet({ last: 2, features: FEATURES });
+
+    for (let callId = 1; callId <= 40; callId++) segment.pile(0, { callId });
+    segment.queue(0, { callId: 41 });
+    world.settle();
+    const frames = Array.from({ length: 10 }, (_, i) => hand.next({ kind: 2, callId: 50 + i }));
+    hand.write(packedBytes(Buffer.concat(frames)));
+
+    const came = hand.said.filter(({ kind }) => kind === CommandKind.SEND_MSG);
+    expect(came.length).toBe(41);
+    expect(segment.received.map(([, id]) => id)).toEqual(frames.map((_, i) => 50 + i));
+    const [peer] = world.nodes[1].engine.statistics().peers;
+    expect(peer?.packedBlocks).toBeGreaterThan(0);
+    expect(peer?.packedBytesAfter).toBeLessThan((peer?.packedBytesBefore ?? 0) / 2);
   });
 });
 
