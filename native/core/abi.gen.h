@@ -442,7 +442,7 @@ static_assert(offsetof(CopyOrder, reserved2) == 72);
 // What this node knows of another node of the DC, and the state of the link to it.
 struct LinkSlot {
   uint32_t state;  // LinkState
-  uint32_t sleeping;  // low bits: 2 while the proxy waits for commands, 3 when told; a number above
+  uint32_t sleeping;  // low bits: 2 while the proxy waits for commands, 3 once told
   uint64_t wake_id;  // of the proxy
   int32_t proxy_pid;
   uint32_t session;  // raised at each connection

@@ -18,7 +18,10 @@ import { viewOf } from './frame.ts';
 import type { Lane } from './transport.ts';
 
 const LANES = 2;
-/** Bytes of one lane that are sent and not acknowledged, at most, give or take a frame, or a run of short ones. */
+/**
+ * Bytes of one lane that are sent and not acknowledged, at most, give or take a frame or a run of
+ * short ones.
+ */
 export const KEPT_BYTES_MAX: number = 8 * 1024 * 1024;
 // The peer is told at least so often how far its frames were taken: the rest of what it may keep
 // is under way meanwhile. What is less is told by the next tick.

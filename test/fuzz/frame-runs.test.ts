@@ -1,8 +1,8 @@
-// Frames that the addon takes and acts on in runs (native/binding/frames.cc), beside the same one by
-// one (src/proxies/frame.ts): what comes of them is the same, whatever a peer sends. Method: two
-// proxy engines with real segments get the same bytes in the same pieces, right ones and wrong ones,
-// and one of them has no runs; all that they say and count is compared. DVK_SEED=N runs one seed
-// alone.
+// Frames that the addon takes and acts on in runs (native/binding/frames.cc), beside the same one
+// by one (src/proxies/frame.ts): what comes of them is the same, whatever a peer sends. Method: two
+// proxy engines with real segments get the same bytes in the same pieces, right ones and wrong
+// ones, and one of them has no runs; all that they say and count is compared. DVK_SEED=N runs one
+// seed alone.
 import { describe, expect, it } from 'vitest';
 import { CommandKind, CommandLayout, Limit } from '../../src/dvk/abi/abi.gen.ts';
 import { crc32c } from '../../src/dvk/crc32c.ts';

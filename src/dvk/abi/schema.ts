@@ -307,7 +307,7 @@ const migrationSlot: StructSchema = [
 
 const linkSlot: StructSchema = [
   ['state', 'u32', 'LinkState'],
-  ['sleeping', 'u32', 'low bits: 2 while the proxy waits for commands, 3 when told; a number above'],
+  ['sleeping', 'u32', 'low bits: 2 while the proxy waits for commands, 3 once told'],
   ['wake_id', 'u64', 'of the proxy'],
   ['proxy_pid', 'i32', ''],
   ['session', 'u32', 'raised at each connection'],
