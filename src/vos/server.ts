@@ -2,12 +2,14 @@
  * The loop of a server: get work, dispatch it through a call table, reply.
  *
  * A server is a table of handlers; it blocks in `replyReceive`, one crossing into the core for the
- * reply to one client and the request of the next. SIGTERM ends the loop through `interruptOn` (see
- * `boot`), so does the end of the container.
+ * reply to one client and the request of the next. A reply that has to wait for something is held,
+ * and others are served meanwhile. SIGTERM ends the loop through `interruptOn` (see `boot`), so does
+ * the end of the container.
  */
 import { constants } from 'node:os';
 
 import { ErrorNumber, fail, type Process } from '../dvk/index.ts';
+import { HeldReplies } from './held-replies.ts';
 
 /**
  * Serves one request. The request and the reply are messages of 64 bytes and may be the same
@@ -17,30 +19,37 @@ import { ErrorNumber, fail, type Process } from '../dvk/index.ts';
 export type Handler = (request: DataView, reply: DataView) => number;
 export type CallTable = ReadonlyMap<number, Handler>;
 
-/** What a server does from time to time, between two requests. */
+/** What a server does besides, between two requests. */
 export interface Chore {
-  readonly everyMs: number;
+  /** ms until it is due, 0: now; -1: when the server is woken (`Segment.wakeup`). */
+  leftMs(): number;
   run(): void;
 }
 
-const { EINTR, ETIMEDOUT } = constants.errno;
-const { EDVSDCNOTRUN, EBADREQUEST } = ErrorNumber;
+const { EAGAIN, EINTR, ETIMEDOUT } = constants.errno;
+const { EDVSDCNOTRUN, EDVSWOKENUP, EBADREQUEST } = ErrorNumber;
+const NO_CHORE: Chore = { leftMs: () => -1, run: () => undefined };
 
 /**
  * Serves requests until the process is asked to stop or its container ends. A request that the
  * table does not know gets EBADREQUEST. A chore that is due comes after the reply to the request
- * that is served. Throws what the kernel call fails with for any other reason, and what a handler
- * or the chore throws: a fault of the server, which ends it.
+ * that is served, and whenever the server is woken. Replies that `held` keeps are the chore's to
+ * settle. Throws what the kernel call fails with for any other reason, and what a handler or the
+ * chore throws: a fault of the server, which ends it.
  */
-export function serve(server: Process, calls: CallTable, chore?: Chore): void {
+export function serve(
+  server: Process,
+  calls: CallTable,
+  chore: Chore = NO_CHORE,
+  held: HeldReplies = new HeldReplies(),
+): void {
   const { message } = server;
   const { view } = message;
-  const pace = new Pace(chore);
-  let result = server.rcvrqstRaw(pace.leftMs());
+  let result = server.rcvrqstRaw(chore.leftMs());
   for (;;) {
-    if (result === -ETIMEDOUT) {
-      pace.run();
-      result = server.rcvrqstRaw(pace.leftMs());
+    if (result === -ETIMEDOUT || result === -EAGAIN || result === -EDVSWOKENUP) {
+      chore.run();
+      result = server.rcvrqstRaw(chore.leftMs());
       continue;
     }
     if (result < 0) {
@@ -49,36 +58,18 @@ export function serve(server: Process, calls: CallTable, chore?: Chore): void {
     }
     const client = message.source;
     const handler = calls.get(message.type);
-    message.type = handler === undefined ? -EBADREQUEST : handler(view, view);
-    const leftMs = pace.leftMs();
-    if (leftMs === 0) {
+    const outcome = handler === undefined ? -EBADREQUEST : handler(view, view);
+    const reply = held.take(server, outcome);
+    const leftMs = chore.leftMs();
+    if (reply !== undefined) {
+      message.type = reply;
+      if (leftMs !== 0) {
+        result = server.replyReceiveRaw(client, leftMs);
+        continue;
+      }
       // A client that is gone is no error.
       server.replyRaw(client);
-      result = -ETIMEDOUT;
-    } else {
-      result = server.replyReceiveRaw(client, leftMs);
     }
-  }
-}
-
-/** When the chore is due. */
-class Pace {
-  readonly #chore: Chore | undefined;
-  #dueMs: number;
-
-  constructor(chore: Chore | undefined) {
-    this.#chore = chore;
-    this.#dueMs = performance.now() + (chore?.everyMs ?? 0);
-  }
-
-  /** 0 when it is due; -1, for ever, without one. */
-  leftMs(): number {
-    if (this.#chore === undefined) return -1;
-    return Math.max(0, Math.ceil(this.#dueMs - performance.now()));
-  }
-
-  run(): void {
-    this.#chore?.run();
-    this.#dueMs = performance.now() + (this.#chore?.everyMs ?? 0);
+    result = leftMs === 0 ? -ETIMEDOUT : server.rcvrqstRaw(leftMs);
   }
 }

@@ -123,6 +123,37 @@ describe.skipIf(skipped !== undefined)(`a mount that is written to ${skipped ?? 
     expect(seen).toBe("0 b'still here' b'still here'\nb'here'\nFalse\n");
   });
 
+  it('keeps a directory and a FIFO that are open, or the place of a process', async () => {
+    const seen = await python(
+      'def look(fd):',
+      '    s = os.fstat(fd); os.fsync(fd) if s.st_size else None',
+      '    return s.st_nlink',
+      "os.mkdir(here + '/d'); os.mkfifo(here + '/p'); os.mkdir(here + '/e')",
+      "d = os.open(here + '/d', os.O_RDONLY); p = os.open(here + '/p', os.O_RDWR)",
+      "e = os.open(there + '/e', os.O_RDONLY); os.rmdir(here + '/e')",
+      "os.chdir(here + '/d'); os.rmdir(here + '/d'); os.unlink(here + '/p')",
+      "os.write(p, b'x')",
+      "print(look(d), look(p), look(e) in (0, 2), os.stat('.').st_nlink, os.read(p, 9))",
+      "os.chdir('/'); os.close(d); os.close(p); os.close(e)",
+    );
+    expect(seen).toBe("0 0 True 0 b'x'\n");
+  });
+
+  it('serves others while commits are written', async () => {
+    const seen = await python(
+      'import threading',
+      "f = os.open(here + '/synced', os.O_RDWR | os.O_CREAT)",
+      'def sync(base):',
+      '    for i in range(8): os.pwrite(f, b"x" * 65536, base + i << 16); os.fsync(f)',
+      'threads = [threading.Thread(target=sync, args=(8 * n,)) for n in range(4)]',
+      'for t in threads: t.start()',
+      "for i in range(100): os.stat(there + '/synced')",
+      'for t in threads: t.join()',
+      "os.unlink(here + '/synced'); print(os.fstat(f).st_size)",
+    );
+    expect(seen).toBe('2097152\n');
+  });
+
   it('shows what one node closed to whoever opens on the other', async () => {
     const seen = await python(
       'def put(path, data):',

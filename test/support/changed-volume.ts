@@ -20,7 +20,7 @@ export function freshImage(options: ImageOptions): Uint8Array {
 }
 
 /** The clock stands still, and the random numbers are those of the seed. */
-export function openChanged(content: Uint8Array, seed = 1): ChangedVolume {
+export function openChanged(content: Uint8Array, seed = 1, keepNameless = false): ChangedVolume {
   const device = new MemoryDevice(content);
   const memory = new Uint8Array(4 << 20);
   const writing = openForWriting(device, { memory, poolBytes: 8 << 20, timeMs: () => 1e12 });
@@ -32,6 +32,7 @@ export function openChanged(content: Uint8Array, seed = 1): ChangedVolume {
     now: testTime,
     random,
     ignoreJournal: true,
+    keepNameless,
   });
   return { ...writing, volume, device };
 }

@@ -207,18 +207,21 @@ export class MemoryFiles implements FileService {
     return Promise.resolve({ ...attributes });
   }
 
-  async unlink(place: Place): Promise<void> {
+  async unlink(place: Place): Promise<undefined> {
     this.#count('unlink');
     this.#leave(place);
-    return Promise.resolve();
+    return Promise.resolve(undefined);
   }
 
-  async removeDirectory(place: Place): Promise<void> {
+  async removeDirectory(place: Place, hold = false): Promise<FileAttributes | undefined> {
     this.#count('removeDirectory');
-    const inode = this.#get(place.parent).children.get(decoder.decode(place.name));
-    if ((this.files.get(inode ?? 0)?.children.size ?? 0) > 0) throw failure('ENOTEMPTY');
+    const inode = this.#get(place.parent).children.get(decoder.decode(place.name)) ?? 0;
+    const removed = this.files.get(inode);
+    if ((removed?.children.size ?? 0) > 0) throw failure('ENOTEMPTY');
     this.#leave(place);
-    return Promise.resolve();
+    if (!hold || removed === undefined) return Promise.resolve(undefined);
+    this.#hold(inode, 1);
+    return Promise.resolve({ ...removed.attributes });
   }
 
   async rename(from: Place, to: Place, flags: number): Promise<void> {

@@ -14,6 +14,7 @@ import {
   LockKind,
   LockType,
   OpenFlag,
+  RemoveFlag,
   RenameFlag,
   SeekWhence,
   SyncFlag,
@@ -35,6 +36,15 @@ import {
   encodeAttributes,
 } from '../../vos/protocol/fs.ts';
 import { ACCESS_LIST, DEFAULT_LIST, assigned, changed, inherited } from './acl-rules.ts';
+import {
+  checkFlags,
+  groupIn,
+  holdsOf,
+  isDots,
+  isHeldBeyondNames,
+  isName,
+  withoutPrivileges,
+} from './change-rules.ts';
 import { Holds, LastAnswers } from './clients.ts';
 import { ERRNO, FsError } from './errors.ts';
 import type {
@@ -56,8 +66,11 @@ import { type Survivors, checkLock } from './survivors.ts';
 export interface ChangingParts {
   /** Undefined: the volume is read-only, and what would change it fails with EROFS. */
   readonly writer: VolumeWriter | undefined;
-  /** Returns when every change so far will be there after a crash. Throws EIO. */
-  commit(): void;
+  /**
+   * The reply to the request that is served now waits until every change so far will be there after
+   * a crash. When that fails, `failed` is told the -errno that is answered. Throws EIO, ENOSPC.
+   */
+  commit(failed: (errno: number) => void): void;
   /** Whether the endpoint is bound, here or on another node. */
   isAlive(client: number): boolean;
   now(): Timestamp;
@@ -76,11 +89,8 @@ interface Exchange {
 }
 
 const SLASH = 0x2f;
-const SET_USER = 0o4000;
 const SET_GROUP = 0o2000;
-const GROUP_EXECUTE = 0o010;
 const PERMISSIONS = 0o7777;
-const HOLD_COUNT_MAX = 1 << 20;
 const CAPABILITY: Uint8Array = Buffer.from('security.capability');
 const SPECIAL: ReadonlySet<number> = new Set<number>([
   MODE.regular,
@@ -240,17 +250,36 @@ export class ChangingHandlers {
   }
 
   #onUnlink(call: Exchange): number {
-    const [name] = this.#names(call, 1);
-    const writer = this.#begin(call.change);
-    writer.unlink(this.#inode(call.change), name);
-    return 0;
+    return this.#remove(call, (writer, directory, name) => writer.unlink(directory, name));
   }
 
   #onRmdir(call: Exchange): number {
+    return this.#remove(call, (writer, directory, name) => writer.removeDirectory(directory, name));
+  }
+
+  #remove(
+    call: Exchange,
+    remove: (writer: VolumeWriter, directory: Inode, name: Uint8Array) => Inode,
+  ): number {
+    const { change } = call;
+    checkFlags(change.flags, RemoveFlag);
     const [name] = this.#names(call, 1);
-    const writer = this.#begin(call.change);
-    writer.removeDirectory(this.#inode(call.change), name);
-    return 0;
+    if (change.flags !== 0) this.#parts.survivors?.list(change.client);
+    const writer = this.#begin(change);
+    const directory = this.#inode(change);
+    const last = change.flags === 0 ? undefined : this.#volume.lookup(directory, name);
+    const room = this.#holds?.hasRoom(change.client) === true;
+    if (last === undefined || !room || !isHeldBeyondNames(last)) {
+      remove(writer, directory, name);
+      return 0;
+    }
+    this.#holds?.add(change.client, last, 1);
+    try {
+      return this.#attributes(call, remove(writer, directory, name));
+    } catch (error) {
+      this.#holds?.remove(change.client, last.number, 1);
+      throw error;
+    }
   }
 
   #onRename(call: Exchange): number {
@@ -277,7 +306,7 @@ export class ChangingHandlers {
     if (append && change.offset !== 0) throw new FsError('EBADREQUEST', 'an offset to append at');
     if ((change.flags & WriteFlag.KILL_PRIVILEGES) !== 0) this.#killPrivileges(writer, inode);
     const written = writer.write(inode, append ? inode.size : change.offset, data);
-    if ((change.flags & WriteFlag.SYNC) !== 0) this.#parts.commit();
+    if ((change.flags & WriteFlag.SYNC) !== 0) this.#commit(call);
     this.#attributes(call, inode);
     return written;
   }
@@ -347,7 +376,7 @@ export class ChangingHandlers {
   #onFsync(call: Exchange): number {
     checkFlags(call.change.flags, SyncFlag);
     this.#inode(call.change);
-    if (this.#parts.writer !== undefined) this.#parts.commit();
+    if (this.#parts.writer !== undefined) this.#commit(call);
     return 0;
   }
 
@@ -427,6 +456,12 @@ export class ChangingHandlers {
       this.#locks.set(target, who, range, lockCommand === LockCommand.WAIT);
     }
     return 0;
+  }
+
+  #commit({ client, change }: Exchange): void {
+    this.#parts.commit((errno) => {
+      this.#answers.amend(client, change, errno);
+    });
   }
 
   /** For a change: throws EROFS, and says whose the next calls are. */
@@ -562,34 +597,4 @@ function copyOf(message: DataView): DataView {
 
 function payloadOf(message: DataView): Uint8Array {
   return new Uint8Array(message.buffer, message.byteOffset + 8, 56);
-}
-
-/** A directory with the set-group-id bit gives its group to what is made in it. */
-function groupIn(directory: Inode, gid: number): number {
-  return (directory.mode & SET_GROUP) !== 0 ? directory.gid : gid;
-}
-
-/** Without group execution the set-group-id bit is no privilege. */
-function withoutPrivileges(mode: number): number {
-  const group = (mode & GROUP_EXECUTE) !== 0 ? SET_GROUP : 0;
-  return mode & ~(SET_USER | group);
-}
-
-function holdsOf(change: FsChange): { client: number; count: number } {
-  const { client, count } = change;
-  if (count === 0 || count > HOLD_COUNT_MAX) throw new FsError('EINVAL', 'no number of holds');
-  return { client, count };
-}
-
-function checkFlags(flags: number, known: Record<string, number>): void {
-  const all = Object.values(known).reduce((sum, flag) => sum | flag, 0);
-  if ((flags & ~all) !== 0) throw new FsError('EINVAL', 'unknown flags');
-}
-
-function isName(name: Uint8Array, other: Uint8Array): boolean {
-  return name.length === other.length && name.every((byte, at) => byte === other[at]);
-}
-
-function isDots(name: Uint8Array): boolean {
-  return name.length <= 2 && name.every((byte) => byte === 0x2e);
 }

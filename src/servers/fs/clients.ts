@@ -34,6 +34,14 @@ export class LastAnswers {
     return last.result;
   }
 
+  /** The request has failed after all. */
+  amend(client: number, request: RequestName, result: number): void {
+    const last = this.#answers.get(client);
+    if (last?.sequence !== request.sequence || last.call !== request.call) return;
+    last.result = result;
+    last.payload.fill(0);
+  }
+
   remember(client: number, request: RequestName, reply: DataView, result: number): void {
     const { sequence, call } = request;
     const last = this.#answers.get(client);
@@ -85,7 +93,7 @@ export class Holds {
       hold.count += count;
       return;
     }
-    if (files.size >= HOLDS_MAX) throw new FsError('ENFILE', 'the client holds too many files');
+    if (!this.hasRoom(client)) throw new FsError('ENFILE', 'the client holds too many files');
     this.#writer.hold(inode);
     files.set(inode.number, { generation: inode.generation, count });
     this.#clients.set(client, files);
@@ -96,6 +104,11 @@ export class Holds {
     const hold = this.#clients.get(client)?.get(inode.number);
     if (hold === undefined) this.add(client, inode, count);
     else hold.count = count;
+  }
+
+  /** Whether the client may hold one more file. */
+  hasRoom(client: number): boolean {
+    return (this.#clients.get(client)?.size ?? 0) < HOLDS_MAX;
   }
 
   /** Whether that was the client's last hold of the file. */

@@ -5,7 +5,8 @@
  * container's arena, so that data reaches a client of this node by one memcpy, and the proxy takes
  * it for other nodes from where it is.
  *
- * Changes are committed when a client syncs, every few seconds, and at the end.
+ * Changes are committed when a client syncs, every few seconds, and at the end. Who syncs waits for
+ * a thread that writes the commit, and others are served meanwhile.
  */
 import { boot, bootFailed, type ServiceConfig } from '../../dvk/boot.ts';
 import {
@@ -18,15 +19,18 @@ import {
   type Process,
 } from '../../dvk/index.ts';
 import { TRANSFER_BYTES_MAX, type Timestamp } from '../../vos/protocol/fs.ts';
-import { serve } from '../../vos/server.ts';
+import { HeldReplies } from '../../vos/held-replies.ts';
+import { type Chore, serve } from '../../vos/server.ts';
 import type { FsServiceSpec } from '../../vos/spec.ts';
 import { BlockCache } from './cache.ts';
 import { ChangingHandlers } from './changing-handlers.ts';
+import { Commits } from './commits.ts';
 import { openImage } from './device.ts';
 import { ERRNO, FsError, isFsError } from './errors.ts';
 import { COMPAT } from './ext4/layout.ts';
 import { Volume } from './ext4/volume.ts';
 import { recover } from './journal/recovered-device.ts';
+import type { Sleeper } from './journal/worker-protocol.ts';
 import { createHandlers, type ClientMemory } from './handlers.ts';
 import { openForWriting } from './open.ts';
 import { Survivors } from './survivors.ts';
@@ -91,43 +95,38 @@ interface Opened {
   readonly volume: Volume;
   readonly bytes: number;
   readonly replayed: number;
-  /** Returns when all changes will last. Throws FsError. */
-  readonly commit: () => void;
-  /** Begins to make them last, and returns at once. Throws FsError. */
-  readonly begin: () => void;
+  /** Undefined: it is not written to. */
+  readonly commits?: Commits;
   /** Leaves a volume that needs no recovery. Throws FsError. */
   readonly close: () => void;
 }
 
-function open(service: FsServiceSpec, memory: Uint8Array, now: () => Timestamp): Opened {
-  const { image, readOnly } = service;
-  return readOnly ? openReadOnly(image, memory) : openWritable(image, memory, now);
+/** What opening a volume takes besides its path. */
+interface OpenParts {
+  readonly memory: Uint8Array;
+  readonly now: () => Timestamp;
+  /** The server, in its receive. */
+  readonly sleeper: Sleeper;
 }
 
-function openReadOnly(path: string, memory: Uint8Array): Opened {
+function open({ image, readOnly }: FsServiceSpec, parts: OpenParts): Opened {
+  return readOnly ? openReadOnly(image, parts) : openWritable(image, parts);
+}
+
+function openReadOnly(path: string, { memory }: OpenParts): Opened {
   const image = openImage(path);
   const { device, transactions } = recover(image, rawCrc32c);
   const volume = Volume.open(device, new BlockCache(device, memory), { crc32c: rawCrc32c });
   const close = (): void => {
     image.close();
   };
-  return {
-    volume,
-    bytes: device.bytes,
-    replayed: transactions,
-    commit: nothing,
-    begin: nothing,
-    close,
-  };
+  return { volume, bytes: device.bytes, replayed: transactions, close };
 }
 
-function nothing(): void {
-  // An image that is not written to has nothing to commit.
-}
-
-function openWritable(path: string, memory: Uint8Array, now: () => Timestamp): Opened {
+function openWritable(path: string, { memory, now, sleeper }: OpenParts): Opened {
   const image = openImage(path, 'write');
-  const worker = { program: new URL('./journal/commit-worker.js', import.meta.url), image };
+  const program = new URL('./journal/commit-worker.js', import.meta.url);
+  const worker = { program, image, wake: sleeper };
   const options = { memory, crc32c: rawCrc32c, timeMs: Date.now, worker };
   const writing = openForWriting(image, options);
   const { cache, changes, replayed } = writing;
@@ -143,42 +142,15 @@ function openWritable(path: string, memory: Uint8Array, now: () => Timestamp): O
     ignoreJournal: true,
     keepNameless: true,
   });
-  const failing = untilFailure();
   return {
     volume,
     bytes: image.bytes,
     replayed,
-    commit: () => {
-      failing(() => {
-        changes.commit();
-      });
-    },
-    begin: () => {
-      failing(() => {
-        changes.begin();
-      });
-    },
+    commits: new Commits(changes),
     close: () => {
       writing.close();
       image.close();
     },
-  };
-}
-
-/**
- * Commits until one fails, with which all later ones fail: nobody who syncs may believe that all is
- * well.
- */
-function untilFailure(): (commit: () => void) => void {
-  let failure: FsError | undefined;
-  return (commit) => {
-    if (failure !== undefined) throw failure;
-    try {
-      commit();
-    } catch (error) {
-      if (isFsError(error)) failure = error;
-      throw error;
-    }
   };
 }
 
@@ -202,6 +174,31 @@ function isJournalled(volume: Volume): boolean {
   return !volume.readOnly && (volume.superblock.compat & COMPAT.hasJournal) !== 0;
 }
 
+/** Commits from time to time, and whatever replies wait for. */
+class Chores implements Chore {
+  readonly #run: () => void;
+  readonly #tick: () => void;
+  #dueMs = performance.now() + COMMIT_MS;
+
+  /** `run` is done whenever the server is woken or idle, `tick` every few seconds before it. */
+  constructor(run: () => void, tick: () => void) {
+    this.#run = run;
+    this.#tick = tick;
+  }
+
+  leftMs(): number {
+    return Math.max(0, Math.ceil(this.#dueMs - performance.now()));
+  }
+
+  run(): void {
+    if (this.leftMs() === 0) {
+      this.#tick();
+      this.#dueMs = performance.now() + COMMIT_MS;
+    }
+    this.#run();
+  }
+}
+
 /** What failed is told to those who sync. */
 function quietly(run: () => void): void {
   try {
@@ -217,21 +214,36 @@ async function main(): Promise<void> {
   const segment = Segment.open(config.segment);
   const server = segment.bind({ slot: service.slot, level: 'server', name: service.name });
   const now = timestamps();
-  const cache = server.allocate(CACHE_BYTES);
-  const { volume, bytes, replayed, commit, begin, close } = open(service, cache, now);
+  const { volume, bytes, replayed, commits, close } = open(service, {
+    memory: server.allocate(CACHE_BYTES),
+    now,
+    sleeper: { segment: config.segment, endpoint: server.endpoint },
+  });
   const memory = new GrantedMemory(server);
   const isAlive = (client: number): boolean => segment.isBound(client as Endpoint);
-  const survivors = isJournalled(volume)
-    ? new Survivors({
-        ...{ volume, commit, isAlive, node: segment.nodeId },
-        nodeOf: (client) => segment.process(slotOf(client as Endpoint))?.node,
-        nowMs: () => performance.now(),
-      })
-    : undefined;
+  const survivors =
+    commits !== undefined && isJournalled(volume)
+      ? new Survivors({
+          ...{ volume, isAlive, node: segment.nodeId },
+          commit: () => {
+            commits.commit();
+          },
+          nodeOf: (client) => segment.process(slotOf(client as Endpoint))?.node,
+          nowMs: () => performance.now(),
+        })
+      : undefined;
   if (survivors === undefined) volume.freeNameless();
+  const held = new HeldReplies();
   const changing = new ChangingHandlers(volume, memory, {
     writer: volume.readOnly ? undefined : volume,
-    commit,
+    commit: (failed) => {
+      const wait = commits?.begin() ?? ((): number => 0);
+      held.await(() => {
+        const outcome = wait();
+        if (outcome !== undefined && outcome < 0) failed(outcome);
+        return outcome;
+      });
+    },
     isAlive,
     now,
     ...(survivors && { survivors }),
@@ -244,15 +256,18 @@ async function main(): Promise<void> {
     replayed,
     readOnly: volume.readOnly,
   });
-  serve(server, handlers, {
-    everyMs: COMMIT_MS,
-    run: () => {
-      changing.sweep();
-      quietly(begin);
-    },
-  });
+  const settle = (): void => {
+    commits?.poll();
+    held.settle(server);
+  };
+  const tick = (): void => {
+    changing.sweep();
+    quietly(() => commits?.begin());
+  };
+  serve(server, handlers, new Chores(settle, tick), held);
   changing.sweep();
   close();
+  held.settle(server);
   server.unbind();
   segment.close();
 }

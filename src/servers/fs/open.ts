@@ -4,7 +4,7 @@
  */
 import { BlockPool } from './block-pool.ts';
 import { BlockCache, CACHE_UNIT_BYTES } from './cache.ts';
-import type { ImageFile, WritableDevice } from './device.ts';
+import type { WritableDevice } from './device.ts';
 import { FsError } from './errors.ts';
 import { type Crc32c, crc32c } from './ext4/checksum.ts';
 import { COMPAT, INCOMPAT } from './ext4/layout.ts';
@@ -17,7 +17,7 @@ import { JournalFile } from './journal/journal-file.ts';
 import { LogWriter, type Ring } from './journal/log-writer.ts';
 import { replay } from './journal/replay.ts';
 import { journalForWriting } from './journal/superblock.ts';
-import { WorkerRunner } from './journal/worker-runner.ts';
+import { type WorkerOptions, WorkerRunner } from './journal/worker-runner.ts';
 import { NewerBlocks } from './newer-blocks.ts';
 import { markClean, markRecover } from './state.ts';
 import { type Store, Transactions } from './transactions.ts';
@@ -36,9 +36,10 @@ export interface WritingOptions {
   readonly timeMs: () => number;
   /**
    * The device itself, when commits are to be written by a thread of their own, with the native
-   * CRC32C; and the compiled commit-worker, if it is not where it is by default.
+   * CRC32C; the compiled commit-worker, if it is not where it is by default; and who is woken when
+   * a commit has ended.
    */
-  readonly worker?: { readonly image: ImageFile; readonly program?: URL };
+  readonly worker?: Omit<WorkerOptions, 'pool' | 'ring'>;
 }
 
 /** A volume that takes changes. */

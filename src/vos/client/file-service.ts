@@ -113,8 +113,13 @@ export interface FileService {
   makeDirectory(place: Place, file: NewFile): Promise<FileAttributes>;
   symlink(place: Place, target: Uint8Array, owner: Owner): Promise<FileAttributes>;
   link(file: FileId, place: Place): Promise<FileAttributes>;
-  unlink(place: Place): Promise<void>;
-  removeDirectory(place: Place): Promise<void>;
+  /**
+   * With `hold`, what lost its last name by this, and is no regular file or symbolic link, is held
+   * open, and resolved with.
+   */
+  unlink(place: Place, hold?: boolean): Promise<FileAttributes | undefined>;
+  /** As `unlink`. */
+  removeDirectory(place: Place, hold?: boolean): Promise<FileAttributes | undefined>;
   /** `flags`: `RenameFlag`. */
   rename(from: Place, to: Place, flags: number): Promise<void>;
   /**

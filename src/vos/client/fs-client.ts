@@ -15,6 +15,7 @@ import type { FsChange, LockAnswer } from '../protocol/fs-change.ts';
 import {
   CreateFlag,
   LockCommand,
+  RemoveFlag,
   SyncFlag,
   WriteFlag,
   XattrFlag,
@@ -180,14 +181,22 @@ export class FsClient implements FileService {
     return await this.#change({ request, names: [place.name] }, attributesOf);
   }
 
-  async unlink(place: Place): Promise<void> {
-    const request = { call: FsCall.UNLINK, ...inDirectory(place) };
-    await this.#change({ request, names: [place.name] }, nothing);
+  async unlink(place: Place, hold = false): Promise<FileAttributes | undefined> {
+    return await this.#remove(FsCall.UNLINK, place, hold);
   }
 
-  async removeDirectory(place: Place): Promise<void> {
-    const request = { call: FsCall.RMDIR, ...inDirectory(place) };
-    await this.#change({ request, names: [place.name] }, nothing);
+  async removeDirectory(place: Place, hold = false): Promise<FileAttributes | undefined> {
+    return await this.#remove(FsCall.RMDIR, place, hold);
+  }
+
+  async #remove(call: FsCall, place: Place, hold: boolean): Promise<FileAttributes | undefined> {
+    const flags = hold ? RemoveFlag.HOLD : 0;
+    const client = hold ? this.#channels.identity : 0;
+    const request = { call, ...inDirectory(place), flags, client };
+    const removed = await this.#change({ request, names: [place.name] }, attributesOf);
+    if (removed.inode === 0) return undefined;
+    this.#hold(removed);
+    return removed;
   }
 
   async rename(from: Place, to: Place, flags: number): Promise<void> {

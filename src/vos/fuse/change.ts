@@ -107,6 +107,7 @@ const BYTES_MIN: ReadonlyMap<number, number> = new Map<number, number>([
   [Opcode.LINK, 10],
   [Opcode.WRITE, 40],
   [Opcode.RELEASE, 24],
+  [Opcode.RELEASEDIR, 24],
   [Opcode.FSYNC, 16],
   [Opcode.FSYNCDIR, 16],
   [Opcode.SETXATTR, 10],
@@ -120,6 +121,7 @@ const BYTES_MIN: ReadonlyMap<number, number> = new Map<number, number>([
   [Opcode.LSEEK, 24],
   [Opcode.COPY_FILE_RANGE, 56],
   [Opcode.OPEN, 8],
+  [Opcode.OPENDIR, 8],
 ]);
 
 /** Whether `decodeChange` knows the opcode. */
@@ -211,7 +213,9 @@ const DECODERS: ReadonlyMap<number, Decoder> = new Map<number, Decoder>([
   [Opcode.FSYNC, decodeFsync],
   [Opcode.FSYNCDIR, decodeFsync],
   [Opcode.OPEN, () => ({ kind: 'open' })],
+  [Opcode.OPENDIR, () => ({ kind: 'open' })],
   [Opcode.RELEASE, decodeRelease],
+  [Opcode.RELEASEDIR, decodeRelease],
   [Opcode.FLUSH, (body) => ({ kind: 'flush', handle: body.key(0), owner: body.key(16) })],
   [Opcode.COPY_FILE_RANGE, decodeCopy],
   [Opcode.GETLK, decodeLock],

@@ -113,9 +113,12 @@ export class Changer {
     switch (change.kind) {
       case 'remove': {
         const place = { parent: file, name: change.name };
-        return request.opcode === Opcode.RMDIR
-          ? service.removeDirectory(place)
-          : service.unlink(place);
+        const held =
+          request.opcode === Opcode.RMDIR
+            ? await service.removeDirectory(place, true)
+            : await service.unlink(place, true);
+        if (held !== undefined) this.#releaseForgotten(held);
+        return;
       }
       case 'rename':
         return service.rename({ parent: file, name: change.name }, change.to, change.flags);
@@ -177,6 +180,14 @@ export class Changer {
     } finally {
       await this.#service.release(file);
     }
+  }
+
+  /** A file without names stays until the kernel has forgotten it: it may be a process's directory. */
+  #releaseForgotten({ inode, generation }: FileAttributes): void {
+    this.#answers.nodes.whenForgotten(inode, () => {
+      // When that fails the server lets go at the end of this client.
+      this.#service.release({ inode, generation }).catch(() => undefined);
+    });
   }
 
   async #unlock(file: FileId, kind: number, owner: bigint): Promise<void> {

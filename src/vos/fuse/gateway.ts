@@ -22,6 +22,10 @@ const EHOSTDOWN = 112;
 /** Room for one directory entry with the longest name, in the FS protocol and in FUSE's. */
 const DIRECTORY_BYTES_MIN = 512;
 const DOT = 0x2e;
+/** The longest list of xattrs (XATTR_LIST_MAX). */
+const LIST_BYTES_MAX = 65_536;
+/** Names with this are listed for root alone; see xattr(7). */
+const TRUSTED = Buffer.from('trusted.');
 
 export interface GatewayOptions {
   /** How long the kernel may use attributes and names without asking again. */
@@ -188,8 +192,14 @@ export class Gateway {
         return;
       }
       case Opcode.LISTXATTR: {
-        const { size, value } = await service.listXattr(file, valueRoom(bytes));
-        answers.value(request, size, value);
+        // Who is not root is not shown all names, so the whole list is needed to know its size.
+        const room = request.uid === 0 ? bytes : LIST_BYTES_MAX;
+        const { size, value } = await service.listXattr(file, valueRoom(room));
+        if (request.uid === 0) answers.value(request, size, value);
+        else {
+          const shown = withoutTrusted(value);
+          answers.value(request, shown.length, shown);
+        }
         return;
       }
     }
@@ -209,6 +219,23 @@ function directoryRoom(request: ReadingRequest): number {
 
 function valueRoom(bytes: number): number {
   return Math.min(bytes, TRANSFER_BYTES_MAX);
+}
+
+/** The names of a list, each with a NUL behind it, that are not for root alone. */
+function withoutTrusted(list: Uint8Array): Uint8Array {
+  const shown = new Uint8Array(list.length);
+  let bytes = 0;
+  for (let at = 0; at < list.length;) {
+    const nul = list.indexOf(0, at);
+    const end = nul < 0 ? list.length : nul + 1;
+    const name = list.subarray(at, end);
+    if (!TRUSTED.equals(name.subarray(0, TRUSTED.length))) {
+      shown.set(name, bytes);
+      bytes += name.length;
+    }
+    at = end;
+  }
+  return shown.subarray(0, bytes);
 }
 
 const ERRNO: ReadonlyMap<string, number> = new Map<string, number>([

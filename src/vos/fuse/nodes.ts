@@ -20,6 +20,8 @@ interface Node {
   told: FileAttributes | undefined;
   /** Somebody here has, or had, POSIX locks on it. */
   locked: boolean;
+  /** Called when the kernel has forgotten it. */
+  forgotten?: () => void;
 }
 
 const ROOT: FileId = { inode: ROOT_INODE, generation: 0 };
@@ -80,12 +82,21 @@ export class NodeTable {
     if (node !== undefined) node.locked = true;
   }
 
+  /** Calls back when the kernel has forgotten the file; at once when it does not know it. */
+  whenForgotten(inode: number, forgotten: () => void): void {
+    const node = this.#nodes.get(inode);
+    if (node === undefined) forgotten();
+    else node.forgotten = forgotten;
+  }
+
   /** Takes `lookups` back; more than there are, which only a hostile peer sends, count as all. */
   forget(node: number, lookups: number): void {
     const known = this.#nodes.get(node);
     if (known === undefined) return;
     known.lookups -= lookups;
-    if (known.lookups <= 0) this.#nodes.delete(node);
+    if (known.lookups > 0) return;
+    this.#nodes.delete(node);
+    known.forgotten?.();
   }
 
   clear(): void {

@@ -33,6 +33,8 @@ export interface ReadingRequest extends WaitingRequest {
   readonly bytes: number;
   /** LOOKUP and GETXATTR; empty otherwise. */
   readonly name: Uint8Array;
+  /** Who asks. */
+  readonly uid: number;
 }
 
 /** A request that changes something, or belongs to those. */

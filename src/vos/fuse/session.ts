@@ -2,8 +2,7 @@
  * One FUSE session, without I/O: requests in, replies out through a port, and in between the
  * requests that wait for the file service.
  *
- * `receive` answers by itself what needs no file: INIT, opens of directories, what is unknown
- * (ENOSYS) and what is malformed (EIO; a message whose header cannot be trusted is dropped). The
+ * `receive` answers by itself what needs no file: INIT, what is unknown (ENOSYS) and what is malformed (EIO; a message whose header cannot be trusted is dropped). The
  * rest it returns as a `ServiceRequest`, whose owner calls one method of `answers` when the service
  * has spoken. A read-only session has no open files, and answers everything that writes with EROFS.
  *
@@ -39,8 +38,7 @@ import {
   WRITING_OPCODES,
 } from './wire.ts';
 
-const { EINVAL, EIO, EISDIR, ENAMETOOLONG, ENOSYS, EPROTO, ERANGE, EROFS, ESTALE } =
-  constants.errno;
+const { EINVAL, EIO, ENAMETOOLONG, ENOSYS, EPROTO, ERANGE, EROFS, ESTALE } = constants.errno;
 /** No kernel counts requests beyond 2^53, and numbers are exact up to there. */
 const UNIQUE_HIGH_LIMIT = 2 ** 21;
 /** The low bits of open(2)'s flags, and O_RDONLY in them. */
@@ -157,10 +155,6 @@ export class Session {
       case Opcode.INIT:
         this.#onInit(view);
         return undefined;
-      case Opcode.OPENDIR:
-        this.#onOpendir(view);
-        return undefined;
-      case Opcode.RELEASEDIR:
       case Opcode.DESTROY:
         this.answers.accept(getUint64(view, IN.unique), 0);
         return undefined;
@@ -176,7 +170,9 @@ export class Session {
       const writes = (view.getUint32(IN.body, true) & ACCESS_MODE_MASK) !== READ_ONLY;
       if (writes) this.answers.refuse(view, EROFS);
       else this.#onOpen(view, InitFlag.NO_OPEN_SUPPORT, OpenFlag.KEEP_CACHE);
-    } else if (opcode === Opcode.RELEASE) {
+    } else if (opcode === Opcode.OPENDIR) {
+      this.#onOpendir(view);
+    } else if (opcode === Opcode.RELEASE || opcode === Opcode.RELEASEDIR) {
       this.answers.accept(getUint64(view, IN.unique), 0);
     } else {
       // ENOSYS for FLUSH, FSYNC, ACCESS, LSEEK and their like: the kernel then does the sensible
@@ -238,11 +234,8 @@ export class Session {
   }
 
   #onOpendir(view: DataView): void {
-    const { readOnly } = this.#options;
     const writes = (view.getUint32(IN.body, true) & ACCESS_MODE_MASK) !== READ_ONLY;
-    if (writes) this.answers.refuse(view, readOnly ? EROFS : EISDIR);
-    // The kernel keeps no list of a directory that others may change.
-    else if (!readOnly) this.#onOpen(view, 0, 0);
+    if (writes) this.answers.refuse(view, EROFS);
     else this.#onOpen(view, InitFlag.NO_OPENDIR_SUPPORT, OpenFlag.KEEP_CACHE | OpenFlag.CACHE_DIR);
   }
 
@@ -344,6 +337,7 @@ export class Session {
       offset,
       bytes,
       name,
+      uid: view.getUint32(IN.uid, true),
       answered: false,
       interrupted: false,
     };

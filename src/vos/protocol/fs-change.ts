@@ -29,8 +29,8 @@
  * | MKDIR       | 0, attributes         | EEXIST, EMLINK, ENOSPC                                |
  * | SYMLINK     | 0, attributes         | EEXIST, ENAMETOOLONG, ENOSPC                          |
  * | LINK        | 0, attributes         | EEXIST, EMLINK, EPERM (directory)                     |
- * | UNLINK      | 0                     | ENOENT, EISDIR                                        |
- * | RMDIR       | 0                     | ENOENT, ENOTDIR, ENOTEMPTY                            |
+ * | UNLINK      | 0, maybe attributes   | ENOENT, EISDIR                                        |
+ * | RMDIR       | 0, maybe attributes   | ENOENT, ENOTDIR, ENOTEMPTY                            |
  * | RENAME      | 0                     | ENOENT, EEXIST, ENOTEMPTY, EISDIR, ENOTDIR, EINVAL    |
  * | WRITE       | bytes, attributes     | EISDIR, EINVAL, EFBIG, ENOSPC                         |
  * | SETATTR     | 0, attributes         | EISDIR, EINVAL, EFBIG                                 |
@@ -104,6 +104,11 @@ export interface FsChange {
 export const CreateFlag = { HOLD: 1 } as const;
 /** OPEN: see above. */
 export const OpenFlag = { RECLAIM: 1 } as const;
+/**
+ * UNLINK and RMDIR: what loses its last name with it, and is neither a regular file nor a symbolic
+ * link, is held open for the client, and its attributes are answered; zeros if there is no such.
+ */
+export const RemoveFlag = { HOLD: 1 } as const;
 /** As in renameat2(2). */
 export const RenameFlag = { NO_REPLACE: 1, EXCHANGE: 2 } as const;
 export const WriteFlag = {
@@ -187,6 +192,14 @@ const MAKE = layout(
   48,
 );
 const NAMED = layout([['nameBytes', 24, 'u8']], 36);
+const REMOVED = layout(
+  [
+    ['nameBytes', 24, 'u8'],
+    ['flags', 25, 'u8'],
+    ['client', 28, 'i32'],
+  ],
+  36,
+);
 const HELD = layout([
   ['count', 24, 'u32'],
   ['client', 28, 'i32'],
@@ -219,8 +232,8 @@ const LAYOUTS: ReadonlyMap<number, Layout> = new Map<number, Layout>([
       36,
     ),
   ],
-  [FsCall.UNLINK, NAMED],
-  [FsCall.RMDIR, NAMED],
+  [FsCall.UNLINK, REMOVED],
+  [FsCall.RMDIR, REMOVED],
   [
     FsCall.RENAME,
     layout(

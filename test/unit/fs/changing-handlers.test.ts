@@ -11,6 +11,7 @@ import {
   AttributeFlag,
   LockCommand,
   LockType,
+  RemoveFlag,
   WriteFlag,
   decodeLock,
   decodeOffset,
@@ -33,6 +34,7 @@ const CLIENT = 7;
 const OTHER_CLIENT = 8;
 const GRANT = 3;
 const REGULAR = 0o100000;
+const FIFO = 0o010000;
 const SET_GROUP = 0o2000;
 const name = (text: string): Uint8Array => Buffer.from(text);
 
@@ -53,6 +55,7 @@ describe.skipIf(obstacle !== undefined)(`FS handlers that change ${obstacle ?? '
   let table: ReadonlyMap<number, FsHandler>;
   let handlers: ChangingHandlers;
   let commits = 0;
+  let commitFailed: (errno: number) => void = () => undefined;
   let copiesFail = false;
 
   function serve(volume: Volume, readOnly: boolean): void {
@@ -69,7 +72,10 @@ describe.skipIf(obstacle !== undefined)(`FS handlers that change ${obstacle ?? '
     };
     handlers = new ChangingHandlers(volume, clients, {
       writer: readOnly ? undefined : volume,
-      commit: () => commits++,
+      commit: (failed) => {
+        commits++;
+        commitFailed = failed;
+      },
       isAlive: (client) => alive.has(client),
       now: () => ({ seconds: 1_234_567_890, nanoseconds: 5 }),
     });
@@ -350,6 +356,17 @@ describe.skipIf(obstacle !== undefined)(`FS handlers that change ${obstacle ?? '
       expect(content(inode)).toBe('a');
     });
 
+    it('has failed for whoever asks again when its commit failed later', () => {
+      const { inode } = create('f');
+      expect(call({ call: FsCall.FSYNC, inode, sequence: 7 })).toBe(0);
+      commitFailed(-ERRNO.ENOSPC);
+      expect(call({ call: FsCall.FSYNC, inode, sequence: 7 })).toBe(-ERRNO.ENOSPC);
+      expect(call({ call: FsCall.FSYNC, inode, sequence: 8 })).toBe(0);
+      create('g', { sequence: 9 });
+      commitFailed(-ERRNO.EIO);
+      expect(create('g', { sequence: 9 }).inode).toBeGreaterThan(0);
+    });
+
     it('is acted on when its data did not come the first time', () => {
       const { inode } = create('file');
       copiesFail = true;
@@ -386,6 +403,25 @@ describe.skipIf(obstacle !== undefined)(`FS handlers that change ${obstacle ?? '
       expect(open(inode, CLIENT)).toBe(-ERRNO.ESTALE);
       expect(release(inode, CLIENT)).toBe(0);
       expect(open(ROOT_INODE, CLIENT, 0)).toBe(-ERRNO.EINVAL);
+    });
+
+    it('are kept for who removes what no open tells of', () => {
+      const hold = { flags: RemoveFlag.HOLD, client: CLIENT };
+      const made = attributes({ call: FsCall.MKDIR, mode: 0o755 }, { names: ['d'] });
+      const fifo = create('f', { mode: FIFO | 0o600 });
+      create('plain');
+      const gone = attributes({ call: FsCall.RMDIR, ...hold }, { names: ['d'] });
+      expect([gone.inode, gone.links]).toEqual([made.inode, 0]);
+      const second = attributes({ call: FsCall.UNLINK, ...hold }, { names: ['f'] });
+      expect([second.inode, second.links]).toEqual([fifo.inode, 0]);
+      expect(attributes({ call: FsCall.UNLINK, ...hold }, { names: ['plain'] }).inode).toBe(0);
+      for (const { inode } of [made, fifo]) {
+        expect(call({ call: FsCall.FSYNC, inode })).toBe(0);
+        expect(attributes({ call: FsCall.SETATTR, inode, flags: 0 }).links).toBe(0);
+        call({ call: FsCall.RELEASE, inode, client: CLIENT, count: 1 });
+        expect(call({ call: FsCall.FSYNC, inode })).toBe(-ERRNO.ESTALE);
+      }
+      expect(call({ call: FsCall.RMDIR, ...hold }, { names: ['no'] })).toBe(-ERRNO.ENOENT);
     });
 
     it('are let go when their client is gone', () => {

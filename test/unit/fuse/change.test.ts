@@ -15,7 +15,7 @@ import {
 } from '../../support/fuse-messages.ts';
 import { failure, MemoryFiles, S_IFDIR, S_IFREG } from '../../support/memory-files.ts';
 
-const { E2BIG, EAGAIN, EEXIST, EINTR, EINVAL, EIO, EISDIR, ENAMETOOLONG, ENOENT, ENOSYS, ENXIO } =
+const { E2BIG, EAGAIN, EEXIST, EINTR, EINVAL, EIO, ENAMETOOLONG, ENOENT, ENOSYS, ENXIO } =
   constants.errno;
 const { EOPNOTSUPP, ESTALE } = constants.errno;
 const UID = 1234;
@@ -290,10 +290,20 @@ describe('open files', () => {
     expect(files.holds.size).toBe(0);
   });
 
-  it('of directories have no state', async () => {
-    await give(Opcode.OPENDIR, 1, words(0, 0));
-    expect(body().getUint32(8, true)).toBe(0);
-    await expectError(EISDIR, Opcode.OPENDIR, words(1, 0));
+  it('hold directories, too', async () => {
+    const node = await lookup('dir');
+    await give(Opcode.OPENDIR, node, words(0, 0));
+    expect(files.holds.get(node)).toBe(1);
+    await give(Opcode.RELEASEDIR, node, words(1, 0, 0, 0, 0, 0));
+    expect(files.holds.size).toBe(0);
+  });
+
+  it('of what was removed last until the kernel has forgotten it', async () => {
+    const node = await lookup('dir');
+    await give(Opcode.RMDIR, 1, name('dir'));
+    expect(files.holds.get(node)).toBe(1);
+    await give(Opcode.FORGET, node, words(1, 0));
+    expect(files.holds.size).toBe(0);
   });
 });
 
@@ -351,7 +361,7 @@ describe('locks', () => {
 
 describe('requests', () => {
   it('that change something are waited for, whatever signal comes', async () => {
-    let settle = (): void => undefined;
+    let settle: (value: undefined) => void = () => undefined;
     files.unlink = async () =>
       new Promise((resolve) => {
         settle = resolve;
@@ -360,7 +370,7 @@ describe('requests', () => {
     await give(Opcode.INTERRUPT, 0, words(unique, 0));
     clock.advance(10_000);
     expect(gateway.outstanding).toBe(1);
-    settle();
+    settle(undefined);
     await new Promise((done) => setImmediate(done));
     expect(port.last().error).toBe(0);
   });

@@ -71,6 +71,13 @@ describe('calls', () => {
     expect(new TextDecoder().decode(port.last().body)).toBe('blue');
     await give(message(Opcode.LISTXATTR, { node, body: words(100, 0) }));
     expect(new TextDecoder().decode(port.last().body)).toBe('user.color\0');
+    file.xattrs.set('trusted.secret', new Uint8Array(1));
+    const asked = message(Opcode.LISTXATTR, { node, body: words(0, 0) });
+    await give(asked);
+    expect(new DataView(port.last().body.buffer).getUint32(0, true)).toBe(26);
+    asked.setUint32(24, 1000, true);
+    await give(asked);
+    expect(new DataView(port.last().body.buffer).getUint32(0, true)).toBe(11);
     const none = join(words(100, 0), name('user.none'));
     await give(message(Opcode.GETXATTR, { node, body: none }));
     expect(port.last().error).toBe(-ENODATA);

@@ -4,6 +4,7 @@
  * Jobs go as messages, which name copies by their place in the shared pool. How a job ended lies in
  * shared memory: a word to wait for, an error's number, and its sentence.
  */
+import type { Endpoint } from '../../../dvk/index.ts';
 import type { Ring } from './log-writer.ts';
 
 export interface WorkerStart {
@@ -12,6 +13,14 @@ export interface WorkerStart {
   readonly pool: SharedArrayBuffer;
   readonly ring: Ring;
   readonly status: SharedArrayBuffer;
+  readonly wake: Sleeper | undefined;
+}
+
+/** Who is woken when a job has ended: a process of a container, in its receive. */
+export interface Sleeper {
+  /** Path of the container's segment. */
+  readonly segment: string;
+  readonly endpoint: Endpoint;
 }
 
 /** A copy of a block by its place in the pool, in bytes. */

@@ -7,11 +7,18 @@ import type { ImageFile } from '../device.ts';
 import { ERRNO, FsError } from '../errors.ts';
 import type { CommitRunner } from './commit-runner.ts';
 import type { BlockCopy, CommitJob, Ring } from './log-writer.ts';
-import { JobStatus, type PooledCopy, STATE, type WorkerStart } from './worker-protocol.ts';
+import {
+  JobStatus,
+  type PooledCopy,
+  type Sleeper,
+  STATE,
+  type WorkerStart,
+} from './worker-protocol.ts';
 
 export interface WorkerOptions {
   /** The compiled commit-worker, if it is not the one beside this file. */
   readonly program?: URL;
+  readonly wake?: Sleeper;
   readonly image: ImageFile;
   readonly pool: BlockPool;
   readonly ring: Ring;
@@ -21,13 +28,14 @@ export class WorkerRunner implements CommitRunner {
   readonly #worker: Worker;
   readonly #status = new JobStatus();
 
-  constructor({ program, image, pool, ring }: WorkerOptions) {
+  constructor({ program, wake, image, pool, ring }: WorkerOptions) {
     const { path, descriptor, bytes } = image;
     const start: WorkerStart = {
       image: { path, descriptor, bytes },
       pool: pool.memory,
       ring,
       status: this.#status.memory,
+      wake,
     };
     const beside = new URL('./commit-worker.js', import.meta.url);
     this.#worker = new Worker(program ?? beside, { workerData: start });

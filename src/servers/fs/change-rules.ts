@@ -1,0 +1,50 @@
+/**
+ * Rules of the calls that change a volume: what takes privileges away, what a directory hands down,
+ * and which fields of a request make sense.
+ */
+import type { FsChange } from '../../vos/protocol/fs-change.ts';
+import { FsError } from './errors.ts';
+import { type Inode, fileType } from './ext4/inode.ts';
+import { MODE } from './ext4/layout.ts';
+
+const SET_USER = 0o4000;
+const SET_GROUP = 0o2000;
+const GROUP_EXECUTE = 0o010;
+const HOLD_COUNT_MAX = 1 << 20;
+
+/** Programs may have it open, or for their directory, though no OPEN tells of that. */
+export function isHeldBeyondNames(inode: Inode): boolean {
+  const type = fileType(inode);
+  if (type === MODE.regular || type === MODE.symlink) return false;
+  return type === MODE.directory || inode.links === 1;
+}
+
+/** A directory with the set-group-id bit gives its group to what is made in it. */
+export function groupIn(directory: Inode, gid: number): number {
+  return (directory.mode & SET_GROUP) !== 0 ? directory.gid : gid;
+}
+
+/** Without group execution the set-group-id bit is no privilege. */
+export function withoutPrivileges(mode: number): number {
+  const group = (mode & GROUP_EXECUTE) !== 0 ? SET_GROUP : 0;
+  return mode & ~(SET_USER | group);
+}
+
+export function holdsOf(change: FsChange): { client: number; count: number } {
+  const { client, count } = change;
+  if (count === 0 || count > HOLD_COUNT_MAX) throw new FsError('EINVAL', 'no number of holds');
+  return { client, count };
+}
+
+export function checkFlags(flags: number, known: Record<string, number>): void {
+  const all = Object.values(known).reduce((sum, flag) => sum | flag, 0);
+  if ((flags & ~all) !== 0) throw new FsError('EINVAL', 'unknown flags');
+}
+
+export function isName(name: Uint8Array, other: Uint8Array): boolean {
+  return name.length === other.length && name.every((byte, at) => byte === other[at]);
+}
+
+export function isDots(name: Uint8Array): boolean {
+  return name.length <= 2 && name.every((byte) => byte === 0x2e);
+}

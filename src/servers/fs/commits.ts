@@ -1,0 +1,75 @@
+/**
+ * Commits that replies wait for, while the server goes on.
+ *
+ * A thread writes a commit and wakes the server when it is done; all who ask meanwhile share the
+ * next one. A device that is full fails those who wait, and may have room later. After any other
+ * failure all later commits fail: nobody who syncs may believe that all is well.
+ */
+import type { Wait } from '../../vos/held-replies.ts';
+import type { Changes } from './changes.ts';
+import { type FsError, isFsError } from './errors.ts';
+
+export class Commits {
+  readonly #changes: Pick<Changes, 'begin' | 'commit' | 'poll' | 'committed'>;
+  /** Failures so far, and the last of them. */
+  #failures = 0;
+  #failure: FsError | undefined;
+
+  constructor(changes: Pick<Changes, 'begin' | 'commit' | 'poll' | 'committed'>) {
+    this.#changes = changes;
+  }
+
+  /**
+   * Begins to make every change so far last, and returns what a reply that says so waits for.
+   * Throws EIO, ENOSPC.
+   */
+  begin(): Wait {
+    this.#check();
+    let last = 0;
+    this.#noting(() => {
+      last = this.#changes.begin();
+      // Where no thread writes it has ended already.
+      this.#changes.poll();
+    });
+    const failures = this.#failures;
+    return () => {
+      if (this.#changes.committed >= last) return 0;
+      return this.#failures === failures ? undefined : this.#failure?.errno;
+    };
+  }
+
+  /** Returns when every change so far will last. Throws EIO, ENOSPC. */
+  commit(): void {
+    this.#check();
+    this.#noting(() => {
+      this.#changes.commit();
+    });
+  }
+
+  /** Learns how the commit under way stands. Those who wait are told what it failed with. */
+  poll(): void {
+    try {
+      this.#noting(() => {
+        this.#changes.poll();
+      });
+    } catch (error) {
+      if (!isFsError(error)) throw error;
+    }
+  }
+
+  #check(): void {
+    if (this.#failure !== undefined && this.#failure.code !== 'ENOSPC') throw this.#failure;
+  }
+
+  #noting(run: () => void): void {
+    try {
+      run();
+    } catch (error) {
+      if (isFsError(error)) {
+        this.#failures++;
+        if (this.#failure === undefined || this.#failure.code === 'ENOSPC') this.#failure = error;
+      }
+      throw error;
+    }
+  }
+}
