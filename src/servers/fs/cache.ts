@@ -131,9 +131,7 @@ export class BlockCache {
    */
   write(data: Uint8Array, at: number, device: WritableDevice): void {
     this.#checkRange(at, data.length);
-    if (this.#newer?.touches(at, data.length) === true) {
-      throw damaged`byte ${at}: contents of a file and metadata are in one block`;
-    }
+    if (this.#newer?.touches(at, data.length) === true) throw inUse(at);
     let done = 0;
     while (done < data.length) {
       const from = at + done;
@@ -148,6 +146,17 @@ export class BlockCache {
       this.#lines.setDirty(slot, { offset, bytes });
       done += bytes;
     }
+  }
+
+  /**
+   * Writes contents of a file to the device at once, for blocks of which nothing waits. Throws as
+   * `write`.
+   */
+  writePast(data: Uint8Array, at: number, device: WritableDevice): void {
+    this.#checkRange(at, data.length);
+    if (this.#newer?.touches(at, data.length) === true) throw inUse(at);
+    device.write(data, at);
+    this.refresh(data, at, 0);
   }
 
   /**
@@ -333,3 +342,7 @@ export class BlockCache {
 
 /** `done` is how many bytes lie before this part. */
 type LineVisitor = (slot: number, offset: number, bytes: number, done: number) => void;
+
+function inUse(at: number): FsError {
+  return damaged`byte ${at}: contents of a file and metadata are in one block`;
+}

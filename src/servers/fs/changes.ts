@@ -19,6 +19,12 @@ export interface Changes {
   readonly committed: number;
 
   /**
+   * Runs before a commit that was asked for begins, between two changes, and may make changes that
+   * go with it: contents that wait for their blocks get them here. What it throws, the commit does.
+   */
+  beforeCommit: () => void;
+
+  /**
    * Runs one change. All that it modifies is in the same transaction; if it throws, nothing of it
    * is, and the blocks are as they were; contents that it wrote stay. Changes do not nest. Throws
    * EROFS when the volume takes no more changes, and what `run` throws.
@@ -46,6 +52,11 @@ export interface Changes {
    * written whole. May wait for the device when too much is not yet written. Throws EIO, ENOSPC.
    */
   writeData(at: number, data: Uint8Array): void;
+  /**
+   * As `writeData`, for blocks that were free: written to the device at once, and not kept in the
+   * cache. Throws EIO, ENOSPC.
+   */
+  writeFresh(at: number, data: Uint8Array): void;
   /**
    * `bytes` of contents from byte `at` of the device on are free now: they need not be written,
    * once the change has succeeded.

@@ -162,7 +162,7 @@ export class Survivors {
 }
 
 /**
- * Whether a lock may be asked for now. Throws ENOLCK for one that cannot be taken back, EBUSY for
+ * Whether a lock may be asked for yet. Throws ENOLCK for one that cannot be taken back, EBUSY for
  * others before those were.
  */
 export function checkLock(survivors: Survivors | undefined, change: FsChange): void {

@@ -67,6 +67,7 @@ export interface TransactionsOptions {
 }
 
 export class Transactions implements Changes {
+  beforeCommit: () => void = nothing;
   readonly #device: WritableDevice;
   readonly #cache: BlockCache;
   readonly #newer: NewerBlocks;
@@ -197,6 +198,12 @@ export class Transactions implements Changes {
     this.#cache.write(data, at, this.#device);
   }
 
+  writeFresh(at: number, data: Uint8Array): void {
+    this.#inChange();
+    this.#wrote = true;
+    this.#cache.writePast(data, at, this.#device);
+  }
+
   dropData(at: number, bytes: number): void {
     this.#inChange();
     this.#dropped.push([at, bytes]);
@@ -214,6 +221,7 @@ export class Transactions implements Changes {
     if (this.#undo !== undefined) throw new Error('A transaction ends between two changes.');
     this.#tell();
     this.#notice(false);
+    this.beforeCommit();
     const last = this.#hasWork() ? this.#running.number : this.#running.number - 1;
     if (this.#committing === undefined || this.#refused) this.#start();
     this.#wanted ||= last === this.#running.number;
@@ -366,3 +374,7 @@ export class Transactions implements Changes {
 }
 
 const IMAGES_KEPT = 256;
+
+function nothing(): void {
+  // Unless told otherwise nothing waits for a commit.
+}

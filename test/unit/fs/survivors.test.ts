@@ -13,7 +13,13 @@ import {
   OpenFlag,
   encodeChange,
 } from '../../../src/vos/protocol/fs-change.ts';
-import { FsCall, ROOT_INODE, decodeAttributes } from '../../../src/vos/protocol/fs.ts';
+import {
+  FsCall,
+  ROOT_INODE,
+  type Timestamp,
+  decodeAttributes,
+} from '../../../src/vos/protocol/fs.ts';
+import { hasWrite } from '../../../src/vos/client/held-files.ts';
 import {
   checkImage,
   freshImage,
@@ -38,9 +44,11 @@ describe.skipIf(obstacle !== undefined)(`survivors of a server ${obstacle ?? ''}
   let table: ReadonlyMap<number, FsHandler>;
   let handlers: ChangingHandlers;
   let nowMs = 0;
+  let nanoseconds = 0;
+  const now = (): Timestamp => ({ seconds: 9, nanoseconds: ++nanoseconds });
 
   function start(content: Uint8Array): void {
-    changed = openChanged(content, 1, true);
+    changed = openChanged(content, 1, { keepNameless: true, now });
     const { volume, changes } = changed;
     const commit = (): void => {
       changes.commit();
@@ -51,7 +59,6 @@ describe.skipIf(obstacle !== undefined)(`survivors of a server ${obstacle ?? ''}
       nodeOf: (client) => nodes.get(client),
     });
     const memory = { copyIn: nothing, copyOut: nothing, stage: () => new Uint8Array(0) };
-    const now = (): { seconds: number; nanoseconds: number } => ({ seconds: 9, nanoseconds: 9 });
     handlers = new ChangingHandlers(volume, memory, {
       ...{ writer: volume, commit, isAlive, now, survivors },
     });
@@ -176,6 +183,24 @@ describe.skipIf(obstacle !== undefined)(`survivors of a server ${obstacle ?? ''}
     alive.add(B);
     crash();
     expect(lock(B, RECLAIM)).toBe(-ENOLCK);
+  });
+
+  it('find the time of a change where its contents are, and else an earlier one', () => {
+    const inode = file('file', A, true);
+    for (const isWrittenOut of [true, false]) {
+      const { volume, changes } = changed;
+      expect(volume.write(volume.inode(inode, 0), 0, new Uint8Array(50_000).fill(1))).toBe(50_000);
+      const written = volume.inode(inode, 0).changed;
+      // A transaction that is committed because it is large leaves them behind.
+      if (!isWrittenOut) changes.beforeCommit = nothing;
+      changes.commit();
+      crash();
+      expect(reclaim(A, inode)).toBe(0);
+      const { changed: found, size } = decodeAttributes(message);
+      expect([hasWrite(found, written), size > 0]).toEqual([isWrittenOut, isWrittenOut]);
+      changed.volume.truncate(changed.volume.inode(inode, 0), 0);
+      changed.changes.commit();
+    }
   });
 
   it('leave nothing behind', () => {

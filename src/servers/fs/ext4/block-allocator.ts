@@ -28,6 +28,8 @@ export interface BlockRequest {
 }
 
 const WINDOWS_MAX = 64;
+/** Fewer blocks at the goal are not worth parting a longer run for. */
+const NEAR_BLOCKS_MIN = 16;
 
 /** What one transaction freed. */
 interface Waiting {
@@ -38,6 +40,8 @@ interface Waiting {
 export class BlockAllocator implements Edited {
   /** Whether the caller may have the reserved blocks. */
   privileged = true;
+  /** Whether it is delayed contents that get blocks now: those that were promised to them. */
+  redeems = false;
   readonly #disk: Disk;
   readonly #edits: Edits;
   readonly #groups: GroupsEditor;
@@ -63,14 +67,19 @@ export class BlockAllocator implements Edited {
     };
   }
 
+  /** How many blocks the caller may have, or have promised, together with all that are. */
+  get promisable(): number {
+    const { blocksReserved } = this.#disk.superblock.counts;
+    return this.#superblock.state.blocksFree - (this.privileged ? 0 : blocksReserved);
+  }
+
   /**
    * Between one and `count` blocks that lie together, in use from now on. Throws ENOSPC, EUCLEAN.
    */
   allocate(request: BlockRequest): FreeRun {
     this.#release();
-    const { blocksReserved } = this.#disk.superblock.counts;
-    const kept = this.privileged ? 0 : blocksReserved;
-    const available = this.#superblock.state.blocksFree - kept;
+    const { blocksFree } = this.#superblock.state;
+    const available = this.redeems ? blocksFree : this.promisable - this.#edits.promisedBlocks();
     const wanted = { ...request, count: Math.min(request.count, available) };
     const found = available > 0 ? this.#find(wanted) : undefined;
     if (found === undefined) throw new FsError('ENOSPC', 'no block is free');
@@ -190,7 +199,9 @@ export class BlockAllocator implements Edited {
       if (group.blocksFree === 0 || (step > 0 && group.longestFree < count)) continue;
       const bitmap = this.#taken(group, owner);
       const atGoal = step === 0 ? freeFrom(bitmap, from, Math.min(from + count, group.blocks)) : 0;
-      if (atGoal > 0) return { group, run: { first: from, count: atGoal } };
+      if (atGoal >= Math.min(count, NEAR_BLOCKS_MIN)) {
+        return { group, run: { first: from, count: atGoal } };
+      }
       const run = findRun(bitmap, { from, to: group.blocks }, count);
       if (run.count >= count) return { group, run: { first: run.first, count } };
       if (from === 0) group.longestFree = run.count;

@@ -5,6 +5,7 @@
  * act as read-ahead. Callers keep within the file's size.
  */
 import { damaged } from '../errors.ts';
+import type { Delayed } from './delayed.ts';
 import type { Disk } from './disk.ts';
 import { ExtentMap } from './extents.ts';
 import { IndirectMap } from './indirect.ts';
@@ -19,7 +20,16 @@ export const DIRECT_READ_BYTES_MIN: number = 64 * 1024;
  */
 const PIECE_BYTES_MIN = 16 * 1024;
 
+/** A piece of a file: where it is on the device, else its bytes, else it reads as zeros. */
+interface Place {
+  readonly at: number;
+  readonly bytes: number;
+  readonly page?: Uint8Array;
+}
+
 export class Contents {
+  /** Contents without blocks, on a volume that is changed. */
+  delayed: Delayed | undefined;
   readonly #disk: Disk;
   readonly #extents: ExtentMap;
   readonly #indirect: IndirectMap;
@@ -37,7 +47,8 @@ export class Contents {
     while (done < target.length) {
       const place = this.#place(inode, at + done, target.length - done);
       const part = target.subarray(done, done + place.bytes);
-      if (place.at < 0) part.fill(0);
+      if (place.page !== undefined) part.set(place.page);
+      else if (place.at < 0) part.fill(0);
       else if (direct && place.bytes >= PIECE_BYTES_MIN) this.#disk.cache.readPast(part, place.at);
       else this.#disk.cache.read(part, place.at);
       done += place.bytes;
@@ -59,25 +70,38 @@ export class Contents {
 
   /** The first byte from `at` on that has contents (or has not), at the end if there is none. */
   seek(inode: Inode, at: number, wanted: boolean): number {
+    const { blockBytes } = this.#disk;
     let found = at;
     while (found < inode.size) {
-      const run = this.#run(inode, Math.floor(found / this.#disk.blockBytes));
-      if ((run.physical !== 0) === wanted) return found;
-      found = (run.logical + run.count) * this.#disk.blockBytes;
+      const logical = Math.floor(found / blockBytes);
+      const run = this.#run(inode, logical);
+      let end = run.logical + run.count;
+      let hasContents = run.physical !== 0;
+      if (!hasContents && this.delayed?.has(inode.number) === true) {
+        hasContents = this.delayed.page(inode.number, logical) !== undefined;
+        const next = hasContents ? logical + 1 : this.delayed.next(inode.number, logical);
+        end = Math.min(end, next);
+      }
+      if (hasContents === wanted) return found;
+      found = end * blockBytes;
     }
     return inode.size;
   }
 
-  /**
-   * The longest piece from `at` on that lies together; `at` is -1 in the result where it reads as
-   * zeros.
-   */
-  #place(inode: Inode, at: number, bytes: number): { at: number; bytes: number } {
+  /** The longest piece from `at` on that lies together. */
+  #place(inode: Inode, at: number, bytes: number): Place {
     const { blockBytes } = this.#disk;
-    const run = this.#run(inode, Math.floor(at / blockBytes));
+    const logical = Math.floor(at / blockBytes);
+    const run = this.#run(inode, logical);
     const into = at - run.logical * blockBytes;
     const part = Math.min(bytes, run.count * blockBytes - into);
-    return { at: run.physical === 0 ? -1 : run.physical * blockBytes + into, bytes: part };
+    if (run.physical !== 0) return { at: run.physical * blockBytes + into, bytes: part };
+    if (this.delayed?.has(inode.number) !== true) return { at: -1, bytes: part };
+    const offset = at - logical * blockBytes;
+    const page = this.delayed.page(inode.number, logical);
+    if (page === undefined) return { at: -1, bytes: Math.min(part, blockBytes - offset) };
+    const delayed = page.subarray(offset, Math.min(offset + part, blockBytes));
+    return { at: -1, bytes: delayed.length, page: delayed };
   }
 
   #run(inode: Inode, logical: number): Run {

@@ -33,6 +33,8 @@ export class Edits {
   #afterwards: (() => void)[] = [];
   /** Blocks that a commit would make free; the allocator keeps it. */
   waitingBlocks: () => number = () => 0;
+  /** Blocks that are promised to delayed contents: more than they will take. */
+  promisedBlocks: () => number = () => 0;
 
   constructor(disk: Disk, changes: Changes) {
     this.#disk = disk;
@@ -71,7 +73,8 @@ export class Edits {
     try {
       return this.#once(run);
     } catch (error) {
-      if (!isFsError(error, 'ENOSPC') || this.waitingBlocks() === 0) throw error;
+      const hopeless = this.waitingBlocks() + this.promisedBlocks() === 0;
+      if (!isFsError(error, 'ENOSPC') || hopeless) throw error;
       this.#changes.commit();
       return this.#once(run);
     }
@@ -101,6 +104,10 @@ export class Edits {
 
   writeData(at: number, data: Uint8Array): void {
     this.#changes.writeData(at, data);
+  }
+
+  writeFresh(at: number, data: Uint8Array): void {
+    this.#changes.writeFresh(at, data);
   }
 
   /** Zeros over part of the contents of a file. */

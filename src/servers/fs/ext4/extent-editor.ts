@@ -17,6 +17,7 @@ import {
   EXTENT_MAGIC,
   ExtentMap,
   HEADER_BYTES,
+  ROOT_ENTRIES,
   WRITTEN_COUNT_MAX,
   extentCount,
   lastEntryAt,
@@ -26,7 +27,6 @@ import { INODE_MAP_AT, INODE_MAP_BYTES, type Inode, type Run, fileType } from '.
 import { MODE, highHalf, join, put16, put32, u16, u32 } from './layout.ts';
 
 const UNWRITTEN_COUNT_MAX = WRITTEN_COUNT_MAX - 1;
-const ROOT_ENTRIES = (INODE_MAP_BYTES - HEADER_BYTES) / ENTRY_BYTES;
 
 /** A step of the way to a leaf: a node (block 0: the root) and an entry of it, -1 before them. */
 interface Step {

@@ -22,6 +22,8 @@ export const EXTENT_MAGIC = 0xf30a;
 export const HEADER_BYTES = 12;
 export const ENTRY_BYTES = 12;
 export const DEPTH_MAX = 5;
+/** The root has the place of a map in the inode. */
+export const ROOT_ENTRIES: number = (INODE_MAP_BYTES - HEADER_BYTES) / ENTRY_BYTES;
 /** Longer counts mark blocks that are allocated but not written yet. */
 export const WRITTEN_COUNT_MAX = 32768;
 const LOGICAL_END = 2 ** 32;

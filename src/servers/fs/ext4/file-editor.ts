@@ -1,7 +1,8 @@
 /**
  * Contents of regular files: written, cut off, allocated and punched.
  *
- * Contents go to their blocks in place; only the map and the inode are part of the transaction. A
+ * Contents go to their blocks in place, or wait until they are given blocks (`DelayedWriter`); only
+ * the map and the inode are part of the transaction. A
  * call that takes long is cut into several changes: each leaves a file that is as it could have
  * been asked for, and a file that is being cut off is on the list of orphans meanwhile, so that a
  * crash does not leave blocks behind its end.
@@ -10,21 +11,18 @@ import { FsError, isFsError } from '../errors.ts';
 import type { BlockAllocator } from './block-allocator.ts';
 import type { BlockMap, BlockRange } from './block-map.ts';
 import type { AllocateMode, ByteRange } from './changing.ts';
+import type { Delayed } from './delayed.ts';
+import { type DelayedWriter, RUN_BLOCKS_MAX } from './delayed-writer.ts';
 import type { Disk } from './disk.ts';
 import type { Edits } from './edits.ts';
 import type { FileMaps } from './file-maps.ts';
 import type { InlineEditor } from './inline-editor.ts';
 import type { EditedInode, InodeEditor } from './inode-editor.ts';
-import { type Inode, fileType, hasFlag } from './inode.ts';
+import { type Inode, type Run, fileType, hasFlag } from './inode.ts';
 import { INODE_FLAG, MODE, RO_COMPAT } from './layout.ts';
 import type { Orphans } from './orphans.ts';
 import type { SuperblockEditor } from './superblock-editor.ts';
 
-/** How far one run of contents goes: extents of unwritten blocks are no longer. */
-const RUN_BLOCKS_MAX = 32767;
-/** Files from this size on keep a window, as large as they are, up to the second number. */
-const WINDOW_BLOCKS_MIN = 16;
-const WINDOW_BLOCKS_MAX = 2048;
 const SMALL_FILE_BYTES_MAX = 2 ** 31 - 1;
 
 export interface FileParts {
@@ -35,7 +33,19 @@ export interface FileParts {
   readonly superblock: SuperblockEditor;
   readonly maps: FileMaps;
   readonly inline: InlineEditor;
+  readonly delayed: Delayed;
+  readonly delayedWriter: DelayedWriter;
   readonly orphans: Orphans;
+}
+
+/** Where in a run a write begins. */
+interface RunAt {
+  readonly run: Run;
+  /** Blocks of the run before it. */
+  readonly skipped: number;
+  /** Bytes of its first block before it. */
+  readonly into: number;
+  readonly blocks: number;
 }
 
 export class FileEditor {
@@ -57,6 +67,7 @@ export class FileEditor {
     let step = bytes;
     while (done < bytes) {
       const part = data.subarray(done, Math.min(bytes, done + step));
+      if (!this.#parts.edits.nested) this.#parts.delayedWriter.makeRoom(part.length);
       try {
         done += this.#parts.edits.change(() => this.#writePart(inode, offset + done, part));
       } catch (error) {
@@ -87,6 +98,8 @@ export class FileEditor {
       allocator.dropWindow(inode.number);
       if (this.#inlineResized(edited, size)) return;
       const cutOff = size < inode.size;
+      const from = Math.ceil(size / this.#blockBytes);
+      this.#parts.delayed.drop(inode.number, { from, to: Infinity });
       this.#zeroTail(edited, Math.min(size, inode.size));
       this.#setSize(edited, size);
       inodes.touch(edited);
@@ -118,6 +131,7 @@ export class FileEditor {
     }
     if (end > this.#bytesMax(inode) && mode !== 'punchHole') throw tooLarge(inode);
     if (hasFlag(inode, INODE_FLAG.append) && !mode.startsWith('allocate')) throw forbidden(inode);
+    this.#parts.delayedWriter.writeOut(inode);
     switch (mode) {
       case 'allocate':
       case 'keepSize':
@@ -140,6 +154,7 @@ export class FileEditor {
   freeBlocks(edited: EditedInode): boolean {
     if (!hasMap(edited) || hasFlag(edited, INODE_FLAG.inlineData)) return true;
     const map = this.#parts.maps.of(edited);
+    this.#parts.delayed.drop(edited.number, { from: 0, to: Infinity });
     return map.remove(edited, { from: 0, to: map.blocksMax }) === 0;
   }
 
@@ -152,6 +167,7 @@ export class FileEditor {
 
   #setSize(edited: EditedInode, size: number): void {
     edited.size = size;
+    this.#parts.delayedWriter.tellSize(edited, 0);
     if (size > SMALL_FILE_BYTES_MAX) this.#parts.superblock.needs(RO_COMPAT.largeFile);
   }
 
@@ -174,34 +190,76 @@ export class FileEditor {
     if (offset > edited.size) this.#zeroTail(edited, edited.size);
     let done = 0;
     while (done < data.length && !(edits.full && done > 0)) {
-      done += this.#writeRun(edited, offset + done, data.subarray(done));
+      const part = data.subarray(done);
+      const bytes =
+        this.#overwrite(edited, offset + done, part) || this.#delay(edited, offset + done, part);
+      if (bytes === 0 && done > 0) break;
+      done += bytes > 0 ? bytes : this.#writeNow(edited, offset + done, part);
     }
-    if (offset + done > edited.size) this.#setSize(edited, offset + done);
     inodes.touch(edited);
     return done;
   }
 
-  #writeRun(edited: EditedInode, at: number, data: Uint8Array): number {
-    const { edits, maps } = this.#parts;
-    const map = maps.of(edited);
+  /** Writes over contents that have blocks; returns how many bytes. */
+  #overwrite(edited: EditedInode, at: number, data: Uint8Array): number {
+    const { run, skipped, blocks, into } = this.#runAt(edited, at, data.length);
+    if (run.physical === 0) return 0;
+    const bytes = Math.min(data.length, blocks * this.#blockBytes - into);
+    const place = (run.physical + skipped) * this.#blockBytes + into;
+    this.#parts.edits.writeData(place, data.subarray(0, bytes));
+    this.#grow(edited, at + bytes);
+    return bytes;
+  }
+
+  /** Takes contents for a hole, as far as there is room; returns how many bytes. */
+  #delay(edited: EditedInode, at: number, data: Uint8Array): number {
+    const { run, skipped, blocks, into } = this.#runAt(edited, at, data.length);
+    if (run.unwritten !== undefined) return 0;
+    const hole = { logical: run.logical + skipped, count: blocks, into, data };
+    const bytes = this.#parts.delayedWriter.delay(edited, hole);
+    const told = edited.diskSize ?? edited.size;
+    this.#grow(edited, at + bytes);
+    if (edited.size > told) edited.diskSize = told;
+    return bytes;
+  }
+
+  /** Writes into new blocks, or such as are allocated and not written. */
+  #writeNow(edited: EditedInode, at: number, data: Uint8Array): number {
+    // What is written now may lie behind the size that the volume is told.
+    this.#parts.delayedWriter.writeOut(edited);
+    const { run, skipped, blocks, into } = this.#runAt(edited, at, data.length);
+    const range = { logical: run.logical + skipped, count: blocks };
+    const fresh = this.#freshBlocks(edited, run, range);
+    const bytes = this.#writeFresh(fresh, { into, data });
+    this.#grow(edited, at + bytes);
+    return bytes;
+  }
+
+  /** The run that holds byte `at`, and how many blocks of it `bytes` from there on touch. */
+  #runAt(edited: EditedInode, at: number, bytes: number): RunAt {
     const logical = Math.floor(at / this.#blockBytes);
     const into = at - logical * this.#blockBytes;
-    const run = map.find(edited, logical);
-    const blocks = Math.ceil((into + data.length) / this.#blockBytes);
-    const mapped = Math.min(blocks, run.logical + run.count - logical, RUN_BLOCKS_MAX);
+    const run = this.#parts.maps.of(edited).find(edited, logical);
     const skipped = logical - run.logical;
-    const place = { into, data };
-    if (run.physical !== 0) {
-      const bytes = Math.min(data.length, mapped * this.#blockBytes - into);
-      edits.writeData((run.physical + skipped) * this.#blockBytes + into, data.subarray(0, bytes));
-      return bytes;
+    const touched = Math.ceil((into + bytes) / this.#blockBytes);
+    return { run, skipped, into, blocks: Math.min(touched, run.count - skipped, RUN_BLOCKS_MAX) };
+  }
+
+  #grow(edited: EditedInode, size: number): void {
+    if (size > edited.size) this.#setSize(edited, size);
+  }
+
+  /** Blocks for contents: those that are allocated and not written, or new ones. */
+  #freshBlocks(
+    edited: EditedInode,
+    run: Run,
+    { logical, count }: { logical: number; count: number },
+  ): { first: number; count: number } {
+    if (run.unwritten === undefined) {
+      return this.#takeBlocks(edited, { logical, count, written: true });
     }
-    if (run.unwritten !== undefined) {
-      map.mark(edited, { from: logical, to: logical + mapped }, true);
-      return this.#writeFresh({ first: run.unwritten + skipped, count: mapped }, place);
-    }
-    const got = this.#takeBlocks(edited, map, { logical, count: mapped, written: true });
-    return this.#writeFresh(got, place);
+    this.#parts.maps.of(edited).mark(edited, { from: logical, to: logical + count }, true);
+    return { first: run.unwritten + logical - run.logical, count };
   }
 
   /** Writes into blocks that hold nothing yet: zeros before and behind the data. */
@@ -230,23 +288,14 @@ export class FileEditor {
     return bytes;
   }
 
-  /** Allocates blocks for the start of a hole, and maps them. */
   #takeBlocks(
     edited: EditedInode,
-    map: BlockMap,
     wanted: { logical: number; count: number; written: boolean },
   ): { first: number; count: number } {
-    const { allocator, maps } = this.#parts;
+    const { delayedWriter } = this.#parts;
     const fileBlocks = Math.ceil(edited.size / this.#blockBytes);
-    const grows = wanted.logical >= fileBlocks && fileBlocks >= WINDOW_BLOCKS_MIN;
-    const { first, count } = allocator.allocate({
-      goal: maps.goal(edited, wanted.logical),
-      count: wanted.count,
-      owner: edited.number,
-      ...(grows ? { window: Math.min(fileBlocks, WINDOW_BLOCKS_MAX) } : {}),
-    });
-    map.insert(edited, { ...wanted, physical: first, count });
-    return { first, count };
+    const grows = wanted.logical >= fileBlocks;
+    return delayedWriter.takeBlocks(edited, wanted, grows ? delayedWriter.windowOf(fileBlocks) : 0);
   }
 
   /** What lies behind the end in the last block reads as zeros when the file grows. */
@@ -257,9 +306,12 @@ export class FileEditor {
 
   /** Zeros over bytes of one block, if it has contents. */
   #zeroBytes(edited: EditedInode, { offset, bytes }: ByteRange): void {
+    if (bytes <= 0) return;
     const logical = Math.floor(offset / this.#blockBytes);
+    const into = offset - logical * this.#blockBytes;
+    this.#parts.delayed.page(edited.number, logical)?.fill(0, into, into + bytes);
     const run = this.#parts.maps.of(edited).find(edited, logical);
-    if (run.physical === 0 || bytes <= 0) return;
+    if (run.physical === 0) return;
     const at = (run.physical - run.logical) * this.#blockBytes + offset;
     this.#parts.edits.zeroData(at, bytes);
   }
@@ -333,7 +385,7 @@ export class FileEditor {
     const end = Math.min(run.logical + run.count, to);
     if (run.physical !== 0 || run.unwritten !== undefined) return end;
     const count = Math.min(end - from, RUN_BLOCKS_MAX);
-    return from + this.#takeBlocks(edited, map, { logical: from, count, written: false }).count;
+    return from + this.#takeBlocks(edited, { logical: from, count, written: false }).count;
   }
 
   #zeroRun(edited: EditedInode, { from, to }: BlockRange): number {

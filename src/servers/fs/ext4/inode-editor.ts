@@ -35,6 +35,8 @@ const NANOSECONDS_MAX = 999_999_999;
 export type Now = () => Timestamp;
 
 export class InodeEditor implements Edited {
+  /** Whether contents of the file are not written out, so that a commit leaves them behind. */
+  isDelayed: (number: number) => boolean = () => false;
   readonly now: Now;
   readonly #disk: Disk;
   readonly #edits: Edits;
@@ -70,6 +72,7 @@ export class InodeEditor implements Edited {
     const now = this.now();
     const born: EditedInode = {
       ...{ number, generation, mode: 0, links: 0, uid: 0, gid: 0, size: 0, sectors: 0, flags: 0 },
+      diskSize: undefined,
       ...{ accessed: now, modified: now, changed: now, deleted: 0, xattrBlock: 0 },
       xattrsAt: inodeBytes > CORE_BYTES ? CORE_BYTES + extraBytes : raw.length,
       raw,
@@ -152,25 +155,28 @@ export class InodeEditor implements Edited {
   }
 
   #encode(inode: EditedInode): void {
-    const { raw } = inode;
+    const { raw, diskSize: size = inode.size } = inode;
     const { incompat } = this.#disk.superblock;
     put16(raw, 0x00, inode.mode);
     put16(raw, 0x02, inode.uid);
-    put32(raw, 0x04, inode.size);
+    put32(raw, 0x04, size);
     put32(raw, 0x14, inode.deleted);
     put16(raw, 0x18, inode.gid);
     put16(raw, 0x1a, inode.links);
     put32(raw, 0x64, inode.generation);
     put32(raw, 0x68, inode.xattrBlock);
     const wide = (inode.mode & MODE.type) === MODE.regular || (incompat & INCOMPAT.largedir) !== 0;
-    if (wide) put32(raw, 0x6c, highHalf(inode.size));
+    if (wide) put32(raw, 0x6c, highHalf(size));
     if (incompat & INCOMPAT.bit64) put16(raw, 0x76, highHalf(inode.xattrBlock));
     put16(raw, 0x78, inode.uid >>> 16);
     put16(raw, 0x7a, inode.gid >>> 16);
     this.#encodeSectors(inode);
     put32(raw, 0x20, inode.flags);
     inode.accessed = putTime(raw, inode.accessed, { low: 0x08, extra: 0x8c });
-    inode.changed = putTime(raw, inode.changed, { low: 0x0c, extra: 0x84 });
+    // The volume is told of a change together with the contents, or after them.
+    if (!this.isDelayed(inode.number)) {
+      inode.changed = putTime(raw, inode.changed, { low: 0x0c, extra: 0x84 });
+    }
     inode.modified = putTime(raw, inode.modified, { low: 0x10, extra: 0x88 });
     if (!this.#disk.checksums) return;
     put16(raw, CHECKSUM_LOW_AT, 0);

@@ -47,6 +47,11 @@ export interface Inode {
   readonly uid: number;
   readonly gid: number;
   readonly size: number;
+  /**
+   * The size that the volume is told while contents behind it are delayed, so that a crash leaves no
+   * file that is longer than its contents; undefined: `size`.
+   */
+  readonly diskSize: number | undefined;
   /** Units of 512 bytes. */
   readonly sectors: number;
   readonly flags: number;
@@ -97,6 +102,7 @@ export function parseInode(disk: Disk, number: number, raw: Uint8Array): Inode {
     uid: (u16(raw, 0x02) | (u16(raw, 0x78) << 16)) >>> 0,
     gid: (u16(raw, 0x18) | (u16(raw, 0x7a) << 16)) >>> 0,
     size: readSize(disk, raw, number),
+    diskSize: undefined,
     sectors: readSectors(disk, raw),
     flags: u32(raw, 0x20),
     accessed: timestamp(i32(raw, 0x08), extra(0x8c)),

@@ -41,6 +41,10 @@ export class Removal {
     this.#holds.set(inode.number, count + 1);
   }
 
+  isHeld(number: number): boolean {
+    return this.#holds.has(number);
+  }
+
   drop(inode: Inode): void {
     const count = this.#holds.get(inode.number);
     if (count === undefined) return;

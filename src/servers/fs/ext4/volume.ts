@@ -58,6 +58,8 @@ export interface VolumeOptions {
   readonly now?: Now;
   /** Unsigned numbers of 32 bits for generations, and for where directories go. */
   readonly random?: () => number;
+  /** Memory for contents that have no blocks yet; 32 MiB unless told. */
+  readonly delayedBytes?: number;
   /** A faster CRC32C; seeds and results as `checksum.ts` says. */
   readonly crc32c?: Crc32c;
 }
@@ -83,6 +85,7 @@ export class Volume implements VolumeWriter {
     this.#openWriter = new Writer({
       ...{ disk, contents: this.#contents, table: this.#inodes, directories: this.#directories },
       ...{ xattrs: this.#xattrs, changes, now, random, keepNameless },
+      delayedBytes: options.delayedBytes,
     });
   }
 
@@ -187,6 +190,8 @@ export class Volume implements VolumeWriter {
   attributes(inode: Inode): FileAttributes {
     const type = fileType(inode);
     const device = type === MODE.character || type === MODE.block;
+    const delayed = this.#openWriter?.delayedBlocks(inode) ?? 0;
+    const sectors = sectorsOf(inode) + delayed * (this.superblock.blockBytes / SECTOR_BYTES);
     return {
       inode: inode.number,
       generation: inode.generation,
@@ -195,7 +200,7 @@ export class Volume implements VolumeWriter {
       uid: inode.uid,
       gid: inode.gid,
       size: device ? deviceNumber(inode) : inode.size,
-      sectors: Math.min(sectorsOf(inode), SECTORS_MAX),
+      sectors: Math.min(sectors, SECTORS_MAX),
       accessed: inode.accessed,
       modified: inode.modified,
       changed: inode.changed,

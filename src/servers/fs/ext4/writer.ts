@@ -16,6 +16,8 @@ import type {
   XattrMode,
 } from './changing.ts';
 import type { Contents } from './contents.ts';
+import { Delayed } from './delayed.ts';
+import { DelayedWriter } from './delayed-writer.ts';
 import type { Directories } from './directory.ts';
 import { DirectoryBlocks } from './directory-blocks.ts';
 import { DirectoryEditor } from './directory-editor.ts';
@@ -29,7 +31,7 @@ import { IndexEditor } from './index-editor.ts';
 import { InlineEditor } from './inline-editor.ts';
 import { InodeAllocator } from './inode-allocator.ts';
 import { InodeEditor, type Now } from './inode-editor.ts';
-import { type Inode, hasFlag } from './inode.ts';
+import { type Inode, fileType, hasFlag } from './inode.ts';
 import type { InodeTable } from './inode-table.ts';
 import { INODE_FLAG, MODE } from './layout.ts';
 import { Names } from './names.ts';
@@ -52,6 +54,8 @@ export interface WriterParts {
   readonly random: () => number;
   /** No file without names is freed before `freeNameless`. */
   readonly keepNameless: boolean;
+  /** Memory for contents that have no blocks yet. */
+  readonly delayedBytes?: number | undefined;
 }
 
 export interface LiveCounts {
@@ -60,6 +64,9 @@ export interface LiveCounts {
 }
 
 export class Writer implements Omit<VolumeWriter, 'seek'> {
+  readonly #delayed: Delayed;
+  readonly #delayedWriter: DelayedWriter;
+  readonly #directories: Directories;
   readonly #disk: Disk;
   readonly #table: InodeTable;
   readonly #edits: Edits;
@@ -94,11 +101,25 @@ export class Writer implements Omit<VolumeWriter, 'seek'> {
       { disk, edits, maps, inline, directories, blocks },
       new IndexEditor({ disk, edits, maps, blocks }, index),
     );
-    const fileParts = { disk, edits, allocator, inodes, superblock, maps, inline, orphans };
-    const files = new FileEditor(fileParts);
+    const delayed = new Delayed(disk, edits, table, parts.delayedBytes);
+    contents.delayed = delayed;
+    const delayedParts = { disk, edits, allocator, inodes, maps, delayed };
+    const delayedWriter = new DelayedWriter(delayedParts);
+    const files = new FileEditor({
+      ...{ disk, edits, allocator, inodes, superblock, maps, inline, orphans },
+      ...{ delayed, delayedWriter },
+    });
     const removal = new Removal({
       ...{ edits, inodes, table, allocator, numbers, files, xattrEditor, orphans },
     });
+    delayedWriter.isOpen = (number) => removal.isHeld(number);
+    inodes.isDelayed = (number) => delayed.has(number);
+    changes.beforeCommit = () => {
+      delayedWriter.writeOutAll();
+    };
+    this.#delayed = delayed;
+    this.#delayedWriter = delayedWriter;
+    this.#directories = directories;
     this.#disk = disk;
     this.#table = table;
     this.#edits = edits;
@@ -117,7 +138,13 @@ export class Writer implements Omit<VolumeWriter, 'seek'> {
   }
 
   get counts(): LiveCounts {
-    return this.#superblock.state;
+    const { blocksFree, inodesFree } = this.#superblock.state;
+    return { blocksFree: blocksFree - this.#delayed.blocks, inodesFree };
+  }
+
+  /** How many blocks a file will get when its contents are written out. */
+  delayedBlocks(inode: Inode): number {
+    return this.#delayed.count(inode.number);
   }
 
   change<T>(run: () => T): T {
@@ -156,7 +183,12 @@ export class Writer implements Omit<VolumeWriter, 'seek'> {
     return this.change(() => this.#names.removeDirectory(this.#live(directory), name));
   }
 
+  /**
+   * A file that takes the place of another one is written out first: programs replace files so, and
+   * would find an empty one after a crash.
+   */
   rename(from: Place, to: Place, mode: RenameMode = 'replace'): Inode | undefined {
+    if (this.#delayed.blocks > 0 && mode === 'replace') this.#writeOutNamed(from);
     return this.change(() => {
       const source = { ...from, directory: this.#live(from.directory) };
       const target = { ...to, directory: this.#live(to.directory) };
@@ -230,6 +262,13 @@ export class Writer implements Omit<VolumeWriter, 'seek'> {
       throw new FsError('EPERM', `inode ${String(live.number)} is immutable or append-only`);
     }
     return live;
+  }
+
+  #writeOutNamed({ directory, name }: Place): void {
+    if (fileType(directory) !== MODE.directory) return;
+    const place = this.#directories.find(this.#live(directory), name);
+    if (place === undefined || !this.#delayed.has(place.inode)) return;
+    this.#delayedWriter.writeOut(this.#table.get(place.inode));
   }
 
   /** The object that is kept up to date. Throws ESTALE if the file is gone. */
