@@ -329,6 +329,27 @@ describe.skipIf(skipped !== undefined)(`a mount that is written to ${skipped ?? 
     await place.must('service', 'restart', 'fs');
     await sh(': > $HERE/../go');
     expect(await seen).toBe('calm\n');
+    await sh('rm $HERE/../ready $HERE/../go');
+  });
+
+  it('ends with its gateway, and is there again with the next one', async () => {
+    const seen = python(
+      'import time',
+      "f = os.open(there + '/taken', os.O_RDWR | os.O_CREAT); os.write(f, b'safe'); os.fsync(f)",
+      "g = open(here + '/taken'); fcntl.flock(f, fcntl.LOCK_EX)",
+      "open(here + '/../ready', 'w').close()",
+      "while not os.path.exists(here + '/../go'): time.sleep(0.01)",
+      "try: os.pwrite(f, b'lost', 0)",
+      'except OSError as e: print(errno.errorcode[e.errno])',
+      // The lock ends with who had it, when the server has noticed.
+      "fcntl.flock(g, fcntl.LOCK_EX); print(open(there + '/taken').read())",
+    );
+    await sh('until [ -e $HERE/../ready ]; do sleep 0.01; done');
+    const { pid } = await place.json<{ pid: number }>('service', 'info', 'there');
+    process.kill(pid, 'SIGKILL');
+    await place.must('service', 'start', 'there');
+    await sh(': > $HERE/../go');
+    expect(await seen).toBe('ENOTCONN\nsafe\n');
   });
 
   it('is found by the numbers of a file, when the kernel has forgotten it, as NFS does', async () => {
