@@ -335,7 +335,8 @@ describe.skipIf(skipped !== undefined)(`a mount that is written to ${skipped ?? 
   it('ends with its gateway, and is there again with the next one', async () => {
     const seen = python(
       'import time',
-      "f = os.open(there + '/taken', os.O_RDWR | os.O_CREAT); os.write(f, b'safe'); os.fsync(f)",
+      "f = os.open(there + '/taken', os.O_RDWR | os.O_CREAT)",
+      "os.write(f, b'safe'); os.fsync(f)",
       "g = open(here + '/taken'); fcntl.flock(f, fcntl.LOCK_EX)",
       "open(here + '/../ready', 'w').close()",
       "while not os.path.exists(here + '/../go'): time.sleep(0.01)",
@@ -352,7 +353,7 @@ describe.skipIf(skipped !== undefined)(`a mount that is written to ${skipped ?? 
     expect(await seen).toBe('ENOTCONN\nsafe\n');
   });
 
-  it('is found by the numbers of a file, when the kernel has forgotten it, as NFS does', async () => {
+  it('is found by the numbers of a file that the kernel has forgotten, as NFS does', async () => {
     const seen = await python(
       'import ctypes',
       'libc = ctypes.CDLL(None, use_errno=True)',
