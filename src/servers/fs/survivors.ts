@@ -162,7 +162,7 @@ export class Survivors {
 }
 
 /**
- * Whether a lock may be asked for yet. Throws ENOLCK for one that cannot be taken back, EBUSY for
+ * Whether a lock may be asked for yet. Throws ENOLCK for one that cannot be taken back, EINPROGRESS for
  * others before those were.
  */
 export function checkLock(survivors: Survivors | undefined, change: FsChange): void {
@@ -172,7 +172,7 @@ export function checkLock(survivors: Survivors | undefined, change: FsChange): v
     throw new FsError('ENOLCK', 'somebody else may have had the lock');
   }
   if (survivors === undefined || lockType === LockType.UNLOCK) return;
-  if (survivors.awaiting) throw new FsError('EBUSY', 'locks are being taken back');
+  if (survivors.awaiting) throw new FsError('EINPROGRESS', 'locks are being taken back');
   if (lockCommand !== LockCommand.GET) survivors.listSafely(client);
 }
 

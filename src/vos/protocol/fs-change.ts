@@ -42,7 +42,7 @@
  * | OPEN        | 0, attributes         | ENFILE (the client holds too many)                    |
  * | RELEASE     | 0                     |                                                       |
  * | COPY_RANGE  | bytes, attributes     | EISDIR, EINVAL, EFBIG, ENOSPC                         |
- * | LOCK        | 0, for GET a lock     | EAGAIN, EDEADLK, ENOLCK (too many), EBUSY             |
+ * | LOCK        | 0, for GET a lock     | EAGAIN, EDEADLK, ENOLCK (too many), EINPROGRESS       |
  * | REJOINED    | 0                     |                                                       |
  *
  * Attributes are those of the file that was made or changed. All but SEEK, FSYNC, OPEN, RELEASE,
@@ -51,8 +51,8 @@
  * After a restart clients take back what they had: first each says what it holds open (OPEN with
  * RECLAIM, whose count is all it has of the file) and which locks it has (LOCK with RECLAIM), then
  * that this was all (REJOINED). Until all that the old server knew have done so, or their time is
- * over, no file without a name is freed, and who wants a new lock gets EBUSY and asks again; see
- * `src/servers/fs/survivors.ts`. OPEN with RECLAIM results in 0 when the attributes tell what was
+ * over, no file without a name is freed, and who wants a new lock gets EINPROGRESS and asks again;
+ * see `src/servers/fs/survivors.ts`. OPEN with RECLAIM results in 0 when the attributes tell what was
  * committed before the restart, in 1 when they do not. LOCK with RECLAIM fails with ENOLCK when
  * somebody else may have had the lock meanwhile.
  */

@@ -32,7 +32,7 @@ const obstacle = imageObstacle();
 const [A, B] = [7, 8];
 const HERE = 1;
 const { RECLAIM } = LockCommand;
-const { EBUSY, ENOLCK, ESTALE } = ERRNO;
+const { EINPROGRESS, ENOLCK, ESTALE } = ERRNO;
 
 describe.skipIf(obstacle !== undefined)(`survivors of a server ${obstacle ?? ''}`, () => {
   const alive = new Set<number>();
@@ -141,9 +141,9 @@ describe.skipIf(obstacle !== undefined)(`survivors of a server ${obstacle ?? ''}
     expect([lock(A), lock(B)]).toEqual([0, -ERRNO.EAGAIN]);
     // Not committed by anybody: the list was, for the lock.
     crash();
-    expect(lock(B)).toBe(-EBUSY);
+    expect(lock(B)).toBe(-EINPROGRESS);
     expect(lock(A, RECLAIM)).toBe(0);
-    expect([rejoined(A), lock(B)]).toEqual([0, -EBUSY]);
+    expect([rejoined(A), lock(B)]).toEqual([0, -EINPROGRESS]);
     expect([rejoined(B), lock(B)]).toEqual([0, -ERRNO.EAGAIN]);
     expect(lock(B, RECLAIM)).toBe(-ENOLCK);
   });
@@ -156,7 +156,7 @@ describe.skipIf(obstacle !== undefined)(`survivors of a server ${obstacle ?? ''}
     // One of this node that is not alive will not come.
     alive.add(A);
     nowMs += GRACE_MS - 1;
-    expect(lock(A)).toBe(-EBUSY);
+    expect(lock(A)).toBe(-EINPROGRESS);
     expect(lock(B, RECLAIM)).toBe(0);
     nowMs += GRACE_MS - 1;
     expect(survivors.awaiting).toBe(true);
