@@ -162,8 +162,8 @@ export class Survivors {
 }
 
 /**
- * Whether a lock may be asked for yet. Throws ENOLCK for one that cannot be taken back, EINPROGRESS for
- * others before those were.
+ * Whether a lock may be asked for yet. Throws ENOLCK for one that cannot be taken back, EINPROGRESS
+ * for others before those were.
  */
 export function checkLock(survivors: Survivors | undefined, change: FsChange): void {
   const { lockCommand, lockType, client } = change;

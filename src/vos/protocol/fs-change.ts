@@ -52,8 +52,8 @@
  * RECLAIM, whose count is all it has of the file) and which locks it has (LOCK with RECLAIM), then
  * that this was all (REJOINED). Until all that the old server knew have done so, or their time is
  * over, no file without a name is freed, and who wants a new lock gets EINPROGRESS and asks again;
- * see `src/servers/fs/survivors.ts`. OPEN with RECLAIM results in 0 when the attributes tell what was
- * committed before the restart, in 1 when they do not. LOCK with RECLAIM fails with ENOLCK when
+ * see `src/servers/fs/survivors.ts`. OPEN with RECLAIM results in 0 when the attributes tell what
+ * was committed before the restart, in 1 when they do not. LOCK with RECLAIM fails with ENOLCK when
  * somebody else may have had the lock meanwhile.
  */
 import type { Timestamp } from './fs.ts';
