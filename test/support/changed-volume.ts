@@ -2,7 +2,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Timestamp } from '../../src/vos/protocol/fs.ts';
-import { Volume } from '../../src/servers/fs/ext4/volume.ts';
+import { Volume, type VolumeOptions } from '../../src/servers/fs/ext4/volume.ts';
 import { type Writing, openForWriting } from '../../src/servers/fs/open.ts';
 import { type ImageOptions, makeImage, run, withDirectory } from './images.ts';
 import { MemoryDevice } from './memory-device.ts';
@@ -20,7 +20,11 @@ export function freshImage(options: ImageOptions): Uint8Array {
 }
 
 /** The clock stands still, and the random numbers are those of the seed. */
-export function openChanged(content: Uint8Array, seed = 1): ChangedVolume {
+export function openChanged(
+  content: Uint8Array,
+  seed = 1,
+  more: Partial<VolumeOptions> = {},
+): ChangedVolume {
   const device = new MemoryDevice(content);
   const memory = new Uint8Array(4 << 20);
   const writing = openForWriting(device, { memory, poolBytes: 8 << 20, timeMs: () => 1e12 });
@@ -32,6 +36,7 @@ export function openChanged(content: Uint8Array, seed = 1): ChangedVolume {
     now: testTime,
     random,
     ignoreJournal: true,
+    ...more,
   });
   return { ...writing, volume, device };
 }

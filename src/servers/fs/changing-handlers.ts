@@ -293,6 +293,7 @@ export class ChangingHandlers {
     const { change } = call;
     checkFlags(change.flags, RemoveFlag);
     const [name] = this.#names(call, 1);
+    if (change.flags !== 0) this.#parts.survivors?.list(change.client);
     const writer = this.#begin(change);
     const directory = this.#inode(change);
     const last = change.flags === 0 ? undefined : this.#volume.lookup(directory, name);

@@ -176,6 +176,11 @@ function timestamps(): () => Timestamp {
   };
 }
 
+/** Whether a crash leaves what was committed, and that alone. */
+function isJournalled(volume: Volume): boolean {
+  return !volume.readOnly && (volume.superblock.compat & COMPAT.hasJournal) !== 0;
+}
+
 /** Commits from time to time, and whatever replies wait for. */
 class Chores implements Chore {
   readonly #run: () => void;
@@ -205,11 +210,6 @@ class Chores implements Chore {
   }
 }
 
-/** Whether a crash leaves what was committed, and that alone. */
-function isJournalled(volume: Volume): boolean {
-  return !volume.readOnly && (volume.superblock.compat & COMPAT.hasJournal) !== 0;
-}
-
 /** What failed is told to those who sync. */
 function quietly(run: () => void): void {
   try {
@@ -231,17 +231,20 @@ async function main(): Promise<void> {
     sleeper: { segment: config.segment, endpoint: server.endpoint },
   });
   const memory = new GrantedMemory(server);
-  const held = new HeldReplies();
   const isAlive = (client: number): boolean => segment.isBound(client as Endpoint);
-  const survivors = isJournalled(volume)
-    ? new Survivors({
-        ...{ volume, isAlive, node: segment.nodeId },
-        commit: () => commits?.commit(),
-        nodeOf: (client) => segment.process(slotOf(client as Endpoint))?.node,
-        nowMs: () => performance.now(),
-      })
-    : undefined;
+  const survivors =
+    commits !== undefined && isJournalled(volume)
+      ? new Survivors({
+          ...{ volume, isAlive, node: segment.nodeId },
+          commit: () => {
+            commits.commit();
+          },
+          nodeOf: (client) => segment.process(slotOf(client as Endpoint))?.node,
+          nowMs: () => performance.now(),
+        })
+      : undefined;
   if (survivors === undefined) volume.freeNameless();
+  const held = new HeldReplies();
   const leases = new LeaseHandlers(new LeaseTable(), {
     isAlive,
     nowMs: () => performance.now(),

@@ -162,8 +162,8 @@ export class Survivors {
 }
 
 /**
- * Whether a lock may be asked for now. Throws ENOLCK for one that cannot be taken back, EBUSY for
- * others before those were.
+ * Whether a lock may be asked for yet. Throws ENOLCK for one that cannot be taken back, EINPROGRESS
+ * for others before those were.
  */
 export function checkLock(survivors: Survivors | undefined, change: FsChange): void {
   const { lockCommand, lockType, client } = change;
@@ -172,7 +172,7 @@ export function checkLock(survivors: Survivors | undefined, change: FsChange): v
     throw new FsError('ENOLCK', 'somebody else may have had the lock');
   }
   if (survivors === undefined || lockType === LockType.UNLOCK) return;
-  if (survivors.awaiting) throw new FsError('EBUSY', 'locks are being taken back');
+  if (survivors.awaiting) throw new FsError('EINPROGRESS', 'locks are being taken back');
   if (lockCommand !== LockCommand.GET) survivors.listSafely(client);
 }
 

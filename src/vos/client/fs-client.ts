@@ -340,7 +340,7 @@ export class FsClient implements FileService {
           decodeLock(process.message.view),
         );
       } catch (error) {
-        if (!isDvkError(error, 'EBUSY')) throw error;
+        if (!isDvkError(error, 'EINPROGRESS')) throw error;
       }
       await this.#pause(LOCK_PAUSE_MS_MAX);
     }
@@ -358,8 +358,8 @@ export class FsClient implements FileService {
         });
         return;
       } catch (error) {
-        // EBUSY: the server is new and gives no locks before those that it had are taken back.
-        const again = isDvkError(error, 'EBUSY') || (wait && isDvkError(error, 'EAGAIN'));
+        // The server is new and gives no locks before those that it had are taken back.
+        const again = isDvkError(error, 'EINPROGRESS') || (wait && isDvkError(error, 'EAGAIN'));
         if (again !== true) throw error;
       }
       await this.#pause(pauseMs, wait);

@@ -33,7 +33,8 @@ interface OwnedLocks {
 
 export class HeldFiles {
   readonly #files = new Map<number, HeldFile>();
-  readonly #locks = new Map<string, OwnedLocks>();
+  /** By inode, then by kind and owner. */
+  readonly #locks = new Map<number, Map<string, OwnedLocks>>();
 
   get isEmpty(): boolean {
     return this.#files.size === 0 && this.#locks.size === 0;
@@ -45,7 +46,8 @@ export class HeldFiles {
 
   /** Every lock, as it would be asked for. */
   get locks(): readonly { readonly file: FileId; readonly lock: LockRequest }[] {
-    return [...this.#locks.values()].flatMap(({ file, kind, owner, pid, ranges }) =>
+    const all = [...this.#locks.values()].flatMap((owned) => [...owned.values()]);
+    return all.flatMap(({ file, kind, owner, pid, ranges }) =>
       ranges.map((range) => ({ file, lock: { kind, owner, pid, ...range } })),
     );
   }
@@ -68,9 +70,7 @@ export class HeldFiles {
     file.count--;
     if (file.count > 0) return true;
     this.#files.delete(inode);
-    for (const [key, locks] of this.#locks) {
-      if (locks.file.inode === inode) this.#locks.delete(key);
-    }
+    this.#locks.delete(inode);
     return true;
   }
 
@@ -94,12 +94,13 @@ export class HeldFiles {
 
   /** The lock was taken or given up. */
   lock(file: FileId, { kind, type, start, end, owner, pid }: LockRequest): void {
-    const key = [file.inode, kind, owner].join('/');
-    const before = this.#locks.get(key);
-    if (before === undefined && type === LockType.UNLOCK) return;
-    const ranges = withRange(before?.ranges ?? [], { type, start, end });
-    if (ranges.length === 0) this.#locks.delete(key);
-    else this.#locks.set(key, { file, kind, owner, pid, ranges });
+    const key = [kind, owner].join('/');
+    const owned = this.#locks.get(file.inode) ?? new Map<string, OwnedLocks>();
+    const ranges = withRange(owned.get(key)?.ranges ?? [], { type, start, end });
+    if (ranges.length === 0) owned.delete(key);
+    else owned.set(key, { file, kind, owner, pid, ranges });
+    if (owned.size === 0) this.#locks.delete(file.inode);
+    else this.#locks.set(file.inode, owned);
   }
 }
 

@@ -42,7 +42,7 @@
  * | OPEN        | 0, attributes         | ENFILE (the client holds too many)                    |
  * | RELEASE     | 0                     |                                                       |
  * | COPY_RANGE  | bytes, attributes     | EISDIR, EINVAL, EFBIG, ENOSPC                         |
- * | LOCK        | 0, for GET a lock     | EAGAIN, EDEADLK, ENOLCK (too many), EBUSY             |
+ * | LOCK        | 0, for GET a lock     | EAGAIN, EDEADLK, ENOLCK (too many), EINPROGRESS       |
  * | REJOINED    | 0                     |                                                       |
  * | UNCLAIM     | 0                     |                                                       |
  *
@@ -52,9 +52,9 @@
  * After a restart clients take back what they had: first each says what it holds open (OPEN with
  * RECLAIM, whose count is all it has of the file) and which locks it has (LOCK with RECLAIM), then
  * that this was all (REJOINED). Until all that the old server knew have done so, or their time is
- * over, no file without a name is freed, and who wants a new lock gets EBUSY and asks again; see
- * `src/servers/fs/survivors.ts`. OPEN with RECLAIM results in 0 when the attributes tell what was
- * committed before the restart, in 1 when they do not. LOCK with RECLAIM fails with ENOLCK when
+ * over, no file without a name is freed, and who wants a new lock gets EINPROGRESS and asks again;
+ * see `src/servers/fs/survivors.ts`. OPEN with RECLAIM results in 0 when the attributes tell what
+ * was committed before the restart, in 1 when they do not. LOCK with RECLAIM fails with ENOLCK when
  * somebody else may have had the lock meanwhile.
  *
  * A WRITE may claim the contents of its file, a CREATE the names of its directory; the result has
@@ -117,13 +117,13 @@ export const CreateFlag = {
   /** Nobody else is to add a name to the directory until UNCLAIM. */
   CLAIM: 2,
 } as const;
+/** OPEN: see above. */
+export const OpenFlag = { RECLAIM: 1 } as const;
 /**
  * UNLINK and RMDIR: what loses its last name with it, and is neither a regular file nor a symbolic
  * link, is held open for the client, and its attributes are answered; zeros if there is no such.
  */
 export const RemoveFlag = { HOLD: 1 } as const;
-/** OPEN: see above. */
-export const OpenFlag = { RECLAIM: 1 } as const;
 /** As in renameat2(2). */
 export const RenameFlag = { NO_REPLACE: 1, EXCHANGE: 2 } as const;
 export const WriteFlag = {

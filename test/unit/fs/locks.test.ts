@@ -52,6 +52,15 @@ describe('ranges', () => {
     expect(locks.count).toBe(0);
   });
 
+  it('that are joined leave those before them as they are', () => {
+    const { locks } = table();
+    locks.set(FILE, owner(1), range(READ, 10, 19), false);
+    locks.set(FILE, owner(1), range(WRITE, 0, 9), false);
+    locks.set(FILE, owner(1), range(READ, 20, 29), false);
+    expect(locks.count).toBe(2);
+    expect(locks.conflict(FILE, owner(2), range(READ, 0, 99))).toMatchObject({ start: 0, end: 9 });
+  });
+
   it('of both kinds do not see each other', () => {
     const { locks } = table();
     locks.set(FILE, owner(1), range(WRITE, 0, 9), false);

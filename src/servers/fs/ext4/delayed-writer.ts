@@ -94,13 +94,12 @@ export class DelayedWriter {
     }
   }
 
-  /**
-   * Writes out all; also files without names, since who has them open takes them back after a
-   * crash. Throws EIO, ENOSPC.
-   */
+  /** Writes out all but files that are gone with the next crash. Throws EIO, ENOSPC. */
   writeOutAll(): void {
     if (this.#writesOut) return;
-    for (const inode of this.#parts.delayed.files) this.writeOut(inode);
+    for (const inode of this.#parts.delayed.files) {
+      if (inode.links > 0 || this.isOpen(inode.number)) this.writeOut(inode);
+    }
   }
 
   /** Writes out one file. Throws EIO, ENOSPC; then what is left stays delayed. */

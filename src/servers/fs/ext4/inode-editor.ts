@@ -35,6 +35,8 @@ const NANOSECONDS_MAX = 999_999_999;
 export type Now = () => Timestamp;
 
 export class InodeEditor implements Edited {
+  /** Whether contents of the file are not written out, so that a commit leaves them behind. */
+  isDelayed: (number: number) => boolean = () => false;
   readonly now: Now;
   readonly #disk: Disk;
   readonly #edits: Edits;
@@ -171,7 +173,10 @@ export class InodeEditor implements Edited {
     this.#encodeSectors(inode);
     put32(raw, 0x20, inode.flags);
     inode.accessed = putTime(raw, inode.accessed, { low: 0x08, extra: 0x8c });
-    inode.changed = putTime(raw, inode.changed, { low: 0x0c, extra: 0x84 });
+    // The volume is told of a change together with the contents, or after them.
+    if (!this.isDelayed(inode.number)) {
+      inode.changed = putTime(raw, inode.changed, { low: 0x0c, extra: 0x84 });
+    }
     inode.modified = putTime(raw, inode.modified, { low: 0x10, extra: 0x88 });
     if (!this.#disk.checksums) return;
     put16(raw, CHECKSUM_LOW_AT, 0);

@@ -52,10 +52,10 @@ export interface WriterParts {
   readonly now: Now;
   /** Unsigned numbers of 32 bits. */
   readonly random: () => number;
-  /** Memory for contents that have no blocks yet. */
-  readonly delayedBytes?: number | undefined;
   /** No file without names is freed before `freeNameless`. */
   readonly keepNameless: boolean;
+  /** Memory for contents that have no blocks yet. */
+  readonly delayedBytes?: number | undefined;
 }
 
 export interface LiveCounts {
@@ -113,6 +113,7 @@ export class Writer implements Omit<VolumeWriter, 'seek'> {
       ...{ edits, inodes, table, allocator, numbers, files, xattrEditor, orphans },
     });
     delayedWriter.isOpen = (number) => removal.isHeld(number);
+    inodes.isDelayed = (number) => delayed.has(number);
     changes.beforeCommit = () => {
       delayedWriter.writeOutAll();
     };

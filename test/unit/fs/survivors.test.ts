@@ -1,0 +1,232 @@
+// What clients take back from a server that was started again: who is on the list, what the server
+// waits for, what it frees afterwards. Method: the handlers over a volume in memory, which a crash
+// leaves as its last commit did.
+import { beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { ChangingHandlers } from '../../../src/servers/fs/changing-handlers.ts';
+import { ERRNO } from '../../../src/servers/fs/errors.ts';
+import type { FsHandler } from '../../../src/servers/fs/handlers.ts';
+import { GRACE_MS, LIST_NAME, Survivors } from '../../../src/servers/fs/survivors.ts';
+import type { FsChange } from '../../../src/vos/protocol/fs-change.ts';
+import {
+  LockCommand,
+  LockType,
+  OpenFlag,
+  encodeChange,
+} from '../../../src/vos/protocol/fs-change.ts';
+import {
+  FsCall,
+  ROOT_INODE,
+  type Timestamp,
+  decodeAttributes,
+} from '../../../src/vos/protocol/fs.ts';
+import { hasWrite } from '../../../src/vos/client/held-files.ts';
+import {
+  checkImage,
+  freshImage,
+  openChanged,
+  type ChangedVolume,
+} from '../../support/changed-volume.ts';
+import { imageObstacle } from '../../support/images.ts';
+
+const obstacle = imageObstacle();
+const [A, B] = [7, 8];
+const HERE = 1;
+const { RECLAIM } = LockCommand;
+const { EINPROGRESS, ENOLCK, ESTALE } = ERRNO;
+
+describe.skipIf(obstacle !== undefined)(`survivors of a server ${obstacle ?? ''}`, () => {
+  const alive = new Set<number>();
+  const nodes = new Map<number, number>();
+  const message = new DataView(new ArrayBuffer(64));
+  let image: Uint8Array;
+  let changed: ChangedVolume;
+  let survivors: Survivors;
+  let table: ReadonlyMap<number, FsHandler>;
+  let handlers: ChangingHandlers;
+  let nowMs = 0;
+  let nanoseconds = 0;
+  const now = (): Timestamp => ({ seconds: 9, nanoseconds: ++nanoseconds });
+
+  function start(content: Uint8Array): void {
+    changed = openChanged(content, 1, { keepNameless: true, now });
+    const { volume, changes } = changed;
+    const commit = (): void => {
+      changes.commit();
+    };
+    const isAlive = (client: number): boolean => alive.has(client);
+    survivors = new Survivors({
+      ...{ volume, commit, isAlive, node: HERE, nowMs: () => nowMs },
+      nodeOf: (client) => nodes.get(client),
+    });
+    const memory = { copyIn: nothing, copyOut: nothing, stage: () => new Uint8Array(0) };
+    handlers = new ChangingHandlers(volume, memory, {
+      ...{ writer: volume, commit, isAlive, now, survivors },
+    });
+    table = handlers.table();
+  }
+
+  /** The server dies; what was not committed is gone. */
+  function crash(): void {
+    start(changed.device.content.slice());
+  }
+
+  function call(change: Partial<FsChange> & { call: FsCall }, text?: string): number {
+    encodeChange(message, { inode: ROOT_INODE, ...change }, text ? [Buffer.from(text)] : []);
+    message.setInt32(0, change.client ?? A, true);
+    return table.get(change.call)?.(message, message) ?? -1;
+  }
+
+  /** A file that `client` holds, without a name if told. */
+  function file(name: string, client: number, nameless: boolean): number {
+    const made = { call: FsCall.CREATE, mode: 0o100644, flags: 1, client };
+    expect(call(made, name)).toBe(0);
+    const { inode } = decodeAttributes(message);
+    if (nameless) expect(call({ call: FsCall.UNLINK }, name)).toBe(0);
+    return inode;
+  }
+
+  const reclaim = (client: number, inode: number, count = 1): number =>
+    call({ call: FsCall.OPEN, inode, client, count, flags: OpenFlag.RECLAIM });
+  const release = (client: number, inode: number, count = 1): number =>
+    call({ call: FsCall.RELEASE, inode, client, count });
+  const rejoined = (client: number): number => call({ call: FsCall.REJOINED, client });
+  const lock = (client: number, lockCommand: number = LockCommand.SET): number =>
+    call({ call: FsCall.LOCK, client, lockCommand, lockType: LockType.WRITE, end: 9 });
+  const isThere = (inode: number): boolean => call({ call: FsCall.FSYNC, inode }) === 0;
+  const listed = (): number => {
+    const { volume } = changed;
+    return (volume.getXattr(volume.inode(ROOT_INODE, 0), LIST_NAME)?.length ?? 0) / 8;
+  };
+
+  beforeAll(() => {
+    image = freshImage({ bytes: 8 << 20 });
+  });
+
+  beforeEach(() => {
+    for (const client of [A, B]) {
+      alive.add(client);
+      nodes.set(client, client === A ? HERE : HERE + 1);
+    }
+    start(image.slice());
+  });
+
+  it('keep files without names, until the last one lets go', () => {
+    const inode = file('kept', A, true);
+    const lost = file('lost', B, true);
+    changed.changes.commit();
+    crash();
+    expect([isThere(inode), isThere(lost)]).toEqual([true, true]);
+    expect([reclaim(A, inode, 2), rejoined(A)]).toEqual([0, 0]);
+    // The other one may still come.
+    expect([isThere(lost), survivors.awaiting]).toEqual([true, true]);
+    expect(rejoined(B)).toBe(0);
+    expect([isThere(lost), survivors.awaiting]).toEqual([false, false]);
+    expect([release(A, inode), isThere(inode)]).toEqual([0, true]);
+    expect([release(A, inode), isThere(inode)]).toEqual([0, false]);
+    expect(reclaim(A, inode)).toBe(-ESTALE);
+    changed.close();
+    checkImage(changed.device.content);
+  });
+
+  it('keep a file that loses its name before its holder has come back', () => {
+    const inode = file('file', B, false);
+    changed.changes.commit();
+    crash();
+    expect(call({ call: FsCall.UNLINK, client: A }, 'file')).toBe(0);
+    expect(isThere(inode)).toBe(true);
+    expect([reclaim(B, inode), rejoined(B), isThere(inode)]).toEqual([0, 0, true]);
+  });
+
+  it('keep their locks, and nobody else gets one before', () => {
+    expect([lock(A), lock(B)]).toEqual([0, -ERRNO.EAGAIN]);
+    // Not committed by anybody: the list was, for the lock.
+    crash();
+    expect(lock(B)).toBe(-EINPROGRESS);
+    expect(lock(A, RECLAIM)).toBe(0);
+    expect([rejoined(A), lock(B)]).toEqual([0, -EINPROGRESS]);
+    expect([rejoined(B), lock(B)]).toEqual([0, -ERRNO.EAGAIN]);
+    expect(lock(B, RECLAIM)).toBe(-ENOLCK);
+  });
+
+  it('are waited for as long as they may be on their way', () => {
+    expect([lock(B), file('x', A, false) > 0]).toEqual([0, true]);
+    changed.changes.commit();
+    alive.clear();
+    crash();
+    // One of this node that is not alive will not come.
+    alive.add(A);
+    nowMs += GRACE_MS - 1;
+    expect(lock(A)).toBe(-EINPROGRESS);
+    expect(lock(B, RECLAIM)).toBe(0);
+    nowMs += GRACE_MS - 1;
+    expect(survivors.awaiting).toBe(true);
+    nowMs += 1;
+    expect(survivors.awaiting).toBe(false);
+    expect(lock(B, RECLAIM)).toBe(-ENOLCK);
+    // Who lives stays on the list.
+    expect(listed()).toBe(1);
+  });
+
+  it('are those that the last server had, and no older ones', () => {
+    expect(lock(B)).toBe(0);
+    crash();
+    nowMs += GRACE_MS;
+    expect(lock(A)).toBe(0);
+    crash();
+    expect([lock(B, RECLAIM), lock(A, RECLAIM)]).toEqual([-ENOLCK, 0]);
+  });
+
+  it('take back no lock that others had since they were given up', () => {
+    expect(lock(B)).toBe(0);
+    alive.delete(B);
+    expect(lock(A)).toBe(0);
+    alive.add(B);
+    crash();
+    expect(lock(B, RECLAIM)).toBe(-ENOLCK);
+  });
+
+  it('find the time of a change where its contents are, and else an earlier one', () => {
+    const inode = file('file', A, true);
+    for (const isWrittenOut of [true, false]) {
+      const { volume, changes } = changed;
+      expect(volume.write(volume.inode(inode, 0), 0, new Uint8Array(50_000).fill(1))).toBe(50_000);
+      const written = volume.inode(inode, 0).changed;
+      // A transaction that is committed because it is large leaves them behind.
+      if (!isWrittenOut) changes.beforeCommit = nothing;
+      changes.commit();
+      crash();
+      expect(reclaim(A, inode)).toBe(0);
+      const { changed: found, size } = decodeAttributes(message);
+      expect([hasWrite(found, written), size > 0]).toEqual([isWrittenOut, isWrittenOut]);
+      changed.volume.truncate(changed.volume.inode(inode, 0), 0);
+      changed.changes.commit();
+    }
+  });
+
+  it('leave nothing behind', () => {
+    file('x', A, false);
+    file('y', B, true);
+    expect(listed()).toBe(2);
+    alive.clear();
+    handlers.sweep();
+    expect(listed()).toBe(0);
+    changed.close();
+    checkImage(changed.device.content);
+  });
+
+  it('are as many as there is room for', () => {
+    for (let client = 100; client < 400; client++) {
+      alive.add(client);
+      expect(reclaim(client, ROOT_INODE)).toBe(0);
+    }
+    const room = listed();
+    expect(room).toBeGreaterThan(100);
+    crash();
+    expect([lock(100, RECLAIM), lock(399, RECLAIM)]).toEqual([-ENOLCK, -ENOLCK]);
+    expect(rejoined(100)).toBe(0);
+  });
+});
+
+function nothing(): void {
+  // No call here moves data.
+}
