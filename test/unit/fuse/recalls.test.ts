@@ -1,5 +1,5 @@
-// What a gateway with leases tells its kernel: how long an answer may be believed, and what is to be
-// forgotten when it is recalled. Method: requests of a kernel over files in memory; leases whose
+// What a gateway with leases tells its kernel: how long an answer may be believed, and what is to
+// be forgotten when it is recalled. Method: requests of a kernel over files in memory; leases whose
 // state the test sets; a thread that drops pages when the test says so.
 import { beforeEach, describe, expect, it } from 'vitest';
 import type { LeaseMark, RecallListener, Trust } from '../../../src/vos/client/leases.ts';
@@ -80,7 +80,7 @@ describe('a gateway with leases', () => {
 
   const lookup = async (text: string): Promise<DataView> => give(Opcode.LOOKUP, 1, name(text));
 
-  it('lets the kernel believe as long as the lease lasts, and nothing that was recalled', async () => {
+  it('lets the kernel believe while the lease lasts, and nothing recalled', async () => {
     let entry = await lookup('file');
     const file = entry.getUint32(0, true);
     expect([entry.getUint32(16, true), entry.getUint32(24, true)]).toEqual([4, 4]);
