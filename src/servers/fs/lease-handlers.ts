@@ -39,6 +39,9 @@ interface Answered {
 }
 
 const { ATTRIBUTES, DATA, NAMES } = LeaseKind;
+const CHANNELS_TOTAL_MAX = 65_536;
+/** A client whose link was down for this long knows that it has no leases. */
+const GONE_MS = 60_000;
 /** While somebody has to answer, it is looked whether he is still there. */
 const ALIVE_MS = 50;
 /** Of an entry of READDIR. */
@@ -94,12 +97,13 @@ export class LeaseHandlers {
     this.#table.expire(this.#parts.nowMs(), (endpoint) => this.#parts.isAlive(endpoint));
   }
 
-  /** Forgets who spoke for clients that are gone. */
+  /** Forgets who spoke for clients that are long gone. */
   sweep(): void {
     this.expire();
-    for (const [channel, { endpoint }] of this.#channels) {
-      const gone = !this.#parts.isAlive(channel) || this.#table.find(endpoint) === undefined;
-      if (gone) this.#channels.delete(channel);
+    const nowMs = this.#parts.nowMs();
+    for (const [channel, { endpoint, lapsedMs }] of this.#channels) {
+      const gone = this.#table.find(endpoint) === undefined;
+      if (gone && nowMs - lapsedMs > GONE_MS) this.#channels.delete(channel);
     }
   }
 
@@ -167,20 +171,17 @@ export class LeaseHandlers {
     clear(reply);
     if (channels === undefined) return -ERRNO.EINVAL;
     if (this.#parts.mayJoin?.() === false) return -ERRNO.EALREADY;
-    const client = this.#table.join(endpoint);
-    if (client === undefined) {
-      // It is served without leases.
-      for (const [channel, other] of this.#channels) {
-        if (other.endpoint === endpoint) this.#channels.delete(channel);
-      }
-      return -ERRNO.EUSERS;
+    for (const [channel, other] of this.#channels) {
+      if (other.endpoint === endpoint) this.#channels.delete(channel);
     }
-    for (const channel of channels) {
-      // Who speaks for another client goes on doing so.
-      const other = this.#channels.get(channel);
-      const taken = other !== undefined && this.#table.find(other.endpoint) === other;
-      if (!taken || other.endpoint === endpoint) this.#channels.set(channel, client);
-    }
+    this.#table.leave(endpoint, this.#parts.nowMs());
+    // Who speaks for another client goes on doing so.
+    const taken = channels.some((channel) => this.#channels.get(channel)?.lapsed === false);
+    if (taken) return -ERRNO.EBUSY;
+    const full = this.#channels.size + channels.length > CHANNELS_TOTAL_MAX;
+    const client = full ? undefined : this.#table.join(endpoint);
+    if (client === undefined) return -ERRNO.EUSERS;
+    for (const channel of channels) this.#channels.set(channel, client);
     reply.setUint32(8, client.incarnation, true);
     return 0;
   }

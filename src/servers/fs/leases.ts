@@ -28,6 +28,7 @@ export interface LeaseClient {
   readonly incarnation: number;
   /** It has no leases and gets none. */
   lapsed: boolean;
+  lapsedMs: number;
   /** Kinds by inode, the oldest first. */
   readonly held: Map<number, number>;
   /** Not known to be done; the first has the number `done` + 1. */
@@ -86,12 +87,13 @@ export class LeaseTable {
 
   /** Undefined when there are too many clients. What the endpoint had before is gone. */
   join(endpoint: number): LeaseClient | undefined {
-    this.leave(endpoint);
+    this.leave(endpoint, 0);
     if (this.#clients.size >= CLIENTS_MAX) return undefined;
     const client: LeaseClient = {
       endpoint,
       incarnation: ++this.#incarnations,
       lapsed: false,
+      lapsedMs: 0,
       held: new Map(),
       recalls: [],
       done: 0,
@@ -103,10 +105,10 @@ export class LeaseTable {
   }
 
   /** The client is gone. */
-  leave(endpoint: number): void {
+  leave(endpoint: number, nowMs: number): void {
     const client = this.#clients.get(endpoint);
     if (client === undefined) return;
-    this.#clear(client);
+    this.#clear(client, nowMs);
     this.#clients.delete(endpoint);
   }
 
@@ -177,10 +179,10 @@ export class LeaseTable {
   /** Clients that are late, or gone, have leases no more. */
   expire(nowMs: number, isAlive: (endpoint: number) => boolean): void {
     for (const client of [...this.#clients.values()]) {
-      if (!isAlive(client.endpoint)) this.leave(client.endpoint);
+      if (!isAlive(client.endpoint)) this.leave(client.endpoint, nowMs);
       else if (!client.lapsed && (client.recalls[0]?.deadlineMs ?? Infinity) <= nowMs) {
         this.counters.lapsed++;
-        this.#clear(client);
+        this.#clear(client, nowMs);
       }
     }
   }
@@ -242,8 +244,9 @@ export class LeaseTable {
     if (holders?.size === 0) this.#holders.delete(inode);
   }
 
-  #clear(client: LeaseClient): void {
+  #clear(client: LeaseClient, nowMs: number): void {
     client.lapsed = true;
+    client.lapsedMs = nowMs;
     for (const inode of [...client.held.keys()]) this.#drop(client, inode);
     client.recalls.length = 0;
     client.namesQueued = 0;

@@ -133,6 +133,8 @@ export class Leases {
         }
       } catch (error) {
         if (!isDvkError(error)) throw error;
+        // The server may have given this client up meanwhile.
+        this.#lose();
         await this.#pause();
       }
     }

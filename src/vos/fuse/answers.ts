@@ -10,6 +10,7 @@ import { constants } from 'node:os';
 import type { LockAnswer } from '../protocol/fs-change.ts';
 import type { DirectoryEntry, FileAttributes, FileSystemStatus } from '../protocol/fs.ts';
 import type { Trust } from '../client/leases.ts';
+import { holdsPages } from './change.ts';
 import { NameTable } from './names.ts';
 import { NodeTable, nodeOf } from './nodes.ts';
 import type { Validity } from './replies.ts';
@@ -98,12 +99,11 @@ export class Answers {
     return this.#outstanding.size;
   }
 
-  /** Whether a change of the file is under way here. */
+  /** Whether a change of the file's contents is under way here. */
   isChanging(inode: number): boolean {
     for (const { change, file } of this.#outstanding.values()) {
-      if (change === undefined) continue;
-      if (file.inode === inode || (change.kind === 'copy' && change.to.inode === inode))
-        return true;
+      if (change === undefined || !holdsPages(change)) continue;
+      if ((change.kind === 'copy' ? change.to : file).inode === inode) return true;
     }
     return false;
   }

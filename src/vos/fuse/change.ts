@@ -135,6 +135,11 @@ export function isChange(opcode: number): boolean {
   return DECODERS.has(opcode);
 }
 
+/** Whether the kernel keeps pages of the file until such a change is answered. */
+export function holdsPages({ kind }: Change): boolean {
+  return kind === 'write' || kind === 'attributes' || kind === 'allocate' || kind === 'copy';
+}
+
 /** Reads a request. A positive errno says what is wrong with it; EIO is for malformed ones. */
 export function decodeChange(
   opcode: number,

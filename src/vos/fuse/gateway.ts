@@ -156,7 +156,7 @@ export class Gateway {
     const request = this.#session.receive(view, length);
     if (request === undefined) return;
     const { change } = request;
-    if (change !== undefined) this.#recalls?.onChange(request.file.inode);
+    if (request.change !== undefined) this.#recalls?.onChange(request);
     const backlogBytes = change?.kind === 'write' ? change.data.length : 0;
     this.#writeBacklogBytes += backlogBytes;
     if (change !== undefined) this.#forget(change.kind);

@@ -11,7 +11,9 @@
 import type { RecallListener, Trust } from '../client/leases.ts';
 import { LeaseKind, type Recall } from '../protocol/fs-lease.ts';
 import type { Answers } from './answers.ts';
+import { holdsPages } from './change.ts';
 import { nodeOf } from './nodes.ts';
+import type { ChangingRequest } from './requests.ts';
 
 /** Drops what the kernel has of a file's contents; resolves when that is done. */
 export interface PageDropper {
@@ -35,9 +37,10 @@ export class Recalls implements RecallListener {
     if (this.#answers.recallNames()) this.#answers.trustNames();
   }
 
-  /** A change of the file begins here. */
-  onChange(inode: number): void {
-    this.#waits.get(inode)?.();
+  /** A change begins here. */
+  onChange({ change, file }: ChangingRequest): void {
+    if (holdsPages(change)) this.#waits.get(file.inode)?.();
+    if (change.kind === 'copy') this.#waits.get(change.to.inode)?.();
     if (this.#answers.names.isFull) this.#answers.recallNames();
   }
 
@@ -70,7 +73,13 @@ export class Recalls implements RecallListener {
     if (this.#pages === undefined || !nodes.knows(inode)) return;
     const dropped = this.#pages.drop(nodeOf(inode));
     if (this.#answers.isChanging(inode)) return;
-    const change = new Promise<void>((resolve) => this.#waits.set(inode, resolve));
+    const others = this.#waits.get(inode);
+    const change = new Promise<void>((resolve) => {
+      this.#waits.set(inode, () => {
+        others?.();
+        resolve();
+      });
+    });
     await Promise.race([dropped, change]);
     this.#waits.delete(inode);
   }

@@ -11,7 +11,8 @@
  *
  * LEASE_JOIN: 8 u32 count | 12 count times i32 endpoint, at most `CHANNELS_MAX`: requests of these
  * are from now on the caller's, who begins with no leases. Reply: 0, 8 u32 incarnation. EINVAL,
- * EUSERS (too many clients), EALREADY (there are claims, which are about to end; ask again).
+ * EUSERS (too many clients), EBUSY (one of them speaks for another client), EALREADY (there are
+ * claims, which are about to end; ask again).
  *
  * LEASE_POLL: 8 u32 incarnation | 12 u32 number of the last recall that is done. The reply comes
  * when there is a recall, or after `POLL_MS`. It is the number of recalls in it, 0 to
