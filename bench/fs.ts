@@ -4,11 +4,11 @@
  *
  * Places: `host`, an ext4 image that the kernel mounts; `passthrough`, libfuse's C example over a
  * directory of it; `passthrough-cached`, its other example, with names and attributes that the
- * kernel may believe for an hour, which only `stat` is for; `dvk-local` and `dvk-remote`, such an image served by FS to a mount on its own
- * node and to one on another node, over a sealed link; `dvk-remote-plain`, the last over a link in
- * plain text; `sshfs` and `glusterfs`, directories of the host's image through their servers on
- * loopback. All images lie in memory, so that every case spends CPU time and no disk time. What
- * this machine lacks is left out, and said so.
+ * kernel may believe for an hour, which only `stat` is for; `dvk-local` and `dvk-remote`, such an
+ * image served by FS to a mount on its own node and to one on another node, over a sealed link;
+ * `dvk-remote-plain`, the last over a link in plain text; `sshfs` and `glusterfs`, directories of
+ * the host's image through their servers on loopback. All images lie in memory, so that every case
+ * spends CPU time and no disk time. What this machine lacks is left out, and said so.
  *
  * What is done is in `native/bench/files.cc`, which verifies all contents. `read` and `write` move
  * a whole file in blocks of 1 MiB; the time of a write ends after its fsync. Pages leave the page

@@ -35,8 +35,8 @@ export async function makeImage(path: string): Promise<void> {
 
 /**
  * Mounts an image by the host's kernel. Where that is not allowed a plain directory takes its
- * place. It cannot be mounted anew, since others work below it; all that is known of its files is in
- * the kernel's caches.
+ * place. It cannot be mounted anew, since others work below it; all that is known of its files is
+ * in the kernel's caches.
  */
 export async function mountHost({ directory, note, cleanup }: Setting): Promise<Mounted> {
   const image = join(directory, 'host.ext4');

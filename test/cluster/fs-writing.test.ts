@@ -108,7 +108,9 @@ describe.skipIf(skipped !== undefined)(`a mount that is written to ${skipped ?? 
       printf 0123456789 > $HERE/part
       printf ab | dd of=$HERE/part bs=1 seek=3 conv=notrunc status=none
       truncate -s 12 $HERE/part
-      [ "$(tr '\\0' . < $THERE/part)" = 012ab56789.. ]`);
+      [ "$(tr '\\0' . < $THERE/part)" = 012ab56789.. ]
+      cp $TREE/data $HERE/data; cp --reflink=never $HERE/data $HERE/copy
+      cmp $TREE/data $THERE/copy`);
   });
 
   it('has the calls of Linux: links, renames, times, owners, holes, attributes', async () => {
@@ -191,6 +193,45 @@ describe.skipIf(skipped !== undefined)(`a mount that is written to ${skipped ?? 
       'print(wrong)',
     );
     expect(seen).toBe('0\n');
+  });
+
+  it('shows what was written in a row to whoever opens on the other', async () => {
+    const seen = await python(
+      "block = lambda i: b'%07d ' % i * 512",
+      'wrong = 0',
+      'for a, b in ((here, there), (there, here)):',
+      "    f = open(a + '/row', 'wb', buffering=0)",
+      '    for i in range(400):',
+      '        f.write(block(i))',
+      '        if i % 40 != 39: continue',
+      "        with open(b + '/row', 'rb') as g: seen = g.read()",
+      "        wrong += seen != b''.join(map(block, range(i + 1)))",
+      '        wrong += os.fstat(f.fileno()).st_size != len(seen)',
+      "    os.truncate(b + '/row', 5000); f.write(b'end'); f.close()",
+      "    with open(b + '/row', 'rb') as g: seen = g.read()",
+      '    wrong += len(seen) != 400 * 4096 + 3 or seen[:5000] != (block(0) + block(1))[:5000]',
+      "    wrong += seen[5000:-3].strip(b'\\0') != b'' or seen[-3:] != b'end'",
+      "    os.unlink(a + '/row')",
+      'print(wrong)',
+    );
+    expect(seen).toBe('0\n');
+  });
+
+  it('takes new files of two nodes in one directory, each with its own name', async () => {
+    const seen = await python(
+      "os.mkdir(here + '/both')",
+      'wrong = 0',
+      'for i in range(120):',
+      '    a, b = (here, there) if i // 20 % 2 else (there, here)',
+      "    open(a + '/both/f%d' % i, 'x').close()",
+      '    # A name that the other one made is there, whatever is known of the directory.',
+      "    try: open(b + '/both/f%d' % i, 'x'); wrong += 1",
+      '    except FileExistsError: pass',
+      "    if i % 10 == 9: open(b + '/both/g%d' % i, 'x').close()",
+      "    if i % 10 == 9: wrong += not os.path.exists(a + '/both/g%d' % i)",
+      "print(wrong, len(os.listdir(here + '/both')), len(os.listdir(there + '/both')))",
+    );
+    expect(seen).toBe('0 132 132\n');
   });
 
   it('appends from two nodes without losing a line', async () => {

@@ -7,9 +7,9 @@
  * Whatever else adds names here ends the claim first (`settle`); so does a moment without new
  * files.
  *
- * After each new file the kernel asks for the directory's attributes, which it has changed. They are
- * asked for together with the new file; if they are from before it, which their time tells, they
- * are of no use.
+ * After each new file the kernel asks for the directory's attributes, which it has changed. They
+ * are asked for together with the new file; if they are from before it, which their time tells,
+ * they are of no use.
  */
 import type { Clock } from '../../dvk/clock.ts';
 import type { FileAttributes } from '../protocol/fs.ts';

@@ -18,7 +18,7 @@ const CLAIM_MS = 5000;
 
 class World {
   nowMs = 0;
-  readonly alive: Set<number> = new Set([OWNER, OTHER]);
+  readonly alive = new Set<number>([OWNER, OTHER]);
   /** Whether somebody is promised to be told of changes first. */
   isWatched = false;
   readonly claims: Claims = new Claims({

@@ -75,7 +75,7 @@ describe('the names of a directory', () => {
     expect(files.claims.size).toBe(0);
   });
 
-  it('are known no more after a moment without new files, or when the claim may be over', async () => {
+  it('are known no more after a moment without new files, or with an old claim', async () => {
     for (const name of ['a', 'b', 'c']) await create(name);
     clock.advance(20);
     await turns();
@@ -91,7 +91,7 @@ describe('the names of a directory', () => {
     await making;
   });
 
-  it('are not known of a directory that is too large, which is not listed for each file', async () => {
+  it('are not known of a directory that is too large, which is seldom listed', async () => {
     for (let i = 0; i < 9000; i++) files.add(`/many-${i}`, S_IFREG | 0o644);
     for (let i = 0; i < 40; i++) {
       await create(`f${i}`);
