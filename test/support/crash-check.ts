@@ -27,7 +27,10 @@ export interface CrashOptions {
   points: number | 'barriers';
   /** Of the images, one in so many is given to e2fsck, and to Linux. */
   e2fsck: number;
+  /** 0 for none. */
   linux: number;
+  /** Told how many images were checked, after each. */
+  progress?: (images: number) => void;
 }
 
 /** What a crash left of a volume. */
@@ -191,7 +194,7 @@ function crash(directory: string, path: string, options: CrashOptions, begin: Be
           recoverByE2fsck(file);
         });
       }
-      if (images % options.linux === 0) {
+      if (options.linux > 0 && images % options.linux === 0) {
         byProgram('Linux', content, () => {
           withMount(file, 'user_xattr', () => undefined);
         });
@@ -200,6 +203,7 @@ function crash(directory: string, path: string, options: CrashOptions, begin: Be
       const { stdout } = error as { stdout?: Buffer };
       wrong.push(`event ${String(point)}: ${String(error)} ${String(stdout ?? '')}`);
     }
+    options.progress?.(images);
   });
   return { images, wrong };
 }
