@@ -1,8 +1,8 @@
 /**
  * One part of test/soak/fs-crash.test.ts, in a process of its own: crashes of one kind of volume.
  *
- * Its argument is a `CrashPart` as JSON. It writes a JSON document a line: `{images}` now and then,
- * and `{images, wrong}` in the end.
+ * Its argument is a `CrashPart` as JSON. It writes a JSON document a line: the `CrashResult` so
+ * far now and then, and the whole one in the end.
  */
 import { type CrashOptions, crashRegisters, crashTree } from './crash-check.ts';
 
@@ -17,8 +17,8 @@ const part = JSON.parse(process.argv[2] ?? '') as CrashPart;
 const crash = part.what === 'blocks' ? crashRegisters : crashTree;
 const result = crash({
   ...part,
-  progress: (images) => {
-    if (images % PROGRESS_IMAGES === 0) process.stdout.write(`${JSON.stringify({ images })}\n`);
+  progress: (found) => {
+    if (found.images % PROGRESS_IMAGES === 0) process.stdout.write(`${JSON.stringify(found)}\n`);
   },
 });
 process.stdout.write(`${JSON.stringify(result)}\n`);
