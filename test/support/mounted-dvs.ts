@@ -30,17 +30,17 @@ export class MountedDvs {
   readonly there: string = join(this.place.files, 'there');
   readonly outside: string = join(this.place.files, 'outside');
   readonly image: string = join(this.place.files, 'image');
-  readonly #limitMs: number;
+  readonly #options: MountedOptions;
 
   constructor(options: MountedOptions) {
-    this.#limitMs = options.limitMs;
+    this.#options = options;
     for (const path of [this.here, this.there, this.outside]) mkdirSync(path);
-    const blocks = `${String(options.bytes >> 10)}k`;
-    const args = ['-q', '-F', '-t', 'ext4', ...(options.arguments ?? []), this.image, blocks];
-    execFileSync(findProgram('mke2fs') ?? 'mke2fs', args, { stdio: 'pipe' });
   }
 
   async up(): Promise<void> {
+    const blocks = `${String(this.#options.bytes / 1024)}k`;
+    const args = ['-q', '-F', '-t', 'ext4', ...(this.#options.arguments ?? []), this.image, blocks];
+    execFileSync(findProgram('mke2fs') ?? 'mke2fs', args, { stdio: 'pipe' });
     const spec = this.place.spec('programs.yaml', [
       'dvs: programs',
       'nodes: [{ id: 0 }, { id: 1 }]',
@@ -58,7 +58,11 @@ export class MountedDvs {
    * Runs a shell command with `$HERE`, `$THERE`, `$OUTSIDE` and `env`, and returns what it wrote.
    * Throws a ProgramError when it fails or takes too long.
    */
-  async sh(script: string, env: NodeJS.ProcessEnv = {}, limitMs = this.#limitMs): Promise<string> {
+  async sh(
+    script: string,
+    env: NodeJS.ProcessEnv = {},
+    limitMs = this.#options.limitMs,
+  ): Promise<string> {
     const places = { HERE: this.here, THERE: this.there, OUTSIDE: this.outside };
     const options = {
       timeout: limitMs,

@@ -52,7 +52,7 @@ const GIT_ENVIRONMENT = {
   GIT_CONFIG_VALUE_0: '*',
 };
 
-/** Clones the project's repository to `directory`, where it has one; else makes one of its files. */
+/** Clones the project's repository, or where there is none makes one of the project's files. */
 export async function cloneProject(dvs: MountedDvs, directory: string): Promise<void> {
   const script = isRepository()
     ? 'git clone -q --no-local "file://$ROOT" "$TO"'

@@ -1,7 +1,7 @@
 /** Lines of a test that takes long. */
 import { systemClock } from '../../src/dvk/clock.ts';
 
-/** Writes a line at once, with the seconds since the first one; vitest keeps lines of tests back. */
+/** Gives what writes a line, with the seconds since now. */
 export function progressOf(what: string): (line: string) => void {
   const start = systemClock.nowMs();
   return (line) => {
