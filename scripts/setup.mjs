@@ -19,6 +19,9 @@ const FOR_TESTS = [
   { name: 'iproute2', programs: ['ip'], why: 'tests of network faults are skipped' },
   { name: 'attr', programs: ['getfattr', 'setfattr'], why: 'attribute tests are skipped' },
   { name: 'acl', programs: ['getfacl', 'setfacl'], why: 'tests of access lists are skipped' },
+  { name: 'git', programs: ['git'], why: 'the test with a repository in a mount is skipped' },
+  { name: 'fio', programs: ['fio'], why: 'writes that are verified are left out' },
+  { name: 'stress-ng', programs: ['stress-ng'], why: 'stressors of file systems are left out' },
   { name: 'util-linux', programs: ['unshare', 'setpriv'], why: 'tests as a user are skipped' },
   {
     name: 'libfuse3-dev',

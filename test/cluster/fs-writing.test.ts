@@ -271,35 +271,6 @@ describe.skipIf(skipped !== undefined)(`a mount that is written to ${skipped ?? 
     expect(seen).toBe('EAGAIN\n7\nEAGAIN True\nmine\n');
   });
 
-  it('takes an archive, a git repository and a database', async () => {
-    await sh(`
-      mkdir $HERE/tar
-      tar -C $TREE -cf - --exclude=lost+found --exclude=data . | tar -C $HERE/tar -xf -
-      diff -r --exclude=lost+found --exclude=data $TREE $THERE/tar
-      rm -r $HERE/tar; [ ! -e $THERE/tar ]`);
-    await sh(`
-      export GIT_CONFIG_GLOBAL=/dev/null GIT_AUTHOR_NAME=a GIT_AUTHOR_EMAIL=a@b
-      export GIT_COMMITTER_NAME=a GIT_COMMITTER_EMAIL=a@b
-      git init -q $HERE/git; cd $HERE/git; cp -r $TREE/directory1 .; git add .; git commit -qm one
-      git mv directory1 moved; git commit -qm two; git gc -q; git fsck --strict 2>&1
-      [ -z "$(git status --porcelain)" ]; [ "$(git -C $THERE/git log --oneline | wc -l)" = 2 ]`);
-    const seen = await python(
-      'import sqlite3',
-      "for mode in ('DELETE', 'WAL'):",
-      "    name = '/%s.db' % mode",
-      '    db = sqlite3.connect(here + name)',
-      "    db.execute('PRAGMA journal_mode=' + mode); db.execute('CREATE TABLE t (n, s)')",
-      '    for i in range(8):',
-      "        with db: db.executemany('INSERT INTO t VALUES (?, ?)', [(i, 'x' * 500)] * 10)",
-      '    db.close()',
-      '    db = sqlite3.connect(there + name)',
-      "    check = db.execute('PRAGMA integrity_check').fetchone()",
-      "    print(db.execute('SELECT count(*) FROM t').fetchone(), check)",
-      '    db.close()',
-    );
-    expect(seen).toBe("(80,) ('ok',)\n(80,) ('ok',)\n");
-  });
-
   it('keeps what was synced when the server is killed, and goes on with a new one', async () => {
     await sh(`
       mkdir $HERE/safe; head -c 3000000 /dev/urandom > $TREE/safe

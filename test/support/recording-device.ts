@@ -42,7 +42,7 @@ export class RecordingDevice extends MemoryDevice {
   /**
    * Gives `use` what a crash at each of `points`, numbers of events that had begun, left. A point
    * right after a flush leaves all before it; at others chance says what of the last writes is
-   * there.
+   * there. The content is used again after the call.
    */
   crashes(
     points: readonly number[],
@@ -50,6 +50,7 @@ export class RecordingDevice extends MemoryDevice {
     use: (content: Uint8Array, point: number) => void,
   ): void {
     const durable = this.base.slice();
+    const content = this.base.slice();
     let flushed = 0;
     for (const point of [...points].sort((one, other) => one - other)) {
       for (let index = flushed; index < point; index++) {
@@ -57,7 +58,7 @@ export class RecordingDevice extends MemoryDevice {
         for (const write of this.events.slice(flushed, index)) put(durable, write);
         flushed = index + 1;
       }
-      const content = durable.slice();
+      content.set(durable);
       const share = random();
       for (const write of this.events.slice(flushed, point)) {
         for (const piece of piecesOf(write)) if (random() < share) put(content, piece);

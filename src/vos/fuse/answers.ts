@@ -185,8 +185,8 @@ export class Answers {
   }
 
   /**
-   * SETLK and SETLKW that took a lock. Who has it sees what was written before by whoever let it go:
-   * the kernel asks for the attributes at the next read, and drops the pages it has if they differ.
+   * SETLK and SETLKW that took a lock. Who has it sees what was written by whoever had it before:
+   * the kernel asks for the attributes at the next read, and drops its pages if they differ.
    */
   locked(request: ChangingRequest, inode: number): boolean {
     if (!request.answered) this.recall(inode);

@@ -4,8 +4,8 @@ import { readFileSync } from 'node:fs';
 const KILL_BIT = 1n << 8n;
 
 /**
- * Whether a thread is ending: SIGKILL waits for it, which the kernel also has for other signals that
- * end a process (complete_signal in kernel/signal.c), or it is gone, or it cannot be seen (0).
+ * Whether a thread is ending: SIGKILL waits for it, which the kernel also has for other signals
+ * that end a process (complete_signal in kernel/signal.c), or it is gone, or cannot be seen (0).
  */
 export function isEnding(pid: number): boolean {
   if (pid === 0) return true;

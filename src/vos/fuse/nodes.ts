@@ -13,15 +13,56 @@ import type { FileAttributes, Timestamp } from '../protocol/fs.ts';
 import { ROOT_INODE } from '../protocol/fs.ts';
 import { ROOT_NODE } from './wire.ts';
 
-interface Node {
-  file: FileId;
+/**
+ * A node takes little memory, since the kernel may hold a million of them: of the times of a file
+ * their digits are kept.
+ */
+class Node implements FileId {
+  readonly inode: number;
+  readonly generation: number;
   lookups: number;
-  /** What the kernel knows of the file. */
-  told: FileAttributes | undefined;
   /** Somebody here has, or had, POSIX locks on it. */
-  locked: boolean;
   /** Called when the kernel has forgotten it. */
-  forgotten?: () => void;
+  forgotten: (() => void) | undefined;
+  locked = false;
+  /** What the kernel knows of the file's size and times; a size of -1 if it knows nothing. */
+  #size = -1;
+  #modified = 0;
+  #modifiedNs = 0;
+  #changed = 0;
+  #changedNs = 0;
+
+  constructor(inode: number, generation: number, lookups: number) {
+    this.inode = inode;
+    this.generation = generation;
+    this.lookups = lookups;
+  }
+
+  tell(attributes: FileAttributes | undefined): void {
+    this.#size = attributes?.size ?? -1;
+    if (attributes === undefined) return;
+    const { modified, changed } = attributes;
+    this.#modified = modified.seconds;
+    this.#modifiedNs = modified.nanoseconds;
+    this.#changed = changed.seconds;
+    this.#changedNs = changed.nanoseconds;
+  }
+
+  /** Whether the kernel was told of a change after `changed`. */
+  isNewer(changed: Timestamp): boolean {
+    const told = { seconds: this.#changed, nanoseconds: this.#changedNs };
+    return this.#size >= 0 && isBefore(changed, told);
+  }
+
+  isCurrent({ size, modified, changed }: FileAttributes): boolean {
+    return (
+      this.#size === size &&
+      this.#modified === modified.seconds &&
+      this.#modifiedNs === modified.nanoseconds &&
+      this.#changed === changed.seconds &&
+      this.#changedNs === changed.nanoseconds
+    );
+  }
 }
 
 const ROOT: FileId = { inode: ROOT_INODE, generation: 0 };
@@ -36,7 +77,7 @@ export class NodeTable {
 
   find(node: number): FileId | undefined {
     if (node === ROOT_NODE) return ROOT;
-    return this.#nodes.get(node)?.file;
+    return this.#nodes.get(node);
   }
 
   /** Whether the kernel may have something of the file. */
@@ -56,37 +97,32 @@ export class NodeTable {
   /** Counts one entry that the kernel took. */
   remember(inode: number, generation: number, told?: FileAttributes): void {
     if (inode === ROOT_INODE) return;
-    const node = this.#nodes.get(inode);
-    if (node === undefined) {
-      const file = { inode, generation };
-      this.#nodes.set(inode, { file, lookups: 1, told, locked: false });
-      return;
+    let node = this.#nodes.get(inode);
+    if (node?.generation !== generation) {
+      // Requests that are under way name the former one.
+      const former = node;
+      node = new Node(inode, generation, former?.lookups ?? 0);
+      node.locked = former?.locked ?? false;
+      node.forgotten = former?.forgotten;
+      this.#nodes.set(inode, node);
     }
     node.lookups++;
-    node.told = told;
-    if (node.file.generation !== generation) node.file = { inode, generation };
+    node.tell(told);
   }
 
   /** The kernel was told these attributes of a file. */
   tell(attributes: FileAttributes): void {
-    const node = this.#nodes.get(attributes.inode);
-    if (node !== undefined) node.told = attributes;
+    this.#nodes.get(attributes.inode)?.tell(attributes);
   }
 
   /** Whether what the kernel has of the file's contents is what they are now. */
-  isCurrent({ inode, size, modified, changed }: FileAttributes): boolean {
-    const told = this.#nodes.get(inode)?.told;
-    return (
-      told?.size === size &&
-      isSameTime(told.modified, modified) &&
-      isSameTime(told.changed, changed)
-    );
+  isCurrent(attributes: FileAttributes): boolean {
+    return this.#nodes.get(attributes.inode)?.isCurrent(attributes) === true;
   }
 
   /** Whether the kernel was told of a later change of the file. */
   knowsNewer({ inode, changed }: FileAttributes): boolean {
-    const told = this.#nodes.get(inode)?.told?.changed;
-    return told !== undefined && isBefore(changed, told);
+    return this.#nodes.get(inode)?.isNewer(changed) === true;
   }
 
   isLocked(inode: number): boolean {
@@ -122,10 +158,6 @@ export class NodeTable {
 
 export function isBefore(a: Timestamp, b: Timestamp): boolean {
   return a.seconds < b.seconds || (a.seconds === b.seconds && a.nanoseconds < b.nanoseconds);
-}
-
-function isSameTime(a: Timestamp, b: Timestamp): boolean {
-  return a.seconds === b.seconds && a.nanoseconds === b.nanoseconds;
 }
 
 /**

@@ -24,10 +24,10 @@ describe('generations', () => {
     const old = nodes.find(12);
     nodes.remember(12, 2);
 
-    expect(old).toEqual({ inode: 12, generation: 1 });
-    expect(nodes.find(12)).toEqual({ inode: 12, generation: 2 });
+    expect(old).toMatchObject({ inode: 12, generation: 1 });
+    expect(nodes.find(12)).toMatchObject({ inode: 12, generation: 2 });
     nodes.forget(12, 1);
-    expect(nodes.find(12)).toEqual({ inode: 12, generation: 2 });
+    expect(nodes.find(12)).toMatchObject({ inode: 12, generation: 2 });
     nodes.forget(12, 1);
     expect(nodes.find(12)).toBeUndefined();
   });

@@ -93,6 +93,7 @@ export class LogWriter {
     this.#at = job.start;
     this.#revokes(job.revoked, context);
     const sum = this.#copies(job.blocks, context);
+    this.#clearNext();
     this.#batch.finish();
     this.#device.flush();
     encodeCommit(this.#next(), { timeMs: job.timeMs, sum }, context);
@@ -160,6 +161,17 @@ export class LogWriter {
       stored = work;
     }
     return { block, escaped, checksum: copySum(stored, context) };
+  }
+
+  /**
+   * Takes away what an older log left in the place of the commit block. A crash may leave the first
+   * sector of that block alone; with old bytes behind it, e2fsck and Linux would take it for one
+   * that is damaged, and refuse the volume, not just the transaction.
+   */
+  #clearNext(): void {
+    const at = this.#at;
+    this.#next().fill(0);
+    this.#at = at;
   }
 
   /** The next block of the ring, to be filled in at once. */
