@@ -9,8 +9,11 @@ import { existsSync, mkdirSync, statSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { findProgram } from '../../src/cli/programs.ts';
+import { Segment, systemClock } from '../../src/dvk/index.ts';
+import { FsClient } from '../../src/vos/client/fs-client.ts';
 import { compile, whyNoC } from '../support/c-programs.ts';
 import { TestPlace, ended, whyNoMounts, wrote } from '../support/dvk-command.ts';
+import { pattern } from '../support/trees.ts';
 
 const LIMIT_MS = 20_000;
 const SLOT = '1';
@@ -278,6 +281,34 @@ describe.skipIf(skipped !== undefined)(`a mount that is written to ${skipped ?? 
       expect(await sh(`${files} ${local} ${SLOT} list /`)).toMatch(/^0407\d\d +\d+ lost\+found$/m);
     },
   );
+
+  it('moves data straight between the arena and a file, for TypeScript', async () => {
+    const [remote] = await segments();
+    const segment = Segment.open(remote);
+    const client = new FsClient(segment, { serverSlot: 1, name: 'direct', clock: systemClock });
+    const owner = { uid: 0, gid: 0 };
+    const place = { parent: { inode: 2, generation: 0 }, name: Buffer.from('direct') };
+    try {
+      const wanted = pattern(1_000_000, 7);
+      const buffer = client.allocateMemory(wanted.length);
+      buffer.set(wanted);
+      const file = await client.create(place, { mode: 0o100644, umask: 0, ...owner }, true);
+      const written = await client.writeFrom({ file, offset: 0 }, buffer, 0, owner);
+      buffer.fill(0);
+      const read = await client.readInto(file, 0, buffer);
+
+      expect([written.bytes, written.attributes.size, read]).toEqual([1e6, 1e6, 1e6]);
+      expect(Buffer.compare(buffer, wanted)).toBe(0);
+      expect(await client.readInto(file, 999_990, buffer)).toBe(10);
+      expect(await client.readInto(file, 1_000_000, buffer)).toBe(0);
+      await client.sync(file, 0);
+      await client.release(file);
+      await sh('[ "$(stat -c %s $HERE/direct)" = 1000000 ]; cmp $HERE/direct $THERE/direct');
+    } finally {
+      client.close();
+      segment.close();
+    }
+  });
 
   it.skipIf(withoutC !== undefined)(
     'keeps files of a program in C open over a restart',
