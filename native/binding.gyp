@@ -56,7 +56,7 @@
       'sources': ["<!@(cd <(module_root_dir) && ls bench/*.cc)"],
       'ldflags': ['-pthread'],
     },
-    # The C interface, native/include/dvk.h.
+    # The C interface, native/include/dvk.h and dvk_fs.h.
     {
       'target_name': 'libdvk',
       'type': 'shared_library',
@@ -64,7 +64,7 @@
       'product_prefix': 'lib',
       'product_dir': '<(PRODUCT_DIR)',
       'dependencies': ['dvk_core'],
-      'sources': ['library/bind.cc', 'library/dvk.cc', 'library/info.cc'],
+      'sources': ["<!@(cd <(module_root_dir) && ls library/*.cc)"],
       'include_dirs': ['include'],
       'cflags': ['-fPIC'],
       'ldflags': ['-pthread', '-Wl,--version-script=<(module_root_dir)/library/dvk.map'],

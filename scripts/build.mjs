@@ -6,7 +6,7 @@ import { ensureDependencies } from './setup.mjs';
 import { fail, hashOf, isMain, listFiles, must, readStamp } from './steps.mjs';
 import { root, run, say, step, withLock } from './steps.mjs';
 
-const GENERATOR = 'dist/src/dvk/abi/generate.js';
+const GENERATORS = ['dist/src/dvk/abi/generate.js', 'dist/src/vos/protocol/generate.js'];
 const TYPESCRIPT_STAMP = 'dist/.dvk-stamp';
 const SETTINGS_STAMP = 'dist/.dvk-settings';
 const TYPESCRIPT_CACHE = 'dist/.tsbuildinfo';
@@ -52,14 +52,18 @@ export async function buildTypeScript() {
   return true;
 }
 
-/** Writes the files generated from the ABI schema when they differ. Returns whether they did. */
-async function generateAbi() {
-  const check = await run(process.execPath, [GENERATOR, '--check'], { quiet: true });
-  if (check.status === 0) return false;
-  await step('abi: generating from src/dvk/abi/schema.ts', async () =>
-    must(process.execPath, [GENERATOR]),
-  );
-  return true;
+/** Writes the generated files that differ from their sources. Returns whether any did. */
+async function generate() {
+  const stale = [];
+  for (const generator of GENERATORS) {
+    const { status } = await run(process.execPath, [generator, '--check'], { quiet: true });
+    if (status !== 0) stale.push(generator);
+  }
+  for (const generator of stale) {
+    const source = generator.replace(/^dist\//, '').replace(/\.js$/, '.ts');
+    await step(`generating by ${source}`, async () => must(process.execPath, [generator]));
+  }
+  return stale.length > 0;
 }
 
 /** The folder whose include/node holds the headers of the running Node.js, if it came with them. */
@@ -106,7 +110,7 @@ export async function buildNative() {
 export async function build() {
   await withLock('build', async () => {
     const compiled = await buildTypeScript();
-    const generated = compiled && (await generateAbi());
+    const generated = compiled && (await generate());
     if (generated) await buildTypeScript();
     const linked = await buildNative();
     if (!compiled && !linked) say('build: nothing to do');

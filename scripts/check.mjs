@@ -28,6 +28,7 @@ const node = (...args) => ({ program: process.execPath, args });
 
 const CHECKS = {
   'abi drift': () => node('dist/src/dvk/abi/generate.js', ...(fix ? [] : ['--check'])),
+  'protocol drift': () => node('dist/src/vos/protocol/generate.js', ...(fix ? [] : ['--check'])),
   prettier: () =>
     node(
       'node_modules/prettier/bin/prettier.cjs',

@@ -8,15 +8,16 @@
 import { createCipheriv, createHash } from 'node:crypto';
 import { accessSync, constants, existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
 import { renameSync, rmSync, statfsSync } from 'node:fs';
-import { open, readdir, lstat } from 'node:fs/promises';
+import { open } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 import { formatSize } from '../vos/spec-reader.ts';
 import { withLock } from './lock.ts';
+import { makeVolume } from './fs-mkfs.ts';
+import { tool } from './fs-tools.ts';
 import { runProgram } from './mounts.ts';
 import { CliError, output } from './output.ts';
-import { findProgram } from './programs.ts';
 
 const PROJECT = fileURLToPath(new URL('../../..', import.meta.url));
 const CACHE = process.env['XDG_CACHE_HOME'] ?? join(process.env['HOME'] ?? '/tmp', '.cache');
@@ -30,7 +31,6 @@ const GIB = 2 ** 30;
 const MIB = 2 ** 20;
 const BIG_FILE = 'big.bin';
 const CHUNK_BYTES = 4 * MIB;
-const BLOCK_BYTES = 4096;
 // Tree and image hold the big file, so that a GiB of it takes two.
 const ROOM_FOR_BIG_BYTES = 4 * GIB;
 const ROOM_FOR_SMALL_BYTES = GIB;
@@ -105,17 +105,15 @@ function place(base: string, packages: string, bigFileBytes: number): DemoImage 
 
 async function make(base: string, packages: string, wanted: DemoImage): Promise<void> {
   if (isReadable(wanted.image)) return;
-  const mke2fs = findProgram('mke2fs');
-  if (mke2fs === undefined) {
-    throw new CliError('mke2fs is missing', 'Install it: apt install e2fsprogs');
-  }
+  // Before the tree is made, which takes longer.
+  tool('mke2fs');
   const directory = dirname(wanted.image);
   const part = `${directory}.part`;
   removeOthers(base, (name) => name.endsWith('.part'));
   // mke2fs makes lost+found; with it in the tree, `diff -r` finds tree and mount to be the same.
   mkdirSync(join(part, 'tree', 'lost+found'), { recursive: true, mode: 0o755 });
   await makeTree(join(part, 'tree'), wanted.bigFileBytes);
-  await makeImage(mke2fs, part);
+  await makeImage(part);
   removeOthers(base, (name) => name !== 'lock' && !name.startsWith(packages));
   renameSync(part, directory);
 }
@@ -216,30 +214,14 @@ async function writePseudoRandom(path: string, bytes: number): Promise<void> {
   }
 }
 
-async function makeImage(mke2fs: string, directory: string): Promise<void> {
+async function makeImage(directory: string): Promise<void> {
   await output.step('ext4 image of the demo', async () => {
-    const tree = join(directory, 'tree');
-    const { files, bytes } = await measure(tree);
-    const inodes = Math.ceil(files * 1.1) + 1024;
-    // Inodes take 256 bytes; journal, bitmaps and room to grow are in the last two.
-    const size = Math.ceil((bytes * 1.05 + inodes * 256 + 160 * MIB) / MIB);
     const image = join(directory, 'image.part');
-    const args = ['-q', '-F', '-t', 'ext4', '-m', '0', '-L', 'dvk-demo', '-N', String(inodes)];
-    await must(mke2fs, [...args, '-d', tree, image, `${String(size)}M`]);
+    const spec = { label: 'dvk-demo', from: join(directory, 'tree') };
+    const { files, bytes } = await makeVolume(image, spec);
     renameSync(image, join(directory, 'image'));
-    return `${String(files)} files, ${formatSize(size * MIB)}`;
+    return `${String(files)} files, ${formatSize(bytes)}`;
   });
-}
-
-async function measure(tree: string): Promise<{ files: number; bytes: number }> {
-  let [files, bytes] = [0, 0];
-  for (const entry of await readdir(tree, { withFileTypes: true, recursive: true })) {
-    files++;
-    if (entry.isSymbolicLink()) continue;
-    const { size } = await lstat(join(entry.parentPath, entry.name));
-    bytes += Math.ceil(size / BLOCK_BYTES) * BLOCK_BYTES;
-  }
-  return { files, bytes };
 }
 
 async function must(program: string, args: readonly string[]): Promise<void> {

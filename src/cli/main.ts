@@ -16,6 +16,7 @@ import * as bench from './bench.ts';
 import * as cert from './cert.ts';
 import * as dc from './dc.ts';
 import * as doctor from './doctor.ts';
+import * as fs from './fs.ts';
 import * as lifecycle from './lifecycle.ts';
 import * as migrate from './migrate.ts';
 import * as node from './node.ts';
@@ -51,6 +52,7 @@ function makeProgram(): Command {
     proxy,
     service,
     cert,
+    fs,
     trace,
     bench,
     soak,

@@ -104,6 +104,11 @@ export class Output {
     }
   }
 
+  /** Shows on a terminal how far the step under way has come. */
+  progress(text: string): void {
+    if (this.#err.isTTY === true) this.#err.write(`\r\x1b[K  .. ${text}`);
+  }
+
   /**
    * Runs `work` and shows what is done and how long it took; `work` may return more to say about
    * it.

@@ -79,14 +79,15 @@ describe.skipIf(obstacle !== undefined)(`dvk.h ${obstacle ?? ''}`, () => {
     ['C++20', ['-x', 'c++', '-std=c++20']],
   ])('compiles as %s without a warning', (_, language) => {
     const source = join(files, 'header.txt');
-    writeFileSync(source, '#include <dvk.h>\nint main(void) { return (int)dvk_abi_version(); }\n');
+    const main = 'int main(void) { return (int)dvk_abi_version(); }';
+    writeFileSync(source, `#include <dvk_fs.h>\n${main}\n`);
     const flags = ['-Wall', '-Wextra', '-Wconversion', '-Werror', '-pedantic', '-fsyntax-only'];
 
     execFileSync('cc', [...language, ...flags, ...packageConfig('--cflags'), source]);
   });
 
   it('declares what the library exports, and nothing else is exported', () => {
-    const headers = ['dvk.h', 'dvk_migrate.h'].map((name) =>
+    const headers = ['dvk.h', 'dvk_migrate.h', 'dvk_fs.h'].map((name) =>
       readFileSync(join(ROOT, 'native/include', name), 'utf8'),
     );
     const text = headers.join('\n');

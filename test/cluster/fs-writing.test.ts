@@ -5,15 +5,22 @@
 // Programs of the system and system calls of child processes do the work, each with a time limit;
 // what was synced is compared after SIGKILL of FS, what one strict mount changed is looked at
 // through the other, and the image is checked by e2fsck -fn when all is down.
-import { execFile, execFileSync } from 'node:child_process';
-import { mkdirSync, statSync } from 'node:fs';
-import { join } from 'node:path';
+import { execFile, execFileSync, spawn } from 'node:child_process';
+import { existsSync, mkdirSync, statSync } from 'node:fs';
+import { basename, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { findProgram } from '../../src/cli/programs.ts';
-import { TestPlace, whyNoMounts } from '../support/dvk-command.ts';
+import { Segment, systemClock } from '../../src/dvk/index.ts';
+import { FsClient } from '../../src/vos/client/fs-client.ts';
+import { CreateFlag } from '../../src/vos/protocol/fs-change.ts';
+import { compile, whyNoC } from '../support/c-programs.ts';
+import { TestPlace, ended, whyNoMounts, wrote } from '../support/dvk-command.ts';
+import { pattern } from '../support/trees.ts';
 
 const LIMIT_MS = 20_000;
+const SLOT = '1';
 const skipped = whyNoMounts();
+const withoutC = whyNoC();
 
 let place: TestPlace;
 let image: string;
@@ -56,6 +63,19 @@ async function strict(...lines: string[]): Promise<string> {
     "    with open(path, 'rb') as f: return f.read()",
     ...lines,
   );
+}
+
+/** The segments of node 0 and node 1. */
+async function segments(): Promise<[string, string]> {
+  const { nodes } = await place.json<{ nodes: { segment: string }[] }>('dc', 'info', 'mol');
+  return [nodes[0]?.segment ?? '', nodes[1]?.segment ?? ''];
+}
+
+/** Compiles a program in C, once. */
+function compiled(source: string): string {
+  const program = join(place.files, basename(source, '.c'));
+  if (!existsSync(program)) compile(source, program);
+  return program;
 }
 
 describe.skipIf(skipped !== undefined)(`a mount that is written to ${skipped ?? ''}`, () => {
@@ -536,6 +556,77 @@ describe.skipIf(skipped !== undefined)(`a mount that is written to ${skipped ?? 
     const seen = await strict("put(there + '/dead', b'new'); print(get(there + '/dead'))");
     expect(seen).toBe("b'new'\n");
   });
+
+  it.skipIf(withoutC !== undefined)(
+    `has the same calls for programs in C ${withoutC ?? ''}`,
+    async () => {
+      const [remote, local] = await segments();
+      const files = compiled('examples/c/files.c');
+      const calls = compiled('test/support/c-files.c');
+
+      // The server's node, and one from which it is far.
+      for (const segment of [local, remote]) {
+        const { stdout, stderr } = await ended(spawn(calls, [segment, SLOT, 'check']));
+        expect([stdout, stderr]).toEqual([expect.stringMatching(/^\d+ checks, 0 failed\n$/), '']);
+        await sh(`
+          cd $HERE/c-files; [ "$(stat -c %a,%u,%s file)" = 640,12,5000 ]
+          [ "$(readlink link)" = below/../file ]; [ "$(stat -c %t:%T device)" = 5:3 ]
+          cmp arena private; cmp arena $THERE/c-files/private; [ "$(cat copy)" = 23456 ]
+          [ $(ls many | wc -l) = 500 ]; [ "$(getfattr --only-values -n user.one file)" = value ]
+          cd ..; rm -r c-files`);
+      }
+      await sh(`
+        head -c 3000001 /dev/urandom > $TREE/from-c
+        ${files} ${remote} ${SLOT} put /from-c < $TREE/from-c; cmp $TREE/from-c $THERE/from-c`);
+      await sh(`${files} ${local} ${SLOT} get from-c | cmp - $TREE/from-c; rm $HERE/from-c`);
+      expect(await sh(`${files} ${local} ${SLOT} list /`)).toMatch(/^0407\d\d +\d+ lost\+found$/m);
+    },
+  );
+
+  it('moves data straight between the arena and a file, for TypeScript', async () => {
+    const [remote] = await segments();
+    const segment = Segment.open(remote);
+    const client = new FsClient(segment, { serverSlot: 1, name: 'direct', clock: systemClock });
+    const owner = { uid: 0, gid: 0 };
+    const place = { parent: { inode: 2, generation: 0 }, name: Buffer.from('direct') };
+    try {
+      const wanted = pattern(1_000_000, 7);
+      const buffer = client.allocateMemory(wanted.length);
+      buffer.set(wanted);
+      const file = await client.create(place, { mode: 0o100644, umask: 0, ...owner }, CreateFlag.HOLD);
+      const written = await client.writeFrom({ file, offset: 0 }, buffer, 0, owner);
+      buffer.fill(0);
+      const read = await client.readInto(file, 0, buffer);
+
+      expect([written.bytes, written.attributes.size, read]).toEqual([1e6, 1e6, 1e6]);
+      expect(Buffer.compare(buffer, wanted)).toBe(0);
+      expect(await client.readInto(file, 999_990, buffer)).toBe(10);
+      expect(await client.readInto(file, 1_000_000, buffer)).toBe(0);
+      await client.sync(file, 0);
+      await client.release(file);
+      await sh('[ "$(stat -c %s $HERE/direct)" = 1000000 ]; cmp $HERE/direct $THERE/direct');
+    } finally {
+      client.close();
+      segment.close();
+    }
+  });
+
+  it.skipIf(withoutC !== undefined)(
+    'keeps files of a program in C open over a restart',
+    async () => {
+      const [remote] = await segments();
+      const child = spawn(compiled('test/support/c-files.c'), [remote, SLOT, 'hold']);
+      const result = ended(child);
+      await wrote(child, 'stdout', 'ready');
+
+      const { pid } = await place.json<{ pid: number }>('service', 'info', 'fs');
+      process.kill(pid, 'SIGKILL');
+      await place.must('service', 'start', 'fs');
+      child.stdin.end('go\n');
+
+      expect((await result).stdout).toMatch(/^ready\n\d+ checks, 0 failed\n$/);
+    },
+  );
 
   it('is a file system of its own', () => {
     expect(statSync(here).dev).not.toBe(statSync(there).dev);

@@ -148,7 +148,7 @@ export function brokenLinks(files: SourceFile[]): string[] {
 }
 
 /** Modules that are started or published rather than imported. */
-const ENTRIES = /(^|\/)main\.ts$|^src\/dvk\/(index|abi\/generate)\.ts$/;
+const ENTRIES = /(^|\/)(main|generate)\.ts$|^src\/dvk\/index\.ts$/;
 
 /** Modules of src that no module names in an import, a dynamic import or a `new URL`. */
 export function deadModules(files: SourceFile[]): string[] {

@@ -78,9 +78,10 @@ export class ImageFile implements WritableDevice {
    * one of the two writes to it.
    */
   static open(path: string, access: Access): ImageFile {
-    const descriptor = openSync(path, access === 'read' ? 'r' : 'r+');
+    const descriptor = openSync(path, access === 'write' ? 'r+' : 'r');
     try {
-      if (!lockFile(descriptor, access === 'write' ? 'exclusive' : 'shared')) {
+      const lock = access === 'write' ? 'exclusive' : 'shared';
+      if (access !== 'look' && !lockFile(descriptor, lock)) {
         throw new FsError('EBUSY', `another server has ${path} open`);
       }
       const status = fstatSync(descriptor);
@@ -172,8 +173,11 @@ export class ImageFile implements WritableDevice {
   }
 }
 
-/** One who writes keeps others from writing, but not from reading. */
-type Access = 'read' | 'write';
+/**
+ * One who writes keeps others from writing and from reading. Who looks takes no lock, and may see a
+ * change half made.
+ */
+type Access = 'read' | 'write' | 'look';
 
 /** See `ImageFile.open`. */
 export function openImage(path: string, access: Access = 'read'): ImageFile {

@@ -63,6 +63,8 @@ export interface Call {
   readonly needsMemory: boolean;
   /** What the buffer begins with: long names, then data. */
   readonly parts?: readonly Uint8Array[];
+  /** Memory that is lent to the server for the call, in place of the channel's buffer. */
+  readonly memory?: Uint8Array;
   /** Whether it may be done twice. */
   readonly repeatable: boolean;
   /** The server that it is for: another one was told otherwise, and the call succeeds. */
@@ -193,6 +195,13 @@ export class Channels {
     return this.#all.map(({ process }) => process.endpoint);
   }
 
+  /** Memory of the arena, which goes with this client. ENOMEM, ENOSPC, EINVAL. */
+  allocateMemory(bytes: number): Uint8Array {
+    const [first] = this.#all;
+    if (first === undefined) throw new RangeError('there are no channels');
+    return first.process.allocate(bytes);
+  }
+
   /** Unbinds the channels; calls under way fail with ECANCELED. */
   close(): void {
     for (const { process } of this.#all) process.unbind();
@@ -312,11 +321,16 @@ export class Channels {
 
   async #attempt(channel: Channel, call: Call, server: Endpoint): Promise<number> {
     const { process } = channel;
-    const grant = call.needsMemory ? this.#grant(channel, server) : NO_GRANT;
-    call.encode(process.message.view, { grant, sequence: channel.sequence });
-    await process.sendrec(server, { timeoutMs: CALL_TIMEOUT_MS });
-    channel.server = server;
-    return process.message.type;
+    const lent = call.memory && process.grant(call.memory, 'read-write', server);
+    const grant = lent ?? (call.needsMemory ? this.#grant(channel, server) : NO_GRANT);
+    try {
+      call.encode(process.message.view, { grant, sequence: channel.sequence });
+      await process.sendrec(server, { timeoutMs: CALL_TIMEOUT_MS });
+      channel.server = server;
+      return process.message.type;
+    } finally {
+      if (lent !== undefined) process.revoke(lent);
+    }
   }
 
   /** The server of now is the only one that may use the buffer. */

@@ -81,12 +81,16 @@ interface ReadingCall {
   readonly offset?: number;
   readonly bytes?: number;
   readonly name?: Uint8Array;
+  /** What is filled in place of the channel's buffer. */
+  readonly memory?: Uint8Array;
 }
 
 interface ChangingCall {
   readonly request: Partial<FsChange> & { readonly call: FsCall };
   readonly names?: readonly Uint8Array[];
   readonly data?: Uint8Array;
+  /** What is read in place of `data` in the channel's buffer. */
+  readonly memory?: Uint8Array;
   readonly repeatable?: boolean;
   readonly onlyFor?: Endpoint | undefined;
 }
@@ -158,6 +162,21 @@ export class FsClient implements FileService {
     await this.#read({ call: FsCall.READ, file, offset, bytes: wanted }, (channel, got) => {
       use(channel.buffer.subarray(0, got));
     });
+  }
+
+  /** Memory of the arena for `readInto` and `writeFrom`, which goes with this client. */
+  allocateMemory(bytes: number): Uint8Array {
+    return this.#channels.allocateMemory(bytes);
+  }
+
+  /**
+   * Reads at most 1 MiB from `offset` straight into `target`, memory of the arena, and resolves
+   * with the bytes: fewer than it has room for at the end of the file.
+   */
+  async readInto(file: FileId, offset: number, target: Uint8Array): Promise<number> {
+    const memory = target.subarray(0, TRANSFER_BYTES_MAX);
+    const call = { call: FsCall.READ, file, offset, bytes: memory.length, memory };
+    return memory.length === 0 ? 0 : await this.#read(call, (_, bytes) => bytes);
   }
 
   async readDirectory(file: FileId, cookie: number, bytes: number): Promise<DirectoryEntry[]> {
@@ -251,6 +270,27 @@ export class FsClient implements FileService {
     const client = this.#channels.identity;
     const request = { call: FsCall.UNCLAIM, ...fileOf(file), client };
     await this.#change({ request, repeatable: true }, nothing);
+  }
+
+  /**
+   * As `write`, straight from `source`, memory of the arena, which is to stay as it is until the
+   * promise settles.
+   */
+  async writeFrom(
+    at: FilePosition,
+    source: Uint8Array,
+    flags: number,
+    owner: Owner,
+  ): Promise<Written> {
+    const { uid, gid } = owner;
+    const memory = source.subarray(0, TRANSFER_BYTES_MAX);
+    if (memory.length === 0) return await this.write(at, memory, flags, owner);
+    const append = (flags & WriteFlag.APPEND) !== 0;
+    const place = { bytes: memory.length, offset: append ? 0 : at.offset };
+    const request = { call: FsCall.WRITE, ...fileOf(at.file), ...place, flags, uid, gid };
+    const synced = (flags & WriteFlag.SYNC) !== 0;
+    const call = { request, memory, repeatable: !append };
+    return await this.#change(call, synced ? writtenOf : this.#written);
   }
 
   async setAttributes(file: FileId, change: AttributeChange): Promise<FileAttributes> {
@@ -413,6 +453,7 @@ export class FsClient implements FileService {
       },
       needsMemory: long || bytes !== undefined,
       ...(long ? { parts: [name] } : {}),
+      ...(call.memory === undefined ? {} : { memory: call.memory }),
       repeatable: true,
     };
     return await this.#channels.perform(own, take);
@@ -455,7 +496,7 @@ export class FsClient implements FileService {
 }
 
 function encoded(change: ChangingCall): Call {
-  const { request, names = [], data, repeatable = false, onlyFor } = change;
+  const { request, names = [], data, memory, repeatable = false, onlyFor } = change;
   const bytes = names.reduce((sum, { length }) => sum + length, 0);
   const parts = [...(namesFit(request.call, bytes) ? [] : names), ...(data ? [data] : [])];
   return {
@@ -464,6 +505,7 @@ function encoded(change: ChangingCall): Call {
     },
     needsMemory: parts.some(({ length }) => length > 0),
     parts,
+    ...(memory === undefined ? {} : { memory }),
     repeatable,
     onlyFor,
   };

@@ -85,16 +85,16 @@ export function compareXattrs(one: StoredXattr, other: StoredXattr): number {
   return one.name < other.name ? -1 : 1;
 }
 
-function entryBytes(name: string): number {
+export function entryBytes(name: string): number {
   return ENTRY_BYTES + padded(name.length);
 }
 
-function padded(bytes: number): number {
+export function padded(bytes: number): number {
   return (bytes + 3) & ~3;
 }
 
 /** Over the bytes of the name, then the words of the value. */
-function entryHash(name: string, value: Uint8Array): number {
+export function entryHash(name: string, value: Uint8Array): number {
   let hash = 0;
   for (let at = 0; at < name.length; at++) {
     hash = (hash << 5) ^ (hash >>> 27) ^ name.charCodeAt(at);
