@@ -127,13 +127,13 @@ int32_t dvk_fs::identity() const {
   return dvk_endpoint(channels[0].process);
 }
 
-// What somebody else is in the way of (EBUSY) was not done, and is asked for again.
+// What somebody else is in the way of (EALREADY) was not done, and is asked for again.
 int64_t dvk_fs::perform(Call* call) {
   const dvk_message request = call->message;
   const int64_t end = now_ms() + outage_ms;
   for (int pause = kBusyPauseMsMin;; pause = std::min(pause * 2, kBusyPauseMsMax)) {
     const int64_t result = perform_once(call);
-    if (result != -EBUSY) return result;
+    if (result != -EALREADY) return result;
     if (now_ms() > end) return -EIO;
     sleep_ms(pause);
     call->message = request;
