@@ -89,6 +89,8 @@ export interface FsServiceSpec extends ServiceBase {
   readonly image: string;
   /** The image is never written to. */
   readonly readOnly: boolean;
+  /** Whether what is freed is given back; by default that of an image that is a file. */
+  readonly discard?: boolean;
 }
 
 /** A mount of a file system server's tree. */
@@ -182,6 +184,7 @@ const KIND_KEYS = {
     slot: { required: true, doc: 'fixed slot, 0 to 63' },
     image: { required: true, doc: 'path of an ext4 image' },
     readOnly: { doc: 'true: the image is never written to' },
+    discard: { doc: 'whether freed blocks are given back; true for an image that is a file' },
   },
   fuse: {
     slot: { doc: 'fixed slot; by default any free one' },
@@ -472,7 +475,9 @@ class DvsReader {
       if (kind === 'fs') {
         const image = this.#image(fields.get('image'));
         const readOnly = this.#reader.flag(fields.get('readOnly')) ?? false;
-        const service = { ...base, kind, slot: slot ?? 0, image, readOnly };
+        const discard = this.#reader.flag(fields.get('discard'));
+        const options = { readOnly, ...(discard === undefined ? {} : { discard }) };
+        const service = { ...base, kind, slot: slot ?? 0, image, ...options };
         servers.set(service.name, service);
         services.push(service);
       } else if (kind === 'fuse') {

@@ -29,6 +29,7 @@ export function openChanged(content: Uint8Array, seed = 1): ChangedVolume {
   const random = (): number => (state = (Math.imul(state, 1664525) + 1013904223) >>> 0);
   const volume = Volume.open(device, cache, {
     changes,
+    discards: true,
     now: testTime,
     random,
     ignoreJournal: true,

@@ -98,7 +98,7 @@ interface Opened {
 
 function open(service: FsServiceSpec, memory: Uint8Array, now: () => Timestamp): Opened {
   const { image, readOnly } = service;
-  return readOnly ? openReadOnly(image, memory) : openWritable(image, memory, now);
+  return readOnly ? openReadOnly(image, memory) : openWritable(service, memory, now);
 }
 
 function openReadOnly(path: string, memory: Uint8Array): Opened {
@@ -122,8 +122,8 @@ function nothing(): void {
   // An image that is not written to has nothing to commit.
 }
 
-function openWritable(path: string, memory: Uint8Array, now: () => Timestamp): Opened {
-  const image = openImage(path, 'write');
+function openWritable(service: FsServiceSpec, memory: Uint8Array, now: () => Timestamp): Opened {
+  const image = openImage(service.image, 'write');
   const worker = { program: new URL('./journal/commit-worker.js', import.meta.url), image };
   const options = { memory, crc32c: rawCrc32c, timeMs: Date.now, worker };
   const writing = openForWriting(image, options);
@@ -136,6 +136,7 @@ function openWritable(path: string, memory: Uint8Array, now: () => Timestamp): O
     changes,
     crc32c: rawCrc32c,
     now,
+    discards: service.discard ?? image.isFile,
     // It was replayed, and says until it is closed that it has to be.
     ignoreJournal: true,
   });

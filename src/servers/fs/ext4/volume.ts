@@ -55,6 +55,8 @@ export interface VolumeOptions {
   readonly random?: () => number;
   /** Memory for contents that have no blocks yet; 32 MiB unless told. */
   readonly delayedBytes?: number;
+  /** Whether the device is told of blocks that were freed. */
+  readonly discards?: boolean;
   /** A faster CRC32C; seeds and results as `checksum.ts` says. */
   readonly crc32c?: Crc32c;
 }
@@ -75,11 +77,18 @@ export class Volume implements VolumeWriter {
     this.#inodes = new InodeTable(disk, new GroupTable(disk));
     this.#directories = new Directories(disk, this.#contents);
     this.#xattrs = new Xattrs(disk, this.#contents, this.#inodes);
-    const { changes, now = machineTime, random = randomWord } = options;
+    const { changes, now = machineTime, random = randomWord, discards = false } = options;
     if (changes === undefined) return;
     this.#openWriter = new Writer({
       ...{ disk, contents: this.#contents, table: this.#inodes, directories: this.#directories },
-      ...{ xattrs: this.#xattrs, changes, now, random, delayedBytes: options.delayedBytes },
+      ...{
+        xattrs: this.#xattrs,
+        changes,
+        now,
+        random,
+        discards,
+        delayedBytes: options.delayedBytes,
+      },
     });
   }
 

@@ -1,7 +1,7 @@
 /**
  * Everything that changes a volume, put together. See `changing.ts` for what the methods promise.
  */
-import { FsError } from '../errors.ts';
+import { FsError, isFsError } from '../errors.ts';
 import type { Changes } from '../changes.ts';
 import { BlockAllocator } from './block-allocator.ts';
 import type {
@@ -21,6 +21,7 @@ import { DelayedWriter } from './delayed-writer.ts';
 import type { Directories } from './directory.ts';
 import { DirectoryBlocks } from './directory-blocks.ts';
 import { DirectoryEditor } from './directory-editor.ts';
+import { Discards } from './discards.ts';
 import type { Disk } from './disk.ts';
 import { Edits } from './edits.ts';
 import { FileEditor } from './file-editor.ts';
@@ -42,6 +43,10 @@ import { checkWritable } from './write-features.ts';
 import { XattrEditor } from './xattr-editor.ts';
 import type { Xattrs } from './xattr.ts';
 
+/** How many runs of freed blocks the device is told of at a time; each is a system call. */
+const DISCARDS_AT_COMMIT = 64;
+const DISCARDS_AT_CLOSE = 4096;
+
 export interface WriterParts {
   readonly disk: Disk;
   readonly contents: Contents;
@@ -54,6 +59,8 @@ export interface WriterParts {
   readonly random: () => number;
   /** Memory for contents that have no blocks yet. */
   readonly delayedBytes?: number | undefined;
+  /** Whether the device is told of blocks that were freed. */
+  readonly discards: boolean;
 }
 
 export interface LiveCounts {
@@ -111,8 +118,13 @@ export class Writer implements Omit<VolumeWriter, 'seek'> {
       ...{ edits, inodes, table, allocator, numbers, files, xattrEditor, orphans },
     });
     delayedWriter.isOpen = (number) => removal.isHeld(number);
+    if (parts.discards) allocator.discards = new Discards(disk);
     changes.beforeCommit = () => {
       delayedWriter.writeOutAll();
+      this.#discardSome(changes, DISCARDS_AT_COMMIT);
+    };
+    changes.beforeClose = () => {
+      this.#discardSome(changes, DISCARDS_AT_CLOSE);
     };
     this.#delayed = delayed;
     this.#delayedWriter = delayedWriter;
@@ -246,6 +258,17 @@ export class Writer implements Omit<VolumeWriter, 'seek'> {
 
   drop(inode: Inode): void {
     this.#removal.drop(this.#live(inode));
+  }
+
+  /** What freed blocks hold is of no use to anybody, and neither is an error. */
+  #discardSome(changes: Changes, runsMax: number): void {
+    this.#allocator.release();
+    try {
+      this.#allocator.discards?.discard(changes, runsMax);
+    } catch (error) {
+      if (!isFsError(error)) throw error;
+      this.#allocator.discards = undefined;
+    }
   }
 
   #forXattrs(inode: Inode): Inode {
