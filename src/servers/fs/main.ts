@@ -137,6 +137,7 @@ function openWritable(service: FsServiceSpec, memory: Uint8Array, now: () => Tim
     crc32c: rawCrc32c,
     now,
     discards: service.discard ?? image.isFile,
+    accessTimes: service.atime ?? 'relatime',
     // It was replayed, and says until it is closed that it has to be.
     ignoreJournal: true,
   });

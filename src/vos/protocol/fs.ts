@@ -68,6 +68,9 @@ export const FsCall = {
   RELEASE: PROTOCOL_BASE.fs + 24,
   COPY_RANGE: PROTOCOL_BASE.fs + 25,
   LOCK: PROTOCOL_BASE.fs + 26,
+  TMPFILE: PROTOCOL_BASE.fs + 64,
+  INFO: PROTOCOL_BASE.fs + 65,
+  SET_FLAGS: PROTOCOL_BASE.fs + 66,
 } as const;
 export type FsCall = (typeof FsCall)[keyof typeof FsCall];
 

@@ -83,6 +83,11 @@ export class Edits {
     }
   }
 
+  /** See `Changes.commit`: between two changes, and so in a step that runs afterwards. */
+  commit(): void {
+    this.#changes.commit();
+  }
+
   /** Runs `step` when the change that is under way is done, and not if it fails. */
   afterwards(step: () => void): void {
     this.#afterwards.push(step);

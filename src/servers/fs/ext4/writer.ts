@@ -1,7 +1,8 @@
 /**
  * Everything that changes a volume, put together. See `changing.ts` for what the methods promise.
  */
-import { FsError, isFsError } from '../errors.ts';
+import { FsError, hex, isFsError } from '../errors.ts';
+import { type AccessTimes, marksAccess } from './access-times.ts';
 import type { Changes } from '../changes.ts';
 import { BlockAllocator } from './block-allocator.ts';
 import type {
@@ -47,6 +48,12 @@ import type { Xattrs } from './xattr.ts';
 const DISCARDS_AT_COMMIT = 64;
 const DISCARDS_AT_CLOSE = 4096;
 
+const DIRECTORY_SYNC = INODE_FLAG.directorySync | INODE_FLAG.sync;
+const { sync, immutable, append, noDump, noAccessTimes } = INODE_FLAG;
+/** What users may set. */
+const FILE_FLAGS = sync | immutable | append | noDump | noAccessTimes;
+const DIRECTORY_FLAGS = FILE_FLAGS | INODE_FLAG.directorySync | INODE_FLAG.topDirectory;
+
 export interface WriterParts {
   readonly disk: Disk;
   readonly contents: Contents;
@@ -61,6 +68,7 @@ export interface WriterParts {
   readonly delayedBytes?: number | undefined;
   /** Whether the device is told of blocks that were freed. */
   readonly discards: boolean;
+  readonly accessTimes: AccessTimes;
 }
 
 export interface LiveCounts {
@@ -72,6 +80,7 @@ export class Writer implements Omit<VolumeWriter, 'seek'> {
   readonly #delayed: Delayed;
   readonly #delayedWriter: DelayedWriter;
   readonly #directories: Directories;
+  readonly #accessTimes: AccessTimes;
   readonly #disk: Disk;
   readonly #table: InodeTable;
   readonly #edits: Edits;
@@ -129,6 +138,7 @@ export class Writer implements Omit<VolumeWriter, 'seek'> {
     this.#delayed = delayed;
     this.#delayedWriter = delayedWriter;
     this.#directories = directories;
+    this.#accessTimes = parts.accessTimes;
     this.#disk = disk;
     this.#table = table;
     this.#edits = edits;
@@ -141,7 +151,7 @@ export class Writer implements Omit<VolumeWriter, 'seek'> {
     this.#removal = removal;
     this.#names = new Names({
       ...{ disk, edits, table, inodes, numbers, maps, directories, directoryEditor },
-      ...{ xattrEditor, removal },
+      ...{ xattrEditor, removal, orphans },
     });
     this.#begin(groups);
   }
@@ -167,29 +177,33 @@ export class Writer implements Omit<VolumeWriter, 'seek'> {
   }
 
   createFile(directory: Inode, name: Uint8Array, file: NewFile): Inode {
-    return this.change(() => this.#names.createFile(this.#live(directory), name, file));
+    return this.#changeIn(directory, (live) => this.#names.createFile(live, name, file));
+  }
+
+  createUnnamed(directory: Inode, file: NewFile): Inode {
+    return this.change(() => this.#names.createUnnamed(this.#live(directory), file));
   }
 
   makeDirectory(directory: Inode, name: Uint8Array, file: NewFile): Inode {
-    return this.change(() => this.#names.makeDirectory(this.#live(directory), name, file));
+    return this.#changeIn(directory, (live) => this.#names.makeDirectory(live, name, file));
   }
 
   makeSymlink(directory: Inode, name: Uint8Array, link: Owner & { target: Uint8Array }): Inode {
-    return this.change(() => this.#names.makeSymlink(this.#live(directory), name, link));
+    return this.#changeIn(directory, (live) => this.#names.makeSymlink(live, name, link));
   }
 
   link(inode: Inode, directory: Inode, name: Uint8Array): void {
-    this.change(() => {
-      this.#names.link(this.#live(inode), this.#live(directory), name);
+    this.#changeIn(directory, (live) => {
+      this.#names.link(this.#live(inode), live, name);
     });
   }
 
   unlink(directory: Inode, name: Uint8Array): Inode {
-    return this.change(() => this.#names.unlink(this.#live(directory), name));
+    return this.#changeIn(directory, (live) => this.#names.unlink(live, name));
   }
 
   removeDirectory(directory: Inode, name: Uint8Array): Inode {
-    return this.change(() => this.#names.removeDirectory(this.#live(directory), name));
+    return this.#changeIn(directory, (live) => this.#names.removeDirectory(live, name));
   }
 
   /**
@@ -198,15 +212,23 @@ export class Writer implements Omit<VolumeWriter, 'seek'> {
    */
   rename(from: Place, to: Place, mode: RenameMode = 'replace'): Inode | undefined {
     if (this.#delayed.blocks > 0 && mode === 'replace') this.#writeOutNamed(from);
-    return this.change(() => {
+    return this.#changeIn(to.directory, (directory) => {
       const source = { ...from, directory: this.#live(from.directory) };
-      const target = { ...to, directory: this.#live(to.directory) };
+      const target = { ...to, directory };
+      this.#syncAfter(source.directory, DIRECTORY_SYNC);
       return this.#names.rename(source, target, mode);
     });
   }
 
   write(inode: Inode, offset: number, data: Uint8Array): number {
-    return this.#files.write(this.#live(inode), offset, data);
+    const live = this.#live(inode);
+    const bytes = this.#files.write(live, offset, data);
+    if (hasFlag(live, INODE_FLAG.sync)) {
+      this.change(() => {
+        this.#syncAfter(live, INODE_FLAG.sync);
+      });
+    }
+    return bytes;
   }
 
   truncate(inode: Inode, size: number): void {
@@ -236,6 +258,33 @@ export class Writer implements Omit<VolumeWriter, 'seek'> {
       edited.modified = changes.modified ?? edited.modified;
       edited.changed = changes.changed ?? this.#inodes.now();
     });
+  }
+
+  setFlags(inode: Inode, flags: number, mask: number): void {
+    const live = this.#live(inode);
+    const wanted = ((live.flags & ~mask) | (flags & mask)) >>> 0;
+    const settable = fileType(live) === MODE.directory ? DIRECTORY_FLAGS : FILE_FLAGS;
+    if (((wanted ^ live.flags) & ~settable) !== 0) {
+      throw new FsError('EOPNOTSUPP', `flags ${hex(wanted)} of inode ${String(live.number)}`);
+    }
+    this.change(() => {
+      const edited = this.#inodes.edit(live);
+      edited.flags = wanted;
+      edited.changed = this.#inodes.now();
+    });
+  }
+
+  accessed(inode: Inode): void {
+    const now = this.#inodes.now();
+    if (!marksAccess(this.#accessTimes, inode, now)) return;
+    try {
+      this.change(() => {
+        this.#inodes.edit(this.#live(inode)).accessed = now;
+      });
+    } catch (error) {
+      // Who reads has what was asked for; the failure is told to who changes something.
+      if (!isFsError(error)) throw error;
+    }
   }
 
   setXattr(inode: Inode, name: Uint8Array, value: Uint8Array, mode: XattrMode = {}): void {
@@ -277,6 +326,24 @@ export class Writer implements Omit<VolumeWriter, 'seek'> {
       throw new FsError('EPERM', `inode ${String(live.number)} is immutable or append-only`);
     }
     return live;
+  }
+
+  /** A change of the names in a directory. */
+  #changeIn<T>(directory: Inode, run: (live: Inode) => T): T {
+    return this.change(() => {
+      const live = this.#live(directory);
+      const result = run(live);
+      this.#syncAfter(live, DIRECTORY_SYNC);
+      return result;
+    });
+  }
+
+  /** Inside a change: it is to last when the call returns, if one of the flags says so. */
+  #syncAfter(inode: Inode, flags: number): void {
+    if (!hasFlag(inode, flags)) return;
+    this.#edits.afterwards(() => {
+      this.#edits.commit();
+    });
   }
 
   #writeOutNamed({ directory, name }: Place): void {
