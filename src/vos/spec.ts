@@ -84,6 +84,10 @@ interface ServiceBase {
   readonly node: number;
 }
 
+/** Rules by which reads mark access times, as mount(8) has them. */
+export const ACCESS_TIME_RULES = ['off', 'relatime', 'strict'] as const;
+export type AccessTimeRule = (typeof ACCESS_TIME_RULES)[number];
+
 /** A file system server. */
 export interface FsServiceSpec extends ServiceBase {
   readonly kind: 'fs';
@@ -92,6 +96,10 @@ export interface FsServiceSpec extends ServiceBase {
   readonly image: string;
   /** The image is never written to. */
   readonly readOnly: boolean;
+  /** Whether what is freed is given back; by default that of an image that is a file. */
+  readonly discard?: boolean;
+  /** When reads mark access times; by default by the rule of relatime. */
+  readonly atime?: AccessTimeRule;
 }
 
 /** A mount of a file system server's tree. */
@@ -192,6 +200,8 @@ const KIND_KEYS = {
     slot: { required: true, doc: 'fixed slot, 0 to 63' },
     image: { required: true, doc: 'path of an ext4 image' },
     readOnly: { doc: 'true: the image is never written to' },
+    atime: { doc: 'access times: off, relatime (the default) or strict' },
+    discard: { doc: 'whether freed blocks are given back; true for an image that is a file' },
   },
   fuse: {
     slot: { doc: 'fixed slot; by default any free one' },
@@ -492,7 +502,14 @@ class DvsReader {
       if (kind === 'fs') {
         const image = this.#image(fields.get('image'));
         const readOnly = this.#reader.flag(fields.get('readOnly')) ?? false;
-        const service = { ...base, kind, slot: slot ?? 0, image, readOnly };
+        const discard = this.#reader.flag(fields.get('discard'));
+        const atime = this.#reader.choice(fields.get('atime'), ACCESS_TIME_RULES);
+        const options = {
+          readOnly,
+          ...(discard === undefined ? {} : { discard }),
+          ...(atime === undefined ? {} : { atime }),
+        };
+        const service = { ...base, kind, slot: slot ?? 0, image, ...options };
         servers.set(service.name, service);
         services.push(service);
       } else if (kind === 'fuse') {

@@ -33,6 +33,7 @@ export function openChanged(
   const random = (): number => (state = (Math.imul(state, 1664525) + 1013904223) >>> 0);
   const volume = Volume.open(device, cache, {
     changes,
+    discards: true,
     now: testTime,
     random,
     ignoreJournal: true,

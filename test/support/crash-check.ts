@@ -136,7 +136,7 @@ function openTree(device: BlockDevice, writing?: Writing): Volume {
   const cache = writing?.cache ?? new BlockCache(device, new Uint8Array(1 << 20));
   let state = 1;
   const random = (): number => (state = (Math.imul(state, 1664525) + 1013904223) >>> 0);
-  const changes = writing === undefined ? {} : { changes: writing.changes };
+  const changes = writing === undefined ? {} : { changes: writing.changes, discards: true };
   const now = { seconds: 2_000_000_000, nanoseconds: 5 };
   return Volume.open(device, cache, { ...changes, random, ignoreJournal: true, now: () => now });
 }

@@ -18,7 +18,7 @@ import type {
   SizedValue,
   Written,
 } from '../../src/vos/client/file-service.ts';
-import type { LockAnswer } from '../../src/vos/protocol/fs-change.ts';
+import type { FileInfo, LockAnswer } from '../../src/vos/protocol/fs-change.ts';
 import {
   AttributeFlag,
   CreateFlag,
@@ -29,6 +29,7 @@ import type {
   DirectoryEntry,
   FileAttributes,
   FileSystemStatus,
+  Timestamp,
 } from '../../src/vos/protocol/fs.ts';
 import { directoryEntryBytes, ROOT_INODE } from '../../src/vos/protocol/fs.ts';
 
@@ -65,6 +66,9 @@ export class MemoryFiles implements FileService {
   readonly calls: Map<string, number> = new Map<string, number>();
   /** A call of this name rejects with this code. */
   readonly failing: Map<string, string> = new Map<string, string>();
+  readonly flags: Map<number, number> = new Map<number, number>();
+  /** When every file was made. */
+  born: Timestamp | undefined = { seconds: 5, nanoseconds: 6 };
   /** Files that are held open, and how often. */
   readonly holds: Map<number, number> = new Map<number, number>();
   readonly locks: LockTable = new LockTable(
@@ -201,6 +205,29 @@ export class MemoryFiles implements FileService {
   async unclaim(file: FileId): Promise<void> {
     this.#count('unclaim');
     this.claims.delete(file.inode);
+    return Promise.resolve();
+  }
+
+  async createUnnamed(_: FileId, file: NewFile): Promise<FileAttributes> {
+    this.#count('createUnnamed');
+    const inode = this.#nextInode++;
+    const made = this.#put(inode, ROOT_INODE, file.mode & ~file.umask);
+    made.attributes.links = 0;
+    made.read = () => NOTHING;
+    this.#hold(inode, 1);
+    return Promise.resolve({ ...made.attributes });
+  }
+
+  async info(file: FileId): Promise<FileInfo> {
+    this.#count('info');
+    const { inode } = this.#get(file).attributes;
+    return Promise.resolve({ flags: this.flags.get(inode) ?? 0, born: this.born });
+  }
+
+  async setFlags(file: FileId, flags: number, mask: number): Promise<void> {
+    this.#count('setFlags');
+    const { inode } = this.#get(file).attributes;
+    this.flags.set(inode, ((this.flags.get(inode) ?? 0) & ~mask) | (flags & mask));
     return Promise.resolve();
   }
 

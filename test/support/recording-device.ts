@@ -16,7 +16,7 @@ interface Write {
 export class RecordingDevice extends MemoryDevice {
   /** What was there in the beginning. */
   readonly base: Uint8Array;
-  /** Writes, and undefined for a flush. */
+  /** Writes and discards, and undefined for a flush. */
   readonly events: (Write | undefined)[] = [];
 
   constructor(content: Uint8Array) {
@@ -32,6 +32,12 @@ export class RecordingDevice extends MemoryDevice {
   override flush(): void {
     super.flush();
     this.events.push(undefined);
+  }
+
+  /** A crash may leave of it as much as of a write. */
+  override discard(at: number, bytes: number): void {
+    super.discard(at, bytes);
+    this.events.push({ at, data: this.content.slice(at, at + bytes) });
   }
 
   /** The points right before and right after each flush. */

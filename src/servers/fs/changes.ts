@@ -23,6 +23,8 @@ export interface Changes {
    * go with it: contents that wait for their blocks get them here. What it throws, the commit does.
    */
   beforeCommit: () => void;
+  /** Runs when the last change is committed, before the device is let go. */
+  beforeClose: () => void;
 
   /**
    * Runs one change. All that it modifies is in the same transaction; if it throws, nothing of it
@@ -31,7 +33,7 @@ export interface Changes {
    */
   change<T>(run: () => T): T;
 
-  // Those from here to `commit` are for the inside of a change.
+  // Those from here to `discard` are for the inside of a change.
 
   /**
    * A metadata block, to be written into until the change ends. `check` is how its contents are
@@ -62,6 +64,11 @@ export interface Changes {
    * once the change has succeeded.
    */
   dropData(at: number, bytes: number): void;
+
+  /**
+   * Bytes of the device that are free, and will be so after a crash, need not be kept. Throws EIO.
+   */
+  discard(at: number, bytes: number): void;
 
   /**
    * Returns when every change so far will be there after a crash, data and metadata. Throws EIO or

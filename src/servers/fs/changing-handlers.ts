@@ -24,6 +24,7 @@ import {
   WriteFlag,
   XattrFlag,
   decodeChange,
+  encodeInfo,
   encodeLock,
   encodeOffset,
   inlineNames,
@@ -175,6 +176,9 @@ export class ChangingHandlers {
     add(FsCall.LOCK, (call) => this.#onLock(call));
     add(FsCall.REJOINED, (call) => this.#onRejoined(call));
     add(FsCall.UNCLAIM, (call) => this.#onUnclaim(call));
+    add(FsCall.TMPFILE, (call) => this.#onTmpfile(call));
+    add(FsCall.INFO, (call) => this.#onInfo(call));
+    add(FsCall.SET_FLAGS, (call) => this.#onSetFlags(call));
     return table;
   }
 
@@ -246,6 +250,32 @@ export class ChangingHandlers {
     });
     this.#attributes(call, inode);
     return this.#claims.take(directory.number, change) ? CLAIMED : 0;
+  }
+
+  #onTmpfile(call: Exchange): number {
+    const { change } = call;
+    const regular = (change.mode & MODE.type) === MODE.regular;
+    if (!regular || change.nameBytes > 0) throw new FsError('EINVAL', 'no regular file, or a name');
+    this.#parts.survivors?.list(change.client);
+    const writer = this.#begin(change);
+    const directory = this.#inode(change);
+    const inode = writer.change(() => {
+      const made = writer.createUnnamed(directory, this.#newFile(directory, change));
+      this.#holds?.add(change.client, made, 1);
+      return made;
+    });
+    return this.#attributes(call, inode);
+  }
+
+  #onInfo(call: Exchange): number {
+    encodeInfo(call.reply, this.#volume.info(this.#inode(call.change)));
+    return 0;
+  }
+
+  #onSetFlags(call: Exchange): number {
+    const { change } = call;
+    this.#begin({ uid: 0, gid: 0 }).setFlags(this.#inode(change), change.flags, change.mask);
+    return 0;
   }
 
   #onMkdir(call: Exchange): number {
@@ -463,6 +493,7 @@ export class ChangingHandlers {
       at += written;
       if (written < part.length) break;
     }
+    if (done > 0) this.#volume.accessed(from);
     this.#attributes(call, to);
     return done;
   }

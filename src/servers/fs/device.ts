@@ -102,6 +102,11 @@ export class ImageFile implements WritableDevice {
     return this.#descriptor;
   }
 
+  /** Whether it is a regular file, which takes less room when bytes are discarded. */
+  get isFile(): boolean {
+    return fstatSync(this.#descriptor).isFile();
+  }
+
   read(target: Uint8Array, at: number, bytes: number): void {
     checkRange(this, target, { at, bytes });
     let done = 0;

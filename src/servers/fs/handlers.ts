@@ -122,7 +122,10 @@ class Handlers {
 
   onReadlink(call: Exchange): number {
     checkUnused(call.request, { offset: true, name: true });
-    return this.#copyWhole(call, this.#volume.readLink(this.#inode(call)));
+    const inode = this.#inode(call);
+    const bytes = this.#copyWhole(call, this.#volume.readLink(inode));
+    this.#volume.accessed(inode);
+    return bytes;
   }
 
   onRead(call: Exchange): number {
@@ -139,6 +142,7 @@ class Handlers {
       this.#volume.read(inode, offset, data);
     }
     this.#copyOut(call, data);
+    this.#volume.accessed(inode);
     return bytes;
   }
 
@@ -161,6 +165,7 @@ class Handlers {
       if (used === 0 || !isFsError(error)) throw error;
     }
     if (used > 0) this.#copyOut(call, stage.subarray(0, used));
+    this.#volume.accessed(directory);
     return used;
   }
 

@@ -116,8 +116,9 @@ interface OpenParts {
   readonly sleeper: Sleeper;
 }
 
-function open({ image, readOnly }: FsServiceSpec, parts: OpenParts): Opened {
-  return readOnly ? openReadOnly(image, parts) : openWritable(image, parts);
+function open(service: FsServiceSpec, parts: OpenParts): Opened {
+  const { image, readOnly } = service;
+  return readOnly ? openReadOnly(image, parts) : openWritable(service, parts);
 }
 
 function openReadOnly(path: string, { memory }: OpenParts): Opened {
@@ -130,8 +131,8 @@ function openReadOnly(path: string, { memory }: OpenParts): Opened {
   return { volume, bytes: device.bytes, replayed: transactions, close };
 }
 
-function openWritable(path: string, { memory, now, sleeper }: OpenParts): Opened {
-  const image = openImage(path, 'write');
+function openWritable(service: FsServiceSpec, { memory, now, sleeper }: OpenParts): Opened {
+  const image = openImage(service.image, 'write');
   const program = new URL('./journal/commit-worker.js', import.meta.url);
   const worker = { program, image, wake: sleeper };
   const options = { memory, crc32c: rawCrc32c, timeMs: Date.now, worker };
@@ -145,6 +146,8 @@ function openWritable(path: string, { memory, now, sleeper }: OpenParts): Opened
     changes,
     crc32c: rawCrc32c,
     now,
+    discards: service.discard ?? image.isFile,
+    accessTimes: service.atime ?? 'relatime',
     // It was replayed, and says until it is closed that it has to be.
     ignoreJournal: true,
     keepNameless: true,

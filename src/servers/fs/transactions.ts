@@ -68,6 +68,7 @@ export interface TransactionsOptions {
 
 export class Transactions implements Changes {
   beforeCommit: () => void = nothing;
+  beforeClose: () => void = nothing;
   readonly #device: WritableDevice;
   readonly #cache: BlockCache;
   readonly #newer: NewerBlocks;
@@ -209,6 +210,10 @@ export class Transactions implements Changes {
     this.#dropped.push([at, bytes]);
   }
 
+  discard(at: number, bytes: number): void {
+    this.#device.discard(at, bytes);
+  }
+
   commit(): void {
     const last = this.begin();
     while (this.committed < last) {
@@ -236,6 +241,7 @@ export class Transactions implements Changes {
   /** Commits, and puts all in its place: the volume needs no recovery. Throws as `commit`. */
   close(): void {
     this.commit();
+    this.beforeClose();
     try {
       this.#store.close();
     } finally {

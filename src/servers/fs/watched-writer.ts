@@ -48,6 +48,10 @@ export class WatchedWriter implements VolumeWriter {
     return this.#volume.createFile(directory, name, file);
   }
 
+  createUnnamed(directory: Inode, file: NewFile): Inode {
+    return this.#volume.createUnnamed(directory, file);
+  }
+
   makeDirectory(directory: Inode, name: Uint8Array, file: NewFile): Inode {
     this.#touch(directory, ATTRIBUTES);
     return this.#volume.makeDirectory(directory, name, file);
@@ -110,6 +114,16 @@ export class WatchedWriter implements VolumeWriter {
   setAttributes(inode: Inode, changes: AttributeChanges): void {
     this.#touch(inode, changes.size === undefined ? ATTRIBUTES : ATTRIBUTES | DATA);
     this.#volume.setAttributes(inode, changes);
+  }
+
+  setFlags(inode: Inode, flags: number, mask: number): void {
+    this.#touch(inode, ATTRIBUTES);
+    this.#volume.setFlags(inode, flags, mask);
+  }
+
+  /** A time that is no reason to ask again: kernels do not tell of reads that they serve. */
+  accessed(inode: Inode): void {
+    this.#volume.accessed(inode);
   }
 
   setXattr(inode: Inode, name: Uint8Array, value: Uint8Array, mode?: XattrMode): void {

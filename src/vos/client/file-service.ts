@@ -5,7 +5,7 @@
  * of DVK's own ('EDSTDIED', ...). Retries and the deadline of a call are the implementation's
  * business: each promise settles, but for a lock that is waited for.
  */
-import type { LockAnswer } from '../protocol/fs-change.ts';
+import type { FileInfo, LockAnswer } from '../protocol/fs-change.ts';
 import type {
   DirectoryEntry,
   FileAttributes,
@@ -118,6 +118,12 @@ export interface FileService {
    * is there.
    */
   create(place: Place, file: NewFile, flags: number): Promise<Created>;
+  /** A regular file without a name, held open; `link` may give it one. EOPNOTSUPP. */
+  createUnnamed(parent: FileId, file: NewFile): Promise<FileAttributes>;
+  /** What attributes do not tell. */
+  info(file: FileId): Promise<FileInfo>;
+  /** Sets those flags (of FS_IOC_SETFLAGS) that `mask` names. EOPNOTSUPP for unknown ones. */
+  setFlags(file: FileId, flags: number, mask: number): Promise<void>;
   makeDirectory(place: Place, file: NewFile): Promise<FileAttributes>;
   symlink(place: Place, target: Uint8Array, owner: Owner): Promise<FileAttributes>;
   link(file: FileId, place: Place): Promise<FileAttributes>;

@@ -11,7 +11,7 @@
 import { constants } from 'node:os';
 
 import { DvkError, isDvkError, type Endpoint, type Segment } from '../../dvk/index.ts';
-import type { FsChange, LockAnswer } from '../protocol/fs-change.ts';
+import type { FileInfo, FsChange, LockAnswer } from '../protocol/fs-change.ts';
 import {
   CLAIMED,
   CreateFlag,
@@ -20,6 +20,7 @@ import {
   SyncFlag,
   WriteFlag,
   XattrFlag,
+  decodeInfo,
   decodeLock,
   decodeOffset,
   encodeChange,
@@ -209,6 +210,26 @@ export class FsClient implements FileService {
     const made = await this.#change({ request, names: [place.name] }, createdOf);
     if (hold) this.#hold(made);
     return made;
+  }
+
+  async createUnnamed(parent: FileId, file: NewFile): Promise<FileAttributes> {
+    const client = this.#channels.identity;
+    const request = { call: FsCall.TMPFILE, ...fileOf(parent), ...file, client };
+    const made = await this.#change({ request }, attributesOf);
+    this.#hold(made);
+    return made;
+  }
+
+  async info(file: FileId): Promise<FileInfo> {
+    const request = { call: FsCall.INFO, ...fileOf(file) };
+    return await this.#change({ request, repeatable: true }, ({ process }) =>
+      decodeInfo(process.message.view),
+    );
+  }
+
+  async setFlags(file: FileId, flags: number, mask: number): Promise<void> {
+    const request = { call: FsCall.SET_FLAGS, ...fileOf(file), flags, mask };
+    await this.#change({ request, repeatable: true }, nothing);
   }
 
   async makeDirectory(place: Place, file: NewFile): Promise<FileAttributes> {

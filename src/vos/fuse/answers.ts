@@ -7,10 +7,11 @@
  * READ's data goes out from where it lies.
  */
 import { constants } from 'node:os';
-import type { LockAnswer } from '../protocol/fs-change.ts';
+import type { FileInfo, LockAnswer } from '../protocol/fs-change.ts';
 import type { DirectoryEntry, FileAttributes, FileSystemStatus } from '../protocol/fs.ts';
 import type { Trust } from '../client/leases.ts';
 import { holdsPages } from './change.ts';
+import { type FlagsCall, encodeFlags } from './file-flags.ts';
 import { NameTable } from './names.ts';
 import { NodeTable, nodeOf } from './nodes.ts';
 import type { Validity } from './replies.ts';
@@ -177,6 +178,21 @@ export class Answers {
     if (!this.#finish(request, replies.OPEN_REPLY_BYTES)) return false;
     this.nodes.tell(attributes);
     return true;
+  }
+
+  /** STATX: attributes, and when the file was made. */
+  extendedStatus(request: ChangingRequest, attributes: FileAttributes, { born }: FileInfo): void {
+    const { validity } = this.#options;
+    replies.encodeStatxReply(this.view, OUT_HEADER_BYTES, { attributes, born }, validity);
+    if (this.#finish(request, replies.STATX_REPLY_BYTES)) this.nodes.tell(attributes);
+  }
+
+  /** IOCTL: flags, or nothing when they were set. */
+  flags(request: ChangingRequest, { set, extended }: FlagsCall, flags: number): void {
+    const at = OUT_HEADER_BYTES + replies.IOCTL_REPLY_BYTES;
+    new Uint8Array(this.view.buffer).fill(0, OUT_HEADER_BYTES, at);
+    const bytes = set === undefined ? encodeFlags(this.view, at, flags, extended) : 0;
+    this.#finish(request, replies.IOCTL_REPLY_BYTES + bytes);
   }
 
   /** What has no body in its reply. */

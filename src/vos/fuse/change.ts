@@ -24,12 +24,14 @@ import {
   XattrFlag,
 } from '../protocol/fs-change.ts';
 import { NAME_BYTES_MAX, TRANSFER_BYTES_MAX } from '../protocol/fs.ts';
+import { type FlagsCall, decodeFlagsCall } from './file-flags.ts';
 import { getName, getUint64, IN, LINK_BYTES_MAX, Opcode } from './wire.ts';
 
 const { E2BIG, EFBIG, EINVAL, EIO, ENAMETOOLONG, ENXIO, ERANGE, ESTALE } = constants.errno;
 
 export type Change =
   | { readonly kind: 'create'; readonly name: Uint8Array; readonly file: NewFile; flags: number }
+  | { readonly kind: 'temporary'; readonly file: NewFile }
   | { readonly kind: 'make'; readonly name: Uint8Array; readonly file: NewFile }
   | { readonly kind: 'symlink'; readonly name: Uint8Array; target: Uint8Array; owner: Owner }
   | { readonly kind: 'link'; readonly name: Uint8Array; readonly file: FileId }
@@ -43,6 +45,8 @@ export type Change =
   | { readonly kind: 'removeXattr'; readonly name: Uint8Array }
   | { readonly kind: 'sync'; readonly handle: bigint; readonly flags: number }
   | { readonly kind: 'open' }
+  | { readonly kind: 'status' }
+  | { readonly kind: 'flags'; readonly call: FlagsCall }
   /** `owner` is given when the flock of an open file ends with it. */
   | { readonly kind: 'release'; readonly handle: bigint; readonly owner: bigint | undefined }
   | { readonly kind: 'flush'; readonly handle: bigint; readonly owner: bigint }
@@ -128,6 +132,9 @@ const BYTES_MIN: ReadonlyMap<number, number> = new Map<number, number>([
   [Opcode.COPY_FILE_RANGE, 56],
   [Opcode.OPEN, 8],
   [Opcode.OPENDIR, 8],
+  [Opcode.TMPFILE, 16],
+  [Opcode.STATX, 24],
+  [Opcode.IOCTL, 32],
 ]);
 
 /** Whether `decodeChange` knows the opcode. */
@@ -232,6 +239,9 @@ const DECODERS: ReadonlyMap<number, Decoder> = new Map<number, Decoder>([
   [Opcode.GETLK, decodeLock],
   [Opcode.SETLK, decodeLock],
   [Opcode.SETLKW, decodeLock],
+  [Opcode.TMPFILE, decodeTmpfile],
+  [Opcode.STATX, () => ({ kind: 'status' })],
+  [Opcode.IOCTL, decodeIoctl],
 ]);
 
 /** 0 u32 flags of open(2) | 4 u32 mode | 8 u32 umask | 12 u32 | 16 name */
@@ -241,6 +251,20 @@ function decodeCreate(body: Body): Change | number {
   const mode = REGULAR | (body.u32(4) & ~FORMAT_MASK);
   const file = { ...body.owner, mode, umask: body.u32(8) & 0o777 };
   return { kind: 'create', name, file, flags: body.u32(0) };
+}
+
+/** As CREATE; the name has no meaning. */
+function decodeTmpfile(body: Body): Change {
+  const mode = REGULAR | (body.u32(4) & ~FORMAT_MASK);
+  return { kind: 'temporary', file: { ...body.owner, mode, umask: body.u32(8) & 0o777 } };
+}
+
+/** 0 u64 handle | 8 u32 bits | 12 u32 command | 16 u64 | 24 u32 size of data | 28 u32 | 32 data */
+function decodeIoctl(body: Body): Change | number {
+  const bytes = body.u32(24);
+  if (bytes !== body.length - IN.body - 32) return EIO;
+  const call = decodeFlagsCall(body.u32(12), body.bytes(32, bytes));
+  return typeof call === 'number' ? call : { kind: 'flags', call };
 }
 
 /** 0 u32 mode | 4 u32 device | 8 u32 umask | 12 u32 | 16 name */

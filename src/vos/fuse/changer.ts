@@ -15,6 +15,7 @@ import type { FileAttributes } from '../protocol/fs.ts';
 import { LockKind, LockType } from '../protocol/fs-change.ts';
 import type { Answers } from './answers.ts';
 import type { Change } from './change.ts';
+import type { FlagsCall } from './file-flags.ts';
 import type { KnownNames } from './known-names.ts';
 import type { ChangingRequest } from './requests.ts';
 import { Opcode } from './wire.ts';
@@ -93,6 +94,19 @@ export class Changer {
         else await this.#service.release(request.file);
         return;
       }
+      case 'temporary': {
+        const made = await this.#service.createUnnamed(request.file, change.file);
+        if (!this.#answers.entry(request, made, { openFlags: 0 })) await this.#service.release(made);
+        return;
+      }
+      case 'status': {
+        const attributes = await this.#service.getAttributes(request.file);
+        const info = await this.#service.info(request.file);
+        this.#answers.extendedStatus(request, attributes, info);
+        return;
+      }
+      case 'flags':
+        return this.#flags(request, change.call);
       case 'lock':
         return this.#lock(request, change);
       default:
@@ -222,6 +236,13 @@ export class Changer {
       if (!exists) throw error;
       this.#answers.error(request, (change.flags & O_EXCL) !== 0 ? EEXIST : ESTALE);
     }
+  }
+
+  async #flags(request: ChangingRequest, call: FlagsCall): Promise<void> {
+    const { set } = call;
+    if (set !== undefined) await this.#service.setFlags(request.file, set.flags, set.mask);
+    const flags = set === undefined ? (await this.#service.info(request.file)).flags : 0;
+    this.#answers.flags(request, call, flags);
   }
 
   async #release(file: FileId, change: Kind<'release'>): Promise<void> {

@@ -6,7 +6,12 @@
  * body is cleared first.
  */
 import type { LockAnswer } from '../protocol/fs-change.ts';
-import type { DirectoryEntry, FileAttributes, FileSystemStatus } from '../protocol/fs.ts';
+import type {
+  DirectoryEntry,
+  FileAttributes,
+  FileSystemStatus,
+  Timestamp,
+} from '../protocol/fs.ts';
 import { NAME_BYTES_MAX } from '../protocol/fs.ts';
 import { PAGE_BYTES, setUint64 } from './wire.ts';
 
@@ -21,6 +26,9 @@ export const LOCK_REPLY_BYTES = 24;
 export const OFFSET_REPLY_BYTES = 8;
 export const NOTIFY_INODE_BYTES = 24;
 export const DIRENT_HEADER_BYTES = 24;
+/** An answer to IOCTL that is no error begins with so many zeros. */
+export const IOCTL_REPLY_BYTES = 16;
+export const STATX_REPLY_BYTES: number = 32 + 256;
 
 const FORMAT_MASK = 0o170000;
 const CHARACTER_DEVICE = 0o020000;
@@ -79,6 +87,44 @@ export function encodeAttributesReply(
   view.setUint32(at + 8, (validity.attributesMs % 1000) * 1e6, true);
   view.setUint32(at + 12, 0, true);
   encodeAttributes(view, at + 16, attributes);
+}
+
+const STATX_BASIC = 0x7ff;
+const STATX_BORN = 0x800;
+
+/**
+ *   0 u64 seconds of validity | 8 u32 nanoseconds of it | 12 u32 0 | 32 as struct statx:
+ *   0 u32 mask | 4 u32 block size | 16 u32 links | 20 u32 uid | 24 u32 gid | 28 u16 mode
+ *   32 u64 inode | 40 u64 size | 48 u64 sectors | 64 atime | 80 time of birth | 96 ctime
+ *   112 mtime | 128 u32 major | 132 u32 minor
+ */
+export function encodeStatxReply(
+  view: DataView,
+  at: number,
+  { attributes: a, born }: { attributes: FileAttributes; born: Timestamp | undefined },
+  validity: Validity,
+): void {
+  clear(view, at, STATX_REPLY_BYTES);
+  setUint64(view, at, Math.floor(validity.attributesMs / 1000));
+  view.setUint32(at + 8, (validity.attributesMs % 1000) * 1e6, true);
+  const to = at + 32;
+  const device = isDevice(a.mode) ? a.size : 0;
+  view.setUint32(to, STATX_BASIC | (born === undefined ? 0 : STATX_BORN), true);
+  view.setUint32(to + 4, PAGE_BYTES, true);
+  view.setUint32(to + 16, a.links, true);
+  view.setUint32(to + 20, a.uid, true);
+  view.setUint32(to + 24, a.gid, true);
+  view.setUint16(to + 28, a.mode, true);
+  setUint64(view, to + 32, a.inode);
+  setUint64(view, to + 40, isDevice(a.mode) ? 0 : a.size);
+  setUint64(view, to + 48, a.sectors);
+  const times = [a.accessed, born, a.changed, a.modified];
+  for (const [index, time] of times.entries()) {
+    setUint64(view, to + 64 + index * 16, time?.seconds ?? 0);
+    view.setUint32(to + 72 + index * 16, time?.nanoseconds ?? 0, true);
+  }
+  view.setUint32(to + 128, (device >>> 8) & 0xfff, true);
+  view.setUint32(to + 132, (device & 0xff) | ((device >>> 12) & 0xfff00), true);
 }
 
 /** What an entry says besides the attributes. */

@@ -57,6 +57,7 @@ export const Opcode = {
   LSEEK: 46,
   COPY_FILE_RANGE: 47,
   TMPFILE: 51,
+  STATX: 52,
 } as const;
 
 /** What the kernel can do and what we ask for, in the `flags` of INIT. */

@@ -45,9 +45,13 @@
  * | LOCK        | 0, for GET a lock     | EAGAIN, EDEADLK, ENOLCK (too many), EINPROGRESS       |
  * | REJOINED    | 0                     |                                                       |
  * | UNCLAIM     | 0                     |                                                       |
+ * | TMPFILE     | 0, attributes         | EINVAL (no regular file), ENOSPC                      |
+ * | INFO        | 0, see `FileInfo`     |                                                       |
+ * | SET_FLAGS   | 0                     | EOPNOTSUPP (others than users may set)                |
  *
  * Attributes are those of the file that was made or changed. All but SEEK, FSYNC, OPEN, RELEASE,
- * LOCK, REJOINED and UNCLAIM may fail with EROFS; any may end with what ends the reading calls.
+ * LOCK, REJOINED, UNCLAIM and INFO may fail with EROFS; any may end with what ends the reading calls.
+ * TMPFILE makes a file without a name, which the client holds and LINK may give a name.
  *
  * After a restart clients take back what they had: first each says what it holds open (OPEN with
  * RECLAIM, whose count is all it has of the file) and which locks it has (LOCK with RECLAIM), then
@@ -103,6 +107,8 @@ export interface FsChange {
   /** Whose lock it is, within the client. */
   owner: bigint;
   pid: number;
+  /** SET_FLAGS: which of the flags are to be set or cleared. */
+  mask: number;
   /** First and last byte; an end of 2^53 - 1 or more is that of any file. */
   start: number;
   end: number;
@@ -331,6 +337,15 @@ const LAYOUTS: ReadonlyMap<number, Layout> = new Map<number, Layout>([
       ['otherOffset', 48, 'u64'],
     ]),
   ],
+  [FsCall.TMPFILE, MAKE],
+  [FsCall.INFO, layout([])],
+  [
+    FsCall.SET_FLAGS,
+    layout([
+      ['flags', 24, 'u32'],
+      ['mask', 28, 'u32'],
+    ]),
+  ],
   [
     FsCall.LOCK,
     layout([
@@ -376,6 +391,7 @@ const NOTHING: Omit<FsChange, 'call'> = {
   lockType: 0,
   owner: 0n,
   pid: 0,
+  mask: 0,
   start: 0,
   end: 0,
 };
@@ -464,6 +480,25 @@ export function decodeLock(message: DataView): LockAnswer {
     start: getUint64(message, 16),
     end: getUint64(message, 24),
   };
+}
+
+/** What INFO answers: 8 u32 flags | 12 u32 1 if the time of birth is known | 16 that time. */
+export interface FileInfo {
+  /** Those of FS_IOC_GETFLAGS (linux/fs.h). */
+  flags: number;
+  /** When the file was made, where the volume tells that. */
+  born: Timestamp | undefined;
+}
+
+export function encodeInfo(message: DataView, { flags, born }: FileInfo): void {
+  message.setUint32(8, flags, true);
+  message.setUint32(12, born === undefined ? 0 : 1, true);
+  setTime(message, 16, born ?? NO_TIME);
+}
+
+export function decodeInfo(message: DataView): FileInfo {
+  const known = message.getUint32(12, true) === 1;
+  return { flags: message.getUint32(8, true), born: known ? getTime(message, 16) : undefined };
 }
 
 /** What SEEK answers. */

@@ -73,6 +73,9 @@ export const FsCall = {
   // `fs-lease.ts`.
   LEASE_JOIN: PROTOCOL_BASE.fs + 64,
   LEASE_POLL: PROTOCOL_BASE.fs + 65,
+  TMPFILE: PROTOCOL_BASE.fs + 80,
+  INFO: PROTOCOL_BASE.fs + 81,
+  SET_FLAGS: PROTOCOL_BASE.fs + 82,
 } as const;
 export type FsCall = (typeof FsCall)[keyof typeof FsCall];
 

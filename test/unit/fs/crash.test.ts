@@ -61,7 +61,7 @@ describe.skipIf(imageObstacle() !== undefined)('a crash', () => {
     });
   });
 
-  it('leaves a tree as a transaction left it', () => {
+  it('leaves a tree as a transaction left it', { timeout: 120_000 }, () => {
     const options = { seed: SEED, changes: 300, e2fsck: 2, linux, points: 40 };
 
     const { images, wrong } = crashTree({ ...options, arguments: ['-b', '1024'] });

@@ -29,7 +29,10 @@ const {
   ENOSYS,
   ENXIO,
 } = constants.errno;
-const { EOPNOTSUPP, ESTALE } = constants.errno;
+const { ENOTTY, EOPNOTSUPP, ESTALE } = constants.errno;
+/** FS_IOC_ calls of linux/fs.h. */
+const [GET_FLAGS, SET_FLAGS] = [0x8008_6601, 0x4008_6602];
+const [GET_EXTENDED, SET_EXTENDED] = [0x801c_581f, 0x401c_5820];
 const UID = 1234;
 const GID = 567;
 const text = new TextEncoder();
@@ -421,7 +424,57 @@ describe('requests', () => {
     await expectError(ESTALE, Opcode.RENAME, words(99, 0), name('a'), name('b'));
     await give(Opcode.UNLINK, 99, name('x'));
     expect(port.last().error).toBe(-ESTALE);
-    await expectError(ENOSYS, Opcode.TMPFILE, words(0, 0, 0, 0), name('x'));
+    const CUT = 40;
+    const data = (bytes: number) => words(0, 0, 0, SET_FLAGS, 0, 0, bytes, 0);
+    await expectError(EIO, Opcode.TMPFILE, words(0, 0, 0));
+    await expectError(EIO, Opcode.STATX, words(0, 0));
+    await expectError(EIO, Opcode.IOCTL, data(CUT), words(1));
+    await expectError(EINVAL, Opcode.IOCTL, data(0));
+    await expectError(ENOTTY, Opcode.IOCTL, words(0, 0, 0, 0x1234, 0, 0, 0, 0));
+  });
+
+  it('for a file without a name make one that is held', async () => {
+    await give(Opcode.TMPFILE, 1, words(0o2, 0o100644, 0o022, 0), name('/'));
+
+    const node = body().getUint32(0, true);
+    expect(body().getUint32(40 + 64, true)).toBe(0);
+    expect(files.holds.get(node)).toBe(1);
+  });
+
+  it('for the time of birth are answered as statx(2) wants it', async () => {
+    const node = await lookup('file');
+    await give(Opcode.STATX, node, words(0, 0, 0, 0, 0, 0xfff));
+
+    const status = new DataView(body().buffer, 32);
+    expect(body().byteLength).toBe(288);
+    expect(status.getUint32(0, true)).toBe(0xfff);
+    expect(status.getUint32(32, true)).toBe(node);
+    expect([status.getUint32(80, true), status.getUint32(88, true)]).toEqual([5, 6]);
+    files.born = undefined;
+    await give(Opcode.STATX, node, words(0, 0, 0, 0, 0, 0xfff));
+    expect(body().getUint32(32, true)).toBe(0x7ff);
+  });
+
+  it('for flags read and set them, in both forms', async () => {
+    const node = await lookup('file');
+    const ioctl = (command: number, ...data: number[]) =>
+      give(Opcode.IOCTL, node, words(0, 0, 0, command, 0, 0, data.length * 4, 0, ...data));
+
+    await ioctl(SET_FLAGS, 0x80030);
+    expect(files.flags.get(node)).toBe(0x80030);
+    expect(body().byteLength).toBe(16);
+    await ioctl(GET_FLAGS);
+    expect([body().getInt32(0, true), body().getUint32(16, true)]).toEqual([0, 0x80030]);
+    await ioctl(GET_EXTENDED);
+    expect([body().byteLength, body().getUint32(16, true)]).toEqual([16 + 28, 0x18]);
+    await ioctl(SET_EXTENDED, 0x80, 0, 0, 0, 0, 0, 0);
+    expect(files.flags.get(node)).toBe(0x80040);
+    await ioctl(SET_EXTENDED, 0x200, 0, 0, 0, 0, 0, 0);
+    expect(port.last().error).toBe(-EOPNOTSUPP);
+    await ioctl(SET_EXTENDED, 0, 0, 0, 7, 0, 0, 0);
+    expect(port.last().error).toBe(-EINVAL);
+    await ioctl(SET_EXTENDED, 0);
+    expect(port.last().error).toBe(-EINVAL);
   });
 
   it('that write wait in the kernel while too many are under way', async () => {

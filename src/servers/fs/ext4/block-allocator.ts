@@ -11,6 +11,7 @@
  * is bounded by the bitmaps of the groups that two or three transactions touched.
  */
 import { FsError, damaged } from '../errors.ts';
+import type { Discards } from './discards.ts';
 import type { Disk } from './disk.ts';
 import type { Edited, Edits } from './edits.ts';
 import { type FreeRun, findRun, freeFrom } from './free-runs.ts';
@@ -42,6 +43,8 @@ export class BlockAllocator implements Edited {
   privileged = true;
   /** Whether it is delayed contents that get blocks now: those that were promised to them. */
   redeems = false;
+  /** Is told of blocks that are free for good; undefined: nobody wants to know. */
+  discards: Discards | undefined;
   readonly #disk: Disk;
   readonly #edits: Edits;
   readonly #groups: GroupsEditor;
@@ -60,7 +63,7 @@ export class BlockAllocator implements Edited {
     this.#superblock = superblock;
     edits.join(this);
     edits.waitingBlocks = () => {
-      this.#release();
+      this.release();
       let blocks = 0;
       for (const waiting of this.#waiting.values()) blocks += waiting.blocks;
       return blocks;
@@ -77,14 +80,18 @@ export class BlockAllocator implements Edited {
    * Between one and `count` blocks that lie together, in use from now on. Throws ENOSPC, EUCLEAN.
    */
   allocate(request: BlockRequest): FreeRun {
-    this.#release();
+    this.release();
     const { blocksFree } = this.#superblock.state;
     const available = this.redeems ? blocksFree : this.promisable - this.#edits.promisedBlocks();
     const wanted = { ...request, count: Math.min(request.count, available) };
     const found = available > 0 ? this.#find(wanted) : undefined;
-    if (found === undefined) throw new FsError('ENOSPC', 'no block is free');
+    if (found === undefined) {
+      this.#edits.lacksBlocks = true;
+      throw new FsError('ENOSPC', 'no block is free');
+    }
     const { group, run } = found;
     setBits(this.#groups.modify(group, 'blocks'), run.first, run.count);
+    this.discards?.remove(group, run.first, run.count);
     this.#groups.countBlocks(group, -run.count);
     const first = group.firstBlock + run.first;
     if (request.owner !== 0) this.#setWindow(request, group, run);
@@ -170,13 +177,14 @@ export class BlockAllocator implements Edited {
     this.#marks.push({ first: group.firstBlock + run.first, count: run.count });
   }
 
-  /** Forgets what committed transactions freed. */
-  #release(): void {
+  /** Forgets what committed transactions freed: it may be given away. */
+  release(): void {
     for (const [transaction, waiting] of this.#waiting) {
       if (transaction > this.#edits.committed) continue;
       this.#waiting.delete(transaction);
-      for (const number of waiting.bitmaps.keys()) {
+      for (const [number, freed] of waiting.bitmaps) {
         const group = this.#groups.at(number);
+        this.discards?.add(group, freed);
         group.longestFree = group.blocks;
       }
     }

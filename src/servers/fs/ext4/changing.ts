@@ -86,6 +86,11 @@ export interface VolumeWriter {
    * was removed), ENAMETOOLONG, ENOSPC, EINVAL.
    */
   createFile(directory: Inode, name: Uint8Array, file: NewFile): Inode;
+  /**
+   * A regular file without a name, as of open(2) with O_TMPFILE; it is to be held in the same
+   * change, and `link` may give it a name as long as it is. ENOTDIR, ENOENT, ENOSPC.
+   */
+  createUnnamed(directory: Inode, file: NewFile): Inode;
   /** As `createFile`; EMLINK besides, where directories are not counted beyond 65,000. */
   makeDirectory(directory: Inode, name: Uint8Array, file: NewFile): Inode;
   /** As `createFile`. ENAMETOOLONG for a target beyond 4095 bytes or one block. */
@@ -118,6 +123,14 @@ export interface VolumeWriter {
   seek(inode: Inode, offset: number, what: 'data' | 'hole'): number;
 
   setAttributes(inode: Inode, changes: AttributeChanges): void;
+  /**
+   * Sets those flags of an inode that `mask` names, as the ioctl FS_IOC_SETFLAGS: SYNC, IMMUTABLE,
+   * APPEND, NODUMP, NOATIME, and for directories DIRSYNC and TOPDIR. EOPNOTSUPP for a change of
+   * others.
+   */
+  setFlags(inode: Inode, flags: number, mask: number): void;
+  /** Somebody has read the file: its access time is marked, if the rule says so. */
+  accessed(inode: Inode): void;
   /** EEXIST, ENODATA, ENOSPC (no room in inode and block), EOPNOTSUPP, EINVAL (malformed ACL). */
   setXattr(inode: Inode, name: Uint8Array, value: Uint8Array, mode?: XattrMode): void;
   /** ENODATA. */

@@ -35,6 +35,8 @@ export class Edits {
   waitingBlocks: () => number = () => 0;
   /** Blocks that are promised to delayed contents: more than they will take. */
   promisedBlocks: () => number = () => 0;
+  /** No block was free in the change under way; the allocator says so. */
+  lacksBlocks = false;
 
   constructor(disk: Disk, changes: Changes) {
     this.#disk = disk;
@@ -73,11 +75,17 @@ export class Edits {
     try {
       return this.#once(run);
     } catch (error) {
-      const hopeless = this.waitingBlocks() + this.promisedBlocks() === 0;
-      if (!isFsError(error, 'ENOSPC') || hopeless) throw error;
+      const promised = this.lacksBlocks && this.promisedBlocks() > 0;
+      const hopes = this.waitingBlocks() > 0 || promised;
+      if (!isFsError(error, 'ENOSPC') || !hopes) throw error;
       this.#changes.commit();
       return this.#once(run);
     }
+  }
+
+  /** See `Changes.commit`: between two changes, and so in a step that runs afterwards. */
+  commit(): void {
+    this.#changes.commit();
   }
 
   /** Runs `step` when the change that is under way is done, and not if it fails. */
@@ -121,6 +129,7 @@ export class Edits {
   #once<T>(run: () => T): T {
     let result: T;
     this.#depth++;
+    this.lacksBlocks = false;
     this.#touched.clear();
     this.#afterwards = [];
     try {

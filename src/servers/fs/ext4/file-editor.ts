@@ -9,7 +9,7 @@
  */
 import { FsError, isFsError } from '../errors.ts';
 import type { BlockAllocator } from './block-allocator.ts';
-import type { BlockMap, BlockRange } from './block-map.ts';
+import type { BlockRange } from './block-map.ts';
 import type { AllocateMode, ByteRange } from './changing.ts';
 import type { Delayed } from './delayed.ts';
 import { type DelayedWriter, RUN_BLOCKS_MAX } from './delayed-writer.ts';

@@ -12,6 +12,7 @@ import { CRC_START } from './checksum.ts';
 import type { Disk } from './disk.ts';
 import type { Edited, Edits } from './edits.ts';
 import {
+  BORN_AT,
   CHECKSUM_HIGH_AT,
   CHECKSUM_LOW_AT,
   CORE_BYTES,
@@ -80,7 +81,7 @@ export class InodeEditor implements Edited {
       lastRun: undefined,
     };
     this.#before.set(born, undefined);
-    putTime(raw, now, { low: 0x90, extra: 0x94 });
+    putTime(raw, now, BORN_AT);
     this.#table.pin(born);
     return born;
   }

@@ -9,6 +9,7 @@
  *   only in inodes above 128 bytes, as far as `extra bytes` reaches:
  *   0x80 extra bytes | 0x82 checksum (high)
  *   0x84 ctime | 0x88 mtime | 0x8C atime: 2 bits epoch, 30 bits nanoseconds
+ *   0x90 time of birth | 0x94 its epoch and nanoseconds
  *   then xattrs up to the end of the inode
  *
  * See "Index Nodes" in Documentation/filesystems/ext4.
@@ -25,6 +26,7 @@ export const CORE_BYTES = 128;
 export const CHECKSUM_LOW_AT = 0x7c;
 export const EXTRA_BYTES_AT = 0x80;
 export const CHECKSUM_HIGH_AT = 0x82;
+export const BORN_AT = { low: 0x90, extra: 0x94 } as const;
 export const SECTOR_BYTES = 512;
 
 /**
@@ -48,8 +50,8 @@ export interface Inode {
   readonly gid: number;
   readonly size: number;
   /**
-   * The size that the volume is told while contents behind it are delayed, so that a crash leaves no
-   * file that is longer than its contents; undefined: `size`.
+   * The size that the volume is told while contents behind it are delayed, so that a crash leaves
+   * no file that is longer than its contents; undefined: `size`.
    */
   readonly diskSize: number | undefined;
   /** Units of 512 bytes. */
@@ -184,6 +186,15 @@ function readSectors(disk: Disk, raw: Uint8Array): number {
   const sectors = join(u16(raw, 0x74), low);
   const inBlocks = (u32(raw, 0x20) & INODE_FLAG.hugeFile) !== 0;
   return inBlocks ? sectors * (disk.blockBytes / SECTOR_BYTES) : sectors;
+}
+
+/** When the file was made; undefined if the inode has no room for it. */
+export function bornAt({ raw }: Inode): Timestamp | undefined {
+  const { low, extra } = BORN_AT;
+  if (raw.length === CORE_BYTES || extra + 4 > CORE_BYTES + u16(raw, EXTRA_BYTES_AT)) {
+    return undefined;
+  }
+  return timestamp(i32(raw, low), u32(raw, extra));
 }
 
 /** Two bits above the seconds carry them from 1901 to 2446. */

@@ -89,10 +89,14 @@ export const RO_COMPAT = {
 } as const;
 
 export const INODE_FLAG = {
+  sync: 0x8,
   immutable: 0x10,
   append: 0x20,
+  noDump: 0x40,
+  noAccessTimes: 0x80,
   encrypt: 0x800,
   index: 0x1000,
+  directorySync: 0x10000,
   hugeFile: 0x40000,
   topDirectory: 0x20000,
   extents: 0x80000,

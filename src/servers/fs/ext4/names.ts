@@ -20,6 +20,7 @@ import type { EditedInode, InodeEditor } from './inode-editor.ts';
 import { INODE_MAP_AT, INODE_MAP_BYTES, type Inode, fileType, hasFlag } from './inode.ts';
 import type { InodeTable } from './inode-table.ts';
 import { INCOMPAT, INODE_FLAG, MODE, RO_COMPAT, put32 } from './layout.ts';
+import type { Orphans } from './orphans.ts';
 import type { Removal } from './removal.ts';
 import type { XattrEditor } from './xattr-editor.ts';
 
@@ -43,6 +44,7 @@ export interface NameParts {
   readonly directoryEditor: DirectoryEditor;
   readonly xattrEditor: XattrEditor;
   readonly removal: Removal;
+  readonly orphans: Orphans;
 }
 
 /** A name that was found, and what it leads to. */
@@ -53,6 +55,8 @@ interface Named {
 
 export class Names {
   readonly #parts: NameParts;
+  /** Files that were made without a name, and may still get one. */
+  readonly #linkable = new WeakSet<Inode>();
 
   constructor(parts: NameParts) {
     this.#parts = parts;
@@ -67,6 +71,20 @@ export class Names {
       if (device) putDevice(edited, file.device ?? 0);
       else if (type === MODE.regular) this.#parts.maps.init(edited);
     });
+  }
+
+  /** A regular file without a name, which `link` may give it one. The caller holds it at once. */
+  createUnnamed(directory: Inode, file: NewFile): Inode {
+    this.#checkDirectory(directory);
+    const edited = this.#make(directory, file);
+    this.#parts.maps.init(edited);
+    edited.links = 0;
+    this.#setXattrs(edited, file);
+    this.#parts.orphans.add(edited);
+    this.#parts.edits.afterwards(() => {
+      this.#linkable.add(edited);
+    });
+    return edited;
   }
 
   makeDirectory(directory: Inode, name: Uint8Array, file: NewFile): Inode {
@@ -104,11 +122,20 @@ export class Names {
     if (fileType(inode) === MODE.directory) throw new FsError('EPERM', 'a link to a directory');
     checkUnprotected(inode);
     this.#checkNew(directory, name);
-    if (inode.links === 0) throw new FsError('ENOENT', 'the file has no names any more');
+    const isFirst = inode.links === 0;
+    if (isFirst && !this.#linkable.has(inode)) {
+      throw new FsError('ENOENT', 'the file has no names any more');
+    }
     if (inode.links >= LINKS_MAX) throw new FsError('EMLINK', 'the file has too many names');
     const edited = inodes.edit(inode);
     edited.links++;
     edited.changed = inodes.now();
+    if (isFirst) {
+      this.#parts.orphans.remove(edited);
+      this.#parts.edits.afterwards(() => {
+        this.#linkable.delete(edited);
+      });
+    }
     this.#insert(directory, name, edited);
   }
 
@@ -205,8 +232,16 @@ export class Names {
     file: NewFile,
     fill: (edited: EditedInode, parent: EditedInode) => void,
   ): Inode {
-    const { inodes, numbers, xattrEditor } = this.#parts;
     this.#checkNew(directory, name);
+    const edited = this.#make(directory, file);
+    fill(edited, this.#parts.inodes.edit(directory));
+    this.#setXattrs(edited, file);
+    this.#insert(directory, name, edited);
+    return edited;
+  }
+
+  #make(directory: Inode, file: NewFile): EditedInode {
+    const { inodes, numbers } = this.#parts;
     const number = numbers.allocate(directory, (file.mode & MODE.type) === MODE.directory);
     const edited = inodes.create(number, numbers.generation());
     edited.mode = file.mode;
@@ -216,10 +251,11 @@ export class Names {
     const type = fileType(edited);
     const whole = type === MODE.regular || type === MODE.directory;
     edited.flags = directory.flags & (whole ? INHERITED : INHERITED_SPECIAL);
-    fill(edited, inodes.edit(directory));
-    for (const [xattr, value] of file.xattrs ?? []) xattrEditor.set(edited, xattr, value, {});
-    this.#insert(directory, name, edited);
     return edited;
+  }
+
+  #setXattrs(edited: EditedInode, { xattrs = [] }: NewFile): void {
+    for (const [name, value] of xattrs) this.#parts.xattrEditor.set(edited, name, value, {});
   }
 
   #loseName(inode: Inode): void {

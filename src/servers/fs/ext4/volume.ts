@@ -8,6 +8,7 @@
  * read. Nothing here waits or keeps per-client state. The format is described in the kernel's
  * Documentation/filesystems/ext4.
  */
+import type { FileInfo } from '../../../vos/protocol/fs-change.ts';
 import type { FileAttributes, FileSystemStatus, Timestamp } from '../../../vos/protocol/fs.ts';
 import type { BlockCache } from '../cache.ts';
 import type { Changes } from '../changes.ts';
@@ -24,13 +25,14 @@ import type {
   VolumeWriter,
   XattrMode,
 } from './changing.ts';
+import type { AccessTimes } from './access-times.ts';
 import { type Crc32c, crc32c } from './checksum.ts';
 import { Contents } from './contents.ts';
 import { Directories, type EntryVisitor } from './directory.ts';
 import { Disk } from './disk.ts';
 import { GroupTable, overheadBlocks } from './groups.ts';
 import { readInline } from './inline-data.ts';
-import { type Inode, deviceNumber, fileType, hasFlag } from './inode.ts';
+import { type Inode, bornAt, deviceNumber, fileType, hasFlag } from './inode.ts';
 import type { Now } from './inode-editor.ts';
 import { InodeTable } from './inode-table.ts';
 import { INODE_FLAG, MODE } from './layout.ts';
@@ -41,6 +43,8 @@ import { Xattrs } from './xattr.ts';
 
 const SECTOR_BYTES = 512;
 const SECTORS_MAX = 2 ** 32 - 1;
+/** Flags that Linux shows to users (EXT4_FL_USER_VISIBLE). */
+const VISIBLE_FLAGS = 0x705bdfff;
 
 export interface VolumeOptions {
   /** Read the volume as its last checkpoint left it, though its journal holds newer blocks. */
@@ -60,6 +64,10 @@ export interface VolumeOptions {
   readonly random?: () => number;
   /** Memory for contents that have no blocks yet; 32 MiB unless told. */
   readonly delayedBytes?: number;
+  /** Whether the device is told of blocks that were freed. */
+  readonly discards?: boolean;
+  /** When reads mark access times: never unless told. */
+  readonly accessTimes?: AccessTimes;
   /** A faster CRC32C; seeds and results as `checksum.ts` says. */
   readonly crc32c?: Crc32c;
 }
@@ -81,11 +89,12 @@ export class Volume implements VolumeWriter {
     this.#directories = new Directories(disk, this.#contents);
     this.#xattrs = new Xattrs(disk, this.#contents, this.#inodes);
     const { changes, now = machineTime, random = randomWord, keepNameless = false } = options;
+    const { discards = false, accessTimes = 'off', delayedBytes } = options;
     if (changes === undefined) return;
     this.#openWriter = new Writer({
       ...{ disk, contents: this.#contents, table: this.#inodes, directories: this.#directories },
       ...{ xattrs: this.#xattrs, changes, now, random, keepNameless },
-      delayedBytes: options.delayedBytes,
+      ...{ discards, accessTimes, delayedBytes },
     });
   }
 
@@ -207,6 +216,11 @@ export class Volume implements VolumeWriter {
     };
   }
 
+  /** What attributes do not tell. */
+  info(inode: Inode): FileInfo {
+    return { flags: (inode.flags & VISIBLE_FLAGS) >>> 0, born: bornAt(inode) };
+  }
+
   status(): FileSystemStatus {
     const { superblock } = this;
     const { blocksReserved } = superblock.counts;
@@ -238,6 +252,11 @@ export class Volume implements VolumeWriter {
   createFile(directory: Inode, name: Uint8Array, file: NewFile): Inode {
     checkDirectory(directory);
     return this.#writer.createFile(directory, name, file);
+  }
+
+  createUnnamed(directory: Inode, file: NewFile): Inode {
+    checkDirectory(directory);
+    return this.#writer.createUnnamed(directory, file);
   }
 
   makeDirectory(directory: Inode, name: Uint8Array, file: NewFile): Inode {
@@ -291,6 +310,14 @@ export class Volume implements VolumeWriter {
 
   setAttributes(inode: Inode, changes: AttributeChanges): void {
     this.#writer.setAttributes(inode, changes);
+  }
+
+  setFlags(inode: Inode, flags: number, mask: number): void {
+    this.#writer.setFlags(inode, flags, mask);
+  }
+
+  accessed(inode: Inode): void {
+    this.#openWriter?.accessed(inode);
   }
 
   setXattr(inode: Inode, name: Uint8Array, value: Uint8Array, mode?: XattrMode): void {

@@ -1,7 +1,8 @@
 /**
  * Everything that changes a volume, put together. See `changing.ts` for what the methods promise.
  */
-import { FsError } from '../errors.ts';
+import { FsError, hex, isFsError } from '../errors.ts';
+import { type AccessTimes, marksAccess } from './access-times.ts';
 import type { Changes } from '../changes.ts';
 import { BlockAllocator } from './block-allocator.ts';
 import type {
@@ -21,6 +22,7 @@ import { DelayedWriter } from './delayed-writer.ts';
 import type { Directories } from './directory.ts';
 import { DirectoryBlocks } from './directory-blocks.ts';
 import { DirectoryEditor } from './directory-editor.ts';
+import { Discards } from './discards.ts';
 import type { Disk } from './disk.ts';
 import { Edits } from './edits.ts';
 import { FileEditor } from './file-editor.ts';
@@ -42,6 +44,16 @@ import { checkWritable } from './write-features.ts';
 import { XattrEditor } from './xattr-editor.ts';
 import type { Xattrs } from './xattr.ts';
 
+/** How many runs of freed blocks the device is told of at a time; each is a system call. */
+const DISCARDS_AT_COMMIT = 64;
+const DISCARDS_AT_CLOSE = 4096;
+
+const DIRECTORY_SYNC = INODE_FLAG.directorySync | INODE_FLAG.sync;
+const { sync, immutable, append, noDump, noAccessTimes } = INODE_FLAG;
+/** What users may set. */
+const FILE_FLAGS = sync | immutable | append | noDump | noAccessTimes;
+const DIRECTORY_FLAGS = FILE_FLAGS | INODE_FLAG.directorySync | INODE_FLAG.topDirectory;
+
 export interface WriterParts {
   readonly disk: Disk;
   readonly contents: Contents;
@@ -56,6 +68,9 @@ export interface WriterParts {
   readonly keepNameless: boolean;
   /** Memory for contents that have no blocks yet. */
   readonly delayedBytes?: number | undefined;
+  /** Whether the device is told of blocks that were freed. */
+  readonly discards: boolean;
+  readonly accessTimes: AccessTimes;
 }
 
 export interface LiveCounts {
@@ -67,6 +82,7 @@ export class Writer implements Omit<VolumeWriter, 'seek'> {
   readonly #delayed: Delayed;
   readonly #delayedWriter: DelayedWriter;
   readonly #directories: Directories;
+  readonly #accessTimes: AccessTimes;
   readonly #disk: Disk;
   readonly #table: InodeTable;
   readonly #edits: Edits;
@@ -114,12 +130,18 @@ export class Writer implements Omit<VolumeWriter, 'seek'> {
     });
     delayedWriter.isOpen = (number) => removal.isHeld(number);
     inodes.isDelayed = (number) => delayed.has(number);
+    if (parts.discards) allocator.discards = new Discards(disk);
     changes.beforeCommit = () => {
       delayedWriter.writeOutAll();
+      this.#discardSome(changes, DISCARDS_AT_COMMIT);
+    };
+    changes.beforeClose = () => {
+      this.#discardSome(changes, DISCARDS_AT_CLOSE);
     };
     this.#delayed = delayed;
     this.#delayedWriter = delayedWriter;
     this.#directories = directories;
+    this.#accessTimes = parts.accessTimes;
     this.#disk = disk;
     this.#table = table;
     this.#edits = edits;
@@ -132,7 +154,7 @@ export class Writer implements Omit<VolumeWriter, 'seek'> {
     this.#removal = removal;
     this.#names = new Names({
       ...{ disk, edits, table, inodes, numbers, maps, directories, directoryEditor },
-      ...{ xattrEditor, removal },
+      ...{ xattrEditor, removal, orphans },
     });
     this.#begin(groups, parts.keepNameless);
   }
@@ -158,29 +180,33 @@ export class Writer implements Omit<VolumeWriter, 'seek'> {
   }
 
   createFile(directory: Inode, name: Uint8Array, file: NewFile): Inode {
-    return this.change(() => this.#names.createFile(this.#live(directory), name, file));
+    return this.#changeIn(directory, (live) => this.#names.createFile(live, name, file));
+  }
+
+  createUnnamed(directory: Inode, file: NewFile): Inode {
+    return this.change(() => this.#names.createUnnamed(this.#live(directory), file));
   }
 
   makeDirectory(directory: Inode, name: Uint8Array, file: NewFile): Inode {
-    return this.change(() => this.#names.makeDirectory(this.#live(directory), name, file));
+    return this.#changeIn(directory, (live) => this.#names.makeDirectory(live, name, file));
   }
 
   makeSymlink(directory: Inode, name: Uint8Array, link: Owner & { target: Uint8Array }): Inode {
-    return this.change(() => this.#names.makeSymlink(this.#live(directory), name, link));
+    return this.#changeIn(directory, (live) => this.#names.makeSymlink(live, name, link));
   }
 
   link(inode: Inode, directory: Inode, name: Uint8Array): void {
-    this.change(() => {
-      this.#names.link(this.#live(inode), this.#live(directory), name);
+    this.#changeIn(directory, (live) => {
+      this.#names.link(this.#live(inode), live, name);
     });
   }
 
   unlink(directory: Inode, name: Uint8Array): Inode {
-    return this.change(() => this.#names.unlink(this.#live(directory), name));
+    return this.#changeIn(directory, (live) => this.#names.unlink(live, name));
   }
 
   removeDirectory(directory: Inode, name: Uint8Array): Inode {
-    return this.change(() => this.#names.removeDirectory(this.#live(directory), name));
+    return this.#changeIn(directory, (live) => this.#names.removeDirectory(live, name));
   }
 
   /**
@@ -189,15 +215,23 @@ export class Writer implements Omit<VolumeWriter, 'seek'> {
    */
   rename(from: Place, to: Place, mode: RenameMode = 'replace'): Inode | undefined {
     if (this.#delayed.blocks > 0 && mode === 'replace') this.#writeOutNamed(from);
-    return this.change(() => {
+    return this.#changeIn(to.directory, (directory) => {
       const source = { ...from, directory: this.#live(from.directory) };
-      const target = { ...to, directory: this.#live(to.directory) };
+      const target = { ...to, directory };
+      this.#syncAfter(source.directory, DIRECTORY_SYNC);
       return this.#names.rename(source, target, mode);
     });
   }
 
   write(inode: Inode, offset: number, data: Uint8Array): number {
-    return this.#files.write(this.#live(inode), offset, data);
+    const live = this.#live(inode);
+    const bytes = this.#files.write(live, offset, data);
+    if (hasFlag(live, INODE_FLAG.sync)) {
+      this.change(() => {
+        this.#syncAfter(live, INODE_FLAG.sync);
+      });
+    }
+    return bytes;
   }
 
   truncate(inode: Inode, size: number): void {
@@ -229,6 +263,33 @@ export class Writer implements Omit<VolumeWriter, 'seek'> {
     });
   }
 
+  setFlags(inode: Inode, flags: number, mask: number): void {
+    const live = this.#live(inode);
+    const wanted = ((live.flags & ~mask) | (flags & mask)) >>> 0;
+    const settable = fileType(live) === MODE.directory ? DIRECTORY_FLAGS : FILE_FLAGS;
+    if (((wanted ^ live.flags) & ~settable) !== 0) {
+      throw new FsError('EOPNOTSUPP', `flags ${hex(wanted)} of inode ${String(live.number)}`);
+    }
+    this.change(() => {
+      const edited = this.#inodes.edit(live);
+      edited.flags = wanted;
+      edited.changed = this.#inodes.now();
+    });
+  }
+
+  accessed(inode: Inode): void {
+    const now = this.#inodes.now();
+    if (!marksAccess(this.#accessTimes, inode, now)) return;
+    try {
+      this.change(() => {
+        this.#inodes.edit(this.#live(inode)).accessed = now;
+      });
+    } catch (error) {
+      // Who reads has what was asked for; the failure is told to who changes something.
+      if (!isFsError(error)) throw error;
+    }
+  }
+
   setXattr(inode: Inode, name: Uint8Array, value: Uint8Array, mode: XattrMode = {}): void {
     const live = this.#forXattrs(inode);
     this.change(() => {
@@ -256,12 +317,41 @@ export class Writer implements Omit<VolumeWriter, 'seek'> {
     this.#removal.freeNameless();
   }
 
+  /** What freed blocks hold is of no use to anybody, and neither is an error. */
+  #discardSome(changes: Changes, runsMax: number): void {
+    this.#allocator.release();
+    try {
+      this.#allocator.discards?.discard(changes, runsMax);
+    } catch (error) {
+      if (!isFsError(error)) throw error;
+      this.#allocator.discards = undefined;
+    }
+  }
+
   #forXattrs(inode: Inode): Inode {
     const live = this.#live(inode);
     if (hasFlag(live, INODE_FLAG.immutable | INODE_FLAG.append)) {
       throw new FsError('EPERM', `inode ${String(live.number)} is immutable or append-only`);
     }
     return live;
+  }
+
+  /** A change of the names in a directory. */
+  #changeIn<T>(directory: Inode, run: (live: Inode) => T): T {
+    return this.change(() => {
+      const live = this.#live(directory);
+      const result = run(live);
+      this.#syncAfter(live, DIRECTORY_SYNC);
+      return result;
+    });
+  }
+
+  /** Inside a change: it is to last when the call returns, if one of the flags says so. */
+  #syncAfter(inode: Inode, flags: number): void {
+    if (!hasFlag(inode, flags)) return;
+    this.#edits.afterwards(() => {
+      this.#edits.commit();
+    });
   }
 
   #writeOutNamed({ directory, name }: Place): void {
