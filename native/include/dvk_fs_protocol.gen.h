@@ -38,11 +38,19 @@ enum {
   DVK_FS_CALL_RELEASE = 2584,
   DVK_FS_CALL_COPY_RANGE = 2585,
   DVK_FS_CALL_LOCK = 2586,
+  DVK_FS_CALL_UNCLAIM = 2587,
+  DVK_FS_CALL_REJOINED = 2608,
+  DVK_FS_CALL_LEASE_JOIN = 2624,
+  DVK_FS_CALL_LEASE_POLL = 2625,
+  DVK_FS_CALL_TMPFILE = 2640,
+  DVK_FS_CALL_INFO = 2641,
+  DVK_FS_CALL_SET_FLAGS = 2642,
 };
 
 /* Flags of CREATE. */
 enum {
   DVK_FS_CREATE_HOLD = 1,
+  DVK_FS_CREATE_CLAIM = 2,
 };
 
 /* Flags of RENAME. */
@@ -56,6 +64,7 @@ enum {
   DVK_FS_WRITE_APPEND = 1,
   DVK_FS_WRITE_KILL_PRIVILEGES = 2,
   DVK_FS_WRITE_SYNC = 4,
+  DVK_FS_WRITE_CLAIM = 8,
 };
 
 /* Flags of SETATTR. */
@@ -95,6 +104,7 @@ enum {
   DVK_FS_LOCK_GET = 0,
   DVK_FS_LOCK_SET = 1,
   DVK_FS_LOCK_WAIT = 2,
+  DVK_FS_LOCK_RECLAIM = 3,
 };
 
 /* Kinds of locks. */
@@ -258,7 +268,10 @@ typedef struct dvk_fs_unlink_request {
   uint32_t sequence;
   int32_t grant;
   uint8_t name_bytes;
-  uint8_t reserved0[11];
+  uint8_t flags;
+  uint8_t reserved0[2];
+  int32_t client;
+  uint8_t reserved1[4];
   uint8_t names[28];
 } dvk_fs_unlink_request;
 static_assert(sizeof(dvk_fs_unlink_request) == 64, "dvk_fs_unlink_request");
@@ -267,6 +280,8 @@ static_assert(offsetof(dvk_fs_unlink_request, generation) == 12, "generation");
 static_assert(offsetof(dvk_fs_unlink_request, sequence) == 16, "sequence");
 static_assert(offsetof(dvk_fs_unlink_request, grant) == 20, "grant");
 static_assert(offsetof(dvk_fs_unlink_request, name_bytes) == 24, "name_bytes");
+static_assert(offsetof(dvk_fs_unlink_request, flags) == 25, "flags");
+static_assert(offsetof(dvk_fs_unlink_request, client) == 28, "client");
 
 typedef struct dvk_fs_rmdir_request {
   int32_t source;
@@ -276,7 +291,10 @@ typedef struct dvk_fs_rmdir_request {
   uint32_t sequence;
   int32_t grant;
   uint8_t name_bytes;
-  uint8_t reserved0[11];
+  uint8_t flags;
+  uint8_t reserved0[2];
+  int32_t client;
+  uint8_t reserved1[4];
   uint8_t names[28];
 } dvk_fs_rmdir_request;
 static_assert(sizeof(dvk_fs_rmdir_request) == 64, "dvk_fs_rmdir_request");
@@ -285,6 +303,8 @@ static_assert(offsetof(dvk_fs_rmdir_request, generation) == 12, "generation");
 static_assert(offsetof(dvk_fs_rmdir_request, sequence) == 16, "sequence");
 static_assert(offsetof(dvk_fs_rmdir_request, grant) == 20, "grant");
 static_assert(offsetof(dvk_fs_rmdir_request, name_bytes) == 24, "name_bytes");
+static_assert(offsetof(dvk_fs_rmdir_request, flags) == 25, "flags");
+static_assert(offsetof(dvk_fs_rmdir_request, client) == 28, "client");
 
 typedef struct dvk_fs_rename_request {
   int32_t source;
@@ -323,7 +343,8 @@ typedef struct dvk_fs_write_request {
   uint32_t uid;
   uint32_t gid;
   uint64_t offset;
-  uint8_t reserved0[16];
+  int32_t client;
+  uint8_t reserved0[12];
 } dvk_fs_write_request;
 static_assert(sizeof(dvk_fs_write_request) == 64, "dvk_fs_write_request");
 static_assert(offsetof(dvk_fs_write_request, inode) == 8, "inode");
@@ -335,6 +356,7 @@ static_assert(offsetof(dvk_fs_write_request, flags) == 28, "flags");
 static_assert(offsetof(dvk_fs_write_request, uid) == 32, "uid");
 static_assert(offsetof(dvk_fs_write_request, gid) == 36, "gid");
 static_assert(offsetof(dvk_fs_write_request, offset) == 40, "offset");
+static_assert(offsetof(dvk_fs_write_request, client) == 48, "client");
 
 typedef struct dvk_fs_setattr_request {
   int32_t source;
@@ -478,7 +500,8 @@ typedef struct dvk_fs_open_request {
   int32_t grant;
   uint32_t count;
   int32_t client;
-  uint8_t reserved0[32];
+  uint32_t flags;
+  uint8_t reserved0[28];
 } dvk_fs_open_request;
 static_assert(sizeof(dvk_fs_open_request) == 64, "dvk_fs_open_request");
 static_assert(offsetof(dvk_fs_open_request, inode) == 8, "inode");
@@ -487,6 +510,7 @@ static_assert(offsetof(dvk_fs_open_request, sequence) == 16, "sequence");
 static_assert(offsetof(dvk_fs_open_request, grant) == 20, "grant");
 static_assert(offsetof(dvk_fs_open_request, count) == 24, "count");
 static_assert(offsetof(dvk_fs_open_request, client) == 28, "client");
+static_assert(offsetof(dvk_fs_open_request, flags) == 32, "flags");
 
 typedef struct dvk_fs_release_request {
   int32_t source;
@@ -497,7 +521,8 @@ typedef struct dvk_fs_release_request {
   int32_t grant;
   uint32_t count;
   int32_t client;
-  uint8_t reserved0[32];
+  uint32_t flags;
+  uint8_t reserved0[28];
 } dvk_fs_release_request;
 static_assert(sizeof(dvk_fs_release_request) == 64, "dvk_fs_release_request");
 static_assert(offsetof(dvk_fs_release_request, inode) == 8, "inode");
@@ -506,6 +531,7 @@ static_assert(offsetof(dvk_fs_release_request, sequence) == 16, "sequence");
 static_assert(offsetof(dvk_fs_release_request, grant) == 20, "grant");
 static_assert(offsetof(dvk_fs_release_request, count) == 24, "count");
 static_assert(offsetof(dvk_fs_release_request, client) == 28, "client");
+static_assert(offsetof(dvk_fs_release_request, flags) == 32, "flags");
 
 typedef struct dvk_fs_copy_range_request {
   int32_t source;
@@ -564,6 +590,107 @@ static_assert(offsetof(dvk_fs_lock_request, pid) == 32, "pid");
 static_assert(offsetof(dvk_fs_lock_request, owner) == 40, "owner");
 static_assert(offsetof(dvk_fs_lock_request, start) == 48, "start");
 static_assert(offsetof(dvk_fs_lock_request, end) == 56, "end");
+
+typedef struct dvk_fs_unclaim_request {
+  int32_t source;
+  int32_t type;
+  uint32_t inode;
+  uint32_t generation;
+  uint32_t sequence;
+  int32_t grant;
+  int32_t client;
+  uint8_t reserved0[36];
+} dvk_fs_unclaim_request;
+static_assert(sizeof(dvk_fs_unclaim_request) == 64, "dvk_fs_unclaim_request");
+static_assert(offsetof(dvk_fs_unclaim_request, inode) == 8, "inode");
+static_assert(offsetof(dvk_fs_unclaim_request, generation) == 12, "generation");
+static_assert(offsetof(dvk_fs_unclaim_request, sequence) == 16, "sequence");
+static_assert(offsetof(dvk_fs_unclaim_request, grant) == 20, "grant");
+static_assert(offsetof(dvk_fs_unclaim_request, client) == 24, "client");
+
+typedef struct dvk_fs_rejoined_request {
+  int32_t source;
+  int32_t type;
+  uint32_t inode;
+  uint32_t generation;
+  uint32_t sequence;
+  int32_t grant;
+  uint8_t reserved0[4];
+  int32_t client;
+  uint8_t reserved1[32];
+} dvk_fs_rejoined_request;
+static_assert(sizeof(dvk_fs_rejoined_request) == 64, "dvk_fs_rejoined_request");
+static_assert(offsetof(dvk_fs_rejoined_request, inode) == 8, "inode");
+static_assert(offsetof(dvk_fs_rejoined_request, generation) == 12, "generation");
+static_assert(offsetof(dvk_fs_rejoined_request, sequence) == 16, "sequence");
+static_assert(offsetof(dvk_fs_rejoined_request, grant) == 20, "grant");
+static_assert(offsetof(dvk_fs_rejoined_request, client) == 28, "client");
+
+typedef struct dvk_fs_tmpfile_request {
+  int32_t source;
+  int32_t type;
+  uint32_t inode;
+  uint32_t generation;
+  uint32_t sequence;
+  int32_t grant;
+  uint8_t name_bytes;
+  uint8_t flags;
+  uint16_t mode;
+  uint32_t uid;
+  uint32_t gid;
+  uint16_t umask;
+  uint8_t reserved0[2];
+  uint32_t device;
+  int32_t client;
+  uint8_t names[16];
+} dvk_fs_tmpfile_request;
+static_assert(sizeof(dvk_fs_tmpfile_request) == 64, "dvk_fs_tmpfile_request");
+static_assert(offsetof(dvk_fs_tmpfile_request, inode) == 8, "inode");
+static_assert(offsetof(dvk_fs_tmpfile_request, generation) == 12, "generation");
+static_assert(offsetof(dvk_fs_tmpfile_request, sequence) == 16, "sequence");
+static_assert(offsetof(dvk_fs_tmpfile_request, grant) == 20, "grant");
+static_assert(offsetof(dvk_fs_tmpfile_request, name_bytes) == 24, "name_bytes");
+static_assert(offsetof(dvk_fs_tmpfile_request, flags) == 25, "flags");
+static_assert(offsetof(dvk_fs_tmpfile_request, mode) == 26, "mode");
+static_assert(offsetof(dvk_fs_tmpfile_request, uid) == 28, "uid");
+static_assert(offsetof(dvk_fs_tmpfile_request, gid) == 32, "gid");
+static_assert(offsetof(dvk_fs_tmpfile_request, umask) == 36, "umask");
+static_assert(offsetof(dvk_fs_tmpfile_request, device) == 40, "device");
+static_assert(offsetof(dvk_fs_tmpfile_request, client) == 44, "client");
+
+typedef struct dvk_fs_info_request {
+  int32_t source;
+  int32_t type;
+  uint32_t inode;
+  uint32_t generation;
+  uint32_t sequence;
+  int32_t grant;
+  uint8_t reserved0[40];
+} dvk_fs_info_request;
+static_assert(sizeof(dvk_fs_info_request) == 64, "dvk_fs_info_request");
+static_assert(offsetof(dvk_fs_info_request, inode) == 8, "inode");
+static_assert(offsetof(dvk_fs_info_request, generation) == 12, "generation");
+static_assert(offsetof(dvk_fs_info_request, sequence) == 16, "sequence");
+static_assert(offsetof(dvk_fs_info_request, grant) == 20, "grant");
+
+typedef struct dvk_fs_set_flags_request {
+  int32_t source;
+  int32_t type;
+  uint32_t inode;
+  uint32_t generation;
+  uint32_t sequence;
+  int32_t grant;
+  uint32_t flags;
+  uint32_t mask;
+  uint8_t reserved0[32];
+} dvk_fs_set_flags_request;
+static_assert(sizeof(dvk_fs_set_flags_request) == 64, "dvk_fs_set_flags_request");
+static_assert(offsetof(dvk_fs_set_flags_request, inode) == 8, "inode");
+static_assert(offsetof(dvk_fs_set_flags_request, generation) == 12, "generation");
+static_assert(offsetof(dvk_fs_set_flags_request, sequence) == 16, "sequence");
+static_assert(offsetof(dvk_fs_set_flags_request, grant) == 20, "grant");
+static_assert(offsetof(dvk_fs_set_flags_request, flags) == 24, "flags");
+static_assert(offsetof(dvk_fs_set_flags_request, mask) == 28, "mask");
 
 /* Attributes: the payload of an answer, or inside an entry of READDIR. */
 typedef struct dvk_fs_attributes {

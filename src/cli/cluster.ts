@@ -3,7 +3,8 @@ import { fork } from 'node:child_process';
 import { closeSync, mkdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
-import { extraAddressesOf, pathsBetween, transportsOf, type PathSpec } from '../vos/spec.ts';
+import { extraAddressesOf, pathsBetween } from '../vos/spec-links.ts';
+import { transportsOf, type PathSpec } from '../vos/spec.ts';
 import type { NodeSpec, ServiceSpec, TransportName } from '../vos/spec.ts';
 import { DaemonClient } from './channel.ts';
 import { openLog } from './child.ts';

@@ -247,23 +247,11 @@ interface Seen {
   readonly mounts: Map<string, Place>;
 }
 
-/** The paths between two nodes, at least one; each is preferred to those behind it. */
-export function pathsBetween(spec: DvsSpec, one: number, other: number): readonly PathSpec[] {
-  const link = spec.links.find(({ nodes }) => nodes.includes(one) && nodes.includes(other));
-  return link?.paths ?? [{ name: spec.transport, transport: spec.transport }];
-}
-
 /** All that a node's proxy must listen on, the one of most links first. */
 export function transportsOf(spec: DvsSpec, node: number): TransportName[] {
   const own = spec.links.filter(({ nodes }) => nodes.includes(node));
   const paths = own.flatMap((link) => link.paths);
   return [...new Set([spec.transport, ...paths.map(({ transport }) => transport)])];
-}
-
-/** Where a node's proxy listens too: the addresses that single paths have at it. */
-export function extraAddressesOf(spec: DvsSpec, node: number): Address[] {
-  const own = spec.links.filter(({ nodes }) => nodes[1] === node);
-  return own.flatMap(({ paths }) => paths.flatMap(({ listen }) => listen ?? []));
 }
 
 function freeName(transport: string, taken: ReadonlyMap<string, unknown>): string {

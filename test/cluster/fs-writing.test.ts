@@ -1,69 +1,29 @@
 // Programs write to a mount: what they write is there, on this node, on another, after the file
 // system server was killed, and for e2fsck.
 //
-// Method: two nodes, FS on node 1, on each a mount that is close-to-open and one that is strict.
-// Programs of the system and system calls of child processes do the work, each with a time limit;
-// what was synced is compared after SIGKILL of FS, what one strict mount changed is looked at
-// through the other, and the image is checked by e2fsck -fn when all is down.
-import { execFile, execFileSync, spawn } from 'node:child_process';
-import { existsSync, mkdirSync, statSync } from 'node:fs';
+// Method: two nodes, FS on node 1, a mount on each. Programs of the system and system calls of
+// child processes do the work, each with a time limit; what was synced is compared after SIGKILL of
+// FS, and the image is checked by e2fsck -fn when all is down.
+import { spawn } from 'node:child_process';
+import { existsSync, statSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { findProgram } from '../../src/cli/programs.ts';
 import { Segment, systemClock } from '../../src/dvk/index.ts';
 import { FsClient } from '../../src/vos/client/fs-client.ts';
 import { CreateFlag } from '../../src/vos/protocol/fs-change.ts';
 import { compile, whyNoC } from '../support/c-programs.ts';
-import { TestPlace, ended, whyNoMounts, wrote } from '../support/dvk-command.ts';
+import { type TestPlace, ended, whyNoMounts, wrote } from '../support/dvk-command.ts';
 import { pattern } from '../support/trees.ts';
+import { TwoMounts } from '../support/two-mounts.ts';
 
-const LIMIT_MS = 20_000;
 const SLOT = '1';
 const skipped = whyNoMounts();
 const withoutC = whyNoC();
 
+let mounts: TwoMounts;
 let place: TestPlace;
-let image: string;
-let tree: string;
 let here: string;
 let there: string;
-
-/** Runs a shell command with `$HERE`, `$THERE` and `$TREE`; throws if it fails. */
-async function sh(script: string): Promise<string> {
-  const env = { ...process.env, HERE: here, THERE: there, TREE: tree, LC_ALL: 'C.UTF-8' };
-  const options = { timeout: LIMIT_MS, killSignal: 'SIGKILL', maxBuffer: 1 << 26, env } as const;
-  return await new Promise((resolve, reject) => {
-    execFile('bash', ['-euc', script], options, (error, stdout, stderr) => {
-      if (error === null) resolve(stdout);
-      else reject(new Error(`${script}\n${stdout}${stderr}${error.message}`));
-    });
-  });
-}
-
-/** Runs a program for Python 3 with `here` and `there`, which prints what is to be compared. */
-async function python(...lines: string[]): Promise<string> {
-  const head = [
-    'import os, fcntl, errno',
-    "here = os.environ['HERE']; there = os.environ['THERE']",
-    // Beside the mounts: a path through one of them would wait for its server.
-    'home = os.path.dirname(here)',
-  ];
-  const program = [...head, ...lines].join('\n');
-  return await sh(`python3 - <<'END'\n${program}\nEND`);
-}
-
-/** As `python`, where `here` and `there` are strict mounts and `plain` is none. */
-async function strict(...lines: string[]): Promise<string> {
-  return await python(
-    'import mmap, signal, time',
-    "plain = here; here += '-strict'; there += '-strict'",
-    'def put(path, data, flags=os.O_TRUNC):',
-    '    f = os.open(path, os.O_WRONLY | os.O_CREAT | flags); os.write(f, data); os.close(f)',
-    'def get(path):',
-    "    with open(path, 'rb') as f: return f.read()",
-    ...lines,
-  );
-}
 
 /** The segments of node 0 and node 1. */
 async function segments(): Promise<[string, string]> {
@@ -80,45 +40,20 @@ function compiled(source: string): string {
 
 describe.skipIf(skipped !== undefined)(`a mount that is written to ${skipped ?? ''}`, () => {
   beforeAll(async () => {
-    place = new TestPlace();
-    ({ image, tree } = place.image(64 << 20));
-    // The big file makes room; it is given back before the tests begin.
-    execFileSync(findProgram('debugfs') ?? 'debugfs', ['-w', '-R', 'rm big', image]);
-    here = join(place.files, 'here');
-    there = join(place.files, 'there');
-    for (const path of [here, there]) {
-      mkdirSync(path);
-      mkdirSync(`${path}-strict`);
-    }
-    const strictly = 'kind: fuse, server: fs, coherence: strict';
-    const spec = place.spec('writing.yaml', [
-      'dvs: writing',
-      'nodes: [{ id: 0 }, { id: 1 }]',
-      'containers:',
-      '  - name: mol',
-      '    services:',
-      `      - { name: fs, kind: fs, node: 1, slot: 1, image: ${image} }`,
-      `      - { name: here, kind: fuse, node: 0, server: fs, mount: ${here} }`,
-      `      - { name: there, kind: fuse, node: 1, server: fs, mount: ${there} }`,
-      `      - { name: strict-here, node: 0, ${strictly}, mount: ${here}-strict }`,
-      `      - { name: strict-there, node: 1, ${strictly}, mount: ${there}-strict }`,
-    ]);
-    await place.must('up', spec, '--detach');
+    mounts = await TwoMounts.start();
+    ({ place, here, there } = mounts);
   });
 
   afterAll(async () => {
     if (skipped !== undefined) return;
-    await place.run('down');
-    const left = place.leftovers();
-    const check = execFileSync(findProgram('e2fsck') ?? 'e2fsck', ['-fn', image]).toString();
-    await place.end();
+    const { left, check } = await mounts.end();
     expect(left).toEqual([]);
     // A volume that was closed needs no replay, and has no error.
     expect(check).not.toMatch(/recover|error|Fix/i);
   });
 
   it('gives back what was written, in any size', async () => {
-    await sh(`
+    await mounts.sh(`
       head -c 5000001 /dev/urandom > $TREE/data
       for size in 4096 100000 1M; do
         dd if=$TREE/data of=$HERE/data bs=$size status=none
@@ -134,7 +69,7 @@ describe.skipIf(skipped !== undefined)(`a mount that is written to ${skipped ?? 
   });
 
   it('has the calls of Linux: links, renames, times, owners, holes, attributes', async () => {
-    await sh(`
+    await mounts.sh(`
       cd $HERE; umask 027; mkdir names; cd names
       echo one > a; ln a b; ln -s a c; mkfifo f; mknod n c 1 3
       [ "$(stat -c %h,%a,%F b)" = "2,640,regular file" ]
@@ -154,7 +89,7 @@ describe.skipIf(skipped !== undefined)(`a mount that is written to ${skipped ?? 
   });
 
   it('keeps an unlinked file while it is open, from both nodes', async () => {
-    const seen = await python(
+    const seen = await mounts.python(
       "f = os.open(here + '/gone', os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)",
       "os.write(f, b'still here')",
       "g = os.open(there + '/gone', os.O_RDONLY)",
@@ -167,7 +102,7 @@ describe.skipIf(skipped !== undefined)(`a mount that is written to ${skipped ?? 
   });
 
   it('keeps a directory and a FIFO that are open, or the place of a process', async () => {
-    const seen = await python(
+    const seen = await mounts.python(
       'def look(fd):',
       '    s = os.fstat(fd); os.fsync(fd) if s.st_size else None',
       '    return s.st_nlink',
@@ -183,7 +118,7 @@ describe.skipIf(skipped !== undefined)(`a mount that is written to ${skipped ?? 
   });
 
   it('serves others while commits are written', async () => {
-    const seen = await python(
+    const seen = await mounts.python(
       'import threading',
       "f = os.open(here + '/synced', os.O_RDWR | os.O_CREAT)",
       'def sync(base):',
@@ -198,7 +133,7 @@ describe.skipIf(skipped !== undefined)(`a mount that is written to ${skipped ?? 
   });
 
   it('shows what one node closed to whoever opens on the other', async () => {
-    const seen = await python(
+    const seen = await mounts.python(
       'def put(path, data):',
       "    with open(path, 'wb') as f: f.write(data)",
       'def get(path):',
@@ -216,7 +151,7 @@ describe.skipIf(skipped !== undefined)(`a mount that is written to ${skipped ?? 
   });
 
   it('shows what was written in a row to whoever opens on the other', async () => {
-    const seen = await python(
+    const seen = await mounts.python(
       "block = lambda i: b'%07d ' % i * 512",
       'wrong = 0',
       'for a, b in ((here, there), (there, here)):',
@@ -238,7 +173,7 @@ describe.skipIf(skipped !== undefined)(`a mount that is written to ${skipped ?? 
   });
 
   it('takes new files of two nodes in one directory, each with its own name', async () => {
-    const seen = await python(
+    const seen = await mounts.python(
       "os.mkdir(here + '/both')",
       'wrong = 0',
       'for i in range(120):',
@@ -255,7 +190,7 @@ describe.skipIf(skipped !== undefined)(`a mount that is written to ${skipped ?? 
   });
 
   it('appends from two nodes without losing a line', async () => {
-    await sh(`
+    await mounts.sh(`
       : > $HERE/log
       for side in $HERE $THERE; do
         for word in x y; do
@@ -268,7 +203,7 @@ describe.skipIf(skipped !== undefined)(`a mount that is written to ${skipped ?? 
   });
 
   it('locks across nodes, and lets go with the process', async () => {
-    const seen = await python(
+    const seen = await mounts.python(
       "f = open(here + '/lock', 'w'); g = open(there + '/lock', 'r+')",
       'def tries(lock, *rest):',
       '    try: lock(g, fcntl.LOCK_EX | fcntl.LOCK_NB, *rest); return True',
@@ -292,20 +227,22 @@ describe.skipIf(skipped !== undefined)(`a mount that is written to ${skipped ?? 
   });
 
   it('keeps what was synced when the server is killed, and goes on with a new one', async () => {
-    await sh(`
+    await mounts.sh(`
       mkdir $HERE/safe; head -c 3000000 /dev/urandom > $TREE/safe
       dd if=$TREE/safe of=$HERE/safe/file bs=100k conv=fsync status=none; sync $HERE/safe`);
     const { pid } = await place.json<{ pid: number }>('service', 'info', 'fs');
     process.kill(pid, 'SIGKILL');
     await place.must('service', 'start', 'fs');
-    await sh('cmp $TREE/safe $HERE/safe/file; cmp $TREE/safe $THERE/safe/file');
-    await sh('echo more > $HERE/safe/more; [ $(cat $THERE/safe/more) = more ]; rm -r $HERE/safe');
+    await mounts.sh('cmp $TREE/safe $HERE/safe/file; cmp $TREE/safe $THERE/safe/file');
+    await mounts.sh(
+      'echo more > $HERE/safe/more; [ $(cat $THERE/safe/more) = more ]; rm -r $HERE/safe',
+    );
   });
 
   /** Kills the server from inside a program for Python, after which a new one is started. */
   async function survives(before: readonly string[], after: readonly string[]): Promise<string> {
     const { pid } = await place.json<{ pid: number }>('service', 'info', 'fs');
-    const seen = python(
+    const seen = mounts.python(
       ...before,
       'import signal, time',
       `os.kill(${String(pid)}, signal.SIGKILL)`,
@@ -313,11 +250,11 @@ describe.skipIf(skipped !== undefined)(`a mount that is written to ${skipped ?? 
       "while not os.path.exists(home + '/started'): time.sleep(0.01)",
       ...after,
     );
-    await sh('until [ -e ${HERE%/*}/killed ]; do sleep 0.01; done');
+    await mounts.sh('until [ -e ${HERE%/*}/killed ]; do sleep 0.01; done');
     await place.must('service', 'start', 'fs');
-    await sh(': > ${HERE%/*}/started');
+    await mounts.sh(': > ${HERE%/*}/started');
     const result = await seen;
-    await sh('rm ${HERE%/*}/killed ${HERE%/*}/started');
+    await mounts.sh('rm ${HERE%/*}/killed ${HERE%/*}/started');
     return result;
   }
 
@@ -371,22 +308,22 @@ describe.skipIf(skipped !== undefined)(`a mount that is written to ${skipped ?? 
   });
 
   it('loses nothing when the server is restarted, and says so', async () => {
-    const seen = python(
+    const seen = mounts.python(
       "f = os.open(here + '/calm', os.O_RDWR | os.O_CREAT); os.write(f, b'calm')",
       "open(home + '/ready', 'w').close()",
       'import time',
       "while not os.path.exists(home + '/go'): time.sleep(0.01)",
       "os.fsync(f); print(open(there + '/calm').read())",
     );
-    await sh('until [ -e ${HERE%/*}/ready ]; do sleep 0.01; done');
+    await mounts.sh('until [ -e ${HERE%/*}/ready ]; do sleep 0.01; done');
     await place.must('service', 'restart', 'fs');
-    await sh(': > ${HERE%/*}/go');
+    await mounts.sh(': > ${HERE%/*}/go');
     expect(await seen).toBe('calm\n');
-    await sh('rm $HERE/../ready $HERE/../go');
+    await mounts.sh('rm $HERE/../ready $HERE/../go');
   });
 
   it('ends with its gateway, and is there again with the next one', async () => {
-    const seen = python(
+    const seen = mounts.python(
       'import time',
       "f = os.open(there + '/taken', os.O_RDWR | os.O_CREAT)",
       "os.write(f, b'safe'); os.fsync(f)",
@@ -398,16 +335,16 @@ describe.skipIf(skipped !== undefined)(`a mount that is written to ${skipped ?? 
       // The lock ends with who had it, when the server has noticed.
       "fcntl.flock(g, fcntl.LOCK_EX); print(open(there + '/taken').read())",
     );
-    await sh('until [ -e $HERE/../ready ]; do sleep 0.01; done');
+    await mounts.sh('until [ -e $HERE/../ready ]; do sleep 0.01; done');
     const { pid } = await place.json<{ pid: number }>('service', 'info', 'there');
     process.kill(pid, 'SIGKILL');
     await place.must('service', 'start', 'there');
-    await sh(': > $HERE/../go');
+    await mounts.sh(': > $HERE/../go');
     expect(await seen).toBe('ENOTCONN\nsafe\n');
   });
 
   it('is found by the numbers of a file that the kernel has forgotten, as NFS does', async () => {
-    const seen = await python(
+    const seen = await mounts.python(
       'import ctypes',
       'libc = ctypes.CDLL(None, use_errno=True)',
       'def handle(path):',
@@ -437,124 +374,7 @@ describe.skipIf(skipped !== undefined)(`a mount that is written to ${skipped ?? 
       'print(number in [os.stat(name).st_ino for name in made]); forget(); print(by(file))',
     );
     expect(seen).toBe("b'found'\n['file']\nTrue\nESTALE\nTrue\nESTALE\n");
-    await sh('rm -r $HERE/export');
-  });
-
-  it('shows at once what the other node changed, on strict mounts', async () => {
-    const seen = await strict(
-      "put(here + '/file', b'0' * 9000); os.mkdir(here + '/dir')",
-      'wrong = []',
-      'def check(i, what, got, wanted):',
-      '    if got != wanted: wrong.append((i, what, got, wanted))',
-      'for i in range(12):',
-      '    a, b = (here, there) if i % 2 else (there, here)',
-      "    f = os.open(b + '/file', os.O_RDONLY); os.fstat(f); os.pread(f, 20000, 0)",
-      "    os.stat(b + '/dir'); os.listdir(b + '/dir')",
-      "    data = b'%05d' % i * (1000 + i)",
-      "    put(a + '/file', data)",
-      "    check(i, 'size', os.fstat(f).st_size, len(data))",
-      "    check(i, 'stat', os.stat(b + '/file').st_size, len(data))",
-      "    check(i, 'read', os.pread(f, 20000, 0), data)",
-      "    check(i, 'open', get(b + '/file'), data); os.close(f)",
-      "    os.chmod(a + '/file', 0o600 + i % 8)",
-      "    check(i, 'mode', os.stat(b + '/file').st_mode & 0o777, 0o600 + i % 8)",
-      "    put(a + '/dir/name%d' % i, b'x'); check(i, 'made', get(b + '/dir/name%d' % i), b'x')",
-      "    os.rename(a + '/dir/name%d' % i, a + '/dir/other')",
-      "    check(i, 'old', os.path.exists(b + '/dir/name%d' % i), False)",
-      "    check(i, 'new', os.listdir(b + '/dir'), ['other'])",
-      "    check(i, 'there', os.path.exists(b + '/dir/other'), True)",
-      "    os.unlink(a + '/dir/other')",
-      "    check(i, 'gone', os.path.exists(b + '/dir/other'), False)",
-      "    check(i, 'empty', os.listdir(b + '/dir'), [])",
-      "    put(plain + '/file', b'plain'); check(i, 'plain', get(b + '/file'), b'plain')",
-      'print(wrong)',
-    );
-    expect(seen).toBe('[]\n');
-  });
-
-  it('shows that in what is mapped, too', async () => {
-    const seen = await strict(
-      "put(here + '/mapped', b'a' * 16384)",
-      "f = os.open(there + '/mapped', os.O_RDONLY); m = mmap.mmap(f, 16384, prot=mmap.PROT_READ)",
-      'wrong = 0',
-      'for i in range(8):',
-      '    before = m[:]; letter = bytes([98 + i])',
-      "    g = os.open(here + '/mapped', os.O_WRONLY); os.pwrite(g, letter * 5000, 3000)",
-      "    wrong += m[3000:8000] != letter * 5000 or m[:3000] != b'a' * 3000; os.close(g)",
-      'print(wrong)',
-    );
-    expect(seen).toBe('0\n');
-  });
-
-  it('keeps what was seen in the kernel of a strict mount', async () => {
-    const { pid } = await place.json<{ pid: number }>('service', 'info', 'strict-here');
-    const seen = await strict(
-      "os.mkdir(there + '/warm'); files = ['/warm/%d' % i for i in range(20)]",
-      "for name in files: put(there + name, b'x')",
-      'def look():',
-      '    for name in files: os.stat(here + name)',
-      // A lease may end before the gateway stands still: then it is tried again.
-      'def looks_without_gateway():',
-      `    look(); os.kill(${pid}, signal.SIGSTOP); child = os.fork()`,
-      '    if child == 0: look(); os._exit(0)',
-      '    ended = 0; end = time.monotonic() + 2',
-      '    while not ended and time.monotonic() < end:',
-      '        ended = os.waitpid(child, os.WNOHANG)[0]; time.sleep(0.001)',
-      `    os.kill(${pid}, signal.SIGCONT)`,
-      '    if not ended: os.waitpid(child, 0)',
-      '    return ended > 0',
-      'print(any(looks_without_gateway() for _ in range(10)))',
-    );
-    expect(seen).toBe('True\n');
-  });
-
-  it('lets both strict mounts change one directory and one file', async () => {
-    const seen = await strict(
-      "os.mkdir(here + '/both'); put(here + '/both/log', b'')",
-      'def work(base, mark):',
-      '    for i in range(25):',
-      "        path = base + '/both/%s%d' % (mark, i)",
-      "        put(path, b'x'); put(base + '/both/log', mark.encode(), os.O_APPEND)",
-      "        os.stat(base + '/both/log'); get(base + '/both/log'); os.listdir(base + '/both')",
-      "        os.rename(path, path + '.done'); os.unlink(path + '.done')",
-      'pids = []',
-      "for base, mark in ((here, 'a'), (there, 'b')):",
-      '    pid = os.fork()',
-      '    if pid == 0: work(base, mark); os._exit(0)',
-      '    pids.append(pid)',
-      'codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]',
-      "log = get(there + '/both/log')",
-      "print(codes, log.count(b'a'), log.count(b'b'), os.listdir(here + '/both'))",
-    );
-    expect(seen).toBe("[0, 0] 25 25 ['log']\n");
-  });
-
-  it('waits for a stopped strict mount no longer than a lease lasts', async () => {
-    const { pid } = await place.json<{ pid: number }>('service', 'info', 'strict-here');
-    await strict(
-      "put(there + '/stopped', b'old'); get(here + '/stopped'); os.stat(here + '/stopped')",
-    );
-    process.kill(pid, 'SIGSTOP');
-    try {
-      const seen = await strict(
-        "for i in range(5): put(there + '/stopped', b'new%d' % i)",
-        "print(get(there + '/stopped'))",
-      );
-      expect(seen).toBe("b'new4'\n");
-    } finally {
-      process.kill(pid, 'SIGCONT');
-    }
-    expect(await strict("print(get(here + '/stopped'), os.stat(here + '/stopped').st_size)")).toBe(
-      "b'new4' 4\n",
-    );
-  });
-
-  it('waits for no strict mount that is gone', async () => {
-    const { pid } = await place.json<{ pid: number }>('service', 'info', 'strict-here');
-    await strict("put(there + '/dead', b'old'); get(here + '/dead')");
-    process.kill(pid, 'SIGKILL');
-    const seen = await strict("put(there + '/dead', b'new'); print(get(there + '/dead'))");
-    expect(seen).toBe("b'new'\n");
+    await mounts.sh('rm -r $HERE/export');
   });
 
   it.skipIf(withoutC !== undefined)(
@@ -568,18 +388,20 @@ describe.skipIf(skipped !== undefined)(`a mount that is written to ${skipped ?? 
       for (const segment of [local, remote]) {
         const { stdout, stderr } = await ended(spawn(calls, [segment, SLOT, 'check']));
         expect([stdout, stderr]).toEqual([expect.stringMatching(/^\d+ checks, 0 failed\n$/), '']);
-        await sh(`
+        await mounts.sh(`
           cd $HERE/c-files; [ "$(stat -c %a,%u,%s file)" = 640,12,5000 ]
           [ "$(readlink link)" = below/../file ]; [ "$(stat -c %t:%T device)" = 5:3 ]
           cmp arena private; cmp arena $THERE/c-files/private; [ "$(cat copy)" = 23456 ]
           [ $(ls many | wc -l) = 500 ]; [ "$(getfattr --only-values -n user.one file)" = value ]
           cd ..; rm -r c-files`);
       }
-      await sh(`
+      await mounts.sh(`
         head -c 3000001 /dev/urandom > $TREE/from-c
         ${files} ${remote} ${SLOT} put /from-c < $TREE/from-c; cmp $TREE/from-c $THERE/from-c`);
-      await sh(`${files} ${local} ${SLOT} get from-c | cmp - $TREE/from-c; rm $HERE/from-c`);
-      expect(await sh(`${files} ${local} ${SLOT} list /`)).toMatch(/^0407\d\d +\d+ lost\+found$/m);
+      await mounts.sh(`${files} ${local} ${SLOT} get from-c | cmp - $TREE/from-c; rm $HERE/from-c`);
+      expect(await mounts.sh(`${files} ${local} ${SLOT} list /`)).toMatch(
+        /^0407\d\d +\d+ lost\+found$/m,
+      );
     },
   );
 
@@ -593,7 +415,11 @@ describe.skipIf(skipped !== undefined)(`a mount that is written to ${skipped ?? 
       const wanted = pattern(1_000_000, 7);
       const buffer = client.allocateMemory(wanted.length);
       buffer.set(wanted);
-      const file = await client.create(place, { mode: 0o100644, umask: 0, ...owner }, CreateFlag.HOLD);
+      const file = await client.create(
+        place,
+        { mode: 0o100644, umask: 0, ...owner },
+        CreateFlag.HOLD,
+      );
       const written = await client.writeFrom({ file, offset: 0 }, buffer, 0, owner);
       buffer.fill(0);
       const read = await client.readInto(file, 0, buffer);
@@ -604,7 +430,7 @@ describe.skipIf(skipped !== undefined)(`a mount that is written to ${skipped ?? 
       expect(await client.readInto(file, 1_000_000, buffer)).toBe(0);
       await client.sync(file, 0);
       await client.release(file);
-      await sh('[ "$(stat -c %s $HERE/direct)" = 1000000 ]; cmp $HERE/direct $THERE/direct');
+      await mounts.sh('[ "$(stat -c %s $HERE/direct)" = 1000000 ]; cmp $HERE/direct $THERE/direct');
     } finally {
       client.close();
       segment.close();

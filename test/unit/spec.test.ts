@@ -3,8 +3,8 @@
 import { describe, expect, it } from 'vitest';
 import { formatSize, parseSize, parseSpec, SpecError } from '../../src/vos/spec.ts';
 import { HOLD_RANGE } from '../../src/proxies/settings.ts';
-import { extraAddressesOf, HOLD_MS_RANGE, pathsBetween } from '../../src/vos/spec.ts';
-import { transportsOf, type DvsSpec } from '../../src/vos/spec.ts';
+import { extraAddressesOf, pathsBetween } from '../../src/vos/spec-links.ts';
+import { HOLD_MS_RANGE, transportsOf, type DvsSpec } from '../../src/vos/spec.ts';
 
 const SOURCE = { file: 'demo.yaml', directory: '/srv/dvs' };
 

@@ -1,11 +1,12 @@
 /**
  * Rules of the calls that change a volume: what takes privileges away, what a directory hands down,
- * and which fields of a request make sense.
+ * which fields of a request make sense, and where they lie.
  */
 import type { FsChange } from '../../vos/protocol/fs-change.ts';
 import { FsError } from './errors.ts';
 import { type Inode, fileType } from './ext4/inode.ts';
 import { MODE } from './ext4/layout.ts';
+import type { Volume } from './ext4/volume.ts';
 
 const SET_USER = 0o4000;
 const SET_GROUP = 0o2000;
@@ -47,4 +48,20 @@ export function isName(name: Uint8Array, other: Uint8Array): boolean {
 
 export function isDots(name: Uint8Array): boolean {
   return name.length <= 2 && name.every((byte) => byte === 0x2e);
+}
+
+/** Whether so many bytes, which clients have under way, will fit. */
+export function hasRoomFor(bytes: number, volume: Pick<Volume, 'status'>): boolean {
+  const { blocksAvailable, blockBytes } = volume.status();
+  return blocksAvailable * blockBytes > bytes;
+}
+
+/** A message that stays when the next one comes. */
+export function copyOf(message: DataView): DataView {
+  const bytes = new Uint8Array(message.buffer, message.byteOffset, message.byteLength).slice();
+  return new DataView(bytes.buffer);
+}
+
+export function payloadOf(message: DataView): Uint8Array {
+  return new Uint8Array(message.buffer, message.byteOffset + 8, 56);
 }

@@ -37,32 +37,35 @@ import {
   TRANSFER_BYTES_MAX,
   encodeAttributes,
 } from '../../vos/protocol/fs.ts';
-import { ACCESS_LIST, DEFAULT_LIST, assigned, changed, inherited } from './acl-rules.ts';
+import { ACCESS_LIST } from './acl-rules.ts';
 import {
   checkFlags,
+  copyOf,
   groupIn,
+  hasRoomFor,
   holdsOf,
   isDots,
   isHeldBeyondNames,
   isName,
-  withoutPrivileges,
+  payloadOf,
 } from './change-rules.ts';
 import { Claims } from './claims.ts';
 import { Holds, LastAnswers } from './clients.ts';
 import { ERRNO, FsError } from './errors.ts';
-import type {
-  AllocateMode,
-  AttributeChanges,
-  NewFile,
-  RenameMode,
-  VolumeWriter,
-} from './ext4/changing.ts';
+import type { AllocateMode, RenameMode, VolumeWriter } from './ext4/changing.ts';
 import type { Inode } from './ext4/inode.ts';
 import { fileType } from './ext4/inode.ts';
 import { MODE } from './ext4/layout.ts';
 import type { Volume } from './ext4/volume.ts';
 import type { ClientMemory, FsHandler } from './handlers.ts';
 import { LockTable } from './locks.ts';
+import {
+  attributeChanges,
+  followList,
+  followMode,
+  killPrivileges,
+  newFile,
+} from './owner-rules.ts';
 import { type Survivors, checkLock } from './survivors.ts';
 
 /** What the handlers need besides the volume and the clients' memory. */
@@ -94,11 +97,8 @@ interface Exchange {
 }
 
 const SLASH = 0x2f;
-const SET_GROUP = 0o2000;
-const PERMISSIONS = 0o7777;
 /** With less room nobody gets to claim contents; a client has some MiB of each file under way. */
 const CLAIM_ROOM_BYTES = 64 << 20;
-const CAPABILITY: Uint8Array = Buffer.from('security.capability');
 const SPECIAL: ReadonlySet<number> = new Set<number>([
   MODE.regular,
   MODE.fifo,
@@ -187,7 +187,7 @@ export class ChangingHandlers {
     return this.#claims.clear();
   }
 
-  /** The call table `calls`, in which what somebody's claim is in the way of fails with EALREADY. */
+  /** The call table `calls`; what somebody's claim is in the way of fails with EALREADY. */
   guarded(calls: ReadonlyMap<number, FsHandler>): Map<number, FsHandler> {
     const guard = (handle: FsHandler): FsHandler => {
       return (request, reply) =>
@@ -244,7 +244,7 @@ export class ChangingHandlers {
     const writer = this.#begin(change);
     const directory = this.#inode(change);
     const inode = writer.change(() => {
-      const made = writer.createFile(directory, name, this.#newFile(directory, change));
+      const made = writer.createFile(directory, name, newFile(this.#volume, directory, change));
       if ((change.flags & CreateFlag.HOLD) !== 0) this.#holds?.add(change.client, made, 1);
       return made;
     });
@@ -260,7 +260,7 @@ export class ChangingHandlers {
     const writer = this.#begin(change);
     const directory = this.#inode(change);
     const inode = writer.change(() => {
-      const made = writer.createUnnamed(directory, this.#newFile(directory, change));
+      const made = writer.createUnnamed(directory, newFile(this.#volume, directory, change));
       this.#holds?.add(change.client, made, 1);
       return made;
     });
@@ -283,7 +283,7 @@ export class ChangingHandlers {
     const [name] = this.#names(call, 1);
     const writer = this.#begin(change);
     const directory = this.#inode(change);
-    const file = this.#newFile(directory, change, MODE.directory);
+    const file = newFile(this.#volume, directory, change, MODE.directory);
     return this.#attributes(call, writer.makeDirectory(directory, name, file));
   }
 
@@ -363,11 +363,13 @@ export class ChangingHandlers {
     const inode = this.#inode(change);
     const append = (change.flags & WriteFlag.APPEND) !== 0;
     if (append && change.offset !== 0) throw new FsError('EBADREQUEST', 'an offset to append at');
-    if ((change.flags & WriteFlag.KILL_PRIVILEGES) !== 0) this.#killPrivileges(writer, inode);
+    if ((change.flags & WriteFlag.KILL_PRIVILEGES) !== 0)
+      killPrivileges(this.#volume, writer, inode);
     const written = writer.write(inode, append ? inode.size : change.offset, data);
     if ((change.flags & WriteFlag.SYNC) !== 0) this.#commit(call);
     this.#attributes(call, inode);
-    const claimed = this.#hasRoom() && this.#claims.take(inode.number, change);
+    const claimed =
+      hasRoomFor(CLAIM_ROOM_BYTES, this.#volume) && this.#claims.take(inode.number, change);
     return claimed ? written + CLAIMED : written;
   }
 
@@ -376,13 +378,13 @@ export class ChangingHandlers {
     checkFlags(change.flags, AttributeFlag);
     const writer = this.#begin({ uid: 0, gid: 0 });
     const inode = this.#inode(change);
-    const changes = this.#attributeChanges(inode, change);
+    const changes = attributeChanges(inode, change, this.#parts.now());
     writer.change(() => {
       if ((change.flags & AttributeFlag.KILL_PRIVILEGES) !== 0) {
-        this.#killPrivileges(writer, inode);
+        killPrivileges(this.#volume, writer, inode);
       }
       writer.setAttributes(inode, changes);
-      if (changes.mode !== undefined) this.#followMode(writer, inode, changes.mode);
+      if (changes.mode !== undefined) followMode(this.#volume, writer, inode, changes.mode);
     });
     return this.#attributes(call, inode);
   }
@@ -394,7 +396,7 @@ export class ChangingHandlers {
     if (change.size === 0) throw new FsError('EINVAL', 'an empty range');
     const writer = this.#begin(change);
     const inode = this.#inode(change);
-    if (change.uid !== 0) this.#killPrivileges(writer, inode);
+    if (change.uid !== 0) killPrivileges(this.#volume, writer, inode);
     writer.allocate(inode, mode, { offset: change.offset, bytes: change.size });
     return this.#attributes(call, inode);
   }
@@ -421,7 +423,7 @@ export class ChangingHandlers {
     const inode = this.#inode(change);
     writer.change(() => {
       writer.setXattr(inode, name, value, { create, replace });
-      if (isName(name, ACCESS_LIST)) this.#followList(writer, inode, change, value);
+      if (isName(name, ACCESS_LIST)) followList(writer, inode, change, value);
     });
     return 0;
   }
@@ -482,7 +484,7 @@ export class ChangingHandlers {
     if (same && offset < at + bytes && at < offset + bytes) {
       throw new FsError('EINVAL', 'the ranges overlap');
     }
-    if (change.uid !== 0) this.#killPrivileges(writer, to);
+    if (change.uid !== 0) killPrivileges(this.#volume, writer, to);
     let done = 0;
     while (done < bytes) {
       const part = this.#memory.stage(Math.min(bytes - done, TRANSFER_BYTES_MAX));
@@ -523,12 +525,6 @@ export class ChangingHandlers {
     this.#parts.commit((errno) => {
       this.#answers.amend(client, change, errno);
     });
-  }
-
-  /** Whether what clients have under way will fit, so that no write fails that was answered. */
-  #hasRoom(): boolean {
-    const { blocksAvailable, blockBytes } = this.#volume.status();
-    return blocksAvailable * blockBytes > CLAIM_ROOM_BYTES;
   }
 
   #onUnclaim(call: Exchange): number {
@@ -602,71 +598,4 @@ export class ChangingHandlers {
     this.#memory.copyIn(call.client, grant, at, target);
     call.unread = false;
   }
-
-  /** Owner, mode and lists of a file that is made in `directory`. */
-  #newFile(directory: Inode, change: FsChange, type: number = change.mode & MODE.type): NewFile {
-    const isDirectory = type === MODE.directory;
-    const setGroup = isDirectory && (directory.mode & SET_GROUP) !== 0 ? SET_GROUP : 0;
-    const mode = type | (change.mode & PERMISSIONS) | setGroup;
-    const owner = { uid: change.uid, gid: groupIn(directory, change.gid), device: change.device };
-    const defaults = this.#volume.getXattr(directory, DEFAULT_LIST);
-    if (defaults === undefined) return { ...owner, mode: mode & ~(change.umask & 0o777) };
-    const { mode: left, list } = inherited(defaults, mode);
-    const xattrs: [Uint8Array, Uint8Array][] = [];
-    if (list !== undefined) xattrs.push([ACCESS_LIST, list]);
-    if (isDirectory) xattrs.push([DEFAULT_LIST, defaults]);
-    return { ...owner, mode: left, xattrs };
-  }
-
-  #attributeChanges(inode: Inode, change: FsChange): AttributeChanges {
-    const has = (flag: number): boolean => (change.flags & flag) !== 0;
-    const kills = has(AttributeFlag.KILL_PRIVILEGES) && fileType(inode) === MODE.regular;
-    const mode = has(AttributeFlag.MODE) ? change.mode & PERMISSIONS : inode.mode & PERMISSIONS;
-    const left = kills ? withoutPrivileges(mode) : mode;
-    const now = this.#parts.now();
-    return {
-      ...(has(AttributeFlag.MODE) || left !== mode ? { mode: left } : {}),
-      ...(has(AttributeFlag.UID) ? { uid: change.uid } : {}),
-      ...(has(AttributeFlag.GID) ? { gid: change.gid } : {}),
-      ...(has(AttributeFlag.SIZE) ? { size: change.size } : {}),
-      ...(has(AttributeFlag.ACCESSED) ? { accessed: change.accessed } : {}),
-      ...(has(AttributeFlag.MODIFIED) ? { modified: change.modified } : {}),
-      ...(has(AttributeFlag.ACCESSED_NOW) ? { accessed: now } : {}),
-      ...(has(AttributeFlag.MODIFIED_NOW) ? { modified: now } : {}),
-    };
-  }
-
-  /** The access list says what the new mode says. */
-  #followMode(writer: VolumeWriter, inode: Inode, mode: number): void {
-    if (fileType(inode) === MODE.symlink) return;
-    const list = this.#volume.getXattr(inode, ACCESS_LIST);
-    if (list !== undefined) writer.setXattr(inode, ACCESS_LIST, changed(list, mode));
-  }
-
-  /** The mode says what the new access list says. */
-  #followList(writer: VolumeWriter, inode: Inode, change: FsChange, value: Uint8Array): void {
-    const { mode, list } = assigned(value, inode.mode & PERMISSIONS);
-    const kill = (change.flags & XattrFlag.KILL_SET_GROUP) !== 0 ? SET_GROUP : 0;
-    if (list === undefined) writer.removeXattr(inode, ACCESS_LIST);
-    writer.setAttributes(inode, { mode: mode & ~kill });
-  }
-
-  #killPrivileges(writer: VolumeWriter, inode: Inode): void {
-    if (fileType(inode) !== MODE.regular) return;
-    const mode = inode.mode & PERMISSIONS;
-    const left = withoutPrivileges(mode);
-    if (left !== mode) writer.setAttributes(inode, { mode: left });
-    if (this.#volume.getXattr(inode, CAPABILITY) !== undefined) {
-      writer.removeXattr(inode, CAPABILITY);
-    }
-  }
-}
-
-function copyOf(message: DataView): DataView {
-  const bytes = new Uint8Array(message.buffer, message.byteOffset, message.byteLength).slice();
-  return new DataView(bytes.buffer);
-}
-
-function payloadOf(message: DataView): Uint8Array {
-  return new Uint8Array(message.buffer, message.byteOffset + 8, 56);
 }

@@ -130,7 +130,8 @@ export class Claims {
     const known = this.#claims.get(inode);
     if (known === undefined) return undefined;
     const { client, untilMs } = known;
-    if (untilMs > this.#parts.nowMs() && (client === undefined || this.#parts.isAlive(client))) return known;
+    const hasOwner = client === undefined || this.#parts.isAlive(client);
+    if (hasOwner && untilMs > this.#parts.nowMs()) return known;
     this.#claims.delete(inode);
     return undefined;
   }

@@ -213,6 +213,28 @@ class Chores implements Chore {
   }
 }
 
+/** Undefined where no open file outlives the server: those without names are freed then. */
+function survivorsIn(
+  volume: Volume,
+  commits: Commits | undefined,
+  segment: Segment,
+): Survivors | undefined {
+  if (commits === undefined || !isJournalled(volume)) {
+    volume.freeNameless();
+    return undefined;
+  }
+  return new Survivors({
+    volume,
+    node: segment.nodeId,
+    commit: () => {
+      commits.commit();
+    },
+    isAlive: (client) => segment.isBound(client as Endpoint),
+    nodeOf: (client) => segment.process(slotOf(client as Endpoint))?.node,
+    nowMs: () => performance.now(),
+  });
+}
+
 /** What failed is told to those who sync. */
 function quietly(run: () => void): void {
   try {
@@ -235,18 +257,7 @@ async function main(): Promise<void> {
   });
   const memory = new GrantedMemory(server);
   const isAlive = (client: number): boolean => segment.isBound(client as Endpoint);
-  const survivors =
-    commits !== undefined && isJournalled(volume)
-      ? new Survivors({
-          ...{ volume, isAlive, node: segment.nodeId },
-          commit: () => {
-            commits.commit();
-          },
-          nodeOf: (client) => segment.process(slotOf(client as Endpoint))?.node,
-          nowMs: () => performance.now(),
-        })
-      : undefined;
-  if (survivors === undefined) volume.freeNameless();
+  const survivors = survivorsIn(volume, commits, segment);
   const held = new HeldReplies();
   const leases = new LeaseHandlers(new LeaseTable(), {
     isAlive,
@@ -275,9 +286,7 @@ async function main(): Promise<void> {
     now,
     ...(survivors && { survivors }),
   });
-  const calls = changing.guarded(
-    new Map([...createHandlers(volume, memory), ...changing.table()]),
-  );
+  const calls = changing.guarded(new Map([...createHandlers(volume, memory), ...changing.table()]));
   await ready({
     endpoint: server.endpoint,
     image: service.image,

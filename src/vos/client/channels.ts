@@ -15,8 +15,8 @@
  * there only calls that may be done twice are made again; the others fail with EIO, since nobody
  * knows whether they were done.
  *
- * What another client's claim is in the way of (EALREADY) was not done, and is asked for again after a
- * pause, for `outageMs` at most.
+ * What another client's claim is in the way of (EALREADY) was not done, and is asked for again
+ * after a pause, for `outageMs` at most.
  */
 import { constants } from 'node:os';
 

@@ -96,7 +96,8 @@ export class Changer {
       }
       case 'temporary': {
         const made = await this.#service.createUnnamed(request.file, change.file);
-        if (!this.#answers.entry(request, made, { openFlags: 0 })) await this.#service.release(made);
+        const taken = this.#answers.entry(request, made, { openFlags: 0 });
+        if (!taken) await this.#service.release(made);
         return;
       }
       case 'status': {

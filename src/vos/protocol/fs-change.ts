@@ -50,8 +50,8 @@
  * | SET_FLAGS   | 0                     | EOPNOTSUPP (others than users may set)                |
  *
  * Attributes are those of the file that was made or changed. All but SEEK, FSYNC, OPEN, RELEASE,
- * LOCK, REJOINED, UNCLAIM and INFO may fail with EROFS; any may end with what ends the reading calls.
- * TMPFILE makes a file without a name, which the client holds and LINK may give a name.
+ * LOCK, REJOINED, UNCLAIM and INFO may fail with EROFS; any may end with what ends the reading
+ * calls. TMPFILE makes a file without a name, which the client holds and LINK may give a name.
  *
  * After a restart clients take back what they had: first each says what it holds open (OPEN with
  * RECLAIM, whose count is all it has of the file) and which locks it has (LOCK with RECLAIM), then
@@ -63,10 +63,10 @@
  *
  * A WRITE may claim the contents of its file, a CREATE the names of its directory; the result has
  * CLAIMED added when `client` has the claim from now on. While one client has a claim, calls of
- * others that it is in the way of fail with EALREADY, also those that read, and are to be made again;
- * so do the owner's own ones that do not name the claim, which therefore ends it first (UNCLAIM). A
- * claim that is not renewed for 5 s is over; its owner trusts it for `CLAIM_TRUSTED_MS` from the
- * moment at which it sent the request.
+ * others that it is in the way of fail with EALREADY, also those that read, and are to be made
+ * again; so do the owner's own ones that do not name the claim, which therefore ends it first
+ * (UNCLAIM). A claim that is not renewed for 5 s is over; its owner trusts it for
+ * `CLAIM_TRUSTED_MS` from the moment at which it sent the request.
  */
 import type { Timestamp } from './fs.ts';
 import { FsCall, getTime, getUint64, setTime, setUint64 } from './fs.ts';

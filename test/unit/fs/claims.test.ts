@@ -113,7 +113,7 @@ describe('a claim on contents', () => {
     expect(world.stops({ call: FsCall.OPEN, inode: FILE })).toBe(false);
   });
 
-  it('is given to nobody while there are clients with leases, which wait for those there are', () => {
+  it('is given to nobody while there are leases, which wait for those that there are', () => {
     const world = new World();
     expect(world.write(OWNER)).toBe(true);
     expect(world.claims.clear()).toBe(false);

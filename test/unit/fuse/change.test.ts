@@ -15,20 +15,8 @@ import {
 } from '../../support/fuse-messages.ts';
 import { failure, MemoryFiles, S_IFDIR, S_IFREG } from '../../support/memory-files.ts';
 
-const {
-  E2BIG,
-  EAGAIN,
-  EEXIST,
-  EFBIG,
-  EINTR,
-  EINVAL,
-  EIO,
-  EISDIR,
-  ENAMETOOLONG,
-  ENOENT,
-  ENOSYS,
-  ENXIO,
-} = constants.errno;
+const { E2BIG, EAGAIN, EEXIST, EFBIG, EINTR, EINVAL, EIO, ENAMETOOLONG, ENOENT, ENXIO } =
+  constants.errno;
 const { ENOTTY, EOPNOTSUPP, ESTALE } = constants.errno;
 /** FS_IOC_ calls of linux/fs.h. */
 const [GET_FLAGS, SET_FLAGS] = [0x8008_6601, 0x4008_6602];
