@@ -54,7 +54,6 @@ import { Holds, LastAnswers } from './clients.ts';
 import { ERRNO, FsError } from './errors.ts';
 import type { AllocateMode, RenameMode, VolumeWriter } from './ext4/changing.ts';
 import type { Inode } from './ext4/inode.ts';
-import { fileType } from './ext4/inode.ts';
 import { MODE } from './ext4/layout.ts';
 import type { Volume } from './ext4/volume.ts';
 import type { ClientMemory, FsHandler } from './handlers.ts';
