@@ -16,7 +16,6 @@ export interface Difference {
 }
 
 const BLOCK = 4096;
-const NO_DIRECTORY_HOLDS = 'the gateway does not keep directories that are open';
 const KILLPRIV =
   'FUSE_HANDLE_KILLPRIV_V2 takes set-group-ID away only with the group to execute; the server ' +
   'does not know all groups of who writes';
@@ -102,29 +101,5 @@ export const DIFFERENCES: readonly Difference[] = [
       'chown 6755 to -1:-1 by member': 0,
       'chown 6755 to -1:-1 by other': 0,
     },
-  },
-  {
-    on: ['mount'],
-    test: 'a FIFO > is found under any of its names, and lives without one',
-    reason: 'the kernel tells a FUSE file system nothing of an open FIFO, so it is not kept',
-    rows: { type: 'ESTALE' },
-  },
-  {
-    on: ['mount'],
-    test: 'rmdir > leaves an open directory without entries and links',
-    reason: NO_DIRECTORY_HOLDS,
-    rows: { links: 'ESTALE', type: 'ESTALE', fsync: 'ESTALE' },
-  },
-  {
-    on: ['mount'],
-    test: 'rename > leaves what was replaced usable for who has it open',
-    reason: NO_DIRECTORY_HOLDS,
-    rows: { 'the replaced one has no name': 'ESTALE' },
-  },
-  {
-    on: ['mount'],
-    test: 'an extended attribute > trusted. and security. are for root',
-    reason: 'the gateway lists the names for root, whoever asks',
-    rows: { 'trusted is not listed': true },
   },
 ];

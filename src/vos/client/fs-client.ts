@@ -499,10 +499,10 @@ export class FsClient implements FileService {
     return attributes;
   };
 
-  readonly #written = (channel: Channel, bytes: number): Written => ({
-    bytes,
-    attributes: this.#changed(channel),
-  });
+  readonly #written = (channel: Channel, result: number): Written => {
+    this.#changed(channel);
+    return writtenOf(channel, result);
+  };
 
   /** While there is something to be taken back, a new server is noticed without any call. */
   #watch(): void {
