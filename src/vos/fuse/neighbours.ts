@@ -6,7 +6,7 @@
  * lookups are answered from that, for as long as attributes may be believed and counted from the
  * moment at which the list was asked for. Only names that are there are known in this way: one that
  * is not in the list may be new, and is asked for. Whatever changes something through this gateway
- * makes all of it forgotten.
+ * makes all of it forgotten, and for as long nothing is listed.
  *
  * A list costs the server less than a lookup for each 16 of its entries, so a directory is listed
  * again only after a 16th of its entries were asked for one by one.
@@ -56,6 +56,7 @@ export class Neighbours {
   #entries = 0;
   /** Of what is known: a list that was begun before the last change tells nothing. */
   #epoch = 0;
+  #changedAtMs = -Infinity;
 
   /** `validMs`: how long attributes may be believed; 0 makes this do nothing. */
   constructor(service: FileService, clock: Clock, validMs: number) {
@@ -87,6 +88,8 @@ export class Neighbours {
       directory.sinceMs = nowMs;
     }
     directory.asked++;
+    // A list would be forgotten with the next change, and who changes much looks at little else.
+    if (nowMs - this.#changedAtMs < this.#validMs) return;
     const enough = Math.max(LOOKUPS_MIN, directory.listed / ENTRIES_FOR_A_LOOKUP);
     if (directory.asked < enough || directory.isListing) return;
     void this.#list(parent, directory);
@@ -95,6 +98,7 @@ export class Neighbours {
   /** Something changes, or has changed. */
   forget(): void {
     this.#epoch++;
+    this.#changedAtMs = this.#clock.nowMs();
     if (this.#entries === 0) return;
     for (const { entries } of this.#directories.values()) entries.clear();
     this.#entries = 0;

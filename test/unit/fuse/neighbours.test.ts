@@ -127,6 +127,12 @@ describe('what is kept', () => {
     neighbours.forget();
     await settle();
     expect(neighbours.size).toBe(0);
+    // Nor is there one soon after a change.
+    clock.advance(VALID_MS - 1);
+    for (let i = 0; i < 13; i++) neighbours.asked(ROOT);
+    await settle();
+    expect(neighbours.size).toBe(0);
+    clock.advance(1);
     for (let i = 0; i < 13; i++) neighbours.asked(ROOT);
     await settle();
     expect(neighbours.find(ROOT, Buffer.from('f1'))).toBeDefined();
