@@ -5,13 +5,15 @@
 import type { FsChange } from '../../vos/protocol/fs-change.ts';
 import { FsError } from './errors.ts';
 import { type Inode, fileType } from './ext4/inode.ts';
-import { MODE } from './ext4/layout.ts';
+import { INODE_FLAG, MODE } from './ext4/layout.ts';
 import type { Volume } from './ext4/volume.ts';
 
 const SET_USER = 0o4000;
 const SET_GROUP = 0o2000;
 const GROUP_EXECUTE = 0o010;
 const HOLD_COUNT_MAX = 1 << 20;
+/** A client has some MiB of each file under way. */
+const EARLY_ROOM_BYTES = 64 << 20;
 
 /** Programs may have it open, or for their directory, though no OPEN tells of that. */
 export function isHeldBeyondNames(inode: Inode): boolean {
@@ -50,10 +52,17 @@ export function isDots(name: Uint8Array): boolean {
   return name.length <= 2 && name.every((byte) => byte === 0x2e);
 }
 
-/** Whether so many bytes, which clients have under way, will fit. */
-export function hasRoomFor(bytes: number, volume: Pick<Volume, 'status'>): boolean {
+/**
+ * Whether a client may answer writes to the file before they are here: not where a write has to be
+ * committed when it returns, nor where what is under way might not fit.
+ */
+export function mayAnswerEarly(
+  { flags }: Pick<Inode, 'flags'>,
+  volume: { status(): Pick<ReturnType<Volume['status']>, 'blocksAvailable' | 'blockBytes'> },
+): boolean {
+  if ((flags & INODE_FLAG.sync) !== 0) return false;
   const { blocksAvailable, blockBytes } = volume.status();
-  return blocksAvailable * blockBytes > bytes;
+  return blocksAvailable * blockBytes > EARLY_ROOM_BYTES;
 }
 
 /** A message that stays when the next one comes. */

@@ -42,11 +42,11 @@ import {
   checkFlags,
   copyOf,
   groupIn,
-  hasRoomFor,
   holdsOf,
   isDots,
   isHeldBeyondNames,
   isName,
+  mayAnswerEarly,
   payloadOf,
 } from './change-rules.ts';
 import { Claims } from './claims.ts';
@@ -96,8 +96,6 @@ interface Exchange {
 }
 
 const SLASH = 0x2f;
-/** With less room nobody gets to claim contents; a client has some MiB of each file under way. */
-const CLAIM_ROOM_BYTES = 64 << 20;
 const SPECIAL: ReadonlySet<number> = new Set<number>([
   MODE.regular,
   MODE.fifo,
@@ -367,8 +365,8 @@ export class ChangingHandlers {
     const written = writer.write(inode, append ? inode.size : change.offset, data);
     if ((change.flags & WriteFlag.SYNC) !== 0) this.#commit(call);
     this.#attributes(call, inode);
-    const claimed =
-      hasRoomFor(CLAIM_ROOM_BYTES, this.#volume) && this.#claims.take(inode.number, change);
+    const early = mayAnswerEarly(inode, this.#volume);
+    const claimed = early && this.#claims.take(inode.number, change);
     return claimed ? written + CLAIMED : written;
   }
 

@@ -1,5 +1,6 @@
 // What a claim is in the way of, when it ends, and that there are no more than so many.
 import { describe, expect, it } from 'vitest';
+import { mayAnswerEarly } from '../../../src/servers/fs/change-rules.ts';
 import { Claims } from '../../../src/servers/fs/claims.ts';
 import {
   CreateFlag,
@@ -161,4 +162,14 @@ it('keeps no more claims than it may, and makes room of those that are over', ()
   world.nowMs += CLAIM_MS;
   expect(world.write(OWNER, 99)).toBe(true);
   expect(world.claims.size).toBe(1);
+});
+
+it('is for files whose writes need not last when they return, where there is room', () => {
+  const volume = (blocksAvailable: number) => ({
+    status: () => ({ blocksAvailable, blockBytes: 4096 }),
+  });
+  const S = 0x8;
+  expect(mayAnswerEarly({ flags: 0 }, volume(16_385))).toBe(true);
+  expect(mayAnswerEarly({ flags: 0 }, volume(16_384))).toBe(false);
+  expect(mayAnswerEarly({ flags: S }, volume(16_385))).toBe(false);
 });
