@@ -63,6 +63,23 @@ export class Namespace {
   }
 }
 
+/**
+ * Waits until the kernel sends through a namespace's `v0`. It begins to a while after both ends are
+ * set up, and before that drops what is sent and reports no error: net/sched/sch_generic.c,
+ * `noop_qdisc`.
+ */
+function untilUp(namespace: string): void {
+  const show = [...inNamespace(namespace).slice(1), ...'ip -json link show dev v0'.split(' ')];
+  const end = Date.now() + 30_000;
+  for (;;) {
+    const [found] = JSON.parse(execFileSync('ip', show, { encoding: 'utf8' })) as {
+      operstate: string;
+    }[];
+    if (found?.operstate === 'UP') return;
+    if (Date.now() > end) throw new Error(`v0 of ${namespace} stays ${found?.operstate ?? 'away'}`);
+  }
+}
+
 export class NamespacePair {
   readonly names: readonly [string, string];
   readonly addresses = ['10.213.7.1', '10.213.7.2'] as const;
@@ -81,7 +98,7 @@ export class NamespacePair {
     }
   }
 
-  /** Lays the cable, also after an end was deleted. */
+  /** Lays the cable, also after an end was deleted, and waits until it carries. */
   lay(): void {
     const [a, b] = this.names;
     run(...'ip link add v0 netns'.split(' '), a, ...'type veth peer name v0 netns'.split(' '), b);
@@ -90,6 +107,7 @@ export class NamespacePair {
       this.ip(end, 'link set lo up');
       this.ip(end, 'link set v0 up');
     }
+    for (const namespace of this.names) untilUp(namespace);
   }
 
   /** Has `ip` do something at one end. */
