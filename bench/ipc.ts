@@ -5,7 +5,8 @@
  * `dvk bench wake` the means to wake an event loop.
  *
  * Every message carries a counter that must come back changed. pure-spin, two processes that watch
- * a shared word, is the limit of the machine; on one core it shows what spinning costs there.
+ * a shared word, is the limit of the machine; on one core it shows what spinning costs there, and
+ * pure-yield is the limit: who waits gives the core away.
  * futex, the same with a sleep at once, is what blocking costs without a kernel of ours.
  *
  * A mix is 16 exchanges in turn: 8 messages by sendrec, 3 by send and answered by send, 3
@@ -38,6 +39,7 @@ const NATIVE_CASES = [
   'eventfd',
   'futex',
   'pure-spin',
+  'pure-yield',
 ];
 // The means to wake an event loop.
 const LOOP_CASES = ['loop-fifo', 'loop-eventfd', 'loop-io-uring'];
