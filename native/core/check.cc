@@ -433,9 +433,8 @@ void Checker::check_migration(uint32_t index) {
   }
   const MigrationState state = static_cast<MigrationState>(number_of_state);
   const uint32_t answer = load(migration->answer);
-  const bool busy = state != MigrationState::kNone || answer != 0;
   const bool shown = (atomic(segment_.header()->migrating).load() >> index & 1) != 0;
-  if (busy && !shown) moves(index, "it moves, and nobody looks after it");
+  if (!is_settled(migration) && !shown) moves(index, "it moves, and nobody looks after it");
   if (answer != 0 && answer != kCommandMigrstart && answer != kCommandMigrate) {
     moves(index, "command " + number(answer) + " of its move awaits an answer");
   } else if (answer != 0 && !is_member(load(migration->answer_to))) {

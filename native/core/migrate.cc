@@ -174,7 +174,6 @@ void give(Segment& segment, uint32_t index) {
   untold.add(node);
   store(migration->ticket, segment.next_ticket());
   set_state(migration, MigrationState::kGiven);
-  show_migration(segment, index);
   DVK_CRASH_POINT("migrate.given");
   tell_proxy(segment, node);
 }
@@ -203,7 +202,6 @@ void end_migration(Segment& segment, uint32_t index, int result) {
     if (link_is(segment.link(node), LinkState::kUp)) NodeBits(migration->ended).add(node);
   }
   set_state(migration, MigrationState::kNone);
-  show_migration(segment, index);
   DVK_CRASH_POINT("migrate.ended");
   for (uint32_t node = 0; node < segment.nodes(); node++) {
     if (NodeBits(migration->ended).has(node)) tell_proxy(segment, node);
@@ -318,8 +316,8 @@ int migrate_start(Segment& segment, int32_t endpoint, int64_t timeout_ms) {
     NodeBits(migration->untold).add(node);
     NodeBits(migration->unanswered).add(node);
   }
-  set_state(migration, MigrationState::kStarted);
   show_migration(segment, index);
+  set_state(migration, MigrationState::kStarted);
   DVK_CRASH_POINT("migrate.started");
   hold_receives(segment, index);
   end_receive(segment, index);
@@ -360,8 +358,10 @@ int migrate_commit(Segment& segment, int32_t endpoint, uint32_t node) {
   return 0;
 }
 
-int migrate_rollback(Segment& segment, int32_t endpoint) {
-  const TableLock lock(segment);
+namespace {
+
+int end_started(Segment& segment, int32_t endpoint, int64_t lock_timeout_ms) {
+  const TableLock lock(segment, lock_timeout_ms);
   if (lock.error() != 0) return lock.error();
   uint32_t index;
   const int error = find_owned(segment, endpoint, &index);
@@ -370,6 +370,12 @@ int migrate_rollback(Segment& segment, int32_t endpoint) {
   if (!has_migration(segment, index, MigrationState::kStarted)) return -EDVSPROCSTS;
   roll_back(segment, index, -ECANCELED);
   return 0;
+}
+
+}  // namespace
+
+int migrate_rollback(Segment& segment, int32_t endpoint) {
+  return end_started(segment, endpoint, kLockTimeoutMs);
 }
 
 int migration_info(Segment& segment, int32_t endpoint, MigrationInfo* info) {
@@ -422,7 +428,8 @@ int migrate(Segment& segment, int32_t endpoint, uint32_t node, int64_t timeout_m
   if (error != 0) return error;
   error = commit_in_time(segment, endpoint, node, timeout_ms);
   if (error == 0) return await_outcome(segment, endpoint, node, std::max(timeout_ms, kAnswerMs));
-  migrate_rollback(segment, endpoint);
+  // Where the table is locked for long its deadline ends it.
+  end_started(segment, endpoint, kRepairLockMs);
   return error;
 }
 

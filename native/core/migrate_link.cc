@@ -39,12 +39,12 @@ bool is_bound(Segment& segment, MigrationSlot* migration) {
 
 void give_answer(Segment& segment, uint32_t index, const Command& command, int result) {
   MigrationSlot* migration = segment.migration(index);
+  show_migration(segment, index);
   store(migration->answer_to, command.source_node);
   store(migration->answer_serial, command.call_id);
   store(migration->answer_result, result);
   store(migration->answer_ticket, segment.next_ticket());
   store(migration->answer, command.kind);
-  show_migration(segment, index);
   tell_proxy(segment, command.source_node);
 }
 
@@ -76,16 +76,17 @@ News news_of(Segment& segment, uint32_t index, uint32_t node, uint64_t before, b
   return answers ? News{News::kAnswer, index} : News{};
 }
 
-// Clears the mark of a slot that nothing is to be done for.
+// Clears the mark of a slot that nothing is to be done for. The lock keeps away who is about to
+// begin a move; where it is not free the mark stays for the next look.
 void settle(Segment& segment, uint32_t index) {
   MigrationSlot* migration = segment.migration(index);
-  const auto idle = [&] {
-    return state_is(migration, MigrationState::kNone) && load(migration->answer) == 0 &&
-           NodeBits(migration->ended).empty();
-  };
-  if (!idle()) return;
+  if (!is_settled(migration)) return;
+  const TableLock lock(segment, 0);
+  if (lock.error() != 0 || !is_settled(migration)) return;
   atomic(segment.header()->migrating).fetch_and(~(uint64_t{1} << index));
-  if (!idle()) show_migration(segment, index);
+  DVK_CRASH_POINT("migrate.settled");
+  // An answer comes without the lock when that is held for long.
+  if (!is_settled(migration)) show_migration(segment, index);
 }
 
 News find_news(Segment& segment, uint32_t node, uint64_t before, bool short_only) {
@@ -117,11 +118,11 @@ void fill_gift(Segment& segment, uint32_t index, Command* command, uint8_t* payl
 // The process is to move away from `node`.
 void keep_back(Segment& segment, uint32_t index, uint32_t node, int32_t endpoint) {
   MigrationSlot* migration = segment.migration(index);
+  show_migration(segment, index);
   store(migration->endpoint, endpoint);
   store(migration->node, node);
   store(migration->claimed, 0u);
   set_state(migration, MigrationState::kHeld);
-  show_migration(segment, index);
 }
 
 void put_start(Segment& segment, uint32_t node, uint32_t index, const Command& command) {

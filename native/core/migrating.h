@@ -39,7 +39,13 @@ inline bool state_is(MigrationSlot* migration, MigrationState state) {
 inline void set_state(MigrationSlot* migration, MigrationState state) {
   atomic(migration->state).store(static_cast<uint32_t>(state));
 }
-// Shows that there is something to do for a slot.
+// Nothing is to be done for the slot.
+inline bool is_settled(MigrationSlot* migration) {
+  return state_is(migration, MigrationState::kNone) && load(migration->answer) == 0 &&
+         NodeBits(migration->ended).empty();
+}
+// Shows that there is something to do for a slot. It is shown before there is, so that who is
+// killed in between leaves nothing that nobody sees; see `settle`, which takes it back.
 inline void show_migration(Segment& segment, uint32_t index) {
   atomic(segment.header()->migrating).fetch_or(uint64_t{1} << index);
 }
