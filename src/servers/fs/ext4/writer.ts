@@ -33,6 +33,7 @@ import { IndexEditor } from './index-editor.ts';
 import { InlineEditor } from './inline-editor.ts';
 import { InodeAllocator } from './inode-allocator.ts';
 import { InodeEditor, type Now } from './inode-editor.ts';
+import type { Incoming } from './incoming.ts';
 import { type Inode, fileType, hasFlag } from './inode.ts';
 import type { InodeTable } from './inode-table.ts';
 import { INODE_FLAG, MODE } from './layout.ts';
@@ -66,8 +67,8 @@ export interface WriterParts {
   readonly random: () => number;
   /** No file without names is freed before `freeNameless`. */
   readonly keepNameless: boolean;
-  /** Memory for contents that have no blocks yet. */
-  readonly delayedBytes?: number | undefined;
+  /** For contents that have no blocks yet. */
+  readonly delayedMemory?: Uint8Array | undefined;
   /** Whether the device is told of blocks that were freed. */
   readonly discards: boolean;
   readonly accessTimes: AccessTimes;
@@ -117,7 +118,7 @@ export class Writer implements Omit<VolumeWriter, 'seek'> {
       { disk, edits, maps, inline, directories, blocks },
       new IndexEditor({ disk, edits, maps, blocks }, index),
     );
-    const delayed = new Delayed(disk, edits, table, parts.delayedBytes);
+    const delayed = new Delayed(disk, edits, table, parts.delayedMemory);
     contents.delayed = delayed;
     const delayedParts = { disk, edits, allocator, inodes, maps, delayed };
     const delayedWriter = new DelayedWriter(delayedParts);
@@ -223,7 +224,7 @@ export class Writer implements Omit<VolumeWriter, 'seek'> {
     });
   }
 
-  write(inode: Inode, offset: number, data: Uint8Array): number {
+  write(inode: Inode, offset: number, data: Uint8Array | Incoming): number {
     const live = this.#live(inode);
     const bytes = this.#files.write(live, offset, data);
     if (hasFlag(live, INODE_FLAG.sync)) {
