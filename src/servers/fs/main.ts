@@ -310,6 +310,7 @@ async function main(): Promise<void> {
     changing.sweep();
     leases.sweep();
     quietly(() => commits?.begin());
+    volume.discard();
   };
   serve(server, leases.around(calls), new Chores(settle, soonMs, tick), held);
   changing.sweep();

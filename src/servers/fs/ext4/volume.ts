@@ -342,6 +342,14 @@ export class Volume implements VolumeWriter {
     this.#openWriter?.freeNameless();
   }
 
+  /**
+   * Tells the device of some blocks that have been free for a while; to be called between two
+   * calls, every few seconds.
+   */
+  discard(): void {
+    this.#openWriter?.discard();
+  }
+
   get #writer(): Writer {
     if (this.#openWriter !== undefined) return this.#openWriter;
     throw new FsError('EROFS', 'the volume is read-only');

@@ -45,10 +45,6 @@ import { checkWritable } from './write-features.ts';
 import { XattrEditor } from './xattr-editor.ts';
 import type { Xattrs } from './xattr.ts';
 
-/** How many runs of freed blocks the device is told of at a time; each is a system call. */
-const DISCARDS_AT_COMMIT = 64;
-const DISCARDS_AT_CLOSE = 4096;
-
 const DIRECTORY_SYNC = INODE_FLAG.directorySync | INODE_FLAG.sync;
 const { sync, immutable, append, noDump, noAccessTimes } = INODE_FLAG;
 /** What users may set. */
@@ -82,6 +78,7 @@ export interface LiveCounts {
 export class Writer implements Omit<VolumeWriter, 'seek'> {
   readonly #delayed: Delayed;
   readonly #delayedWriter: DelayedWriter;
+  readonly #changes: Changes;
   readonly #directories: Directories;
   readonly #accessTimes: AccessTimes;
   readonly #disk: Disk;
@@ -134,11 +131,13 @@ export class Writer implements Omit<VolumeWriter, 'seek'> {
     if (parts.discards) allocator.discards = new Discards(disk);
     changes.beforeCommit = () => {
       delayedWriter.writeOutAll();
-      this.#discardSome(changes, DISCARDS_AT_COMMIT);
     };
     changes.beforeClose = () => {
-      this.#discardSome(changes, DISCARDS_AT_CLOSE);
+      this.#discard((discards) => {
+        discards.close(changes);
+      });
     };
+    this.#changes = changes;
     this.#delayed = delayed;
     this.#delayedWriter = delayedWriter;
     this.#directories = directories;
@@ -318,11 +317,20 @@ export class Writer implements Omit<VolumeWriter, 'seek'> {
     this.#removal.freeNameless();
   }
 
+  /** See `Volume.discard`. */
+  discard(): void {
+    this.#discard((discards) => {
+      discards.step(this.#changes);
+    });
+  }
+
   /** What freed blocks hold is of no use to anybody, and neither is an error. */
-  #discardSome(changes: Changes, runsMax: number): void {
+  #discard(run: (discards: Discards) => void): void {
+    const { discards } = this.#allocator;
+    if (discards === undefined) return;
     this.#allocator.release();
     try {
-      this.#allocator.discards?.discard(changes, runsMax);
+      run(discards);
     } catch (error) {
       if (!isFsError(error)) throw error;
       this.#allocator.discards = undefined;
