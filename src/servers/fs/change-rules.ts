@@ -3,7 +3,9 @@
  * which fields of a request make sense, and where they lie.
  */
 import type { FsChange } from '../../vos/protocol/fs-change.ts';
+import { RenameFlag } from '../../vos/protocol/fs-change.ts';
 import { FsError } from './errors.ts';
+import type { RenameMode } from './ext4/changing.ts';
 import { type Inode, fileType } from './ext4/inode.ts';
 import { INODE_FLAG, MODE } from './ext4/layout.ts';
 import type { Volume } from './ext4/volume.ts';
@@ -14,6 +16,19 @@ const GROUP_EXECUTE = 0o010;
 const HOLD_COUNT_MAX = 1 << 20;
 /** A client has some MiB of each file under way. */
 const EARLY_ROOM_BYTES = 64 << 20;
+/** Types of files that CREATE makes. */
+export const SPECIAL: ReadonlySet<number> = new Set<number>([
+  MODE.regular,
+  MODE.fifo,
+  MODE.socket,
+  MODE.character,
+  MODE.block,
+]);
+export const RENAME_MODES: ReadonlyMap<number, RenameMode> = new Map<number, RenameMode>([
+  [0, 'replace'],
+  [RenameFlag.NO_REPLACE, 'noReplace'],
+  [RenameFlag.EXCHANGE, 'exchange'],
+]);
 
 /** Programs may have it open, or for their directory, though no OPEN tells of that. */
 export function isHeldBeyondNames(inode: Inode): boolean {
@@ -39,8 +54,15 @@ export function holdsOf(change: FsChange): { client: number; count: number } {
   return { client, count };
 }
 
+/** All bits of a table of flags: it is asked for by each request. */
+const ALL_FLAGS = new Map<Record<string, number>, number>();
+
 export function checkFlags(flags: number, known: Record<string, number>): void {
-  const all = Object.values(known).reduce((sum, flag) => sum | flag, 0);
+  let all = ALL_FLAGS.get(known);
+  if (all === undefined) {
+    all = Object.values(known).reduce((sum, flag) => sum | flag, 0);
+    ALL_FLAGS.set(known, all);
+  }
   if ((flags & ~all) !== 0) throw new FsError('EINVAL', 'unknown flags');
 }
 

@@ -16,7 +16,6 @@ import {
   LockType,
   OpenFlag,
   RemoveFlag,
-  RenameFlag,
   SeekWhence,
   SyncFlag,
   TARGET_BYTES_MAX,
@@ -39,6 +38,8 @@ import {
 } from '../../vos/protocol/fs.ts';
 import { ACCESS_LIST } from './acl-rules.ts';
 import {
+  RENAME_MODES,
+  SPECIAL,
   checkFlags,
   copyOf,
   groupIn,
@@ -52,10 +53,12 @@ import {
 import { Claims } from './claims.ts';
 import { Holds, LastAnswers } from './clients.ts';
 import { ERRNO, FsError } from './errors.ts';
-import type { AllocateMode, RenameMode, VolumeWriter } from './ext4/changing.ts';
+import type { AllocateMode, VolumeWriter } from './ext4/changing.ts';
+import type { Incoming } from './ext4/incoming.ts';
 import type { Inode } from './ext4/inode.ts';
 import { MODE } from './ext4/layout.ts';
 import type { Volume } from './ext4/volume.ts';
+import { Granted, LONG_BYTES_MIN } from './granted.ts';
 import type { ClientMemory, FsHandler } from './handlers.ts';
 import { LockTable } from './locks.ts';
 import {
@@ -96,13 +99,6 @@ interface Exchange {
 }
 
 const SLASH = 0x2f;
-const SPECIAL: ReadonlySet<number> = new Set<number>([
-  MODE.regular,
-  MODE.fifo,
-  MODE.socket,
-  MODE.character,
-  MODE.block,
-]);
 /** Bits of fallocate(2): KEEP_SIZE 1, PUNCH_HOLE 2, COLLAPSE 8, ZERO 16, INSERT 32. */
 const ALLOCATE_MODES: ReadonlyMap<number, AllocateMode> = new Map<number, AllocateMode>([
   [0, 'allocate'],
@@ -113,12 +109,6 @@ const ALLOCATE_MODES: ReadonlyMap<number, AllocateMode> = new Map<number, Alloca
   [17, 'zeroRangeKeepSize'],
   [32, 'insertRange'],
 ]);
-const RENAME_MODES: ReadonlyMap<number, RenameMode> = new Map<number, RenameMode>([
-  [0, 'replace'],
-  [RenameFlag.NO_REPLACE, 'noReplace'],
-  [RenameFlag.EXCHANGE, 'exchange'],
-]);
-
 export class ChangingHandlers {
   readonly #volume: Volume;
   readonly #memory: ClientMemory;
@@ -355,10 +345,10 @@ export class ChangingHandlers {
   #onWrite(call: Exchange): number {
     const { change } = call;
     checkFlags(change.flags, WriteFlag);
-    const data = this.#data(call, TRANSFER_BYTES_MAX, 'EINVAL');
+    const append = (change.flags & WriteFlag.APPEND) !== 0;
+    const data = this.#contents(call, append);
     const writer = this.#begin(change);
     const inode = this.#inode(change);
-    const append = (change.flags & WriteFlag.APPEND) !== 0;
     if (append && change.offset !== 0) throw new FsError('EBADREQUEST', 'an offset to append at');
     if ((change.flags & WriteFlag.KILL_PRIVILEGES) !== 0)
       killPrivileges(this.#volume, writer, inode);
@@ -572,6 +562,17 @@ export class ChangingHandlers {
       }
     }
     return names;
+  }
+
+  /** What a WRITE brings. Long contents are left where they are; an append is not done in parts. */
+  #contents(call: Exchange, append: boolean): Uint8Array | Incoming {
+    const { bytes, grant } = call.change;
+    const isLong = grant >= 0 && bytes >= LONG_BYTES_MIN && bytes <= TRANSFER_BYTES_MAX;
+    if (append || !isLong) return this.#data(call, TRANSFER_BYTES_MAX, 'EINVAL');
+    const copyIn = (at: number, target: Uint8Array): void => {
+      this.#copyIn(call, at, target);
+    };
+    return new Granted({ copyIn, stage: (length) => this.#memory.stage(length) }, bytes);
   }
 
   /** The data of a request, behind its names; valid until the staging buffer is used again. */

@@ -27,6 +27,7 @@ import { ChangingHandlers } from './changing-handlers.ts';
 import { Commits } from './commits.ts';
 import { openImage } from './device.ts';
 import { ERRNO, FsError, isFsError } from './errors.ts';
+import { DELAYED_BYTES } from './ext4/delayed.ts';
 import { COMPAT } from './ext4/layout.ts';
 import { Volume } from './ext4/volume.ts';
 import { recover } from './journal/recovered-device.ts';
@@ -111,6 +112,8 @@ interface Opened {
 /** What opening a volume takes besides its path. */
 interface OpenParts {
   readonly memory: Uint8Array;
+  /** More memory of the arena. */
+  readonly allocate: (bytes: number) => Uint8Array;
   readonly now: () => Timestamp;
   /** The server, in its receive. */
   readonly sleeper: Sleeper;
@@ -131,7 +134,8 @@ function openReadOnly(path: string, { memory }: OpenParts): Opened {
   return { volume, bytes: device.bytes, replayed: transactions, close };
 }
 
-function openWritable(service: FsServiceSpec, { memory, now, sleeper }: OpenParts): Opened {
+function openWritable(service: FsServiceSpec, parts: OpenParts): Opened {
+  const { memory, allocate, now, sleeper } = parts;
   const image = openImage(service.image, 'write');
   const program = new URL('./journal/commit-worker.js', import.meta.url);
   const worker = { program, image, wake: sleeper };
@@ -151,6 +155,7 @@ function openWritable(service: FsServiceSpec, { memory, now, sleeper }: OpenPart
     // It was replayed, and says until it is closed that it has to be.
     ignoreJournal: true,
     keepNameless: true,
+    delayedMemory: allocate(DELAYED_BYTES),
   });
   return {
     volume,
@@ -252,6 +257,7 @@ async function main(): Promise<void> {
   const now = timestamps();
   const { volume, bytes, replayed, commits, close } = open(service, {
     memory: server.allocate(CACHE_BYTES),
+    allocate: (size) => server.allocate(size),
     now,
     sleeper: { segment: config.segment, endpoint: server.endpoint },
   });
@@ -304,6 +310,7 @@ async function main(): Promise<void> {
     changing.sweep();
     leases.sweep();
     quietly(() => commits?.begin());
+    volume.discard();
   };
   serve(server, leases.around(calls), new Chores(settle, soonMs, tick), held);
   changing.sweep();

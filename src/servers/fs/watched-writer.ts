@@ -16,6 +16,7 @@ import type {
   VolumeWriter,
   XattrMode,
 } from './ext4/changing.ts';
+import type { Incoming } from './ext4/incoming.ts';
 import type { Inode } from './ext4/inode.ts';
 
 const { ATTRIBUTES, DATA, NAMES } = LeaseKind;
@@ -92,7 +93,7 @@ export class WatchedWriter implements VolumeWriter {
     return replaced;
   }
 
-  write(inode: Inode, offset: number, data: Uint8Array): number {
+  write(inode: Inode, offset: number, data: Uint8Array | Incoming): number {
     this.#touch(inode, ATTRIBUTES | DATA);
     return this.#volume.write(inode, offset, data);
   }

@@ -13,6 +13,7 @@
  * it is to be asked for again by number.
  */
 import type { Timestamp } from '../../../vos/protocol/fs.ts';
+import type { Incoming } from './incoming.ts';
 import type { Inode } from './inode.ts';
 
 export interface Owner {
@@ -111,7 +112,7 @@ export interface VolumeWriter {
    * Writes at `offset` and returns how many bytes: fewer than given if the space ended within them.
    * Throws ENOSPC if there is none at all, EFBIG, EINVAL (no regular file), EISDIR.
    */
-  write(inode: Inode, offset: number, data: Uint8Array): number;
+  write(inode: Inode, offset: number, data: Uint8Array | Incoming): number;
   /** EISDIR, EINVAL, EFBIG. */
   truncate(inode: Inode, size: number): void;
   /**

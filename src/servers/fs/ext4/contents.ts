@@ -78,9 +78,9 @@ export class Contents {
       let end = run.logical + run.count;
       let hasContents = run.physical !== 0;
       if (!hasContents && this.delayed?.has(inode.number) === true) {
-        hasContents = this.delayed.page(inode.number, logical) !== undefined;
-        const next = hasContents ? logical + 1 : this.delayed.next(inode.number, logical);
-        end = Math.min(end, next);
+        const next = this.delayed.next(inode.number, logical);
+        hasContents = next === logical;
+        end = Math.min(end, hasContents ? logical + 1 : next);
       }
       if (hasContents === wanted) return found;
       found = end * blockBytes;
@@ -98,9 +98,13 @@ export class Contents {
     if (run.physical !== 0) return { at: run.physical * blockBytes + into, bytes: part };
     if (this.delayed?.has(inode.number) !== true) return { at: -1, bytes: part };
     const offset = at - logical * blockBytes;
-    const page = this.delayed.page(inode.number, logical);
-    if (page === undefined) return { at: -1, bytes: Math.min(part, blockBytes - offset) };
-    const delayed = page.subarray(offset, Math.min(offset + part, blockBytes));
+    const blocks = Math.ceil((offset + part) / blockBytes);
+    const pages = this.delayed.find(inode.number, logical, blocks);
+    if (pages === undefined) {
+      const next = this.delayed.next(inode.number, logical);
+      return { at: -1, bytes: Math.min(part, (next - logical) * blockBytes - offset) };
+    }
+    const delayed = pages.subarray(offset, offset + part);
     return { at: -1, bytes: delayed.length, page: delayed };
   }
 

@@ -14,6 +14,7 @@ import type { Disk } from './disk.ts';
 import type { Edits } from './edits.ts';
 import type { FileMaps } from './file-maps.ts';
 import type { EditedInode, InodeEditor } from './inode-editor.ts';
+import { type Incoming, bytesOf, put } from './incoming.ts';
 import { type Inode, hasFlag } from './inode.ts';
 import { INODE_FLAG } from './layout.ts';
 
@@ -22,10 +23,12 @@ export const RUN_BLOCKS_MAX = 32767;
 /** Files from this size on keep a window, as large as they are, up to the second number. */
 const WINDOW_BLOCKS_MIN = 16;
 const WINDOW_BLOCKS_MAX = 2048;
-/** What is written at a time. */
+/** Shorter pieces are put together before they are written, up to the second number. */
+const PIECE_BYTES_MIN = 64 << 10;
 const WRITE_BYTES = 1 << 20;
-/** Of the pool, as much is made free at a time. */
-const FREED_SHARE = 1 / 4;
+/** Of the pool, as much a file may have before it is written out, and is written at a time. */
+const FILE_SHARE = 1 / 8;
+const WRITTEN_SHARE = 1 / 16;
 
 export interface DelayedWriterParts {
   readonly disk: Disk;
@@ -41,7 +44,7 @@ interface Contents {
   readonly logical: number;
   readonly count: number;
   readonly into: number;
-  readonly data: Uint8Array;
+  readonly data: Uint8Array | Incoming;
 }
 
 export class DelayedWriter {
@@ -67,30 +70,43 @@ export class DelayedWriter {
     if (!hasFlag(edited, INODE_FLAG.extents)) return 0;
     const { allocator, delayed } = this.#parts;
     const bytes = Math.min(data.length, count * this.#blockBytes - into);
+    let source = data;
     let done = 0;
     while (done < bytes) {
       const at = into + done;
       const block = logical + Math.floor(at / this.#blockBytes);
-      const page =
-        delayed.page(edited.number, block) ?? delayed.add(edited, block, allocator.promisable);
-      if (page === undefined) break;
       const offset = at % this.#blockBytes;
-      const part = Math.min(bytes - done, this.#blockBytes - offset);
-      page.set(data.subarray(done, done + part), offset);
+      const blocks = Math.ceil((offset + bytes - done) / this.#blockBytes);
+      const known = delayed.find(edited.number, block, blocks);
+      const pages = known ?? delayed.add(edited, block, blocks, allocator.promisable);
+      if (pages === undefined) break;
+      const end = Math.min(offset + bytes - done, pages.length);
+      if (known === undefined) {
+        pages.fill(0, 0, offset);
+        pages.fill(0, end);
+      }
+      const part = end - offset;
+      if (part < source.length && part < PIECE_BYTES_MIN) source = bytesOf(source);
+      put(pages.subarray(offset, end), source.subarray(done, done + part));
       done += part;
     }
     return done;
   }
 
-  /** Between two changes: sees to it that the pool has room for so many bytes, or is empty. */
-  makeRoom(bytes: number): void {
+  /**
+   * Between two changes, before `bytes` come to a file: sees to it that the pool has room for them,
+   * or is empty. What a long file has is written out while it comes, not all of it at the end.
+   */
+  makeRoom(inode: Inode, bytes: number): void {
     const { delayed } = this.#parts;
+    const step = Math.max(1, Math.floor(delayed.pages * WRITTEN_SHARE));
+    const count = delayed.count(inode.number);
+    if (count >= 2 && count >= delayed.pages * FILE_SHARE) this.writeOut(inode, step);
     const wanted = Math.min(Math.ceil(bytes / this.#blockBytes) + 1, delayed.pages);
-    if (delayed.pagesFree >= wanted) return;
-    const enough = Math.max(wanted, delayed.pages * FREED_SHARE);
-    for (const inode of delayed.files) {
-      if (delayed.pagesFree >= enough) return;
-      this.writeOut(inode);
+    while (delayed.pagesFree < wanted) {
+      const [longest] = delayed.files;
+      if (longest === undefined) return;
+      this.writeOut(longest, step);
     }
   }
 
@@ -102,16 +118,18 @@ export class DelayedWriter {
     }
   }
 
-  /** Writes out one file. Throws EIO, ENOSPC; then what is left stays delayed. */
-  writeOut(inode: Inode): void {
+  /**
+   * Writes out one file, the first `blocks` of its delayed ones. Throws EIO, ENOSPC; then what is
+   * left stays delayed.
+   */
+  writeOut(inode: Inode, blocks = Infinity): void {
     const { edits, inodes, allocator, delayed } = this.#parts;
     const before = [this.#writesOut, allocator.redeems] as const;
     [this.#writesOut, allocator.redeems] = [true, true];
     try {
-      while (delayed.has(inode.number)) {
-        edits.change(() => {
-          this.#writeSome(inodes.edit(inode));
-        });
+      let left = blocks;
+      while (left > 0 && delayed.has(inode.number)) {
+        left -= edits.change(() => this.#writeSome(inodes.edit(inode), left));
       }
     } finally {
       [this.#writesOut, allocator.redeems] = before;
@@ -147,36 +165,52 @@ export class DelayedWriter {
     edited.diskSize = waits && told < edited.size ? told : undefined;
   }
 
-  #writeSome(edited: EditedInode): void {
+  /** Returns how many blocks were written out. */
+  #writeSome(edited: EditedInode, blocks: number): number {
     const { edits, delayed } = this.#parts;
     const end = Math.ceil(edited.size / this.#blockBytes);
+    let left = blocks;
     for (const { from, to } of delayed.runs(edited.number)) {
-      for (let at = from; at < to;) {
-        if (at > from && edits.full) return;
-        const grows = to >= end && this.isOpen(edited.number);
-        const wanted = { logical: at, count: to - at, written: true };
-        const { first, count } = this.takeBlocks(edited, wanted, grows ? this.windowOf(end) : 0);
+      for (let at = from; at < to && left > 0;) {
+        if (at > from && edits.full) return blocks - left;
+        const goesOn = to - at > left || (to >= end && this.isOpen(edited.number));
+        const wanted = { logical: at, count: Math.min(to - at, left), written: true };
+        const { first, count } = this.takeBlocks(edited, wanted, goesOn ? this.windowOf(end) : 0);
         this.#writePages(edited.number, at, { first, count });
         delayed.drop(edited.number, { from: at, to: at + count });
         at += count;
+        left -= count;
         this.tellSize(edited, at * this.#blockBytes);
       }
-      if (edits.full) return;
+      if (edits.full || left === 0) break;
     }
+    return blocks - left;
   }
 
   #writePages(number: number, logical: number, run: { first: number; count: number }): void {
     const { edits, delayed } = this.#parts;
     const stage = (this.#stage ??= new Uint8Array(WRITE_BYTES));
-    const blocks = Math.floor(stage.length / this.#blockBytes);
-    for (let done = 0; done < run.count; done += blocks) {
-      const part = Math.min(blocks, run.count - done);
-      for (let index = 0; index < part; index++) {
-        const page = delayed.page(number, logical + done + index);
-        if (page !== undefined) stage.set(page, index * this.#blockBytes);
+    let staged = 0;
+    let at = run.first * this.#blockBytes;
+    const write = (data: Uint8Array): void => {
+      if (data.length > 0) edits.writeFresh(at, data);
+      at += data.length;
+    };
+    for (let done = 0; done < run.count;) {
+      const pages = delayed.find(number, logical + done, run.count - done);
+      if (pages === undefined) throw new Error('What is written out is delayed.');
+      done += pages.length / this.#blockBytes;
+      const isLong = pages.length >= PIECE_BYTES_MIN;
+      if (isLong || staged + pages.length > stage.length) {
+        write(stage.subarray(0, staged));
+        staged = 0;
       }
-      const at = (run.first + done) * this.#blockBytes;
-      edits.writeFresh(at, stage.subarray(0, part * this.#blockBytes));
+      if (isLong) write(pages);
+      else {
+        stage.set(pages, staged);
+        staged += pages.length;
+      }
     }
+    write(stage.subarray(0, staged));
   }
 }

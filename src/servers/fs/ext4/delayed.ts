@@ -2,9 +2,11 @@
  * Contents that have no blocks yet: what was written to holes and behind the end of files, until it
  * is written out.
  *
- * Each delayed block is a page of a pool of fixed size. For each of them a block of the volume is
- * promised, and so many more as the map of the file may need, so that writing out never fails for
- * want of space: who writes is told. The idea is that of Linux's ext4 ("delalloc").
+ * Each delayed block has a page of a pool of fixed size; blocks that follow one another have pages
+ * that do, if there is room, so that long contents come in one piece and leave in one. For each of
+ * them a block of the volume is promised, and so many more as the map of the file may need, so that
+ * writing out never fails for want of space: who writes is told. The idea is that of Linux's ext4
+ * ("delalloc").
  *
  * What a change adds or drops is undone when it fails; what it wrote into pages stays, as do
  * contents in the cache.
@@ -15,25 +17,30 @@ import { ENTRY_BYTES, HEADER_BYTES, ROOT_ENTRIES } from './extents.ts';
 import { INODE_MAP_AT, type Inode } from './inode.ts';
 import type { InodeTable } from './inode-table.ts';
 import { u16 } from './layout.ts';
+import { PagePool } from './page-pool.ts';
 
 /** The pool, unless told. It takes memory as it is used. */
-const POOL_BYTES = 32 << 20;
+export const DELAYED_BYTES: number = 32 << 20;
+
+/** Delayed blocks that follow one another, and so do their pages. */
+interface Piece {
+  logical: number;
+  count: number;
+  page: number;
+}
 
 /** The delayed blocks of one file, which is pinned meanwhile. */
 interface DelayedFile {
   readonly inode: Inode;
-  /** Pages by logical block. */
-  readonly pages: Map<number, number>;
-  /** Not less than how many runs of neighbours there are. */
-  runs: number;
+  /** Ascending; those that could be one are one. */
+  readonly pieces: Piece[];
+  blocks: number;
   promised: number;
 }
 
-/** A step of a change: a page that a file got, or lost. */
-interface Step {
+/** A step of a change: pages that a file got, or lost. */
+interface Step extends Readonly<Piece> {
   readonly file: DelayedFile;
-  readonly logical: number;
-  readonly page: number;
   readonly added: boolean;
 }
 
@@ -48,33 +55,28 @@ export class Delayed implements Edited {
   /** The same, with those of maps. */
   promised = 0;
   readonly #table: InodeTable;
-  readonly #blockBytes: number;
   readonly #nodeEntries: number;
-  readonly #pool: Uint8Array;
-  readonly #free: number[] = [];
-  /** Pages from here on were never used. */
-  #unused = 0;
+  readonly #pool: PagePool;
   /** By inode number; the first one waits the longest. */
   readonly #files = new Map<number, DelayedFile>();
   /** Of the change under way. */
   #steps: Step[] = [];
   readonly #touched = new Set<DelayedFile>();
 
-  constructor(disk: Disk, edits: Edits, table: InodeTable, poolBytes: number = POOL_BYTES) {
+  constructor(disk: Disk, edits: Edits, table: InodeTable, memory?: Uint8Array) {
     const { blockBytes } = disk;
     this.#table = table;
-    this.#blockBytes = blockBytes;
     this.#nodeEntries = Math.floor((blockBytes - HEADER_BYTES - 4) / ENTRY_BYTES);
-    this.#pool = new Uint8Array(Math.max(1, Math.floor(poolBytes / blockBytes)) * blockBytes);
+    this.#pool = new PagePool(memory ?? new Uint8Array(DELAYED_BYTES), blockBytes);
     edits.join(this);
   }
 
   get pages(): number {
-    return this.#pool.length / this.#blockBytes;
+    return this.#pool.pages;
   }
 
   get pagesFree(): number {
-    return this.#free.length + this.pages - this.#unused;
+    return this.#pool.free;
   }
 
   /** Files with delayed blocks, the one that waits the longest first. */
@@ -83,59 +85,62 @@ export class Delayed implements Edited {
   }
 
   has(number: number): boolean {
-    return (this.#files.get(number)?.pages.size ?? 0) > 0;
+    return this.count(number) > 0;
   }
 
   count(number: number): number {
-    return this.#files.get(number)?.pages.size ?? 0;
+    return this.#files.get(number)?.blocks ?? 0;
   }
 
-  /** The contents of a delayed block, to be read or written; undefined if it is none. */
-  page(number: number, logical: number): Uint8Array | undefined {
-    const page = this.#files.get(number)?.pages.get(logical);
-    return page === undefined ? undefined : this.#bytes(page);
+  /**
+   * Delayed blocks from `logical` on whose contents lie together, `count` at most, to be read or
+   * written; undefined if that is none.
+   */
+  find(number: number, logical: number, count: number): Uint8Array | undefined {
+    const pieces = this.#files.get(number)?.pieces;
+    const piece = pieces?.[indexAt(pieces, logical)];
+    if (piece === undefined) return undefined;
+    const into = logical - piece.logical;
+    if (into >= piece.count) return undefined;
+    return this.#pool.bytes(piece.page + into, Math.min(count, piece.count - into));
   }
 
   /** The first delayed block from `logical` on, Infinity if there is none. */
   next(number: number, logical: number): number {
-    let first = Infinity;
-    for (const block of this.#files.get(number)?.pages.keys() ?? []) {
-      if (block >= logical && block < first) first = block;
-    }
-    return first;
+    const pieces = this.#files.get(number)?.pieces ?? [];
+    const index = indexAt(pieces, logical);
+    const piece = pieces[index];
+    if (piece !== undefined && logical < piece.logical + piece.count) return logical;
+    return pieces[index + 1]?.logical ?? Infinity;
   }
 
   /** The delayed blocks of a file, ascending. */
   runs(number: number): DelayedRun[] {
-    const blocks = [...(this.#files.get(number)?.pages.keys() ?? [])].sort((a, b) => a - b);
-    const runs: { from: number; to: number }[] = [];
-    for (const block of blocks) {
-      const run = runs.at(-1);
-      if (run?.to === block) run.to++;
-      else runs.push({ from: block, to: block + 1 });
-    }
-    return runs;
+    return runsOf(this.#files.get(number)?.pieces ?? []);
   }
 
   /**
-   * A page of zeros for a block that is in a hole. Undefined when there is none, or when more
+   * Pages for blocks from `logical` on that are in a hole, `count` at most, as far as they lie
+   * together. They hold anything: the caller fills them. Undefined when there is none, or when more
    * blocks than `available` would be promised in all.
    */
-  add(inode: Inode, logical: number, available: number): Uint8Array | undefined {
-    const page = this.pagesFree > 0 ? this.#take() : undefined;
+  add(inode: Inode, logical: number, count: number, available: number): Uint8Array | undefined {
+    const wanted = Math.min(count, this.next(inode.number, logical) - logical);
+    const page = this.#pool.take(wanted);
     if (page === undefined) return undefined;
     const file = this.#fileOf(inode);
     this.#touched.add(file);
-    const { runs } = file;
-    this.#put({ file, logical, page, added: true });
-    if (this.promised > available) {
-      file.runs = runs;
-      this.#takeOut(file, logical);
-      this.#free.push(page);
-      return undefined;
+    for (let taken = page.count; taken > 0; taken = Math.floor(taken / 2)) {
+      this.#put(file, { logical, count: taken, page: page.first });
+      if (this.promised <= available) {
+        this.#pool.give(page.first + taken, page.count - taken);
+        this.#steps.push({ file, logical, count: taken, page: page.first, added: true });
+        return this.#pool.bytes(page.first, taken);
+      }
+      this.#takeOut(file, logical, logical + taken);
     }
-    this.#steps.push({ file, logical, page, added: true });
-    return this.#bytes(page).fill(0);
+    this.#pool.give(page.first, page.count);
+    return undefined;
   }
 
   /** The blocks `[from, to)` are not delayed any more: they are written out, or of no use. */
@@ -143,16 +148,8 @@ export class Delayed implements Edited {
     const file = this.#files.get(number);
     if (file === undefined) return;
     this.#touched.add(file);
-    const count = to - from;
-    const few = count < file.pages.size;
-    const blocks = few
-      ? Array.from({ length: count }, (_, index) => from + index)
-      : file.pages.keys();
-    for (const logical of [...blocks]) {
-      const page = file.pages.get(logical);
-      if (page === undefined || logical < from || logical >= to) continue;
-      this.#takeOut(file, logical);
-      this.#steps.push({ file, logical, page, added: false });
+    for (const piece of this.#takeOut(file, from, to)) {
+      this.#steps.push({ file, ...piece, added: false });
     }
   }
 
@@ -163,11 +160,11 @@ export class Delayed implements Edited {
   undo(): void {
     const steps = this.#steps.reverse();
     this.#steps = [];
-    for (const step of steps) {
-      if (step.added) {
-        this.#takeOut(step.file, step.logical);
-        this.#free.push(step.page);
-      } else this.#put(step);
+    for (const { file, logical, count, page, added } of steps) {
+      if (added) {
+        this.#takeOut(file, logical, logical + count);
+        this.#pool.give(page, count);
+      } else this.#put(file, { logical, count, page });
     }
     this.#forgetEmpty();
   }
@@ -175,66 +172,123 @@ export class Delayed implements Edited {
   settle(): void {
     const steps = this.#steps;
     this.#steps = [];
-    for (const { page, added } of steps) if (!added) this.#free.push(page);
+    for (const { page, count, added } of steps) if (!added) this.#pool.give(page, count);
     this.#forgetEmpty();
-  }
-
-  #bytes(page: number): Uint8Array {
-    return this.#pool.subarray(page * this.#blockBytes, (page + 1) * this.#blockBytes);
-  }
-
-  #take(): number {
-    return this.#free.pop() ?? this.#unused++;
   }
 
   #fileOf(inode: Inode): DelayedFile {
     const known = this.#files.get(inode.number);
     if (known !== undefined) return known;
-    const file = { inode, pages: new Map<number, number>(), runs: 0, promised: 0 };
+    const file = { inode, pieces: [], blocks: 0, promised: 0 };
     this.#files.set(inode.number, file);
     this.#table.pin(inode);
     return file;
   }
 
-  #put({ file, logical, page }: Step): void {
-    if (!file.pages.has(logical - 1)) file.runs++;
-    file.pages.set(logical, page);
-    this.blocks++;
-    this.#promise(file);
+  #put(file: DelayedFile, piece: Piece): void {
+    const { pieces } = file;
+    const index = indexAt(pieces, piece.logical);
+    const before = pieces[index];
+    const after = pieces[index + 1];
+    const joins = before !== undefined && follows(before, piece);
+    if (joins) before.count += piece.count;
+    else pieces.splice(index + 1, 0, piece);
+    const joined = joins ? before : piece;
+    if (after !== undefined && follows(joined, after)) {
+      joined.count += after.count;
+      pieces.splice(pieces.indexOf(after, index), 1);
+    }
+    this.#count(file, piece.count);
   }
 
-  #takeOut(file: DelayedFile, logical: number): void {
-    file.pages.delete(logical);
-    this.blocks--;
-    this.#promise(file);
+  /** Returns the pieces of `[from, to)` that the file had. */
+  #takeOut(file: DelayedFile, from: number, to: number): Piece[] {
+    const { pieces } = file;
+    const out: Piece[] = [];
+    const left: Piece[] = [];
+    const first = Math.max(0, indexAt(pieces, from));
+    let index = first;
+    for (; index < pieces.length; index++) {
+      const piece = pieces[index];
+      if (piece === undefined || piece.logical >= to) break;
+      for (const [part, list] of [
+        [cut(piece, piece.logical, from), left],
+        [cut(piece, from, to), out],
+        [cut(piece, to, Infinity), left],
+      ] as const) {
+        if (part.count > 0) list.push(part);
+      }
+    }
+    pieces.splice(first, index - first, ...left);
+    this.#count(file, -out.reduce((sum, { count }) => sum + count, 0));
+    return out;
+  }
+
+  /** The file has so many more blocks: what is promised follows. */
+  #count(file: DelayedFile, blocks: number): void {
+    file.blocks += blocks;
+    this.blocks += blocks;
+    const promised = file.blocks + this.#nodes(file);
+    this.promised += promised - file.promised;
+    file.promised = promised;
   }
 
   /** A file without delayed blocks is as any other. */
   #forgetEmpty(): void {
-    for (const { inode, pages } of this.#touched) {
-      if (pages.size > 0) continue;
+    for (const { inode, blocks } of this.#touched) {
+      if (blocks > 0) continue;
       this.#files.delete(inode.number);
       this.#table.unpin(inode);
     }
     this.#touched.clear();
   }
-
-  #promise(file: DelayedFile): void {
-    const promised = file.pages.size + this.#nodes(file);
-    this.promised += promised - file.promised;
-    file.promised = promised;
-  }
-
   /**
    * Nodes of the extent tree that the blocks may need when no two of them lie together. The first
    * one of a run may split a full node in each level; then half a node fits in before the next
    * split.
    */
-  #nodes({ inode, pages, runs }: DelayedFile): number {
-    const { size } = pages;
+  #nodes({ inode, pieces, blocks }: DelayedFile): number {
     const depth = u16(inode.raw, INODE_MAP_AT + 6);
     const entries = u16(inode.raw, INODE_MAP_AT + 2);
-    if (size === 0 || (depth === 0 && entries + size <= ROOT_ENTRIES)) return 0;
-    return runs * (depth + 1) + Math.ceil((2 * size) / this.#nodeEntries) + depth + 2;
+    if (blocks === 0 || (depth === 0 && entries + blocks <= ROOT_ENTRIES)) return 0;
+    const perNode = Math.ceil((2 * blocks) / this.#nodeEntries);
+    return runsOf(pieces).length * (depth + 1) + perNode + depth + 2;
   }
+}
+
+/** The last piece that begins at `logical` or before, -1 if there is none. */
+function indexAt(pieces: readonly Piece[], logical: number): number {
+  let low = 0;
+  let high = pieces.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if ((pieces[middle]?.logical ?? Infinity) <= logical) low = middle + 1;
+    else high = middle;
+  }
+  return low - 1;
+}
+
+/** Whether both could be one. */
+function follows(before: Piece, { logical, page }: Piece): boolean {
+  return before.logical + before.count === logical && before.page + before.count === page;
+}
+
+/** What of the piece is in `[from, to)`. */
+function cut({ logical, count, page }: Piece, from: number, to: number): Piece {
+  const start = Math.max(logical, from);
+  return {
+    logical: start,
+    count: Math.min(logical + count, to) - start,
+    page: page + start - logical,
+  };
+}
+
+function runsOf(pieces: readonly Piece[]): DelayedRun[] {
+  const runs: { from: number; to: number }[] = [];
+  for (const { logical, count } of pieces) {
+    const run = runs.at(-1);
+    if (run?.to === logical) run.to += count;
+    else runs.push({ from: logical, to: logical + count });
+  }
+  return runs;
 }

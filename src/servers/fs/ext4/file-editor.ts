@@ -18,6 +18,7 @@ import type { Edits } from './edits.ts';
 import type { FileMaps } from './file-maps.ts';
 import type { InlineEditor } from './inline-editor.ts';
 import type { EditedInode, InodeEditor } from './inode-editor.ts';
+import { type Incoming, bytesOf } from './incoming.ts';
 import { type Inode, type Run, fileType, hasFlag } from './inode.ts';
 import { INODE_FLAG, MODE, RO_COMPAT } from './layout.ts';
 import type { Orphans } from './orphans.ts';
@@ -58,7 +59,7 @@ export class FileEditor {
   }
 
   /** See `VolumeWriter.write`. */
-  write(inode: Inode, offset: number, data: Uint8Array): number {
+  write(inode: Inode, offset: number, data: Uint8Array | Incoming): number {
     checkRegular(inode);
     if (hasFlag(inode, INODE_FLAG.append) && offset < inode.size) throw forbidden(inode);
     const bytes = Math.min(data.length, this.#bytesMax(inode) - offset);
@@ -67,7 +68,7 @@ export class FileEditor {
     let step = bytes;
     while (done < bytes) {
       const part = data.subarray(done, Math.min(bytes, done + step));
-      if (!this.#parts.edits.nested) this.#parts.delayedWriter.makeRoom(part.length);
+      if (!this.#parts.edits.nested) this.#parts.delayedWriter.makeRoom(inode, part.length);
       try {
         done += this.#parts.edits.change(() => this.#writePart(inode, offset + done, part));
       } catch (error) {
@@ -183,14 +184,17 @@ export class FileEditor {
     return true;
   }
 
-  #writePart(inode: Inode, offset: number, data: Uint8Array): number {
+  #writePart(inode: Inode, offset: number, data: Uint8Array | Incoming): number {
     const { edits, inodes, inline } = this.#parts;
     const edited = inodes.edit(inode);
     if (hasFlag(edited, INODE_FLAG.inlineData)) inline.toBlocks(edited);
     if (offset > edited.size) this.#zeroTail(edited, edited.size);
+    let source = data;
     let done = 0;
     while (done < data.length && !(edits.full && done > 0)) {
-      const part = data.subarray(done);
+      // What goes to several places is fetched once.
+      if (done > 0) source = bytesOf(source);
+      const part = source.subarray(done, data.length);
       const bytes =
         this.#overwrite(edited, offset + done, part) || this.#delay(edited, offset + done, part);
       if (bytes === 0 && done > 0) break;
@@ -201,18 +205,18 @@ export class FileEditor {
   }
 
   /** Writes over contents that have blocks; returns how many bytes. */
-  #overwrite(edited: EditedInode, at: number, data: Uint8Array): number {
+  #overwrite(edited: EditedInode, at: number, data: Uint8Array | Incoming): number {
     const { run, skipped, blocks, into } = this.#runAt(edited, at, data.length);
     if (run.physical === 0) return 0;
     const bytes = Math.min(data.length, blocks * this.#blockBytes - into);
     const place = (run.physical + skipped) * this.#blockBytes + into;
-    this.#parts.edits.writeData(place, data.subarray(0, bytes));
+    this.#parts.edits.writeData(place, bytesOf(data.subarray(0, bytes)));
     this.#grow(edited, at + bytes);
     return bytes;
   }
 
   /** Takes contents for a hole, as far as there is room; returns how many bytes. */
-  #delay(edited: EditedInode, at: number, data: Uint8Array): number {
+  #delay(edited: EditedInode, at: number, data: Uint8Array | Incoming): number {
     const { run, skipped, blocks, into } = this.#runAt(edited, at, data.length);
     if (run.unwritten !== undefined) return 0;
     const hole = { logical: run.logical + skipped, count: blocks, into, data };
@@ -224,13 +228,13 @@ export class FileEditor {
   }
 
   /** Writes into new blocks, or such as are allocated and not written. */
-  #writeNow(edited: EditedInode, at: number, data: Uint8Array): number {
+  #writeNow(edited: EditedInode, at: number, data: Uint8Array | Incoming): number {
     // What is written now may lie behind the size that the volume is told.
     this.#parts.delayedWriter.writeOut(edited);
     const { run, skipped, blocks, into } = this.#runAt(edited, at, data.length);
     const range = { logical: run.logical + skipped, count: blocks };
     const fresh = this.#freshBlocks(edited, run, range);
-    const bytes = this.#writeFresh(fresh, { into, data });
+    const bytes = this.#writeFresh(fresh, { into, data: bytesOf(data) });
     this.#grow(edited, at + bytes);
     return bytes;
   }
@@ -309,7 +313,7 @@ export class FileEditor {
     if (bytes <= 0) return;
     const logical = Math.floor(offset / this.#blockBytes);
     const into = offset - logical * this.#blockBytes;
-    this.#parts.delayed.page(edited.number, logical)?.fill(0, into, into + bytes);
+    this.#parts.delayed.find(edited.number, logical, 1)?.fill(0, into, into + bytes);
     const run = this.#parts.maps.of(edited).find(edited, logical);
     if (run.physical === 0) return;
     const at = (run.physical - run.logical) * this.#blockBytes + offset;

@@ -32,6 +32,7 @@ import { Directories, type EntryVisitor } from './directory.ts';
 import { Disk } from './disk.ts';
 import { GroupTable, overheadBlocks } from './groups.ts';
 import { readInline } from './inline-data.ts';
+import type { Incoming } from './incoming.ts';
 import { type Inode, bornAt, deviceNumber, fileType, hasFlag } from './inode.ts';
 import type { Now } from './inode-editor.ts';
 import { InodeTable } from './inode-table.ts';
@@ -62,8 +63,8 @@ export interface VolumeOptions {
   readonly now?: Now;
   /** Unsigned numbers of 32 bits for generations, and for where directories go. */
   readonly random?: () => number;
-  /** Memory for contents that have no blocks yet; 32 MiB unless told. */
-  readonly delayedBytes?: number;
+  /** For contents that have no blocks yet; 32 MiB of its own unless told. */
+  readonly delayedMemory?: Uint8Array;
   /** Whether the device is told of blocks that were freed. */
   readonly discards?: boolean;
   /** When reads mark access times: never unless told. */
@@ -89,12 +90,12 @@ export class Volume implements VolumeWriter {
     this.#directories = new Directories(disk, this.#contents);
     this.#xattrs = new Xattrs(disk, this.#contents, this.#inodes);
     const { changes, now = machineTime, random = randomWord, keepNameless = false } = options;
-    const { discards = false, accessTimes = 'off', delayedBytes } = options;
+    const { discards = false, accessTimes = 'off', delayedMemory } = options;
     if (changes === undefined) return;
     this.#openWriter = new Writer({
       ...{ disk, contents: this.#contents, table: this.#inodes, directories: this.#directories },
       ...{ xattrs: this.#xattrs, changes, now, random, keepNameless },
-      ...{ discards, accessTimes, delayedBytes },
+      ...{ discards, accessTimes, delayedMemory },
     });
   }
 
@@ -286,7 +287,7 @@ export class Volume implements VolumeWriter {
     return this.#writer.rename(from, to, mode);
   }
 
-  write(inode: Inode, offset: number, data: Uint8Array): number {
+  write(inode: Inode, offset: number, data: Uint8Array | Incoming): number {
     return this.#writer.write(inode, offset, data);
   }
 
@@ -339,6 +340,14 @@ export class Volume implements VolumeWriter {
   /** See `VolumeOptions.keepNameless`. */
   freeNameless(): void {
     this.#openWriter?.freeNameless();
+  }
+
+  /**
+   * Tells the device of some blocks that have been free for a while; to be called between two
+   * calls, every few seconds.
+   */
+  discard(): void {
+    this.#openWriter?.discard();
   }
 
   get #writer(): Writer {

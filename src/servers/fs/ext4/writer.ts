@@ -33,6 +33,7 @@ import { IndexEditor } from './index-editor.ts';
 import { InlineEditor } from './inline-editor.ts';
 import { InodeAllocator } from './inode-allocator.ts';
 import { InodeEditor, type Now } from './inode-editor.ts';
+import type { Incoming } from './incoming.ts';
 import { type Inode, fileType, hasFlag } from './inode.ts';
 import type { InodeTable } from './inode-table.ts';
 import { INODE_FLAG, MODE } from './layout.ts';
@@ -43,10 +44,6 @@ import { SuperblockEditor } from './superblock-editor.ts';
 import { checkWritable } from './write-features.ts';
 import { XattrEditor } from './xattr-editor.ts';
 import type { Xattrs } from './xattr.ts';
-
-/** How many runs of freed blocks the device is told of at a time; each is a system call. */
-const DISCARDS_AT_COMMIT = 64;
-const DISCARDS_AT_CLOSE = 4096;
 
 const DIRECTORY_SYNC = INODE_FLAG.directorySync | INODE_FLAG.sync;
 const { sync, immutable, append, noDump, noAccessTimes } = INODE_FLAG;
@@ -66,8 +63,8 @@ export interface WriterParts {
   readonly random: () => number;
   /** No file without names is freed before `freeNameless`. */
   readonly keepNameless: boolean;
-  /** Memory for contents that have no blocks yet. */
-  readonly delayedBytes?: number | undefined;
+  /** For contents that have no blocks yet. */
+  readonly delayedMemory?: Uint8Array | undefined;
   /** Whether the device is told of blocks that were freed. */
   readonly discards: boolean;
   readonly accessTimes: AccessTimes;
@@ -81,6 +78,7 @@ export interface LiveCounts {
 export class Writer implements Omit<VolumeWriter, 'seek'> {
   readonly #delayed: Delayed;
   readonly #delayedWriter: DelayedWriter;
+  readonly #changes: Changes;
   readonly #directories: Directories;
   readonly #accessTimes: AccessTimes;
   readonly #disk: Disk;
@@ -117,7 +115,7 @@ export class Writer implements Omit<VolumeWriter, 'seek'> {
       { disk, edits, maps, inline, directories, blocks },
       new IndexEditor({ disk, edits, maps, blocks }, index),
     );
-    const delayed = new Delayed(disk, edits, table, parts.delayedBytes);
+    const delayed = new Delayed(disk, edits, table, parts.delayedMemory);
     contents.delayed = delayed;
     const delayedParts = { disk, edits, allocator, inodes, maps, delayed };
     const delayedWriter = new DelayedWriter(delayedParts);
@@ -133,11 +131,13 @@ export class Writer implements Omit<VolumeWriter, 'seek'> {
     if (parts.discards) allocator.discards = new Discards(disk);
     changes.beforeCommit = () => {
       delayedWriter.writeOutAll();
-      this.#discardSome(changes, DISCARDS_AT_COMMIT);
     };
     changes.beforeClose = () => {
-      this.#discardSome(changes, DISCARDS_AT_CLOSE);
+      this.#discard((discards) => {
+        discards.close(changes);
+      });
     };
+    this.#changes = changes;
     this.#delayed = delayed;
     this.#delayedWriter = delayedWriter;
     this.#directories = directories;
@@ -223,7 +223,7 @@ export class Writer implements Omit<VolumeWriter, 'seek'> {
     });
   }
 
-  write(inode: Inode, offset: number, data: Uint8Array): number {
+  write(inode: Inode, offset: number, data: Uint8Array | Incoming): number {
     const live = this.#live(inode);
     const bytes = this.#files.write(live, offset, data);
     if (hasFlag(live, INODE_FLAG.sync)) {
@@ -317,11 +317,20 @@ export class Writer implements Omit<VolumeWriter, 'seek'> {
     this.#removal.freeNameless();
   }
 
+  /** See `Volume.discard`. */
+  discard(): void {
+    this.#discard((discards) => {
+      discards.step(this.#changes);
+    });
+  }
+
   /** What freed blocks hold is of no use to anybody, and neither is an error. */
-  #discardSome(changes: Changes, runsMax: number): void {
+  #discard(run: (discards: Discards) => void): void {
+    const { discards } = this.#allocator;
+    if (discards === undefined) return;
     this.#allocator.release();
     try {
-      this.#allocator.discards?.discard(changes, runsMax);
+      run(discards);
     } catch (error) {
       if (!isFsError(error)) throw error;
       this.#allocator.discards = undefined;
