@@ -22,7 +22,7 @@ import type { ReadingRequest, ServiceRequest } from './requests.ts';
 import { Opcode } from './wire.ts';
 import { WriteBehind } from './write-behind.ts';
 
-const { EINTR, EIO, ENOENT } = constants.errno;
+const { EINTR, EIO, ENOENT, ESTALE } = constants.errno;
 /** "Host is down"; Node's table lacks it. */
 const EHOSTDOWN = 112;
 /** Room for one directory entry with the longest name, in the FS protocol and in FUSE's. */
@@ -170,7 +170,10 @@ export class Gateway {
           this.#answers.error(request, EIO);
         },
         (error: unknown) => {
-          this.#answers.error(request, errnoOf(error));
+          const errno = errnoOf(error);
+          // The kernel looks the name up once more, and is not to be told the same again.
+          if (errno === ESTALE) this.#neighbours.forget();
+          this.#answers.error(request, errno);
         },
       )
       .finally(() => {

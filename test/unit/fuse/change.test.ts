@@ -312,6 +312,22 @@ describe('open files', () => {
   });
 });
 
+describe('names', () => {
+  it('of a file that is found to be gone are asked for anew', async () => {
+    for (let i = 0; i < 5; i++) await lookup('file');
+    const node = await lookup('file');
+    await files.unlink({ parent: { inode: 2, generation: 0 }, name: text.encode('file') });
+    // For a moment the name may be believed, but not by who found out.
+    await lookup('file');
+    await give(Opcode.OPEN, node, words(0, 0));
+    expect(port.last().error).toBe(-ESTALE);
+
+    await give(Opcode.LOOKUP, 1, name('file'));
+
+    expect(port.last().error).toBe(-ENOENT);
+  });
+});
+
 describe('locks', () => {
   it('are told, taken and given up', async () => {
     const node = await lookup('file');
