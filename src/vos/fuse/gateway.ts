@@ -15,6 +15,7 @@ import type { Negotiated } from './replies.ts';
 import { Session } from './session.ts';
 import { CHANGING_KINDS, type Change } from './change.ts';
 import { Changer } from './changer.ts';
+import { FreshPages } from './fresh-pages.ts';
 import { KnownNames } from './known-names.ts';
 import { Neighbours } from './neighbours.ts';
 import { type PageDropper, Recalls } from './recalls.ts';
@@ -75,7 +76,7 @@ export interface GatewayPort {
   isEnding?(pid: number): boolean;
   /** With it, the kernel believes what the service said for as long as this says. */
   readonly trust?: Trust | undefined;
-  /** With it, pages of the kernel are dropped when they are recalled. */
+  /** With it, pages of the kernel are dropped when they are recalled, or a lock is taken. */
   readonly pages?: PageDropper | undefined;
 }
 
@@ -127,7 +128,10 @@ export class Gateway {
     const nearMs = trust === undefined ? Math.min(attributesMs, entryMs) : 0;
     this.#writes = new WriteBehind(service, clock, errnoOf);
     this.#names = new KnownNames(service, clock, attributesMs);
-    const parts = { writes: this.#writes, names: this.#names };
+    // What a mount with leases has is never old, and a lock that waits for pages might wait for a
+    // recall that waits for the same at another mount.
+    const fresh = new FreshPages(this.#answers, trust === undefined ? port.pages : undefined);
+    const parts = { writes: this.#writes, names: this.#names, fresh };
     this.#changer = new Changer(service, this.#answers, parts);
     this.#neighbours = new Neighbours(service, clock, nearMs);
   }
