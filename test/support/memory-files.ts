@@ -388,14 +388,15 @@ export class MemoryFiles implements FileService {
     return Promise.resolve(this.locks.conflict({ inode, kind: lock.kind }, owned(lock), lock));
   }
 
-  async lock(file: FileId, lock: LockRequest, wait?: AbortSignal): Promise<void> {
+  async lock(file: FileId, lock: LockRequest, wait?: AbortSignal): Promise<FileAttributes> {
     this.#count('lock');
-    const { inode } = this.#get(file).attributes;
+    const { attributes } = this.#get(file);
+    const { inode } = attributes;
     for (;;) {
       try {
         this.locks.set({ inode, kind: lock.kind }, owned(lock), lock, wait !== undefined);
         for (const look of this.waiting.splice(0)) look();
-        return;
+        return attributes;
       } catch (error) {
         const { code } = error as { code: string };
         if (wait === undefined || code !== 'EAGAIN') throw failure(code);

@@ -114,9 +114,9 @@ async function databases(dvs: MountedDvs, { transactions }: Size): Promise<void>
 }
 
 async function sharedDatabase(dvs: MountedDvs, { transactions }: Size): Promise<void> {
-  const paths = ['$HERE/shared.db', '$THERE/shared.db'];
+  const paths = ['$HERE/shared.db', '$THERE/shared.db', '$HERE/shared.db', '$THERE/shared.db'];
   for (const mode of ['DELETE', 'TRUNCATE', 'PERSIST']) {
-    await database(dvs, { mode, paths, transactions: Math.ceil(transactions / 3) });
+    await database(dvs, { mode, paths, transactions: Math.ceil(transactions / 6) });
   }
 }
 

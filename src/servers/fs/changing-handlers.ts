@@ -502,10 +502,10 @@ export class ChangingHandlers {
     checkLock(this.#parts.survivors, call.change);
     if (lockCommand === LockCommand.GET) {
       encodeLock(call.reply, this.#locks.conflict(target, who, range));
-    } else {
-      this.#locks.set(target, who, range, lockCommand === LockCommand.WAIT);
+      return 0;
     }
-    return 0;
+    this.#locks.set(target, who, range, lockCommand === LockCommand.WAIT);
+    return this.#attributes(call, inode);
   }
 
   #commit({ client, change }: Exchange): void {

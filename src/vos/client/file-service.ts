@@ -168,7 +168,7 @@ export interface FileService {
   testLock(file: FileId, lock: LockRequest): Promise<LockAnswer>;
   /**
    * Takes or gives up a lock. EAGAIN when another is in the way; with `wait` it is waited for,
-   * until the signal aborts: EINTR.
+   * until the signal aborts: EINTR. Resolves with the attributes that the file has with the lock.
    */
-  lock(file: FileId, lock: LockRequest, wait?: AbortSignal): Promise<void>;
+  lock(file: FileId, lock: LockRequest, wait?: AbortSignal): Promise<FileAttributes>;
 }

@@ -408,16 +408,16 @@ export class FsClient implements FileService {
   }
 
   /** Who waits asks again and again, so that no call of the server is under way for long. */
-  async lock(file: FileId, lock: LockRequest, wait?: AbortSignal): Promise<void> {
+  async lock(file: FileId, lock: LockRequest, wait?: AbortSignal): Promise<FileAttributes> {
     const command = wait === undefined ? LockCommand.SET : LockCommand.WAIT;
     const request = this.#lockRequest(file, lock, command);
     for (let pauseMs = LOCK_PAUSE_MS_MIN; ; pauseMs = Math.min(pauseMs * 2, LOCK_PAUSE_MS_MAX)) {
       try {
-        await this.#change({ request, repeatable: true }, () => {
+        return await this.#change({ request, repeatable: true }, (channel) => {
           this.#held.lock(file, lock);
           this.#watch();
+          return attributesOf(channel);
         });
-        return;
       } catch (error) {
         // The server is new and gives no locks before those that it had are taken back.
         const again = isDvkError(error, 'EINPROGRESS') || (wait && isDvkError(error, 'EAGAIN'));

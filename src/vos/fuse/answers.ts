@@ -200,15 +200,6 @@ export class Answers {
     return this.#finish(request, 0);
   }
 
-  /**
-   * SETLK and SETLKW that took a lock. Who has it sees what was written by whoever had it before:
-   * the kernel asks for the attributes at the next read, and drops its pages if they differ.
-   */
-  locked(request: ChangingRequest, inode: number): boolean {
-    if (!request.answered) this.recall(inode);
-    return this.done(request);
-  }
-
   /** WRITE and COPY_FILE_RANGE. */
   written(request: ChangingRequest, bytes: number): void {
     replies.encodeSizeReply(this.view, OUT_HEADER_BYTES, bytes);

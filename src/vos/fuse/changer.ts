@@ -16,6 +16,7 @@ import { LockKind, LockType } from '../protocol/fs-change.ts';
 import type { Answers } from './answers.ts';
 import type { Change } from './change.ts';
 import type { FlagsCall } from './file-flags.ts';
+import type { FreshPages } from './fresh-pages.ts';
 import type { KnownNames } from './known-names.ts';
 import type { ChangingRequest } from './requests.ts';
 import { Opcode } from './wire.ts';
@@ -34,6 +35,7 @@ type Acting = Kind<
 export interface ChangerParts {
   readonly writes: WriteBehind;
   readonly names: KnownNames;
+  readonly fresh: FreshPages;
 }
 
 export class Changer {
@@ -41,6 +43,7 @@ export class Changer {
   readonly #answers: Answers;
   readonly #writes: WriteBehind;
   readonly #names: KnownNames;
+  readonly #fresh: FreshPages;
   /** Locks that are waited for, by the request's number. */
   readonly #waits = new Map<number, AbortController>();
   /**
@@ -55,6 +58,7 @@ export class Changer {
     this.#answers = answers;
     this.#writes = parts.writes;
     this.#names = parts.names;
+    this.#fresh = parts.fresh;
   }
 
   /**
@@ -280,13 +284,15 @@ export class Changer {
       this.#answers.nodes.lock(file.inode);
       this.#ownsLock(handle, lock);
     }
-    if (mode === 'set') await this.#service.lock(file, lock);
-    else await this.#await(file, lock, unique);
-    if (lock.type === LockType.UNLOCK) this.#answers.done(request);
-    // Whoever was to have it may have been told that it was interrupted.
-    else if (!this.#answers.locked(request, file.inode)) {
-      await this.#unlock(file, lock.kind, lock.owner);
+    const attributes =
+      mode === 'set' ? await this.#service.lock(file, lock) : await this.#await(file, lock, unique);
+    if (lock.type === LockType.UNLOCK) {
+      this.#answers.done(request);
+      return;
     }
+    await this.#fresh.refresh(attributes);
+    // Whoever was to have it may have been told that it was interrupted.
+    if (!this.#answers.done(request)) await this.#unlock(file, lock.kind, lock.owner);
   }
 
   #ownsLock(handle: bigint, lock: LockRequest): void {
@@ -295,11 +301,11 @@ export class Changer {
     this.#lockOwners.set(handle, owners.add(lock.owner));
   }
 
-  async #await(file: FileId, lock: LockRequest, unique: number): Promise<void> {
+  async #await(file: FileId, lock: LockRequest, unique: number): Promise<FileAttributes> {
     const wait = new AbortController();
     this.#waits.set(unique, wait);
     try {
-      await this.#service.lock(file, lock, wait.signal);
+      return await this.#service.lock(file, lock, wait.signal);
     } finally {
       this.#waits.delete(unique);
     }

@@ -15,6 +15,7 @@ import type { Negotiated } from './replies.ts';
 import { Session } from './session.ts';
 import { CHANGING_KINDS, type Change } from './change.ts';
 import { Changer } from './changer.ts';
+import { FreshPages } from './fresh-pages.ts';
 import { KnownNames } from './known-names.ts';
 import { Neighbours } from './neighbours.ts';
 import { type PageDropper, Recalls } from './recalls.ts';
@@ -22,7 +23,7 @@ import type { ReadingRequest, ServiceRequest } from './requests.ts';
 import { Opcode } from './wire.ts';
 import { WriteBehind } from './write-behind.ts';
 
-const { EINTR, EIO, ENOENT } = constants.errno;
+const { EINTR, EIO, ENOENT, ESTALE } = constants.errno;
 /** "Host is down"; Node's table lacks it. */
 const EHOSTDOWN = 112;
 /** Room for one directory entry with the longest name, in the FS protocol and in FUSE's. */
@@ -75,7 +76,7 @@ export interface GatewayPort {
   isEnding?(pid: number): boolean;
   /** With it, the kernel believes what the service said for as long as this says. */
   readonly trust?: Trust | undefined;
-  /** With it, pages of the kernel are dropped when they are recalled. */
+  /** With it, pages of the kernel are dropped when they are recalled, or a lock is taken. */
   readonly pages?: PageDropper | undefined;
 }
 
@@ -127,7 +128,10 @@ export class Gateway {
     const nearMs = trust === undefined ? Math.min(attributesMs, entryMs) : 0;
     this.#writes = new WriteBehind(service, clock, errnoOf);
     this.#names = new KnownNames(service, clock, attributesMs);
-    const parts = { writes: this.#writes, names: this.#names };
+    // What a mount with leases has is never old, and a lock that waits for pages might wait for a
+    // recall that waits for the same at another mount.
+    const fresh = new FreshPages(this.#answers, trust === undefined ? port.pages : undefined);
+    const parts = { writes: this.#writes, names: this.#names, fresh };
     this.#changer = new Changer(service, this.#answers, parts);
     this.#neighbours = new Neighbours(service, clock, nearMs);
   }
@@ -170,7 +174,10 @@ export class Gateway {
           this.#answers.error(request, EIO);
         },
         (error: unknown) => {
-          this.#answers.error(request, errnoOf(error));
+          const errno = errnoOf(error);
+          // The kernel looks the name up once more, and is not to be told the same again.
+          if (errno === ESTALE) this.#neighbours.forget();
+          this.#answers.error(request, errno);
         },
       )
       .finally(() => {

@@ -88,7 +88,7 @@ class Mount implements FuseMount {
   readonly #ports: MountPorts;
   readonly #gateway: Gateway;
   readonly #loop: DeviceLoop;
-  readonly #pages: PageThread | undefined;
+  readonly #pages: PageThread;
   readonly #ready: Promise<void>;
   #settleReady: (failure?: DvkError) => void = () => undefined;
   #settleEnded: (errno: number) => void = () => undefined;
@@ -114,7 +114,7 @@ class Mount implements FuseMount {
         return !this.#gateway.isFull;
       },
       onClosing: () => {
-        this.#pages?.end(this.#deviceNumber);
+        this.#pages.end(this.#deviceNumber);
       },
       onEnd: (errno) => {
         this.#isOver = true;
@@ -140,7 +140,7 @@ class Mount implements FuseMount {
       isEnding,
     };
     const { service, clock, trust } = ports;
-    if (trust !== undefined) this.#pages = new PageThread(fd);
+    this.#pages = new PageThread(fd);
     this.#gateway = new Gateway(service, { ...port, trust, pages: this.#pages }, clock, options);
   }
 

@@ -1,6 +1,6 @@
 /**
  * Has a thread of its own make the kernel drop pages, so that requests are answered meanwhile: the
- * kernel waits for them.
+ * kernel waits for them. The thread begins with the first pages.
  */
 import { writeFileSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
@@ -13,24 +13,23 @@ export interface PageThreadStart {
 }
 
 export class PageThread implements PageDropper {
-  readonly #worker: Worker;
+  readonly #fd: number;
+  #worker: Worker | undefined;
   readonly #ended = new SharedArrayBuffer(4);
   /** Nodes that wait, and those who wait for them; the first is with the thread. */
   readonly #queue = new Map<number, (() => void)[]>();
+
+  #isOver = false;
 
   /** Who asked for the node that is with the thread: it is to be done once more. */
   #again: (() => void)[] = [];
 
   constructor(fd: number) {
-    const start: PageThreadStart = { fd, ended: this.#ended };
-    this.#worker = new Worker(new URL('./page-thread.js', import.meta.url), { workerData: start });
-    this.#worker.unref();
-    this.#worker.on('message', (node: number) => {
-      this.#done(node);
-    });
+    this.#fd = fd;
   }
 
   async drop(node: number): Promise<void> {
+    if (this.#isOver) return;
     await new Promise<void>((resolve) => {
       const [under] = this.#queue.keys();
       const waiting = this.#queue.get(node);
@@ -38,7 +37,7 @@ export class PageThread implements PageDropper {
       else if (waiting !== undefined) waiting.push(resolve);
       else {
         this.#queue.set(node, [resolve]);
-        if (under === undefined) this.#worker.postMessage(node);
+        if (under === undefined) this.#give(node);
       }
     });
   }
@@ -49,11 +48,27 @@ export class PageThread implements PageDropper {
    * mount has this device number, is ended by force.
    */
   end(deviceNumber: string): void {
+    this.#isOver = true;
     Atomics.store(new Int32Array(this.#ended), 0, 1);
     if (this.#queue.size > 0) abort(deviceNumber);
     for (const resolves of this.#queue.values()) for (const resolve of resolves) resolve();
     this.#queue.clear();
-    void this.#worker.terminate();
+    void this.#worker?.terminate();
+  }
+
+  #give(node: number): void {
+    this.#worker ??= this.#begin();
+    this.#worker.postMessage(node);
+  }
+
+  #begin(): Worker {
+    const start: PageThreadStart = { fd: this.#fd, ended: this.#ended };
+    const worker = new Worker(new URL('./page-thread.js', import.meta.url), { workerData: start });
+    worker.unref();
+    worker.on('message', (node: number) => {
+      this.#done(node);
+    });
+    return worker;
   }
 
   #done(node: number): void {
@@ -62,7 +77,7 @@ export class PageThread implements PageDropper {
     if (this.#again.length > 0) this.#queue.set(node, this.#again);
     this.#again = [];
     const [next] = this.#queue.keys();
-    if (next !== undefined) this.#worker.postMessage(next);
+    if (next !== undefined) this.#give(next);
     for (const resolve of resolves) resolve();
   }
 }

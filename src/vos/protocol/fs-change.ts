@@ -42,16 +42,17 @@
  * | OPEN        | 0, attributes         | ENFILE (the client holds too many)                    |
  * | RELEASE     | 0                     |                                                       |
  * | COPY_RANGE  | bytes, attributes     | EISDIR, EINVAL, EFBIG, ENOSPC                         |
- * | LOCK        | 0, for GET a lock     | EAGAIN, EDEADLK, ENOLCK (too many), EINPROGRESS       |
+ * | LOCK        | 0, attributes or lock | EAGAIN, EDEADLK, ENOLCK (too many), EINPROGRESS       |
  * | REJOINED    | 0                     |                                                       |
  * | UNCLAIM     | 0                     |                                                       |
  * | TMPFILE     | 0, attributes         | EINVAL (no regular file), ENOSPC                      |
  * | INFO        | 0, see `FileInfo`     |                                                       |
  * | SET_FLAGS   | 0                     | EOPNOTSUPP (others than users may set)                |
  *
- * Attributes are those of the file that was made or changed. All but SEEK, FSYNC, OPEN, RELEASE,
- * LOCK, REJOINED, UNCLAIM and INFO may fail with EROFS; any may end with what ends the reading
- * calls. TMPFILE makes a file without a name, which the client holds and LINK may give a name.
+ * Attributes are those of the file that was made, changed or locked; LOCK GET tells a lock. All but
+ * SEEK, FSYNC, OPEN, RELEASE, LOCK, REJOINED, UNCLAIM and INFO may fail with EROFS; any may end with
+ * what ends the reading calls. TMPFILE makes a file without a name, which the client holds and LINK
+ * may give a name.
  *
  * After a restart clients take back what they had: first each says what it holds open (OPEN with
  * RECLAIM, whose count is all it has of the file) and which locks it has (LOCK with RECLAIM), then
