@@ -1,16 +1,17 @@
-/** `dvk fs`: volumes in image files and on devices, of which no server need know. */
+/** `dvk fs`: volumes in image files and on devices, of which no server need know; and quotas. */
 import { InvalidArgumentError, type Command } from 'commander';
 
 import { checkImage } from './fs-check.ts';
 import { dumpImage } from './fs-dump.ts';
 import { makeFileSystem } from './fs-mkfs.ts';
+import { registerQuota } from './fs-quota.ts';
 import { labelImage, resizeImage } from './fs-resize.ts';
 import { sizeOption, wholeNumber } from './options.ts';
 
 const ENTRIES_SHOWN = 1000;
 
 export function register(program: Command): void {
-  const fs = program.command('fs').description('volumes: mkfs, check, resize, label, dump');
+  const fs = program.command('fs').description('volumes: mkfs, check, resize, label, dump, quota');
   const image = (name: string): Command =>
     fs
       .command(name)
@@ -49,6 +50,7 @@ export function register(program: Command): void {
     .option('--path <path>', 'the same, of a file by its path in the volume')
     .option('--limit <n>', 'groups, extents and entries at most', wholeNumber, ENTRIES_SHOWN)
     .action(dumpImage);
+  registerQuota(fs);
 }
 
 function size(text: string): number {

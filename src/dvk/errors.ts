@@ -36,6 +36,7 @@ const POSIX_SENTENCES: Readonly<Record<string, string>> = {
   EINVAL: 'an argument is not valid',
   EMFILE: 'too many descriptors are open',
   ENOSPC: 'no space is left',
+  EDQUOT: 'the quota is used up',
   ERANGE: 'a number is out of range',
   ENOTCONN: 'the other node is not connected',
   ETIMEDOUT: 'the time is over',

@@ -36,6 +36,7 @@ import { resolve } from 'node:path';
 import { LIMITS } from '../dvk/abi/schema.ts';
 import { DEFAULT_ETHER_TYPE, ETHER_TYPE_RANGE } from '../dvk/ethernet.ts';
 import { COHERENCES, type Coherence } from './protocol/fs-lease.ts';
+import { FS_KEYS, type FsOptions, readFsOptions } from './spec-fs.ts';
 import {
   formatAddress,
   SpecReader,
@@ -84,22 +85,12 @@ interface ServiceBase {
   readonly node: number;
 }
 
-/** Rules by which reads mark access times, as mount(8) has them. */
-export const ACCESS_TIME_RULES = ['off', 'relatime', 'strict'] as const;
-export type AccessTimeRule = (typeof ACCESS_TIME_RULES)[number];
-
 /** A file system server. */
-export interface FsServiceSpec extends ServiceBase {
+export interface FsServiceSpec extends ServiceBase, FsOptions {
   readonly kind: 'fs';
   readonly slot: number;
   /** Absolute path of an ext4 image. */
   readonly image: string;
-  /** The image is never written to. */
-  readonly readOnly: boolean;
-  /** Whether what is freed is given back; by default that of an image that is a file. */
-  readonly discard?: boolean;
-  /** When reads mark access times; by default by the rule of relatime. */
-  readonly atime?: AccessTimeRule;
 }
 
 /** A mount of a file system server's tree. */
@@ -196,13 +187,7 @@ const SERVICE_KEYS: KeyTable = {
   node: { required: true, doc: 'id of the node that it runs on' },
 };
 const KIND_KEYS = {
-  fs: {
-    slot: { required: true, doc: 'fixed slot, 0 to 63' },
-    image: { required: true, doc: 'path of an ext4 image' },
-    readOnly: { doc: 'true: the image is never written to' },
-    atime: { doc: 'access times: off, relatime (the default) or strict' },
-    discard: { doc: 'whether freed blocks are given back; true for an image that is a file' },
-  },
+  fs: FS_KEYS,
   fuse: {
     slot: { doc: 'fixed slot; by default any free one' },
     server: { required: true, doc: 'name of the fs service to mount' },
@@ -489,14 +474,7 @@ class DvsReader {
       const base = this.#serviceBase(fields, members);
       if (kind === 'fs') {
         const image = this.#image(fields.get('image'));
-        const readOnly = this.#reader.flag(fields.get('readOnly')) ?? false;
-        const discard = this.#reader.flag(fields.get('discard'));
-        const atime = this.#reader.choice(fields.get('atime'), ACCESS_TIME_RULES);
-        const options = {
-          readOnly,
-          ...(discard === undefined ? {} : { discard }),
-          ...(atime === undefined ? {} : { atime }),
-        };
+        const options = readFsOptions(this.#reader, fields);
         const service = { ...base, kind, slot: slot ?? 0, image, ...options };
         servers.set(service.name, service);
         services.push(service);

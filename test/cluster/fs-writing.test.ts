@@ -454,6 +454,34 @@ describe.skipIf(skipped !== undefined)(`a mount that is written to ${skipped ?? 
     },
   );
 
+  it('ends at the quota of its container, which is its size', async () => {
+    const quotaOf = async (): Promise<Record<string, unknown> | undefined> => {
+      const { items } = await place.json<{ items: Record<string, unknown>[] }>('fs', 'quota', 'ls');
+      return items[0];
+    };
+    const before = await quotaOf();
+    expect(before).toMatchObject({ service: 'fs', container: 'mol', node: 1, bytesMax: null });
+    const mib = Math.ceil(Number(before?.['bytesUsed']) / (1 << 20)) + 4;
+    const limits = ['--size', `${String(mib)}MiB`, '--inodes', '100000'];
+    const set = await place.json('fs', 'quota', 'set', 'fs', ...limits);
+    expect(set).toMatchObject({ bytesMax: mib << 20, inodesMax: 100_000 });
+
+    await mounts.sh(`
+      [ $(df -B1M --output=size $HERE | tail -1) = ${String(mib)} ]
+      for at in $HERE $THERE; do
+        dd if=/dev/zero of=$at/much bs=64k count=128 2> $TREE/said && exit 1
+        grep -q 'Disk quota exceeded' $TREE/said; rm $at/much $TREE/said
+      done`);
+    await place.must('service', 'restart', 'fs');
+    expect(await quotaOf()).toMatchObject({ bytesMax: mib << 20, inodesMax: 100_000 });
+    await place.must('fs', 'quota', 'set', 'fs', '--size', 'none');
+    await mounts.sh('head -c 8000000 /dev/zero > $HERE/much; rm $HERE/much');
+    await place.must('fs', 'quota', 'set', 'fs', '--reset');
+    expect(await quotaOf()).toMatchObject({ bytesMax: null, inodesMax: null });
+    const refused = await place.run('fs', 'quota', 'set', 'here', '--size', '1GiB');
+    expect([refused.code, refused.stderr]).toEqual([1, expect.stringContaining('There are fs')]);
+  });
+
   it('is a file system of its own', () => {
     expect(statSync(here).dev).not.toBe(statSync(there).dev);
   });

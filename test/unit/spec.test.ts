@@ -328,6 +328,51 @@ describe('a problem of a spec', () => {
     ['tells of lists that go too deep', ['- '.repeat(1000)], ':1: it is nested too deeply'],
     ['tells of keys that go too deep', ['? - &a '.repeat(1000)], ':1: it is nested too deeply'],
     ['tells of levels by indentation', levels(600), 'demo.yaml:1: key a: there is no such key'],
+    [
+      'a quota of nothing',
+      [
+        ...CONTAINER,
+        '    services:',
+        '      - { name: fs, kind: fs, node: 1, slot: 1, image: a, quota: {} }',
+      ],
+      'it limits nothing; add "size: 1 GiB"',
+    ],
+    [
+      'a quota that is no size',
+      [
+        ...CONTAINER,
+        '    services:',
+        '      - { name: fs, kind: fs, node: 1, slot: 1, image: a, quota: { size: much } }',
+      ],
+      'is no size that fits here',
+    ],
+    [
+      'a quota of too few inodes',
+      [
+        ...CONTAINER,
+        '    services:',
+        '      - { name: fs, kind: fs, node: 1, slot: 1, image: a, quota: { inodes: 3 } }',
+      ],
+      'give a whole number from 16',
+    ],
+    [
+      'a quota with an unknown key',
+      [
+        ...CONTAINER,
+        '    services:',
+        '      - { name: fs, kind: fs, node: 1, slot: 1, image: a, quota: { bytes: 1 GiB } }',
+      ],
+      'there is no such key; the keys are size, inodes',
+    ],
+    [
+      'a quota of a volume that is not written to',
+      [
+        ...CONTAINER,
+        '    services:',
+        '      - { name: fs, kind: fs, node: 1, slot: 1, image: a, readOnly: true, quota: { size: 1 GiB } }',
+      ],
+      'leave quota or readOnly out',
+    ],
   ];
 
   it.each(cases)('%s', (_, lines, expected) => {

@@ -40,6 +40,7 @@ export const ERRNO = {
   EINPROGRESS: 115,
   ESTALE: 116,
   EUCLEAN: 117,
+  EDQUOT: 122,
   EKEYEXPIRED: 127,
   EBADREQUEST: 212,
 } as const;
@@ -65,6 +66,11 @@ export class FsError extends Error {
 /** True for an `FsError`, with this code if one is given. */
 export function isFsError(error: unknown, code?: FsErrorCode): error is FsError {
   return error instanceof FsError && (code === undefined || error.code === code);
+}
+
+/** True for the errors of who asks for more room than there is, or than the quota leaves. */
+export function isFull(error: unknown): error is FsError {
+  return isFsError(error, 'ENOSPC') || isFsError(error, 'EDQUOT');
 }
 
 /** An EUCLEAN error from a template: damaged`inode ${number}: the size is negative`. */

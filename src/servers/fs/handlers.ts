@@ -21,6 +21,7 @@ import {
   encodeStatus,
   inlineName,
 } from '../../vos/protocol/fs.ts';
+import { encodeQuota } from '../../vos/protocol/fs-quota.ts';
 import { ERRNO, FsError, isFsError } from './errors.ts';
 import { DIRECT_READ_BYTES_MIN } from './ext4/contents.ts';
 import type { ListedEntry } from './ext4/directory.ts';
@@ -69,6 +70,7 @@ export function createHandlers(
     [FsCall.STATFS, serve((call) => handlers.onStatfs(call))],
     [FsCall.GETXATTR, serve((call) => handlers.onGetxattr(call))],
     [FsCall.LISTXATTR, serve((call) => handlers.onListxattr(call))],
+    [FsCall.QUOTA, serve((call) => handlers.onQuota(call))],
   ]);
 }
 
@@ -173,6 +175,12 @@ class Handlers {
     checkUnused(call.request, { offset: true, name: true });
     this.#inode(call);
     encodeStatus(call.reply, this.#volume.status());
+    return 0;
+  }
+
+  onQuota(call: Exchange): number {
+    checkUnused(call.request, { offset: true, name: true });
+    encodeQuota(call.reply, this.#volume.quota());
     return 0;
   }
 

@@ -18,6 +18,7 @@ import {
   type GrantId,
   type Process,
 } from '../../dvk/index.ts';
+import { quotaFile } from '../../vos/protocol/fs-quota.ts';
 import { TRANSFER_BYTES_MAX, type Timestamp } from '../../vos/protocol/fs.ts';
 import { HeldReplies } from '../../vos/held-replies.ts';
 import { type Chore, serve } from '../../vos/server.ts';
@@ -36,6 +37,7 @@ import { createHandlers, type ClientMemory } from './handlers.ts';
 import { LeaseHandlers } from './lease-handlers.ts';
 import { LeaseTable } from './leases.ts';
 import { openForWriting } from './open.ts';
+import { QuotaSource } from './quota-source.ts';
 import { Survivors } from './survivors.ts';
 import { WatchedWriter } from './watched-writer.ts';
 
@@ -261,6 +263,7 @@ async function main(): Promise<void> {
     now,
     sleeper: { segment: config.segment, endpoint: server.endpoint },
   });
+  const quota = new QuotaSource(volume, quotaFile(config.segment, service.name), service.quota);
   const memory = new GrantedMemory(server);
   const isAlive = (client: number): boolean => segment.isBound(client as Endpoint);
   const survivors = survivorsIn(volume, commits, segment);
@@ -301,6 +304,7 @@ async function main(): Promise<void> {
     readOnly: volume.readOnly,
   });
   const settle = (): void => {
+    quota.look();
     commits?.poll();
     leases.expire();
     held.settle(server);

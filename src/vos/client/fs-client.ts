@@ -39,6 +39,7 @@ import {
   type FileSystemStatus,
 } from '../protocol/fs.ts';
 import type { Coherence } from '../protocol/fs-lease.ts';
+import { type Quota, decodeQuota } from '../protocol/fs-quota.ts';
 import type { Call, Channel, ChannelOptions } from './channels.ts';
 import { Channels } from './channels.ts';
 import type {
@@ -192,6 +193,14 @@ export class FsClient implements FileService {
     const file = { inode: 2, generation: 0 };
     return await this.#read({ call: FsCall.STATFS, file }, (channel) =>
       decodeStatus(channel.process.message.view),
+    );
+  }
+
+  /** What the container may have on the volume, and what it has. */
+  async quota(): Promise<Quota> {
+    const file = { inode: 0, generation: 0 };
+    return await this.#read({ call: FsCall.QUOTA, file }, (channel) =>
+      decodeQuota(channel.process.message.view),
     );
   }
 

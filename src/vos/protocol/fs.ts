@@ -76,6 +76,8 @@ export const FsCall = {
   TMPFILE: PROTOCOL_BASE.fs + 80,
   INFO: PROTOCOL_BASE.fs + 81,
   SET_FLAGS: PROTOCOL_BASE.fs + 82,
+  // `fs-quota.ts`.
+  QUOTA: PROTOCOL_BASE.fs + 110,
 } as const;
 export type FsCall = (typeof FsCall)[keyof typeof FsCall];
 

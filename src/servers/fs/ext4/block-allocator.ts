@@ -43,6 +43,8 @@ export class BlockAllocator implements Edited {
   privileged = true;
   /** Whether it is delayed contents that get blocks now: those that were promised to them. */
   redeems = false;
+  /** How many of the free blocks the quota leaves. */
+  quotaLeft: (blocksFree: number) => number = () => Infinity;
   /** Is told of blocks that are free for good; undefined: nobody wants to know. */
   discards: Discards | undefined;
   readonly #disk: Disk;
@@ -72,12 +74,13 @@ export class BlockAllocator implements Edited {
 
   /** How many blocks the caller may have, or have promised, together with all that are. */
   get promisable(): number {
-    const { blocksReserved } = this.#disk.superblock.counts;
-    return this.#superblock.state.blocksFree - (this.privileged ? 0 : blocksReserved);
+    const { blocksFree } = this.#superblock.state;
+    return Math.min(this.#unreserved, this.quotaLeft(blocksFree));
   }
 
   /**
-   * Between one and `count` blocks that lie together, in use from now on. Throws ENOSPC, EUCLEAN.
+   * Between one and `count` blocks that lie together, in use from now on. Throws ENOSPC, EDQUOT
+   * when the volume has more than the quota leaves, EUCLEAN.
    */
   allocate(request: BlockRequest): FreeRun {
     this.release();
@@ -87,6 +90,8 @@ export class BlockAllocator implements Edited {
     const found = available > 0 ? this.#find(wanted) : undefined;
     if (found === undefined) {
       this.#edits.lacksBlocks = true;
+      const overQuota = available <= 0 && this.promisable < this.#unreserved;
+      if (overQuota) throw new FsError('EDQUOT', 'the quota leaves no block');
       throw new FsError('ENOSPC', 'no block is free');
     }
     const { group, run } = found;
@@ -142,6 +147,12 @@ export class BlockAllocator implements Edited {
 
   settle(): void {
     this.#marks = [];
+  }
+
+  /** How many blocks the volume has for the caller. */
+  get #unreserved(): number {
+    const { blocksReserved } = this.#disk.superblock.counts;
+    return this.#superblock.state.blocksFree - (this.privileged ? 0 : blocksReserved);
   }
 
   #checkNotOwn(group: Group, first: number, count: number): void {

@@ -8,7 +8,7 @@
  */
 import type { BlockCheck } from '../cache.ts';
 import type { Changes } from '../changes.ts';
-import { isFsError } from '../errors.ts';
+import { isFsError, isFull } from '../errors.ts';
 import type { Disk } from './disk.ts';
 
 /** A part that keeps something of a change in memory. */
@@ -76,8 +76,9 @@ export class Edits {
       return this.#once(run);
     } catch (error) {
       const promised = this.lacksBlocks && this.promisedBlocks() > 0;
-      const hopes = this.waitingBlocks() > 0 || promised;
-      if (!isFsError(error, 'ENOSPC') || !hopes) throw error;
+      // What waits for a commit is free already as far as the quota counts.
+      const hopes = promised || (isFsError(error, 'ENOSPC') && this.waitingBlocks() > 0);
+      if (!isFull(error) || !hopes) throw error;
       this.#changes.commit();
       return this.#once(run);
     }

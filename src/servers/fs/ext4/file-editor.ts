@@ -7,7 +7,7 @@
  * been asked for, and a file that is being cut off is on the list of orphans meanwhile, so that a
  * crash does not leave blocks behind its end.
  */
-import { FsError, isFsError } from '../errors.ts';
+import { FsError, isFull } from '../errors.ts';
 import type { BlockAllocator } from './block-allocator.ts';
 import type { BlockRange } from './block-map.ts';
 import type { AllocateMode, ByteRange } from './changing.ts';
@@ -72,7 +72,7 @@ export class FileEditor {
       try {
         done += this.#parts.edits.change(() => this.#writePart(inode, offset + done, part));
       } catch (error) {
-        if (!isFsError(error, 'ENOSPC') || this.#parts.edits.nested) throw error;
+        if (!isFull(error) || this.#parts.edits.nested) throw error;
         // The map may need blocks too, so the last ones are found by trying less and less, down to
         // one block: what was written over in place before the failure is then counted.
         const first = this.#blockBytes - ((offset + done) % this.#blockBytes);

@@ -26,6 +26,8 @@ interface Flex {
 }
 
 export class InodeAllocator {
+  /** How many inodes the quota leaves. */
+  quotaLeft: () => number = () => Infinity;
   readonly #disk: Disk;
   readonly #edits: Edits;
   readonly #groups: GroupsEditor;
@@ -39,8 +41,9 @@ export class InodeAllocator {
     this.#random = random;
   }
 
-  /** A number that is in use from now on. Throws ENOSPC, EUCLEAN. */
+  /** A number that is in use from now on. Throws ENOSPC, EDQUOT, EUCLEAN. */
   allocate(parent: Inode, isDirectory: boolean): number {
+    if (this.quotaLeft() <= 0) throw new FsError('EDQUOT', 'the quota leaves no inode');
     for (const group of isDirectory ? this.#forDirectory(parent) : this.#near(parent)) {
       const number = group.inodesFree > 0 ? this.#take(group) : 0;
       if (number === 0) continue;

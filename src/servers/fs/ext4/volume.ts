@@ -9,6 +9,7 @@
  * Documentation/filesystems/ext4.
  */
 import type { FileInfo } from '../../../vos/protocol/fs-change.ts';
+import type { Quota, QuotaLimits } from '../../../vos/protocol/fs-quota.ts';
 import type { FileAttributes, FileSystemStatus, Timestamp } from '../../../vos/protocol/fs.ts';
 import type { BlockCache } from '../cache.ts';
 import type { Changes } from '../changes.ts';
@@ -37,6 +38,7 @@ import { type Inode, bornAt, deviceNumber, fileType, hasFlag } from './inode.ts'
 import type { Now } from './inode-editor.ts';
 import { InodeTable } from './inode-table.ts';
 import { INODE_FLAG, MODE } from './layout.ts';
+import { ContainerQuota, type FreeCounts } from './quota.ts';
 import { type Superblock, readSuperblock } from './superblock.ts';
 import { readSymlink } from './symlink.ts';
 import { Writer } from './writer.ts';
@@ -69,6 +71,8 @@ export interface VolumeOptions {
   readonly discards?: boolean;
   /** When reads mark access times: never unless told. */
   readonly accessTimes?: AccessTimes;
+  /** How much of the volume may be in use: all unless told. */
+  readonly quota?: QuotaLimits;
   /** A faster CRC32C; seeds and results as `checksum.ts` says. */
   readonly crc32c?: Crc32c;
 }
@@ -80,6 +84,7 @@ export class Volume implements VolumeWriter {
   readonly #inodes: InodeTable;
   readonly #directories: Directories;
   readonly #xattrs: Xattrs;
+  readonly #quota: ContainerQuota;
   readonly #openWriter: Writer | undefined;
 
   private constructor(disk: Disk, options: VolumeOptions) {
@@ -90,12 +95,22 @@ export class Volume implements VolumeWriter {
     this.#directories = new Directories(disk, this.#contents);
     this.#xattrs = new Xattrs(disk, this.#contents, this.#inodes);
     const { changes, now = machineTime, random = randomWord, keepNameless = false } = options;
+<<<<<<< HEAD
     const { discards = false, accessTimes = 'off', delayedMemory } = options;
+=======
+    const { discards = false, accessTimes = 'off', delayedBytes } = options;
+    const quota = new ContainerQuota(disk.superblock, options.quota);
+    this.#quota = quota;
+>>>>>>> h-feat
     if (changes === undefined) return;
     this.#openWriter = new Writer({
       ...{ disk, contents: this.#contents, table: this.#inodes, directories: this.#directories },
       ...{ xattrs: this.#xattrs, changes, now, random, keepNameless },
+<<<<<<< HEAD
       ...{ discards, accessTimes, delayedMemory },
+=======
+      ...{ discards, accessTimes, delayedBytes, quota },
+>>>>>>> h-feat
     });
   }
 
@@ -222,18 +237,35 @@ export class Volume implements VolumeWriter {
     return { flags: (inode.flags & VISIBLE_FLAGS) >>> 0, born: bornAt(inode) };
   }
 
+  /** With a quota it is the size of the volume, as of a directory with one under XFS. */
   status(): FileSystemStatus {
     const { superblock } = this;
     const { blocksReserved } = superblock.counts;
-    const { blocksFree, inodesFree } = this.#openWriter?.counts ?? superblock.counts;
+    const counts = this.#counts;
+    const { blocksFree, inodesFree } = counts;
+    const blocksLeft = Math.max(0, Math.min(blocksFree, this.#quota.blocksLeft(counts)));
+    const inodesLeft = Math.max(0, Math.min(inodesFree, this.#quota.inodesLeft(counts)));
+    const { limits } = this.#quota;
+    const blocks = Math.max(0, superblock.blocks - overheadBlocks(superblock));
+    const blocksMax = Math.floor((limits.bytes ?? Infinity) / superblock.blockBytes);
     return {
       blockBytes: superblock.blockBytes,
-      blocks: Math.max(0, superblock.blocks - overheadBlocks(superblock)),
-      blocksFree,
-      blocksAvailable: Math.max(0, blocksFree - blocksReserved),
-      inodes: superblock.inodes,
-      inodesFree,
+      blocks: Math.min(blocks, blocksMax),
+      blocksFree: blocksLeft,
+      blocksAvailable: Math.max(0, Math.min(blocksFree - blocksReserved, blocksLeft)),
+      inodes: Math.min(superblock.inodes, limits.inodes ?? Infinity),
+      inodesFree: inodesLeft,
     };
+  }
+
+  /** What may be in use, and what is. */
+  quota(): Quota {
+    return this.#quota.report(this.#counts);
+  }
+
+  /** From now on; what is in use beyond it stays. */
+  setQuota(limits: QuotaLimits): void {
+    this.#quota.limits = limits;
   }
 
   get readOnly(): boolean {
@@ -342,12 +374,17 @@ export class Volume implements VolumeWriter {
     this.#openWriter?.freeNameless();
   }
 
+<<<<<<< HEAD
   /**
    * Tells the device of some blocks that have been free for a while; to be called between two
    * calls, every few seconds.
    */
   discard(): void {
     this.#openWriter?.discard();
+=======
+  get #counts(): FreeCounts {
+    return this.#openWriter?.counts ?? this.superblock.counts;
+>>>>>>> h-feat
   }
 
   get #writer(): Writer {

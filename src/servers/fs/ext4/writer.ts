@@ -39,6 +39,7 @@ import type { InodeTable } from './inode-table.ts';
 import { INODE_FLAG, MODE } from './layout.ts';
 import { Names } from './names.ts';
 import { Orphans } from './orphans.ts';
+import type { ContainerQuota, FreeCounts } from './quota.ts';
 import { Removal } from './removal.ts';
 import { SuperblockEditor } from './superblock-editor.ts';
 import { checkWritable } from './write-features.ts';
@@ -68,11 +69,7 @@ export interface WriterParts {
   /** Whether the device is told of blocks that were freed. */
   readonly discards: boolean;
   readonly accessTimes: AccessTimes;
-}
-
-export interface LiveCounts {
-  readonly blocksFree: number;
-  readonly inodesFree: number;
+  readonly quota: ContainerQuota;
 }
 
 export class Writer implements Omit<VolumeWriter, 'seek'> {
@@ -128,6 +125,9 @@ export class Writer implements Omit<VolumeWriter, 'seek'> {
     });
     delayedWriter.isOpen = (number) => removal.isHeld(number);
     inodes.isDelayed = (number) => delayed.has(number);
+    const { quota } = parts;
+    allocator.quotaLeft = (blocksFree) => quota.blocksLeft({ blocksFree });
+    numbers.quotaLeft = () => quota.inodesLeft(superblock.state);
     if (parts.discards) allocator.discards = new Discards(disk);
     changes.beforeCommit = () => {
       delayedWriter.writeOutAll();
@@ -159,7 +159,8 @@ export class Writer implements Omit<VolumeWriter, 'seek'> {
     this.#begin(groups, parts.keepNameless);
   }
 
-  get counts(): LiveCounts {
+  /** What is free; delayed contents have their blocks. */
+  get counts(): FreeCounts {
     const { blocksFree, inodesFree } = this.#superblock.state;
     return { blocksFree: blocksFree - this.#delayed.blocks, inodesFree };
   }
