@@ -95,22 +95,14 @@ export class Volume implements VolumeWriter {
     this.#directories = new Directories(disk, this.#contents);
     this.#xattrs = new Xattrs(disk, this.#contents, this.#inodes);
     const { changes, now = machineTime, random = randomWord, keepNameless = false } = options;
-<<<<<<< HEAD
     const { discards = false, accessTimes = 'off', delayedMemory } = options;
-=======
-    const { discards = false, accessTimes = 'off', delayedBytes } = options;
     const quota = new ContainerQuota(disk.superblock, options.quota);
     this.#quota = quota;
->>>>>>> h-feat
     if (changes === undefined) return;
     this.#openWriter = new Writer({
       ...{ disk, contents: this.#contents, table: this.#inodes, directories: this.#directories },
       ...{ xattrs: this.#xattrs, changes, now, random, keepNameless },
-<<<<<<< HEAD
-      ...{ discards, accessTimes, delayedMemory },
-=======
-      ...{ discards, accessTimes, delayedBytes, quota },
->>>>>>> h-feat
+      ...{ discards, accessTimes, delayedMemory, quota },
     });
   }
 
@@ -374,17 +366,16 @@ export class Volume implements VolumeWriter {
     this.#openWriter?.freeNameless();
   }
 
-<<<<<<< HEAD
   /**
    * Tells the device of some blocks that have been free for a while; to be called between two
    * calls, every few seconds.
    */
   discard(): void {
     this.#openWriter?.discard();
-=======
+  }
+
   get #counts(): FreeCounts {
     return this.#openWriter?.counts ?? this.superblock.counts;
->>>>>>> h-feat
   }
 
   get #writer(): Writer {
