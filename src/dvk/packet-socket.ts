@@ -29,6 +29,12 @@ export function ethernetInterface(name: string): EthernetInterface {
   return { address: addressOf(upper, lower), mtu };
 }
 
+const NO_SLOT = new Uint8Array(0);
+
+function slotsOf(memory: Uint8Array, bytes: number): Uint8Array[] {
+  return Array.from({ length: SLOTS }, (_, i) => memory.subarray(i * bytes, (i + 1) * bytes));
+}
+
 function addressOf(upper: number, lower: number): number {
   return (upper & 0xffff) * UPPER + (lower >>> 0);
 }
@@ -44,7 +50,10 @@ export interface PacketSocketOptions {
   payloadBytesMax: number;
 }
 
-/** Gets a payload, which is good during the call, how long it really was, and who sent it. */
+/**
+ * Gets a payload, which is good during the call, how long it really was, and who sent it. A longer
+ * one is cut.
+ */
 export type PacketTaker = (payload: Uint8Array, bytes: number, from: number) => void;
 
 /** Gets a frame that the host did not take: its place in the queue, its bytes, and why. */
@@ -57,9 +66,11 @@ export class PacketSocket {
   readonly #fd: number;
   readonly #portFd: number;
   readonly #target: Int32Array;
-  readonly #slotBytes: number;
   readonly #in: Uint8Array;
   readonly #out: Uint8Array;
+  // Views of each slot, made once: a view for each frame costs as much as the rest of its way.
+  readonly #inSlots: readonly Uint8Array[];
+  readonly #outSlots: readonly Uint8Array[];
   readonly #inTable: Int32Array = new Int32Array(SLOTS * SLOT_WORDS);
   readonly #outTable: Int32Array = new Int32Array(SLOTS * SLOT_WORDS);
   #queued = 0;
@@ -80,9 +91,10 @@ export class PacketSocket {
     this.#interface = name;
     this.#etherType = etherType;
     this.#target = Int32Array.of(index, etherType);
-    this.#slotBytes = payloadBytesMax;
     this.#in = new Uint8Array(SLOTS * payloadBytesMax);
     this.#out = new Uint8Array(SLOTS * payloadBytesMax);
+    this.#inSlots = slotsOf(this.#in, payloadBytesMax);
+    this.#outSlots = slotsOf(this.#out, payloadBytesMax);
   }
 
   /**
@@ -106,22 +118,25 @@ export class PacketSocket {
 
   /** Takes up to 64 frames that came. */
   receive(take: PacketTaker): void {
+    this.receiveSlots((slot, bytes, from) => {
+      take(slot.subarray(0, bytes), bytes, from);
+    });
+  }
+
+  /** The same with the whole slot in which a payload lies; what is behind it means nothing. */
+  receiveSlots(take: PacketTaker): void {
     const table = this.#inTable;
     const count = native().packetReceive(this.#fd, this.#in, table);
-    for (let slot = 0; slot < count; slot++) {
-      const at = slot * SLOT_WORDS;
-      const bytes = table[at] ?? 0;
-      const [upper, lower] = [table[at + 1] ?? 0, table[at + 2] ?? 0];
-      const start = slot * this.#slotBytes;
-      const payload = this.#in.subarray(start, start + Math.min(bytes, this.#slotBytes));
-      take(payload, bytes, addressOf(upper, lower));
+    for (let i = 0, at = 0; i < count; i++, at += SLOT_WORDS) {
+      const slot = this.#inSlots[i];
+      const from = addressOf(table[at + 1] ?? 0, table[at + 2] ?? 0);
+      if (slot) take(slot, table[at] ?? 0, from);
     }
   }
 
   /** Where the next payload to send goes; a full queue is to be flushed first. */
   space(): Uint8Array {
-    const start = this.#queued * this.#slotBytes;
-    return this.#out.subarray(start, start + this.#slotBytes);
+    return this.#outSlots[this.#queued] ?? NO_SLOT;
   }
 
   /** How many are queued. */

@@ -93,7 +93,7 @@ export class DatagramDriver {
   settle(): void {
     if (this.#isScheduled || this.#isClosed) return;
     this.#socket.flush();
-    this.#arm();
+    this.#arm(this.#clock.nowMs());
   }
 
   /** After what goes on now, so that what came or is to be sent together goes together. */
@@ -112,19 +112,19 @@ export class DatagramDriver {
 
   #run(): void {
     this.#isRunning = true;
-    this.endpoint.run(this.#clock.nowMs());
+    const nowMs = this.#clock.nowMs();
+    this.endpoint.run(nowMs);
     this.#isRunning = false;
     this.#socket.flush();
     if (this.endpoint.size === 0 && !this.#isListening) {
       this.#close();
       return;
     }
-    this.#arm();
+    this.#arm(nowMs);
   }
 
   // A timer that is set for an earlier time stays: most are put off before they are due.
-  #arm(): void {
-    const nowMs = this.#clock.nowMs();
+  #arm(nowMs: number): void {
     const waitMs = this.endpoint.waitMs(nowMs);
     if (nowMs + waitMs >= this.#timerMs) return;
     this.#stopTimer();

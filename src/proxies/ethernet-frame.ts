@@ -54,14 +54,14 @@ function readUint16(bytes: Uint8Array, at: number): number {
 
 /**
  * The sender's port, and how long the datagram behind the head is; or what is wrong. `whole` is how
- * long the payload was on the wire, and `from` the address of the sender.
+ * long the payload was on the wire, and `from` the address of the sender. `payload` may be longer.
  */
 export function readHead(
   payload: Uint8Array,
   whole: number,
   from: number,
 ): { port: number; bytes: number } | EthernetFault {
-  if (payload.length < HEAD_BYTES) return 'short';
+  if (Math.min(payload.length, whole) < HEAD_BYTES) return 'short';
   if (readUint16(payload, 0) !== HEAD_VERSION) return 'version';
   const port = readUint16(payload, AT_FROM);
   const bytes = readUint16(payload, AT_BYTES);

@@ -49,6 +49,7 @@ class Names {
   }
 
   stationOf(name: string): Station {
+    if (name === this.#lastName) return this.#last;
     const known = this.#stations.get(name);
     if (known) return known;
     if (this.#stations.size >= NAMES_MAX) this.#stations.clear();
@@ -132,13 +133,13 @@ class EthernetSocket implements DatagramSocket {
 
   #receive(): void {
     const { counters } = this.#options;
-    this.#packets.receive((payload, whole, from) => {
-      const head = readHead(payload, whole, from);
+    this.#packets.receiveSlots((slot, whole, from) => {
+      const head = readHead(slot, whole, from);
       if (typeof head === 'string') {
         counters[head]++;
         return;
       }
-      const datagram = payload.subarray(HEAD_BYTES, HEAD_BYTES + head.bytes);
+      const datagram = slot.subarray(HEAD_BYTES, HEAD_BYTES + head.bytes);
       this.driver.receive(datagram, this.#names.nameOf(from, head.port));
     });
     this.driver.settle();

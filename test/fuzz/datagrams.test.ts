@@ -67,7 +67,7 @@ function lyingBody(random: Random): Uint8Array {
         break;
       }
       case 1:
-        writer.bytes(random(3), number(), random(60)).fill(random(256));
+        bytes.fill(random(256), writer.bytes(random(3), number(), random(60)), writer.at);
         break;
       case 2:
         writer.window(random(3), number());
@@ -79,7 +79,7 @@ function lyingBody(random: Random): Uint8Array {
         if (random(20) === 0) writer.close(random(5) as 0);
         break;
       default:
-        writer.bytes(0, 0, random(20)).fill(random(256));
+        bytes.fill(random(256), writer.bytes(0, 0, random(20)), writer.at);
     }
   }
   const body = bytes.slice(0, writer.at);

@@ -71,6 +71,8 @@ export class DatagramConnection implements Connection {
   readonly #in: readonly ReceiveLane[];
   readonly #writer: FrameWriter;
   readonly #view: DataView;
+  // What was last built, in the scratch.
+  #packet: Uint8Array = NO_BYTES;
   readonly #sink: FrameSink;
   readonly #delivery = new DeliveryMeter();
   #events: ConnectionEvents | undefined;
@@ -224,8 +226,8 @@ export class DatagramConnection implements Connection {
     return isReplay;
   }
 
-  /** Takes a packet whose seal was found whole, and which is no replay. */
-  receive(number: number, body: Uint8Array, nowMs: number): void {
+  /** Takes a packet whose seal was opened, and which is no replay. */
+  receive(number: number, packet: Uint8Array, nowMs: number): void {
     this.#nowMs = nowMs;
     this.#forgiveStall();
     if (this.#state === 'over') {
@@ -235,7 +237,8 @@ export class DatagramConnection implements Connection {
     }
     this.#packetsReceived++;
     this.#heardMs = nowMs;
-    const isWhole = readFrames(body, this.#sink);
+    const end = packet.length - this.seal.tagBytes;
+    const isWhole = readFrames(packet, this.#sink, PacketLayout.BYTES, end);
     const [asks, isFull] = [this.#asks, this.#isFull];
     this.#asks = this.#isFull = false;
     if (this.#isOver()) return;
@@ -495,7 +498,9 @@ export class DatagramConnection implements Connection {
   #finishPacket(): { number: number; bytes: number } {
     const number = this.#nextNumber++;
     const bytes = this.#writer.at + this.seal.tagBytes;
-    const packet = this.#options.scratch.subarray(0, bytes);
+    // Most packets are as long as the last one.
+    if (this.#packet.length !== bytes) this.#packet = this.#options.scratch.subarray(0, bytes);
+    const packet = this.#packet;
     writeHead(this.#view, { kind: PacketKind.DATA, id: this.remoteId, number });
     this.seal.seal(packet, number, this.#nowMs);
     this.#packetsSent++;
@@ -592,7 +597,8 @@ export class DatagramConnection implements Connection {
     while (out && this.#writer.room > BYTES_HEAD) {
       const part = out.take(this.#writer.room - BYTES_HEAD);
       if (part === undefined) return;
-      out.copy(part.offset, this.#writer.bytes(lane, part.offset, part.count));
+      const at = this.#writer.bytes(lane, part.offset, part.count);
+      out.copy(part.offset, this.#options.scratch, at, at + part.count);
       data.push({ lane, offset: part.offset, count: part.count });
     }
   }

@@ -180,23 +180,21 @@ export class DatagramEndpoint {
   /** Does all that is due. */
   run(nowMs: number): void {
     this.#pass(nowMs);
+    if (this.#dialling.size > 0 || this.#opening.size > 0) this.#runHandshakes();
+    for (const connection of this.#connections.values()) {
+      if (connection.wakeMs <= this.#nowMs) this.#due.add(connection);
+    }
+    const due = [...this.#due];
+    this.#due.clear();
+    for (const connection of due) this.#runOne(connection);
+  }
+
+  #runHandshakes(): void {
     for (const [id, dialling] of this.#dialling) this.#runDialling(id, dialling);
     for (const [key, { sinceMs, connection }] of this.#opening) {
       if (this.#nowMs < sinceMs + this.#settings.handshakeMs) break;
       this.#forgetOpening(key, connection);
     }
-    for (const connection of this.#connections.values()) {
-      if (connection.wakeMs <= this.#nowMs) this.#due.add(connection);
-    }
-    const [only] = this.#due;
-    if (only !== undefined && this.#due.size === 1) {
-      this.#due.clear();
-      this.#runOne(only);
-      return;
-    }
-    const due = [...this.#due];
-    this.#due.clear();
-    for (const connection of due) this.#runOne(connection);
   }
 
   #runOne(connection: DatagramConnection): void {
@@ -208,16 +206,23 @@ export class DatagramEndpoint {
   waitMs(nowMs: number): number {
     this.#pass(nowMs);
     let wakeMs = this.#due.size > 0 ? this.#nowMs : Infinity;
-    for (const dialling of this.#dialling.values()) wakeMs = Math.min(wakeMs, dialling.wakeMs);
     for (const connection of this.#connections.values()) {
       wakeMs = Math.min(wakeMs, connection.wakeMs);
     }
-    for (const { sinceMs } of this.#opening.values()) {
-      wakeMs = Math.min(wakeMs, sinceMs + this.#settings.handshakeMs);
-      break;
+    if (this.#dialling.size > 0 || this.#opening.size > 0) {
+      wakeMs = Math.min(wakeMs, this.#handshakesWakeMs());
     }
     // Rounded up: sums of times may fall short of what is due by less than a clock can tell.
     return wakeMs <= this.#nowMs ? 0 : Math.ceil((wakeMs - this.#nowMs) * 64) / 64;
+  }
+
+  #handshakesWakeMs(): number {
+    let wakeMs = Infinity;
+    for (const dialling of this.#dialling.values()) wakeMs = Math.min(wakeMs, dialling.wakeMs);
+    for (const { sinceMs } of this.#opening.values()) {
+      return Math.min(wakeMs, sinceMs + this.#settings.handshakeMs);
+    }
+    return wakeMs;
   }
 
   #pass(nowMs: number): void {
@@ -423,8 +428,7 @@ export class DatagramEndpoint {
       return;
     }
     if (connection.state === 'opening' && !this.#confirm(connection)) return;
-    const body = datagram.subarray(PacketLayout.BYTES, datagram.length - seal.tagBytes);
-    connection.receive(head.number, body, this.#nowMs);
+    connection.receive(head.number, datagram, this.#nowMs);
   }
 
   // Only a packet that is whole is worth an answer, which is shorter than any of them. Of a sealed

@@ -110,14 +110,14 @@ export class FrameWriter {
   }
 
   /** Begins a BYTES frame; returns where `count` bytes are to be put. Precondition: they fit. */
-  bytes(lane: number, offset: number, count: number): Uint8Array {
+  bytes(lane: number, offset: number, count: number): number {
     this.#view.setUint8(this.#at, FrameKind.BYTES);
     this.#view.setUint8(this.#at + 1, lane);
     this.#view.setUint16(this.#at + 2, count, true);
     writeUint48(this.#view, this.#at + 4, offset);
     const at = this.#at + BYTES_HEAD;
     this.#at = at + count;
-    return this.#bytes.subarray(at, at + count);
+    return at;
   }
 
   window(lane: number, offset: number): void {
@@ -144,10 +144,18 @@ export class FrameWriter {
   }
 }
 
-/** Hands the frames in `body` to `sink`. False when the body is malformed or refused by it. */
-export function readFrames(body: Uint8Array, sink: FrameSink): boolean {
-  for (let at = 0; at < body.length;) {
-    const bytes = readFrame(body, at, sink);
+/**
+ * Hands the frames in the body of a packet, which is from `start` to before `end`, to `sink`. False
+ * when the body is malformed or refused by it.
+ */
+export function readFrames(
+  packet: Uint8Array,
+  sink: FrameSink,
+  start = 0,
+  end: number = packet.length,
+): boolean {
+  for (let at = start; at < end;) {
+    const bytes = readFrame(packet, sink, at, end);
     if (bytes === 0) return false;
     at += bytes;
   }
@@ -155,18 +163,18 @@ export function readFrames(body: Uint8Array, sink: FrameSink): boolean {
 }
 
 // Returns the size of the frame at `at`, or 0 when it is malformed.
-function readFrame(body: Uint8Array, at: number, sink: FrameSink): number {
-  const room = body.length - at;
+function readFrame(body: Uint8Array, sink: FrameSink, at: number, end: number): number {
+  const room = end - at;
   switch (body[at]) {
     case FrameKind.PADDING:
       return room;
     case FrameKind.ACK:
-      return room < ACK_BYTES_MIN ? 0 : readAck(body, at, sink);
+      return room < ACK_BYTES_MIN ? 0 : readAck(body, sink, at, end);
     case FrameKind.BYTES: {
       if (room < BYTES_HEAD) return 0;
       const count = uint16At(body, at + 2);
       const start = at + BYTES_HEAD;
-      if (count === 0 || start + count > body.length) return 0;
+      if (count === 0 || start + count > end) return 0;
       const offset = uint48At(body, at + 4);
       const taken = sink.bytes(body[at + 1] ?? 0, offset, body.subarray(start, start + count));
       return taken ? BYTES_HEAD + count : 0;
@@ -183,10 +191,10 @@ function readFrame(body: Uint8Array, at: number, sink: FrameSink): number {
   }
 }
 
-function readAck(body: Uint8Array, at: number, sink: FrameSink): number {
+function readAck(body: Uint8Array, sink: FrameSink, at: number, limit: number): number {
   const further = body[at + 1] ?? 0;
   const bytes = ACK_BYTES_MIN + further * ACK_RANGE_BYTES;
-  if (further >= ACK_RANGES_MAX || at + bytes > body.length) return 0;
+  if (further >= ACK_RANGES_MAX || at + bytes > limit) return 0;
   const highest = uint48At(body, at + 4);
   let start = highest - uint32At(body, at + 10);
   const ranges = [{ start, end: highest + 1 }];

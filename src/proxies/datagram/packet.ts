@@ -88,6 +88,9 @@ export interface PacketSeal {
   erase(): void;
 }
 
+// The CRC32C of whatever ends with its own CRC32C, lowest byte first.
+const WHOLE = 0x4867_4bc7;
+
 /**
  * A CRC32C as the tag: it finds damage, and does not stop anyone who forges packets on purpose.
  */
@@ -100,12 +103,7 @@ export function plainSeal(checksum: Checksum): PacketSeal {
       const tag = checksum(packet.subarray(0, end), 0);
       for (let i = 0; i < 4; i++) packet[end + i] = tag >>> (8 * i);
     },
-    open: (packet) => {
-      const end = packet.length - 4;
-      const tag = checksum(packet.subarray(0, end), 0);
-      for (let i = 0; i < 4; i++) if (packet[end + i] !== ((tag >>> (8 * i)) & 255)) return false;
-      return true;
-    },
+    open: (packet) => checksum(packet, 0) === WHOLE,
     acknowledged: () => undefined,
     erase: () => undefined,
   };

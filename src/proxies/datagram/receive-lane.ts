@@ -59,7 +59,8 @@ export class ReceiveLane {
     if (end > this.#told) return 'beyond-window';
     if (end <= this.#next) return 'taken';
     if (offset <= this.#next && !this.#isHeld()) {
-      const count = this.#hand(bytes.subarray(this.#next - offset));
+      const isNew = offset === this.#next;
+      const count = this.#hand(isNew ? bytes : bytes.subarray(this.#next - offset));
       this.#early.remove(0, this.#next);
       if (this.#next === end) {
         this.flow();
@@ -108,7 +109,8 @@ export class ReceiveLane {
     while (at < bytes.length) {
       const space = this.#sink.space();
       if (space.length === 0) break;
-      const part = bytes.subarray(at, at + space.length);
+      const isWhole = at === 0 && bytes.length <= space.length;
+      const part = isWhole ? bytes : bytes.subarray(at, at + space.length);
       space.set(part);
       at += part.length;
       this.#next += part.length;

@@ -13,6 +13,11 @@ interface Write {
   done: () => void;
 }
 
+// A view costs as much as the copy of a short command, and that is mostly sent whole.
+function partOf(bytes: Uint8Array, start: number, most: number): Uint8Array {
+  return start === 0 && bytes.length <= most ? bytes : bytes.subarray(start, start + most);
+}
+
 export class SendLane {
   readonly #writes: Write[] = [];
   // Acknowledged beyond #acked, and to be sent again.
@@ -75,16 +80,16 @@ export class SendLane {
     return { offset, count };
   }
 
-  /** Puts the bytes from `offset` on into `target`. */
-  copy(offset: number, target: Uint8Array): void {
-    let at = 0;
-    for (let index = this.#find(offset); at < target.length; index++) {
+  /** Puts the bytes from `offset` on into `target`, from `at` to before `end`. */
+  copy(offset: number, target: Uint8Array, at = 0, end: number = target.length): void {
+    let from = offset;
+    for (let index = this.#find(offset); at < end; index++) {
       const write = this.#writes[index];
       if (write === undefined) throw new RangeError('bytes that were released are asked for');
-      const from = offset + at - write.start;
-      const part = write.bytes.subarray(from, from + target.length - at);
+      const part = partOf(write.bytes, from - write.start, end - at);
       target.set(part, at);
       at += part.length;
+      from += part.length;
     }
   }
 
