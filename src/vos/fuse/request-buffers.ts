@@ -29,8 +29,8 @@ export class RequestBuffers {
   #current: RequestBuffer;
 
   /**
-   * `writeBytesMax` is what INIT promised to accept. Without `allocate`, the memory is the program's
-   * own, and nothing is lent.
+   * `writeBytesMax` is what INIT promised to accept. Without `allocate`, the memory is the
+   * program's own, and nothing is lent.
    */
   constructor(writeBytesMax: number, allocate?: (bytes: number) => Uint8Array) {
     const bytes = Math.max(REQUEST_BYTES_MIN, HEAD_BYTES + writeBytesMax);
