@@ -142,6 +142,11 @@ export interface FileService {
    */
   write(at: FilePosition, data: Uint8Array, flags: number, owner: Owner): Promise<Written>;
   /**
+   * As `write`, of memory that the service can take it from, which stays as it is until the promise
+   * settles.
+   */
+  writeFrom?(at: FilePosition, source: Uint8Array, flags: number, owner: Owner): Promise<Written>;
+  /**
    * Ends a claim on the file's contents or the directory's names. While there is one, only writes
    * (or creations) that renew it may be asked for: any other call that it is in the way of waits.
    */

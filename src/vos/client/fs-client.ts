@@ -283,17 +283,8 @@ export class FsClient implements FileService {
   }
 
   async write(at: FilePosition, data: Uint8Array, flags: number, owner: Owner): Promise<Written> {
-    const { uid, gid } = owner;
     const part = data.subarray(0, TRANSFER_BYTES_MAX);
-    const append = (flags & WriteFlag.APPEND) !== 0;
-    const offset = append ? 0 : at.offset;
-    const bytes = part.length;
-    const client = (flags & WriteFlag.CLAIM) !== 0 ? this.#channels.identity : 0;
-    const target = { ...fileOf(at.file), bytes, flags, offset, client };
-    const request = { call: FsCall.WRITE, ...target, uid, gid };
-    const call = { request, data: part, repeatable: !append };
-    const synced = (flags & WriteFlag.SYNC) !== 0;
-    return await this.#change(call, synced ? writtenOf : this.#written);
+    return await this.#write(at, { data: part }, part.length, { flags, ...owner });
   }
 
   async unclaim(file: FileId): Promise<void> {
@@ -312,14 +303,24 @@ export class FsClient implements FileService {
     flags: number,
     owner: Owner,
   ): Promise<Written> {
-    const { uid, gid } = owner;
     const memory = source.subarray(0, TRANSFER_BYTES_MAX);
     if (memory.length === 0) return await this.write(at, memory, flags, owner);
-    const append = (flags & WriteFlag.APPEND) !== 0;
-    const place = { bytes: memory.length, offset: append ? 0 : at.offset };
-    const request = { call: FsCall.WRITE, ...fileOf(at.file), ...place, flags, uid, gid };
+    return await this.#write(at, { memory }, memory.length, { flags, ...owner });
+  }
+
+  async #write(
+    at: FilePosition,
+    source: { readonly data: Uint8Array } | { readonly memory: Uint8Array },
+    bytes: number,
+    how: Owner & { readonly flags: number },
+  ): Promise<Written> {
+    const append = (how.flags & WriteFlag.APPEND) !== 0;
+    const client = (how.flags & WriteFlag.CLAIM) !== 0 ? this.#channels.identity : 0;
+    const place = { ...fileOf(at.file), bytes, offset: append ? 0 : at.offset, client };
+    const { flags, uid, gid } = how;
+    const request = { call: FsCall.WRITE, ...place, flags, uid, gid };
     const synced = (flags & WriteFlag.SYNC) !== 0;
-    const call = { request, memory, repeatable: !append };
+    const call = { request, ...source, repeatable: !append };
     return await this.#change(call, synced ? writtenOf : this.#written);
   }
 

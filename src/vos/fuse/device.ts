@@ -7,7 +7,7 @@
  * the file system was unmounted.
  */
 import { constants } from 'node:os';
-import { IN_HEADER_BYTES } from './wire.ts';
+import type { RequestBuffers } from './request-buffers.ts';
 
 const { EAGAIN, EINTR, EIO, ENODEV, ENOENT, ENOMEM } = constants.errno;
 
@@ -44,11 +44,6 @@ export const MountFlag = { READ_ONLY: 1, NO_SUID: 2, NO_DEV: 4 } as const;
  * theirs.
  */
 export const REQUESTS_PER_TURN = 64;
-/** The kernel refuses to read into less than this, whatever is negotiated. */
-const REQUEST_BYTES_MIN = 8192;
-/** WRITE's body in front of its data; the kernel reserves room for it. */
-const WRITE_BODY_BYTES = 40;
-
 export interface DeviceEvents {
   /** One request; `view` is used again after the call. False: no more until `resume`. */
   onRequest(view: DataView, length: number): boolean;
@@ -62,19 +57,16 @@ export class DeviceLoop {
   readonly #device: FuseDevice;
   readonly #fd: number;
   readonly #events: DeviceEvents;
-  readonly #buffer: Uint8Array;
-  readonly #view: DataView;
+  readonly #buffers: RequestBuffers;
   #poll = 0;
   #ended = false;
 
-  /** Takes over `fd`. `writeBytesMax` is what INIT promised to accept. */
-  constructor(device: FuseDevice, fd: number, writeBytesMax: number, events: DeviceEvents) {
+  /** Takes over `fd`. */
+  constructor(device: FuseDevice, fd: number, buffers: RequestBuffers, events: DeviceEvents) {
     this.#device = device;
     this.#fd = fd;
     this.#events = events;
-    const bytes = IN_HEADER_BYTES + WRITE_BODY_BYTES + writeBytesMax;
-    this.#buffer = new Uint8Array(Math.max(REQUEST_BYTES_MIN, bytes));
-    this.#view = new DataView(this.#buffer.buffer);
+    this.#buffers = buffers;
   }
 
   /** Returns 0 or -errno. */
@@ -115,9 +107,10 @@ export class DeviceLoop {
   /** Returns 0, or -errno when the session is over. */
   #drain(): number {
     for (let i = 0; i < REQUESTS_PER_TURN && !this.#ended; i++) {
-      const bytes = this.#device.fuseRead(this.#fd, this.#buffer);
+      const { current } = this.#buffers;
+      const bytes = this.#device.fuseRead(this.#fd, current.bytes);
       if (bytes > 0) {
-        if (!this.#events.onRequest(this.#view, bytes)) {
+        if (!this.#events.onRequest(current.view, bytes)) {
           this.#pause();
           return 0;
         }

@@ -19,6 +19,7 @@ import { FreshPages } from './fresh-pages.ts';
 import { KnownNames } from './known-names.ts';
 import { Neighbours } from './neighbours.ts';
 import { type PageDropper, Recalls } from './recalls.ts';
+import type { EndLoan } from './request-buffers.ts';
 import type { ReadingRequest, ServiceRequest } from './requests.ts';
 import { Opcode } from './wire.ts';
 import { WriteBehind } from './write-behind.ts';
@@ -76,6 +77,8 @@ export interface GatewayPort {
   isEnding?(pid: number): boolean;
   /** With it, the kernel believes what the service said for as long as this says. */
   readonly trust?: Trust | undefined;
+  /** Lends the memory of the request that is received now, so that its data need not be copied. */
+  lend?(): EndLoan | undefined;
   /** With it, pages of the kernel are dropped when they are recalled, or a lock is taken. */
   readonly pages?: PageDropper | undefined;
 }
@@ -126,7 +129,7 @@ export class Gateway {
     if (trust !== undefined) this.#recalls = new Recalls(this.#answers, trust, port.pages);
     // What came with others has no lease.
     const nearMs = trust === undefined ? Math.min(attributesMs, entryMs) : 0;
-    this.#writes = new WriteBehind(service, clock, errnoOf);
+    this.#writes = new WriteBehind(service, clock, errnoOf, () => port.lend?.());
     this.#names = new KnownNames(service, clock, attributesMs);
     // What a mount with leases has is never old, and a lock that waits for pages might wait for a
     // recall that waits for the same at another mount.

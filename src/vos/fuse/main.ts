@@ -24,7 +24,13 @@ async function main(): Promise<void> {
     coherence: service.coherence,
   });
   const mount = await mountFuse(
-    { device: fuseDevice(), service: client, clock: systemClock, trust: client.trust },
+    {
+      device: fuseDevice(),
+      service: client,
+      clock: systemClock,
+      trust: client.trust,
+      allocate: service.readOnly ? undefined : (bytes) => client.allocateMemory(bytes),
+    },
     {
       mountpoint: service.mount,
       name: `${config.dvs}-${service.name}`,

@@ -20,6 +20,7 @@ import { DeviceLoop, MountFlag } from './device.ts';
 import type { GatewayOptions } from './gateway.ts';
 import { Gateway, GATEWAY_DEFAULTS } from './gateway.ts';
 import { PageThread } from './pages.ts';
+import { RequestBuffers } from './request-buffers.ts';
 import { mountError, mountOn, prepareMountpoint, setReadAhead } from './mountpoint.ts';
 
 const { EACCES, EINVAL, ENODEV, ENOENT, EPERM, EPROTO } = constants.errno;
@@ -51,6 +52,8 @@ export interface MountPorts {
   readonly clock: Clock;
   /** The leases of the service, if the mount is to have them. */
   readonly trust?: Trust | undefined;
+  /** Memory that the service takes data from; without it, data is copied to where it does. */
+  readonly allocate?: ((bytes: number) => Uint8Array) | undefined;
 }
 
 export interface FuseMount {
@@ -108,7 +111,8 @@ class Mount implements FuseMount {
     this.ended = new Promise((resolve) => {
       this.#settleEnded = resolve;
     });
-    this.#loop = new DeviceLoop(ports.device, fd, options.writeBytesMax, {
+    const buffers = new RequestBuffers(options.writeBytesMax, ports.allocate);
+    this.#loop = new DeviceLoop(ports.device, fd, buffers, {
       onRequest: (view, length) => {
         this.#gateway.receive(view, length);
         return !this.#gateway.isFull;
@@ -138,6 +142,7 @@ class Mount implements FuseMount {
         this.#loop.resume();
       },
       isEnding,
+      lend: () => buffers.lend(),
     };
     const { service, clock, trust } = ports;
     this.#pages = new PageThread(fd);

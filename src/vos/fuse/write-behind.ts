@@ -15,9 +15,10 @@
  */
 import { constants } from 'node:os';
 import type { Clock } from '../../dvk/clock.ts';
-import type { FileId, FileService, Owner } from '../client/file-service.ts';
+import type { FileId, FileService, Owner, Written } from '../client/file-service.ts';
 import { CLAIM_TRUSTED_MS, WriteFlag } from '../protocol/fs-change.ts';
 import { TRANSFER_BYTES_MAX } from '../protocol/fs.ts';
+import type { EndLoan } from './request-buffers.ts';
 
 const { ENOSPC } = constants.errno;
 /** Writes in a row before the contents are claimed. */
@@ -30,6 +31,8 @@ const EARLY_BYTES_MAX = 4 * TRANSFER_BYTES_MAX;
 /** With so many under way, short writes are gathered, to go as one. */
 const UNDER_WAY_MIN = 2;
 const SHORT_BYTES = TRANSFER_BYTES_MAX / 8;
+/** Shorter data is copied: that costs less than lending it. */
+const LENT_BYTES_MIN = 64 * 1024;
 /** A claim is given back after so long without writes. */
 const LINGER_MS = 5;
 
@@ -38,6 +41,11 @@ export interface WriteRequest {
   readonly data: Uint8Array;
   readonly flags: number;
   readonly owner: Owner;
+}
+
+/** Its data may be a copy, which is in no request. */
+interface OwnWrite extends WriteRequest {
+  readonly isOwn?: boolean;
 }
 
 export interface Begun {
@@ -91,16 +99,24 @@ export class WriteBehind {
   readonly #service: FileService;
   readonly #clock: Clock;
   readonly #errnoOf: (error: unknown) => number;
+  readonly #lend: () => EndLoan | undefined;
   readonly #streams = new Map<number, Stream>();
   /** Open files here, by inode; a stream lives as long as its file is open. */
   readonly #opens = new Map<number, number>();
   #writes = 0;
   #spare: Uint8Array | undefined;
 
-  constructor(service: FileService, clock: Clock, errnoOf: (error: unknown) => number) {
+  /** `lend`: see `RequestBuffers`. */
+  constructor(
+    service: FileService,
+    clock: Clock,
+    errnoOf: (error: unknown) => number,
+    lend: () => EndLoan | undefined = () => undefined,
+  ) {
     this.#service = service;
     this.#clock = clock;
     this.#errnoOf = errnoOf;
+    this.#lend = lend;
   }
 
   /** Grows with each write that was answered early and has arrived. */
@@ -119,7 +135,7 @@ export class WriteBehind {
     return stream !== undefined && (stream.bytes > 0 || this.#writes !== mark);
   }
 
-  /** Writes; the data is used no more when this returns. */
+  /** Writes; the data is used no more when this returns, but for memory that was lent. */
   begin(file: FileId, write: WriteRequest): Begun {
     if (!this.#opens.has(file.inode)) return { early: false, done: this.#pass(file, write) };
     const stream = this.#streamOf(file);
@@ -136,7 +152,8 @@ export class WriteBehind {
     if (isFree && !stream.isClaimed && stream.underWay === 0) {
       return { early: false, done: this.#send(stream, write) };
     }
-    return { early: false, done: this.#inTurn(stream, { ...write, data: data.slice() }) };
+    const own = { ...write, data: data.slice(), isOwn: true };
+    return { early: false, done: this.#inTurn(stream, own) };
   }
 
   /** Resolves when all writes have arrived and nothing is claimed; undefined when that is so. */
@@ -245,7 +262,8 @@ export class WriteBehind {
     if (gathered === undefined) return;
     stream.gathered = undefined;
     const { first, buffer, length, settle } = gathered;
-    settle(this.#sendEarly(stream, { ...first, data: buffer.subarray(0, length) }));
+    const data = buffer.subarray(0, length);
+    settle(this.#sendEarly(stream, { ...first, data, isOwn: true }));
     this.#spare = buffer;
   }
 
@@ -259,7 +277,7 @@ export class WriteBehind {
     return { first, buffer, length: 0, done, settle };
   }
 
-  async #sendEarly(stream: Stream, write: WriteRequest): Promise<number> {
+  async #sendEarly(stream: Stream, write: OwnWrite): Promise<number> {
     const { length } = write.data;
     try {
       const bytes = await this.#sendClaiming(stream, write);
@@ -271,27 +289,40 @@ export class WriteBehind {
     }
   }
 
-  async #sendClaiming(stream: Stream, write: WriteRequest): Promise<number> {
+  async #sendClaiming(stream: Stream, write: OwnWrite): Promise<number> {
     return this.#send(stream, { ...write, flags: write.flags | WriteFlag.CLAIM });
   }
 
-  async #pass(file: FileId, { offset, data, flags, owner }: WriteRequest): Promise<number> {
-    return (await this.#service.write({ file, offset }, data, flags, owner)).bytes;
+  async #pass(file: FileId, write: OwnWrite): Promise<number> {
+    return (await this.#call(file, write)).bytes;
+  }
+
+  async #call(file: FileId, { offset, data, flags, owner, isOwn }: OwnWrite): Promise<Written> {
+    const service = this.#service;
+    const lends = isOwn !== true && data.length >= LENT_BYTES_MIN;
+    const endLoan = lends && service.writeFrom !== undefined ? this.#lend() : undefined;
+    if (endLoan === undefined || service.writeFrom === undefined) {
+      return service.write({ file, offset }, data, flags, owner);
+    }
+    try {
+      return await service.writeFrom({ file, offset }, data, flags, owner);
+    } finally {
+      endLoan();
+    }
   }
 
   #fail(stream: Stream, errno: number): void {
     stream.failure ??= { errno, isToldToWriter: false, told: new Set() };
   }
 
-  async #send(stream: Stream, write: WriteRequest): Promise<number> {
-    const { offset, data, flags, owner } = write;
+  async #send(stream: Stream, write: OwnWrite): Promise<number> {
     stream.cancelLinger?.();
     stream.cancelLinger = undefined;
     stream.underWay++;
     const sentMs = this.#clock.nowMs();
     try {
-      const written = await this.#service.write({ file: stream.file, offset }, data, flags, owner);
-      if ((flags & WriteFlag.CLAIM) !== 0) {
+      const written = await this.#call(stream.file, write);
+      if ((write.flags & WriteFlag.CLAIM) !== 0) {
         stream.trustedUntilMs = written.claimed === true ? sentMs + CLAIM_TRUSTED_MS : 0;
       }
       return written.bytes;
@@ -328,7 +359,7 @@ export class WriteBehind {
   }
 
   /** After all that is under way, and without a claim. */
-  async #inTurn(stream: Stream, write: WriteRequest): Promise<number> {
+  async #inTurn(stream: Stream, write: OwnWrite): Promise<number> {
     stream.waiting++;
     const turn = stream.turn.then(async () => {
       try {

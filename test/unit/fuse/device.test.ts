@@ -3,6 +3,7 @@ import { constants } from 'node:os';
 import { describe, expect, it } from 'vitest';
 import type { FuseDevice } from '../../../src/vos/fuse/device.ts';
 import { DeviceLoop, REQUESTS_PER_TURN } from '../../../src/vos/fuse/device.ts';
+import { RequestBuffers } from '../../../src/vos/fuse/request-buffers.ts';
 
 const { EAGAIN, EBADF, ECONNABORTED, EINTR, ENODEV, ENOENT } = constants.errno;
 
@@ -59,7 +60,7 @@ function run(reads: number[]): {
   const device = new ReplayedDevice(reads);
   const requests: number[] = [];
   const ends: number[] = [];
-  const loop = new DeviceLoop(device, 7, 1 << 20, {
+  const loop = new DeviceLoop(device, 7, new RequestBuffers(1 << 20), {
     onRequest: (_view, length) => requests.push(length) > 0,
     onEnd: (errno) => ends.push(errno),
   });
@@ -111,7 +112,7 @@ describe('the device loop', () => {
 
   it('reads no more once it was stopped by a request', () => {
     const { device, loop, ends } = run([40, 40]);
-    const stopping = new DeviceLoop(device, 8, 0, {
+    const stopping = new DeviceLoop(device, 8, new RequestBuffers(0), {
       onRequest: () => {
         stopping.stop();
         return true;
