@@ -139,7 +139,7 @@ DVK_API int dvk_fs_sync(dvk_fs* fs);
 DVK_API int dvk_fs_fstat(dvk_fs_file* file, dvk_fs_stat* stat);
 DVK_API int dvk_fs_ftruncate(dvk_fs_file* file, uint64_t size);
 
-/* `mode` as in fallocate(2). -EOPNOTSUPP, -ENOSPC. */
+/* `mode` as in fallocate(2), collapse and insert too. -EOPNOTSUPP, -EINVAL, -EFBIG, -ENOSPC. */
 DVK_API int dvk_fs_fallocate(dvk_fs_file* file, int mode, uint64_t offset, uint64_t bytes);
 
 /*

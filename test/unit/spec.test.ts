@@ -369,7 +369,8 @@ describe('a problem of a spec', () => {
       [
         ...CONTAINER,
         '    services:',
-        '      - { name: fs, kind: fs, node: 1, slot: 1, image: a, readOnly: true, quota: { size: 1 GiB } }',
+        '      - { name: fs, kind: fs, node: 1, slot: 1, image: a,',
+        '          readOnly: true, quota: { size: 1 GiB } }',
       ],
       'leave quota or readOnly out',
     ],

@@ -35,4 +35,9 @@ export interface BlockMap {
    * left of the range: `from` if nothing is.
    */
   remove(inode: EditedInode, range: BlockRange): number;
+  /**
+   * Moves what lies behind a hole `by` blocks back, or what begins at `from` or behind it `by`
+   * blocks on, whole or, when the change fails, not at all. Throws EFBIG, ENOSPC, EOPNOTSUPP.
+   */
+  shift(inode: EditedInode, from: number, by: number): void;
 }

@@ -117,7 +117,7 @@ export interface VolumeWriter {
   truncate(inode: Inode, size: number): void;
   /**
    * As fallocate(2). ENOSPC, EFBIG, EINVAL; EOPNOTSUPP for what takes extents in a file without
-   * them, and for collapseRange and insertRange.
+   * them. collapseRange and insertRange take whole blocks.
    */
   allocate(inode: Inode, mode: AllocateMode, range: ByteRange): void;
   /** As lseek(2) with SEEK_DATA and SEEK_HOLE. ENXIO behind the end, or for no more data. */

@@ -6,7 +6,7 @@
  * into the full old one and a new one; a root that overflows moves into a block of its own below
  * it. A node that is empty is freed. The key of a node in its parent is always its first block.
  */
-import { damaged } from '../errors.ts';
+import { FsError, damaged } from '../errors.ts';
 import type { BlockAllocator } from './block-allocator.ts';
 import type { BlockMap, BlockRange, Piece } from './block-map.ts';
 import type { Disk } from './disk.ts';
@@ -112,6 +112,52 @@ export class ExtentEditor implements BlockMap {
       end = gone.logical;
     }
     return end;
+  }
+
+  /** The tree stays as it is, but for the numbers in it: those of extents, and of their nodes. */
+  shift(inode: EditedInode, from: number, by: number): void {
+    const rest = by > 0 ? this.#cutAt(inode, from) : undefined;
+    this.#shiftNode(inode, 0, { from, by });
+    inode.lastRun = undefined;
+    if (rest === undefined) return;
+    const moved = { ...rest, logical: rest.logical + by };
+    if (moved.logical + moved.count > this.blocksMax) throw tooFar(inode);
+    const way = this.#descend(inode, moved.logical);
+    this.#replace(inode, way, { index: last(way).index + 1, remove: 0, pieces: [moved] });
+  }
+
+  /** Ends the extent that goes over `logical` there; returns what was behind, to be put back. */
+  #cutAt(inode: EditedInode, logical: number): Piece | undefined {
+    const way = this.#descend(inode, logical);
+    const { index } = last(way);
+    const old = index < 0 ? undefined : this.#pieces(inode, way, index, index + 1)[0];
+    if (old === undefined) return undefined;
+    const end = old.logical + old.count;
+    if (old.logical === logical || end <= logical) return undefined;
+    this.#replace(inode, way, { index, remove: 1, pieces: [cut(old, old.logical, logical)] });
+    return cut(old, logical, end);
+  }
+
+  /** Returns the first block of the node, which is its key in its parent. */
+  #shiftNode(inode: EditedInode, block: number, move: { from: number; by: number }): number {
+    const { from, by } = move;
+    const node = this.#node(inode, block);
+    const isLeaf = u16(node, 6) === 0;
+    const end = HEADER_BYTES + u16(node, 2) * ENTRY_BYTES;
+    for (let at = HEADER_BYTES; at < end; at += ENTRY_BYTES) {
+      const first = u32(node, at);
+      if (!isLeaf) {
+        const next = at + ENTRY_BYTES;
+        if (next < end && u32(node, next) <= from) continue;
+        const child = this.#map.childOf(inode, node, at);
+        put32(node, at, this.#shiftNode(inode, child.block, move));
+      } else if (first >= from) {
+        if (first + extentCount(node, at) + by > this.blocksMax) throw tooFar(inode);
+        put32(node, at, first + by);
+      }
+    }
+    this.#seal(inode, node, block);
+    return u32(node, HEADER_BYTES);
   }
 
   /** The way to the leaf and the entry in it that begins at or before `logical`. */
@@ -302,6 +348,10 @@ export class ExtentEditor implements BlockMap {
     const tailAt = HEADER_BYTES + u16(node, 4) * ENTRY_BYTES;
     put32(node, tailAt, this.#disk.crc32c(node.subarray(0, tailAt), inode.checksumSeed));
   }
+}
+
+function tooFar(inode: Inode): FsError {
+  return new FsError('EFBIG', `inode ${String(inode.number)} has blocks that would lie too far`);
 }
 
 function last(way: readonly Step[]): Step {

@@ -22,6 +22,7 @@ import { type Incoming, bytesOf } from './incoming.ts';
 import { type Inode, type Run, fileType, hasFlag } from './inode.ts';
 import { INODE_FLAG, MODE, RO_COMPAT } from './layout.ts';
 import type { Orphans } from './orphans.ts';
+import { RangeMover } from './range-mover.ts';
 import type { SuperblockEditor } from './superblock-editor.ts';
 
 const SMALL_FILE_BYTES_MAX = 2 ** 31 - 1;
@@ -52,10 +53,15 @@ interface RunAt {
 export class FileEditor {
   readonly #parts: FileParts;
   readonly #blockBytes: number;
+  readonly #mover: RangeMover;
 
   constructor(parts: FileParts) {
     this.#parts = parts;
     this.#blockBytes = parts.disk.blockBytes;
+    const setSize = (edited: EditedInode, size: number): void => {
+      this.#setSize(edited, size);
+    };
+    this.#mover = new RangeMover({ ...parts, setSize }, this.#blockBytes);
   }
 
   /** See `VolumeWriter.write`. */
@@ -146,8 +152,13 @@ export class FileEditor {
         this.#zeroRange(inode, range, mode === 'zeroRangeKeepSize');
         return;
       case 'collapseRange':
+        this.#needsExtents(inode);
+        this.#mover.collapse(inode, range);
+        return;
       case 'insertRange':
-        throw new FsError('EOPNOTSUPP', 'contents cannot be moved within a file');
+        this.#needsExtents(inode);
+        this.#mover.insert(inode, range, this.#bytesMax(inode));
+        return;
     }
   }
 

@@ -60,6 +60,10 @@ export class IndirectEditor implements BlockMap {
     throw new FsError('EOPNOTSUPP', `inode ${String(inode.number)} has no extents`);
   }
 
+  shift(inode: Inode): void {
+    throw new FsError('EOPNOTSUPP', `inode ${String(inode.number)} has no extents`);
+  }
+
   remove(inode: EditedInode, range: BlockRange): number {
     let end = Math.min(range.to, this.#reach());
     const freed: FreeRun[] = [];
