@@ -50,9 +50,9 @@
  * | SET_FLAGS   | 0                     | EOPNOTSUPP (others than users may set)                |
  *
  * Attributes are those of the file that was made, changed or locked; LOCK GET tells a lock. All but
- * SEEK, FSYNC, OPEN, RELEASE, LOCK, REJOINED, UNCLAIM and INFO may fail with EROFS; any may end with
- * what ends the reading calls. TMPFILE makes a file without a name, which the client holds and LINK
- * may give a name.
+ * SEEK, FSYNC, OPEN, RELEASE, LOCK, REJOINED, UNCLAIM and INFO may fail with EROFS; any may end
+ * with what ends the reading calls. TMPFILE makes a file without a name, which the client holds and
+ * LINK may give a name.
  *
  * After a restart clients take back what they had: first each says what it holds open (OPEN with
  * RECLAIM, whose count is all it has of the file) and which locks it has (LOCK with RECLAIM), then
