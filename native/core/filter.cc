@@ -7,8 +7,11 @@
 namespace dvk {
 
 int set_filter(Process& process, bool allow, const FilterRule* rules, size_t count) {
+  Filter filter;
+  if (!filter.set(allow, rules, count)) return -EINVAL;
   if (process.operation.stage != Operation::Stage::kNone) return -EBUSY;
-  return process.filter.set(allow, rules, count) ? 0 : -EINVAL;
+  process.filter = filter;
+  return 0;
 }
 
 int clear_filter(Process& process) {

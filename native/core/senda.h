@@ -25,6 +25,7 @@ namespace dvk {
 // sendrec, and not to rcvrqst. `flags` are of AsyncFlag: kNotify tells the caller when the message
 // is done, by a notification of the caller itself; kNotifyError only when it failed; kForget frees
 // the entry when the message is done, for a caller that asks for no status, and goes with no other.
+// A message that is done and not asked for is told of once more when its receiver dies.
 //
 // Returns an id (0 or more), -ENOSPC when kAsyncs messages are on their way or done and not asked
 // for, -EINVAL (flags), and the errors of `send`, whose right it needs, but for waiting. May be

@@ -216,11 +216,11 @@ SCENARIO({"a call is awaited",
            {"client", [](Actor& a) {
               const int fifo = bind_awaitable(a, -1);
               a.ready();
-              const int64_t end = now_ns() + 300'000'000;
+              const int64_t patience = a.patience({kServer, a.self});
+              const int64_t end = now_ns() + patience * 1'000'000;
               const int started = start_sendrec(a.me(), a.endpoint(kServer), a.note());
-              const int result = await_call(a, fifo, started, [&] {
-                return (a.aims_at(kServer) || a.aims_at(a.self)) && now_ns() > end;
-              });
+              const int result = await_call(a, fifo, started,
+                                            [&] { return patience >= 0 && now_ns() > end; });
               a.expect("sendrec", result, {{kServer, kCallDeaths}, {a.self, {}}});
               a.called(result);
             }}}});

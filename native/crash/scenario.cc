@@ -12,7 +12,7 @@ namespace {
 // Longer than the net below lost death notices, so that a call with this time-out has been through
 // it.
 constexpr int64_t kStopPatienceMs = 150;
-constexpr int64_t kMeetNs = 10'000'000'000;
+constexpr int64_t kMeetNs = 60'000'000'000;
 
 bool is_death(int64_t result) {
   return result == -EDSTDIED || result == -ESRCDIED || result == -EDEADSRCDST;
@@ -105,7 +105,7 @@ void Actor::meet(std::initializer_list<int> roles, const std::function<bool()>& 
   while (!met() && !std::any_of(roles.begin(), roles.end(), over)) {
     const int64_t waited = now_ns() - begun;
     if (waited > kMeetNs) test::fail_test(__FILE__, __LINE__, "the others do not come");
-    usleep(waited < 2'000'000 ? 50 : 500);
+    usleep(waited < 2'000'000 ? 50 : waited < 100'000'000 ? 500 : 1000);
   }
 }
 
@@ -126,8 +126,11 @@ void Actor::expect(const char* call, int64_t result, const std::vector<If>& fate
     const Fault fault = shots_[static_cast<size_t>(fate.role)].fault;
     const bool listed =
         std::find(fate.errors.begin(), fate.errors.end(), result) != fate.errors.end();
-    // Who is stopped is not dead, but may come late. Where a stop was to be, time-outs are short.
-    if (fault == Fault::kStop && (result == -ETIMEDOUT || (listed && !is_death(result)))) return;
+    // Who is stopped is not dead, but may come late. Where a stop was to be, time-outs are short;
+    // and it may have the table lock, also before it is killed.
+    const bool stops = fault == Fault::kStop || fault == Fault::kStopKill;
+    if (stops && result == -ETIMEDOUT) return;
+    if (fault == Fault::kStop && listed && !is_death(result)) return;
     const bool killed = fault == Fault::kKill || fault == Fault::kStopKill;
     if (killed && listed && board.desks[fate.role].hits.fired.load() != 0) return;
   }
@@ -146,7 +149,8 @@ bool Actor::several() const {
 bool Actor::excused(int64_t result) const {
   for (size_t role = 0; role < shots_.size(); role++) {
     const Fault fault = shots_[role].fault;
-    if (fault == Fault::kStop && result == -ETIMEDOUT) return true;
+    const bool stops = fault == Fault::kStop || fault == Fault::kStopKill;
+    if (stops && result == -ETIMEDOUT) return true;
     if (fault == Fault::kNone || board.desks[role].hits.fired.load() == 0) continue;
     const bool given_up = result == -EDVSPROCSTS || result == -EDVSGRANT || result == -EFAULT;
     if (given_up || (fault != Fault::kStop && is_death(result))) return true;

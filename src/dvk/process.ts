@@ -346,7 +346,7 @@ export class Process {
   /**
    * Lets `rcvrqst`, and `receive` from ANY, take only what passes `filter`; the rest waits. Without
    * a filter everything passes. A receive from one source and the reply of a `sendrec` are not
-   * filtered. EBUSY during a call; EINVAL for more than 8 rules.
+   * filtered. EINVAL for more than 8 rules; EBUSY during a call.
    */
   setFilter(filter?: Filter): void {
     if (filter === undefined) {

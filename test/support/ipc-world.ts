@@ -6,6 +6,7 @@
  */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { deepStrictEqual } from 'node:assert';
+import { isDeepStrictEqual } from 'node:util';
 import {
   ANY,
   errorName,
@@ -15,10 +16,11 @@ import {
   ProcessLevel,
   slotOf,
 } from '../../src/dvk/index.ts';
-import type { Endpoint } from '../../src/dvk/index.ts';
+import { Limit } from '../../src/dvk/abi/abi.gen.ts';
+import type { AsyncId, AsyncOptions, Endpoint, Filter, FilterRule } from '../../src/dvk/index.ts';
 import { native } from '../../src/dvk/native.ts';
 import { Waker } from '../../src/dvk/waker.ts';
-import { IpcModel, type Outcome } from './ipc-model.ts';
+import { IpcModel, typeOf, type AsyncMessage, type Outcome } from './ipc-model.ts';
 import { ManualClock } from './manual-clock.ts';
 import { TestSegment } from './segments.ts';
 
@@ -28,22 +30,45 @@ const TIMEOUT_MS = 1000;
 const TURNS_MAX = 1000;
 const TURN_MS = 1;
 const TURN_MS_MAX = 600_000;
+/** Word of a message that has its number. */
+const ID_INDEX = 2;
 
 /** One step of a program; parties are numbers from 0 to PARTIES - 1. */
 export type Step =
   | { do: 'bind'; who: number; server: boolean; mortal: boolean }
   | { do: 'unbind' | 'kill' | 'wakeup'; who: number }
-  | { do: 'send' | 'sendrec' | 'reply' | 'notify'; who: number; to: number; now?: boolean }
+  | { do: 'send' | 'sendrec'; who: number; to: number; now: boolean }
+  | { do: 'notify'; who: number; to: number }
+  // Without a client: the one whose request came first of those not answered.
+  | { do: 'reply'; who: number; to: number | undefined }
+  | { do: 'relay'; who: number; client: number | undefined; to: number }
   | { do: 'receive'; who: number; from: number | undefined; now: boolean }
   | { do: 'rcvrqst'; who: number; now: boolean }
+  | ({ do: 'senda'; who: number; to: number } & Posting)
+  // Of all that the party has sent; 0 is the last one.
+  | { do: 'sendaStatus' | 'sendaCancel'; who: number; which: number }
+  | { do: 'filter'; who: number; allow: boolean | undefined; rules: readonly Rule[] }
   | { do: 'cancel'; who: number; late: boolean }
   | { do: 'turn' | 'end' };
+
+/** How a message of `senda` is sent. */
+type Posting = { tells: 'always' | 'failed' | 'never'; forget: false } | Forgotten;
+interface Forgotten {
+  tells: 'never';
+  forget: true;
+}
+
+/** A rule of a filter: a party, a type (`notify`: of notifications), or both. */
+export type Rule =
+  { source: number; type?: number | 'notify' } | { source?: number; type: number | 'notify' };
 
 interface Member {
   process: Process;
   clock: ManualClock;
   child: ChildProcess | undefined;
   stop: AbortController;
+  /** All messages of `senda` that it has sent. */
+  asyncs: { id: AsyncId; message: AsyncMessage }[];
 }
 
 const microtasks = async (): Promise<void> => {
@@ -59,6 +84,8 @@ export class IpcWorld {
     makeEndpoint(FIRST_SLOT + i, 0),
   );
   readonly #children: ChildProcess[] = [];
+  /** How often a step had a result, as `relay ok`, or an awaited call one, as `ended EINTR`. */
+  readonly results = new Map<string, number>();
   /** Awaited calls that ended since the last look. */
   #settled = new Map<number, Outcome>();
   #waker: Waker | undefined;
@@ -75,8 +102,12 @@ export class IpcWorld {
     if (!(await this.#do(step, expected))) return false;
     await microtasks();
     deepStrictEqual(this.#settled, expected, 'what the calls came to');
+    for (const { code, message } of expected.values()) {
+      this.#count('ended', code);
+      if (message !== undefined) this.#count('received', message.kind);
+    }
     this.#settled = new Map();
-    this.#compareTables();
+    deepStrictEqual(this.#realStates(), this.#wantedStates(), 'states of the processes');
     return true;
   }
 
@@ -107,12 +138,20 @@ export class IpcWorld {
         return this.#receive({ ...step, from: undefined }, true, expected);
       case 'reply':
         return this.#reply(step.who, step.to);
+      case 'relay':
+        return this.#relay(step.who, step.client, step.to);
+      case 'senda':
+        return this.#senda(step);
+      case 'sendaStatus':
+      case 'sendaCancel':
+        return this.#askAsync(step);
+      case 'filter':
+        return this.#setFilter(step.who, step.allow, step.rules);
       case 'notify':
         return this.#notify(step.who, step.to);
       case 'wakeup': {
         const code = this.#code(native().wakeup(this.#handle, this.#endpoint(step.who)));
-        deepStrictEqual(code, this.#model.wakeup(step.who).code, 'result of wakeup');
-        return true;
+        return this.#same('wakeup', code, this.#model.wakeup(step.who).code);
       }
       case 'cancel':
         return this.#cancel(step.who, step.late, expected);
@@ -141,7 +180,7 @@ export class IpcWorld {
       forget: (): void => undefined,
     };
     const process = new Process(handle, host, clock);
-    this.#members[who] = { process, clock, child, stop: new AbortController() };
+    this.#members[who] = { process, clock, child, stop: new AbortController(), asyncs: [] };
     this.#endpoints[who] = process.endpoint;
     this.#model.bind(who, server);
     return true;
@@ -167,7 +206,7 @@ export class IpcWorld {
     process.kill(pid, 'SIGKILL');
     while (native().processAlive(pid, started));
     deepStrictEqual(native().reap(this.#handle, FIRST_SLOT + who, member.process.endpoint), 1);
-    if (this.#model.cancel(who, 'EDVSNOTBOUND') !== undefined) {
+    if (this.#model.parties[who]?.call !== undefined) {
       expected.set(who, { code: 'EDVSNOTBOUND' });
     }
     this.#model.release(who);
@@ -177,7 +216,7 @@ export class IpcWorld {
   }
 
   #message(
-    step: { do: 'send' | 'sendrec' | 'reply' | 'notify'; who: number; to: number; now?: boolean },
+    step: { do: 'send' | 'sendrec'; who: number; to: number; now: boolean },
     expected: Map<number, Outcome>,
   ): boolean {
     const member = this.#members[step.who];
@@ -185,11 +224,10 @@ export class IpcWorld {
     if (member === undefined) return false;
     const { process } = member;
     const destination = this.#endpoint(step.to);
-    const id = ++this.#messages;
-    process.message.type = id;
+    const id = this.#write(process);
     const options = this.#options(step.who, member);
     let outcome = this.#model.startMessage(step.who, step.to, call, id);
-    if (step.now === true) {
+    if (step.now) {
       outcome ??= this.#model.cancel(step.who, 'EAGAIN');
       const result = call ? process.sendrecRaw(destination, 0) : process.sendRaw(destination, 0);
       deepStrictEqual(this.#outcome(member, result, call), outcome, `result of ${step.do}`);
@@ -227,22 +265,92 @@ export class IpcWorld {
     return true;
   }
 
-  #reply(who: number, to: number): boolean {
+  #reply(who: number, to = this.#oweTo(who)): boolean {
+    const member = this.#members[who];
+    if (member === undefined || to === undefined) return false;
+    const id = this.#write(member.process);
+    const code = this.#code(member.process.replyRaw(this.#endpoint(to)));
+    return this.#same('reply', code, this.#model.reply(who, to, id).code);
+  }
+
+  #relay(who: number, client = this.#oweTo(who), to: number): boolean {
+    const process = this.#members[who]?.process;
+    if (process === undefined || client === undefined) return false;
+    const id = this.#write(process);
+    const code = this.#code(process.relayRaw(this.#endpoint(client), this.#endpoint(to)));
+    return this.#same('relay', code, this.#model.relay(who, client, to, id).code);
+  }
+
+  #oweTo(who: number): number | undefined {
+    return this.#model.parties[who]?.owed[0]?.client;
+  }
+
+  #senda({ who, to, tells, forget }: { who: number; to: number } & Posting): boolean {
     const member = this.#members[who];
     if (member === undefined) return false;
-    const id = ++this.#messages;
-    member.process.message.type = id;
-    const code = this.#code(member.process.replyRaw(this.#endpoint(to)));
-    deepStrictEqual(code, this.#model.reply(who, to, id).code, 'result of reply');
-    return true;
+    const id = this.#write(member.process);
+    const { message, code: wanted } = this.#model.senda(who, to, id, { tells, forget });
+    const options: AsyncOptions = { forget };
+    if (tells !== 'never') options.notify = tells === 'always' ? 'done' : 'failed';
+    const code = codeOf(() => {
+      const asyncId = member.process.senda(this.#endpoint(to), options);
+      if (message !== undefined) member.asyncs.push({ id: asyncId, message });
+    });
+    return this.#same('senda', code, wanted);
+  }
+
+  /** Asks what became of a message of `senda`, or takes it back; also of those long forgotten. */
+  #askAsync(step: { do: 'sendaStatus' | 'sendaCancel'; who: number; which: number }): boolean {
+    const member = this.#members[step.who];
+    const asked = member?.asyncs.at(-1 - (step.which % member.asyncs.length));
+    if (member === undefined || asked === undefined) return false;
+    const { process } = member;
+    if (step.do === 'sendaCancel') {
+      const code = codeOf(() => process.sendaCancel(asked.id));
+      return this.#same(step.do, code, this.#model.sendaCancel(step.who, asked.message));
+    }
+    const code = codeOf(() => {
+      const status = process.sendaStatus(asked.id);
+      if (!status.done) return 'pending';
+      if (status.error !== undefined) throw status.error;
+      return 'ok';
+    });
+    return this.#same(step.do, code, this.#model.sendaStatus(asked.message));
+  }
+
+  #setFilter(who: number, allow: boolean | undefined, rules: readonly Rule[]): boolean {
+    const process = this.#members[who]?.process;
+    if (process === undefined) return false;
+    // An endpoint that nobody has had yet may be somebody's later.
+    const known = ({ source }: Rule): boolean =>
+      source === undefined || this.#model.address(source).generation > 0;
+    if (!rules.every(known)) return false;
+    const real = rules.map(({ source, type }) => ({
+      ...(source === undefined ? {} : { source: this.#endpoint(source) }),
+      ...(type === undefined ? {} : { type: type === 'notify' ? Limit.NOTIFY_TYPE : type }),
+    })) as FilterRule[];
+    const ofModel = rules.map(({ source, type }) => ({
+      source: source === undefined ? undefined : this.#model.address(source),
+      type,
+    }));
+    const filter: Filter | undefined =
+      allow === undefined ? undefined : allow ? { allow: real } : { deny: real };
+    const wanted = this.#model.setFilter(
+      who,
+      allow === undefined ? undefined : { allow, rules: ofModel },
+    );
+    return this.#same(
+      'filter',
+      codeOf(() => process.setFilter(filter)),
+      wanted,
+    );
   }
 
   #notify(who: number, to: number): boolean {
     const member = this.#members[who];
     if (member === undefined) return false;
     const code = this.#code(member.process.notifyRaw(this.#endpoint(to)));
-    deepStrictEqual(code, this.#model.notify(who, to).code, 'result of notify');
-    return true;
+    return this.#same('notify', code, this.#model.notify(who, to).code);
   }
 
   /** Ends an awaited call from outside: its time is over, or its signal is aborted. */
@@ -258,8 +366,11 @@ export class IpcWorld {
 
   async #turn(expected: Map<number, Outcome>): Promise<boolean> {
     for (const [who, outcome] of this.#model.turn()) expected.set(who, outcome);
+    const isDone = (): boolean =>
+      this.#settled.size >= expected.size &&
+      isDeepStrictEqual(this.#realStates(), this.#wantedStates());
     // At least one, so that a call that should wait shows when it does not.
-    for (let i = 0; i < TURNS_MAX && (i < 1 || this.#settled.size < expected.size); i++) {
+    for (let i = 0; i < TURNS_MAX && (i < 1 || !isDone()); i++) {
       await new Promise((done) => setImmediate(done));
     }
     return true;
@@ -288,18 +399,39 @@ export class IpcWorld {
     const from = slotOf(process.message.source) - FIRST_SLOT;
     return {
       code: 'ok',
-      message: { from, kind, id: kind === 'notify' ? 0 : process.message.type },
+      message: { from, kind, id: kind === 'notify' ? 0 : (process.message.int32[ID_INDEX] ?? 0) },
     };
   }
 
-  #compareTables(): void {
+  /** Writes the next message into the window; returns its number. */
+  #write({ message }: Process): number {
+    const id = ++this.#messages;
+    message.type = typeOf(id);
+    message.int32[ID_INDEX] = id;
+    return id;
+  }
+
+  #same(step: string, real: string, wanted: string): true {
+    deepStrictEqual(real, wanted, `result of ${step}`);
+    this.#count(step, real);
+    return true;
+  }
+
+  #count(what: string, result: string): void {
+    const key = `${what} ${result}`;
+    this.results.set(key, (this.results.get(key) ?? 0) + 1);
+  }
+
+  #realStates(): string[] {
     const table = new Map(this.#test.segment.processes().map((info) => [info.slot, info]));
-    const real = Array.from({ length: PARTIES }, (_, who) => {
+    return Array.from({ length: PARTIES }, (_, who) => {
       const info = table.get(FIRST_SLOT + who);
       return info?.life === 'local' ? info.state : 'free';
     });
-    const wanted = this.#model.parties.map(({ bound, word }) => (bound ? word.state : 'free'));
-    deepStrictEqual(real, wanted, 'states of the processes');
+  }
+
+  #wantedStates(): string[] {
+    return this.#model.parties.map(({ bound, word }) => (bound ? word.state : 'free'));
   }
 
   #endpoint(who: number): Endpoint {
@@ -308,5 +440,16 @@ export class IpcWorld {
 
   #code(result: number): string {
     return result < 0 ? errorName(result) : 'ok';
+  }
+}
+
+/** The code of what `call` throws; or the one that it returns, `ok` for none. */
+function codeOf(call: () => unknown): string {
+  try {
+    const result = call();
+    return typeof result === 'string' ? result : 'ok';
+  } catch (error) {
+    if (!isDvkError(error)) throw error;
+    return error.code;
   }
 }
