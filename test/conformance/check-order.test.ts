@@ -130,7 +130,7 @@ describe('5.2 reply', () => {
 });
 
 describe('5.2 relay', () => {
-  it('looks for faults of the caller, of the client, of the next server, then for a request', () => {
+  it('looks for faults of the caller, the client, the next server, then for a request', () => {
     const client = segment.bind({ slot: 7, name: 'client' });
     const code = (from: Endpoint, to: Endpoint): string => errorName(caller.relayRaw(from, to));
     set(caller, { to: peersIn([]) });
