@@ -8,7 +8,7 @@ const INSTANCES = [
   ...['lending-traced', 'lending-two-calls', 'lending-untraced-read', 'lending-untraced-write'],
   ...['lending-stage', 'lending-deaths', 'lending-lost'],
   ...['deadlock-ring', 'deadlock-two', 'deadlock-deaths'],
-  ...['migration', 'migration-deaths'],
+  ...['migration', 'migration-deaths', 'mark'],
 ];
 
 const FORMULAS = [
@@ -54,6 +54,8 @@ const FAULTS = [
   ['migration', 'TAKE_BACK'],
   ['migration', 'ASK_ONCE'],
   ['migration', 'ANSWER_ALL'],
+  ['mark', 'MARK_LAST'],
+  ['mark', 'SETTLE_UNLOCKED'],
 ];
 
 export const CHECKS = [

@@ -18,6 +18,8 @@ const BUILDS = [
   },
 ];
 
+const TIMEOUT_MS = 1_800_000;
+
 /** Objects to link and the ones with a main(): one executable for each of those. */
 function splitSources() {
   const tests = listFiles('native/test', (path) => path.endsWith('.cc'));
@@ -58,7 +60,8 @@ async function main() {
       step(`compiling the core under ${build.name}`, async () => compile(build)),
     );
     const prefix = build.name === 'thread' ? await threadPrefix() : [];
-    const result = await runNativeTests(executables, { prefix, env: build.env });
+    const options = { prefix, env: build.env, timeoutMs: TIMEOUT_MS };
+    const result = await runNativeTests(executables, options);
     total.passed += result.passed;
     total.failed += result.failed;
     failures.push(...result.failures.map((line) => `${build.name}: ${line}`));

@@ -90,6 +90,11 @@ int64_t Actor::patience(std::initializer_list<int> roles) const {
   return kForever;
 }
 
+bool Actor::hurries() const {
+  return std::any_of(shots_.begin(), shots_.end(),
+                     [](const Shot& shot) { return shot.fault == Fault::kStop; });
+}
+
 bool Actor::gone(int role) const {
   const Desk& desk = board.desks[role];
   return desk.dead.load() != 0 || desk.stopped.load() != 0;
@@ -211,7 +216,8 @@ void serve(Actor& actor, const std::function<void(const Message&)>& work) {
     const int replied =
         reply(actor.me(), request.source, test::message(2, test::value_of(request)));
     // A client that was stopped, or whose server was, may have given up.
-    actor.expect("reply", replied, {{client, kReplyDeaths}, {actor.self, kReplyDeaths}});
+    actor.expect("reply", replied, {{client, kReplyDeaths}, {actor.self, kReplyDeaths}},
+                 {actor.hurries() ? -EDVSPROCSTS : 0});
   }
 }
 

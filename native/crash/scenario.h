@@ -81,6 +81,9 @@ class Actor {
   // The time-out of a call that waits for these: short when one of them is to be stopped.
   int64_t patience(std::initializer_list<int> roles) const;
   bool aims_at(int role) const;
+  // Whether somebody is to be stopped: then clients have time-outs, and on a busy machine one may
+  // give up before anybody has come to its call.
+  bool hurries() const;
   // Whether the process of `role` was killed or stopped.
   bool gone(int role) const;
   bool others_done() const;

@@ -35,19 +35,28 @@ afterEach(() => {
   test.remove();
 });
 
-const CALLS: [string, (to: Endpoint) => number, string][] = [
-  ['send', (to) => caller.sendRaw(to, 0), 'EDVSBADDEST'],
-  ['sendrec', (to) => caller.sendrecRaw(to, 0), 'EDVSENDPOINT'],
-  ['notify', (to) => caller.notifyRaw(to), 'EDVSENDPOINT'],
+const CALLS: [string, (to: Endpoint) => string, string][] = [
+  ['send', (to) => errorName(caller.sendRaw(to, 0)), 'EDVSBADDEST'],
+  ['senda', (to) => thrown(() => caller.senda(to)), 'EDVSBADDEST'],
+  ['sendrec', (to) => errorName(caller.sendrecRaw(to, 0)), 'EDVSENDPOINT'],
+  ['notify', (to) => errorName(caller.notifyRaw(to)), 'EDVSENDPOINT'],
 ];
+
+/** The code of what `call` throws, or `none`. */
+function thrown(call: () => unknown): string {
+  try {
+    call();
+    return 'none';
+  } catch (error) {
+    return (error as { code: string }).code;
+  }
+}
 
 function set(process: Process, change: Partial<Privileges>): void {
   segment.setPrivileges(process.endpoint, { ...segment.privileges(process.endpoint), ...change });
 }
 
-describe.each(CALLS)('5.2 %s', (name, call, selfError) => {
-  const codeOf = (to: Endpoint): string => errorName(call(to));
-
+describe.each(CALLS)('5.2 %s', (name, codeOf, selfError) => {
   it('looks for faults of the caller in the order of the authors, and first', () => {
     set(caller, { calls: [] });
     segment.endContainer();
@@ -61,7 +70,8 @@ describe.each(CALLS)('5.2 %s', (name, call, selfError) => {
 
   it('is busy before it looks at the peer', () => {
     const waits = caller.receive(peer.endpoint);
-    expect(codeOf(KERNEL)).toBe(name === 'notify' ? 'EDVSBADDEST' : 'EBUSY');
+    const neverWaits = name === 'notify' || name === 'senda';
+    expect(codeOf(KERNEL)).toBe(neverWaits ? 'EDVSBADDEST' : 'EBUSY');
     peer.notify(caller.endpoint);
     return waits;
   });
@@ -119,6 +129,43 @@ describe('5.2 reply', () => {
   });
 });
 
+describe('5.2 relay', () => {
+  it('looks for faults of the caller, the client, the next server, then for a request', () => {
+    const client = segment.bind({ slot: 7, name: 'client' });
+    const code = (from: Endpoint, to: Endpoint): string => errorName(caller.relayRaw(from, to));
+    set(caller, { to: peersIn([]) });
+    const clients = [KERNEL, BEYOND, caller.endpoint, makeEndpoint(200)];
+    expect(clients.map((from) => code(from, from))).toEqual([
+      'EDVSBADDEST',
+      'ERANGE',
+      'EDVSENDPOINT',
+      'EDEADSRCDST',
+    ]);
+    const servers = [client.endpoint, KERNEL, BEYOND, caller.endpoint, makeEndpoint(PEER_SLOT, 9)];
+    expect(servers.map((to) => code(client.endpoint, to))).toEqual([
+      'EDVSENDPOINT',
+      'EDVSBADDEST',
+      'ERANGE',
+      'EDVSENDPOINT',
+      'ECALLDENIED',
+    ]);
+    set(caller, { to: peersIn([PEER_SLOT]) });
+    set(peer, { from: peersIn([SLOT]) });
+    expect(code(client.endpoint, makeEndpoint(PEER_SLOT, 9))).toBe('EDEADSRCDST');
+    // It is the client that the next server has to take messages of.
+    expect(code(client.endpoint, peer.endpoint)).toBe('ECALLDENIED');
+    set(peer, { from: peersIn([7]) });
+    expect(code(client.endpoint, peer.endpoint)).toBe('EDVSPROCSTS');
+
+    segment.endContainer();
+    expect(code(KERNEL, KERNEL)).toBe('EDVSDCNOTRUN');
+    set(caller, { calls: [] });
+    expect(code(KERNEL, KERNEL)).toBe('ETRAPDENIED');
+    caller.unbind();
+    expect(code(KERNEL, KERNEL)).toBe('EDVSNOTBOUND');
+  });
+});
+
 describe('5.4 vcopy', () => {
   it('looks for faults of the caller, of the size, then of the parties', () => {
     const third = segment.bind({ name: 'third' });
@@ -128,14 +175,8 @@ describe('5.4 vcopy', () => {
       grant: 31 as never,
       at: 0,
     });
-    const code = (by: Process, from: Endpoint, to: Endpoint): string => {
-      try {
-        by.vcopySync(at(from), at(to), memory.length);
-        return 'none';
-      } catch (error) {
-        return (error as { code: string }).code;
-      }
-    };
+    const code = (by: Process, from: Endpoint, to: Endpoint): string =>
+      thrown(() => by.vcopySync(at(from), at(to), memory.length));
     const dead = makeEndpoint(200);
     expect(code(third, dead, dead)).toBe('EDVSENDPOINT');
     expect(code(third, dead, peer.endpoint)).toBe('EPERM');
