@@ -158,7 +158,7 @@ describe('when it cannot be found', () => {
     const id = server.senda(dynamic, { notify: 'failed' });
     await server.receive(ANY);
     expect(server.message.source).toBe(server.endpoint);
-    expect(server.sendaStatus(id).error?.code).toBe('EDEADSRCDST');
+    expect(server.sendaStatus(id)).toMatchObject({ done: true, error: { code: 'EDEADSRCDST' } });
     expect(searches(0).found).toBe(0);
     expect(nodes.segment(0).check()).toEqual([]);
   });
