@@ -37,8 +37,9 @@ namespace {
 
 // Frames for one system call.
 constexpr size_t kFramesAtOnce = 64;
-// What is asked for first.
-constexpr size_t kFramesMostly = 2;
+// A frame up to this is a call or an answer: mostly nothing is behind it, and the next one, if
+// there is one, has the descriptor ready again.
+constexpr size_t kShortBytes = 512;
 // For each frame: bytes, the upper 16 bits of the other end's address, the lower 32.
 constexpr size_t kFrameWords = 3;
 constexpr uint32_t kHeadBytes = 8, kPortOffset = 2;
@@ -208,66 +209,110 @@ struct Batch {
   }
 };
 
-// Frames that fit: `frames` has a slot of the same size for each entry of `table`.
-size_t slots_of(const Bytes& frames, const Words& table, size_t* slot_bytes) {
-  const size_t slots = table.length / kFrameWords;
-  *slot_bytes = slots == 0 ? 0 : frames.length / slots;
-  return std::min(slots, kFramesAtOnce);
-}
-
-// Returns how many frames came, 0 for none, or -errno. A frame that is longer than its slot is cut,
-// and its entry has the whole length.
-int js_packet_receive(int32_t fd, Bytes frames, Words table) {
+// The memory of one direction, in one piece, since each array that comes from JavaScript costs as
+// much as a short frame: a slot for each of kFramesAtOnce frames, then two words, the interface and
+// the EtherType, then kFrameWords for each slot.
+struct Slots {
+  uint8_t* frames = nullptr;
+  int32_t* target = nullptr;
   size_t slot_bytes = 0;
-  const size_t slots = slots_of(frames, table, &slot_bytes);
-  Batch batch;
-  size_t done = 0;
-  // Mostly there is one frame, and to get all entries ready takes longer than to ask twice.
-  for (size_t wanted = std::min(slots, kFramesMostly); done < slots; wanted = slots - done) {
-    for (size_t i = done; i < done + wanted; i++) {
-      batch.set(i, frames.data + i * slot_bytes, slot_bytes);
-    }
-    int count = 0;
-    do {
-      count = recvmmsg(fd, batch.messages + done, static_cast<unsigned>(wanted),
-                       MSG_DONTWAIT | MSG_TRUNC, nullptr);
-    } while (count < 0 && errno == EINTR);
-    if (count < 0 && done == 0) return errno == EAGAIN ? 0 : -errno;
-    for (size_t end = done + static_cast<size_t>(std::max(0, count)); done < end; done++) {
-      int32_t* const words = table.data + done * kFrameWords;
-      words[0] = static_cast<int32_t>(batch.messages[done].msg_len);
-      write_address(batch.others[done].sll_addr, words + 1);
-    }
-    if (count < static_cast<int>(wanted)) break;
+
+  // Returns false when `memory` is none.
+  bool set(const Bytes& memory) {
+    constexpr size_t kTableBytes = (2 + kFramesAtOnce * kFrameWords) * sizeof(int32_t);
+    if (memory.length < kTableBytes) return false;
+    slot_bytes = (memory.length - kTableBytes) / kFramesAtOnce;
+    frames = memory.data;
+    target = reinterpret_cast<int32_t*>(memory.data + kFramesAtOnce * slot_bytes);
+    return reinterpret_cast<uintptr_t>(target) % alignof(int32_t) == 0;
   }
-  return static_cast<int>(done);
+  uint8_t* frame(size_t slot) const {
+    return frames + slot * slot_bytes;
+  }
+  int32_t* words(size_t slot) const {
+    return target + 2 + slot * kFrameWords;
+  }
+};
+
+// Repeats `call` as long as a signal interrupts it.
+template <typename Call>
+auto uninterrupted(Call call) {
+  auto result = call();
+  while (result < 0 && errno == EINTR) result = call();
+  return result;
 }
 
-// Sends the frames of the entries from `first` to below `end`. Returns how many went, or -errno of
-// the first one. `target` is the interface and the EtherType.
-int js_packet_send(int32_t fd, Words target, Bytes frames, Words table, uint32_t first,
-                   uint32_t end) {
-  size_t slot_bytes = 0;
-  const size_t slots = slots_of(frames, table, &slot_bytes);
-  if (target.length < 2 || first >= end || end > slots) return -EINVAL;
+void write_entry(const Slots& slots, size_t slot, size_t bytes, const sockaddr_ll& from) {
+  slots.words(slot)[0] = static_cast<int32_t>(bytes);
+  write_address(from.sll_addr, slots.words(slot) + 1);
+}
+
+// The frames behind the first one. Returns how many there are then.
+int receive_more(int32_t fd, const Slots& slots) {
+  Batch batch;
+  for (size_t i = 1; i < kFramesAtOnce; i++) batch.set(i, slots.frame(i), slots.slot_bytes);
+  const int count = uninterrupted([&] {
+    return recvmmsg(fd, batch.messages + 1, kFramesAtOnce - 1, MSG_DONTWAIT | MSG_TRUNC, nullptr);
+  });
+  const int end = 1 + std::max(0, count);
+  for (size_t i = 1; i < static_cast<size_t>(end); i++) {
+    write_entry(slots, i, batch.messages[i].msg_len, batch.others[i]);
+  }
+  return end;
+}
+
+// Returns how many frames came, 0 for none, or -errno; behind a short one there may be more. A
+// frame that is longer than its slot is cut, and its entry has the whole length.
+int js_packet_receive(int32_t fd, Bytes memory) {
+  Slots slots;
+  if (!slots.set(memory)) return -EINVAL;
+  sockaddr_ll from{};
+  const ssize_t bytes = uninterrupted([&] {
+    socklen_t length = sizeof from;
+    return recvfrom(fd, slots.frame(0), slots.slot_bytes, MSG_DONTWAIT | MSG_TRUNC,
+                    reinterpret_cast<sockaddr*>(&from), &length);
+  });
+  if (bytes < 0) return errno == EAGAIN ? 0 : -errno;
+  write_entry(slots, 0, static_cast<size_t>(bytes), from);
+  return static_cast<size_t>(bytes) <= kShortBytes ? 1 : receive_more(fd, slots);
+}
+
+// Where the frame of a slot goes.
+sockaddr_ll address_of(const Slots& slots, size_t slot) {
+  sockaddr_ll to{};
+  to.sll_family = AF_PACKET;
+  to.sll_ifindex = slots.target[0];
+  to.sll_protocol = htons(static_cast<uint16_t>(slots.target[1]));
+  to.sll_halen = ETH_ALEN;
+  read_address(slots.words(slot) + 1, to.sll_addr);
+  return to;
+}
+
+// Sends the frames of the slots from `first` to below `end`. Returns how many went, or -errno of
+// the first one.
+int js_packet_send(int32_t fd, Bytes memory, uint32_t first, uint32_t end) {
+  Slots slots;
+  if (!slots.set(memory) || first >= end || end > kFramesAtOnce) return -EINVAL;
+  const auto bytes_of = [&](size_t i) { return static_cast<uint32_t>(slots.words(i)[0]); };
+  for (size_t i = first; i < end; i++) {
+    if (bytes_of(i) > slots.slot_bytes) return -EINVAL;
+  }
   const size_t wanted = end - first;
+  if (wanted == 1) {
+    const sockaddr_ll to = address_of(slots, first);
+    const ssize_t sent = uninterrupted([&] {
+      return sendto(fd, slots.frame(first), bytes_of(first), MSG_DONTWAIT,
+                    reinterpret_cast<const sockaddr*>(&to), sizeof to);
+    });
+    return sent < 0 ? -errno : 1;
+  }
   Batch batch;
   for (size_t i = 0; i < wanted; i++) {
-    const int32_t* const words = table.data + (first + i) * kFrameWords;
-    const size_t bytes = static_cast<size_t>(static_cast<uint32_t>(words[0]));
-    if (bytes > slot_bytes) return -EINVAL;
-    batch.set(i, frames.data + (first + i) * slot_bytes, bytes);
-    sockaddr_ll& to = batch.others[i];
-    to.sll_family = AF_PACKET;
-    to.sll_ifindex = target.data[0];
-    to.sll_protocol = htons(static_cast<uint16_t>(target.data[1]));
-    to.sll_halen = ETH_ALEN;
-    read_address(words + 1, to.sll_addr);
+    batch.set(i, slots.frame(first + i), bytes_of(first + i));
+    batch.others[i] = address_of(slots, first + i);
   }
-  int count = 0;
-  do {
-    count = sendmmsg(fd, batch.messages, static_cast<unsigned>(wanted), MSG_DONTWAIT);
-  } while (count < 0 && errno == EINTR);
+  const int count = uninterrupted(
+      [&] { return sendmmsg(fd, batch.messages, static_cast<unsigned>(wanted), MSG_DONTWAIT); });
   return count < 0 ? -errno : count;
 }
 

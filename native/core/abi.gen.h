@@ -403,7 +403,7 @@ static_assert(offsetof(GrantSlot, reserved0) == 28);
 struct AsyncSlot {
   uint64_t word;  // sequence, claimant or error, and state; see native/core/senda.h
   int32_t destination;  // endpoint
-  uint32_t flags;  // AsyncFlag
+  uint32_t flags;  // AsyncFlag; 8: a notification, for who is looked for
   uint64_t ticket;  // order among the messages of senda
   uint32_t call_id;  // of a remote process: what the ack repeats
   uint8_t reserved0[36];  // zero

@@ -6,6 +6,7 @@
 #include "link.h"
 #include "privilege.h"
 #include "search.h"
+#include "senda.h"
 #include "wait.h"
 
 namespace dvk {
@@ -54,7 +55,7 @@ int look(Process& process) {
 }
 
 int end(Process& process, int result) {
-  if (process.operation.kind == Kind::kBind) process.segment.bind_waiters().remove(process.index);
+  if (process.operation.kind == Kind::kBind) leave_bind_waiters(process);
   return finish(process, result);
 }
 
@@ -150,6 +151,8 @@ int wait_unbind(Process& process, int32_t endpoint, int64_t timeout_ms) {
 
 void tell_bind_waiters(Segment& segment) {
   segment.bind_waiters().each([&](uint32_t index) {
+    Search more;
+    if (seek_asyncs(segment, index, &more)) call_tracker(segment);
     ProcessSlot* slot = segment.slot(index);
     uint32_t word = atomic(slot->rendezvous).load();
     const uint32_t kick = pack(State::kKick, sequence_of(word), 0);

@@ -13,6 +13,7 @@
 #include "notify.h"
 #include "privilege.h"
 #include "rendezvous.h"
+#include "search.h"
 #include "senda.h"
 #include "vcopy.h"
 
@@ -342,6 +343,7 @@ void Checker::check_async(uint32_t index, AsyncSlot* entry, bool busy) {
   const int32_t destination = load(entry->destination);
   uint32_t target;
   if (check_endpoint(segment_, destination, &target) != 0) {
+    if (segment_.bind_waiters().has(index) && can_search(segment_, destination)) return;
     at(index, "a message by senda is for endpoint " + number(destination) + ", which is gone");
     return;
   }
@@ -350,7 +352,8 @@ void Checker::check_async(uint32_t index, AsyncSlot* entry, bool busy) {
     at(index, target, "a message by senda is for node " + number(node) + ", with no link up");
   }
   if (word.state == AsyncState::kWaiting) {
-    if (!segment_.async_senders(target).has(index)) {
+    const bool notice = (load(entry->flags) & kAsyncNotice) != 0;
+    if (notice || !segment_.async_senders(target).has(index)) {
       at(index, target, "a message by senda is for " + name_of(target) + ", which knows of none");
     }
     check_missed(target, index, "a message by senda of ");

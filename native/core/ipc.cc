@@ -358,7 +358,7 @@ bool withdraw(Process& process, uint32_t word) {
   }
   DVK_CRASH_POINT("withdraw.word");
   Segment& segment = process.segment;
-  if (process.operation.kind == Kind::kBind) segment.bind_waiters().remove(process.index);
+  if (process.operation.kind == Kind::kBind) leave_bind_waiters(process);
   if (process.operation.stage == Stage::kSearching) leave_search(process);
   const uint32_t peer = peer_of(word);
   if (state_of(word) == State::kSending || state_of(word) == State::kCalling) {
@@ -411,6 +411,8 @@ int resume(Process& process) {
       return start_receiving(process, Kind::kReceive, process.operation.peer);
     case Kind::kUnbind:
       return watch_unbind(process);
+    case Kind::kCopy:
+      return finish(process, 0);
     default:
       break;
   }

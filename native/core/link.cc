@@ -339,7 +339,8 @@ bool take_remote_notice(Segment& segment, uint32_t node, uint32_t target, Comman
     memcpy(command->message.payload, &value, sizeof value);
     return true;
   });
-  if (!notices.empty()) segment.announcements(node).add(target);
+  // There may be more, and messages of senda behind it, which were announced by the same bit.
+  if (found || !notices.empty()) segment.announcements(node).add(target);
   return found;
 }
 

@@ -5,6 +5,8 @@
 
 #include "call.h"
 #include "link.h"
+#include "search.h"
+#include "senda.h"
 #include "wait.h"
 
 namespace dvk {
@@ -133,6 +135,13 @@ void keep_notice(Segment& segment, uint32_t source, int32_t endpoint, uint32_t r
   DVK_CRASH_POINT("notify.kept");
 }
 
+void leave_notice(Segment& segment, uint32_t source, int32_t endpoint, uint32_t receiver,
+                  uint32_t value) {
+  keep_notice(segment, source, endpoint, receiver, value);
+  kick_receiver(segment, segment.slot(receiver), source);
+  if (is_remote(segment, receiver)) announce_for(segment, receiver);
+}
+
 bool take_notice(Process& process) {
   Segment& segment = process.segment;
   uint32_t value = 0;
@@ -235,6 +244,11 @@ int give_notice(Process& process, int32_t destination, int32_t source, uint32_t 
   uint32_t from, target;
   error = check_source(process, &source, &from);
   if (error == 0) error = check_peer(process, destination, -EDVSENDPOINT, from, &target);
+  const bool own = from == process.index;
+  if (error == -EDEADSRCDST && own && can_search(segment, destination)) {
+    if (value != 0 && from >= kSystemProcesses) return -EDVSENDPOINT;
+    return post_notice(process, destination, value);
+  }
   if (error != 0) return error;
   if (source == kEndpointKernel) {
     error = notify_kernel_at(segment, target, destination, value);
@@ -246,12 +260,10 @@ int give_notice(Process& process, int32_t destination, int32_t source, uint32_t 
   if (is_remote(segment, from) && is_remote(segment, target)) return -EDVSRMTPROC;
   count(process.slot->notified);
   if (is_remote(segment, target)) return notify_remote(segment, from, destination, value);
-  if (from == process.index) {
+  if (own) {
     deliver_notice(segment, from, source, destination, value);
   } else {
-    keep_notice(segment, from, destination, target, value);
-    kick_receiver(segment, segment.slot(target), from);
-    if (is_remote(segment, target)) announce_for(segment, target);
+    leave_notice(segment, from, destination, target, value);
   }
   return 0;
 }

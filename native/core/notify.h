@@ -19,6 +19,8 @@ namespace dvk {
 // Notifies `destination` as `source`: the caller (or SELF), a process that is bound, or KERNEL. A
 // source other than the caller needs the right NOTIFY_SOURCE, and KERNEL the right NOTIFY_KERNEL.
 // `value` is not zero only for KERNEL and for sources in fixed slots, -EDVSENDPOINT for others.
+// A destination that may be on another node, and that nobody here knows, is looked for when the
+// source is the caller: -ENOSPC when as many messages of it wait as senda.h allows.
 // Errors of `notify`, and of the source: -ERANGE, -EDEADSRCDST. -EDVSRMTPROC: KERNEL speaks on its
 // own node alone, and neither source nor destination is of this node.
 int notify_from(Process& process, int32_t destination, int32_t source, uint32_t value);
@@ -38,6 +40,9 @@ void deliver_notice(Segment& segment, uint32_t source, int32_t endpoint, int32_t
 // taken. Also for descriptors, where the proxy takes it.
 void keep_notice(Segment& segment, uint32_t source, int32_t endpoint, uint32_t receiver,
                  uint32_t value);
+// The same, and lets the receiver, or the proxy of its node, look.
+void leave_notice(Segment& segment, uint32_t source, int32_t endpoint, uint32_t receiver,
+                  uint32_t value);
 // The value that waits at `receiver`, bound to `endpoint`, from the fixed slot `source`; it is zero
 // after.
 uint32_t take_notice_value(Segment& segment, uint32_t receiver, int32_t endpoint, uint32_t source);

@@ -89,7 +89,9 @@ struct Copying {
   // What the next call to another node asks for, at most; and what the present one did, and when.
   uint64_t window = kCopyChunkBytes, asked = 0;
   int64_t asked_at = 0;
-  bool careful = false;  // a call failed: chunk by chunk from there, to find where
+  bool careful = false;    // a call failed: chunk by chunk from there, to find where
+  bool searching = false;  // for a party that no binding here names; `searches` were begun
+  uint32_t searches = 0;
   int64_t deadline = 0;
   TracedCopy traced{};  // of an awaited copy
 };

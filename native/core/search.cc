@@ -6,6 +6,7 @@
 #include "bindings.h"
 #include "call.h"
 #include "link.h"
+#include "senda.h"
 #include "wait.h"
 
 namespace dvk {
@@ -30,17 +31,6 @@ bool tracker_lives(Segment& segment) {
 
 bool watches_table(uint32_t word) {
   return state_of(word) == State::kRemote && peer_of(word) == kTablePeer;
-}
-
-// The one node that may have a slot, or kNodesMax.
-uint32_t home_of(const Segment& segment, uint32_t index) {
-  if (index < kSystemProcesses) return static_cast<uint32_t>(kNodesMax);
-  for (uint32_t node = 0; node < segment.nodes(); node++) {
-    uint32_t first, last;
-    segment.slot_range(node, &first, &last);
-    if (index >= first && index < last) return node;
-  }
-  return segment.node_id();
 }
 
 // What the search has come to: kPending, 0 or a negative error.
@@ -89,6 +79,16 @@ void fail_orphan(Segment& segment, uint32_t index) {
 }
 
 }  // namespace
+
+uint32_t home_of(const Segment& segment, uint32_t index) {
+  if (index < kSystemProcesses) return static_cast<uint32_t>(kNodesMax);
+  for (uint32_t node = 0; node < segment.nodes(); node++) {
+    uint32_t first, last;
+    segment.slot_range(node, &first, &last);
+    if (index >= first && index < last) return node;
+  }
+  return segment.node_id();
+}
 
 bool is_older(int32_t endpoint, int32_t other) {
   const uint32_t generations = static_cast<uint32_t>(kGenerationMax) + 1;
@@ -167,8 +167,19 @@ void call_tracker(Segment& segment) {
   if (load(own->proxy_pid) != 0) wake_fifo(segment.directory(), load(own->wake_id));
 }
 
+void leave_bind_waiters(Process& process) {
+  Segment& segment = process.segment;
+  segment.bind_waiters().remove(process.index);
+  Search left;
+  if (!seek_asyncs(segment, process.index, &left)) return;
+  segment.bind_waiters().add(process.index);
+  // Who bound its receiver in between has not seen it; the tracker takes one search of a process.
+  seek_asyncs(segment, process.index, &left);
+  call_tracker(segment);
+}
+
 void leave_search(Process& process) {
-  process.segment.bind_waiters().remove(process.index);
+  leave_bind_waiters(process);
   store(process.slot->command_kind, static_cast<uint32_t>(kCommandNone));
 }
 
@@ -203,7 +214,9 @@ size_t searches(Segment& segment, uint32_t first, Search* found, size_t capacity
   size_t count = 0;
   segment.bind_waiters().each_bit([&](uint32_t index) {
     if (index >= segment.processes()) return;
-    if (index >= first && count < capacity && read_search(segment, index, &found[count])) count++;
+    if (index < first || count == capacity) return;
+    Search* next = &found[count];
+    if (seek_asyncs(segment, index, next) || read_search(segment, index, next)) count++;
   });
   return count;
 }
@@ -213,7 +226,9 @@ bool end_search(Segment& segment, int32_t seeker, uint32_t call_id, int error) {
   if (check_endpoint(segment, seeker, &index) != 0) return false;
   ProcessSlot* slot = segment.slot(index);
   uint32_t word = atomic(slot->rendezvous).load();
-  if (!watches_table(word) || !life_is(slot, ProcessLife::kLocal)) return false;
+  if (!life_is(slot, ProcessLife::kLocal)) return false;
+  if (end_sought(segment, index, call_id, error)) return true;
+  if (!watches_table(word)) return false;
   // Its owner begins no other call while the word is claimed.
   uint32_t claim = with_state(word, State::kFilling, kProxyPeer);
   if (!atomic(slot->rendezvous).compare_exchange_strong(word, claim)) return false;
@@ -233,7 +248,9 @@ void end_orphans(Segment& segment) {
     if (index >= segment.processes()) return;
     if (!asked) orphaned = !tracker_lives(segment);
     asked = true;
-    if (orphaned) fail_orphan(segment, index);
+    if (!orphaned) return;
+    fail_orphan(segment, index);
+    fail_sought(segment, index, EDVSNOPROXY);
   });
 }
 

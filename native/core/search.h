@@ -10,7 +10,9 @@
 // PROCINFO, and `want_source` is whom it looks for. It is in the set of bind waiters. Where no
 // tracker runs nobody is looked for, and the call fails as one to a dead process.
 //
-// What never waits is not looked for either: a target of notify, senda and reply.
+// Messages of senda and notifications, which nobody waits for, wait in the sender's table of
+// messages instead (senda.h), with the sender in the set of bind waiters: whoever binds their
+// receiver sends them on. The target of a reply is not looked for: it has called.
 #pragma once
 
 #include "process.h"
@@ -22,6 +24,8 @@ namespace dvk {
 // Whether `endpoint`, which is not bound here, may be of another node: its slot is of no process of
 // this node, no later owner of it is known, and a tracker runs.
 bool can_search(Segment& segment, int32_t endpoint);
+// The one node that may have a slot, or kNodesMax.
+uint32_t home_of(const Segment& segment, uint32_t index);
 // Looks for operation.peer, and goes on with the operation when it is found. Returns kPending, or
 // what the call came to. Preconditions: can_search, operation but its stage is filled in.
 int start_search(Process& process);
@@ -29,6 +33,8 @@ int start_search(Process& process);
 // the process in that fixed slot may be on another node. Once a call, so that it ends.
 bool is_stale(const Process& process, int result);
 int step_search(Process& process);
+// The call waits for no bind any more; messages of the process may.
+void leave_bind_waiters(Process& process);
 // It is over, or given up.
 void leave_search(Process& process);
 // For who waits: ends its search when the tracker is gone.
@@ -43,8 +49,9 @@ int attach_tracker(Segment& segment, uint64_t wake_id);
 int detach_tracker(Segment& segment);
 // Whether a search may have begun since `searches` was called with `first` 0.
 bool has_new_searches(Segment& segment);
-// The searches of this node's processes, those who wait for a bind included. Fills up to `capacity`
-// entries, in the order of their slots from `first` on. Returns how many.
+// The searches of this node's processes, those who wait for a bind included, one of each process:
+// the next one is told of when that has ended. Fills up to `capacity` entries, in the order of
+// their slots from `first` on. Returns how many.
 size_t searches(Segment& segment, uint32_t first, Search* found, size_t capacity);
 // Ends the search that `seeker` began as its call `call_id` with `error`, a positive number.
 // Returns whether it was still that call.

@@ -2,11 +2,12 @@
 
 #include <errno.h>
 
-#include "call.h"
+#include "async_entry.h"
 #include "link.h"
 #include "migrate.h"
 #include "notify.h"
 #include "privilege.h"
+#include "search.h"
 #include "trace.h"
 #include "wait.h"
 
@@ -14,9 +15,6 @@ namespace dvk {
 namespace {
 
 constexpr uint32_t kAllFlags = 7;
-constexpr uint32_t kIndexBits = 5;
-constexpr uint32_t kIdSequenceMask = (1u << (31 - kIndexBits)) - 1;
-static_assert(kAsyncs == 1u << kIndexBits);
 
 uint64_t pack(const AsyncWord& word) {
   return static_cast<uint64_t>(word.sequence) << 32 | (word.peer & 0xffff) << 16 |
@@ -34,30 +32,8 @@ bool change(AsyncSlot* entry, const AsyncWord& from, const AsyncWord& to) {
   return atomic(entry->word).compare_exchange_strong(expected, pack(to));
 }
 
-int32_t id_of(uint32_t index, uint32_t sequence) {
-  return static_cast<int32_t>((sequence & kIdSequenceMask) << kIndexBits | index);
-}
-
 bool underway(AsyncState state) {
   return state == AsyncState::kWaiting || state == AsyncState::kTaking;
-}
-
-// Calls visit(index, entry) for the entries of `sender` in use until it returns true.
-template <typename Visit>
-bool each_busy(Segment& segment, uint32_t sender, Visit visit) {
-  for (uint32_t busy = atomic(segment.slot(sender)->async_busy).load(); busy; busy &= busy - 1) {
-    const uint32_t index = static_cast<uint32_t>(__builtin_ctz(busy));
-    if (visit(index, segment.async(sender, index))) return true;
-  }
-  return false;
-}
-
-bool is_descriptor(Segment& segment, uint32_t slot) {
-  return load(segment.slot(slot)->life) == static_cast<uint32_t>(ProcessLife::kRemote);
-}
-
-uint32_t flag(AsyncFlag which) {
-  return static_cast<uint32_t>(which);
 }
 
 // A notification of the process itself. Left in its set and not handed over: a claim of its word
@@ -96,7 +72,8 @@ void note_done(Segment& segment, uint32_t sender, AsyncSlot* entry, uint32_t seq
   trace_async_done(segment, sender, load(entry->destination), number, error);
 }
 
-// Ends a message whose word was `from`. Returns false when it has gone on meanwhile.
+}  // namespace
+
 bool end_async(Segment& segment, uint32_t sender, AsyncSlot* entry, const AsyncWord& from,
                int error) {
   const uint32_t flags = load(entry->flags);
@@ -111,6 +88,8 @@ bool end_async(Segment& segment, uint32_t sender, AsyncSlot* entry, const AsyncW
   tell(segment, sender, flags, error);
   return true;
 }
+
+namespace {
 
 // Whoever ended a message may have died before it told of it.
 void tell_again(Segment& segment, uint32_t sender, AsyncSlot* entry) {
@@ -153,6 +132,7 @@ Candidate look_for_async(Segment& segment, uint32_t receiver, Wanted wanted) {
     each_busy(segment, sender, [&](uint32_t index, AsyncSlot* entry) {
       const AsyncWord word = word_of(entry);
       if (word.state != AsyncState::kWaiting || load(entry->destination) != endpoint) return false;
+      if (is_notice(entry)) return false;
       any = true;
       const uint64_t ticket = load(entry->ticket);
       if ((found.entry == nullptr || ticket < found.ticket) && wanted(sender, entry)) {
@@ -221,14 +201,14 @@ AsyncSlot* find_entry(Process& process, int32_t id) {
   return same ? entry : nullptr;
 }
 
-// A free entry of the caller's table, or -1.
+}  // namespace
+
 int free_entry(Process& process) {
   tidy_asyncs(process);
   const uint32_t busy = load(process.slot->async_busy);
   return busy == ~0u ? -1 : __builtin_ctz(~busy);
 }
 
-// Makes an entry WAITING. Others see it when its bit in async_busy is set.
 AsyncWord fill_entry(Segment& segment, uint32_t sender, uint32_t index, int32_t destination,
                      const Message& message, uint32_t flags) {
   AsyncSlot* entry = segment.async(sender, index);
@@ -244,7 +224,6 @@ AsyncWord fill_entry(Segment& segment, uint32_t sender, uint32_t index, int32_t 
   return word;
 }
 
-// Shows a message to its receiver, a process of this node in `target`.
 void offer(Segment& segment, uint32_t sender, AsyncSlot* entry, const AsyncWord& word,
            int32_t destination) {
   const uint32_t target = static_cast<uint32_t>(segment.slot_of(destination));
@@ -260,8 +239,6 @@ void offer(Segment& segment, uint32_t sender, AsyncSlot* entry, const AsyncWord&
   }
 }
 
-}  // namespace
-
 AsyncWord word_of(AsyncSlot* entry) {
   return unpack(atomic(entry->word).load());
 }
@@ -276,6 +253,9 @@ int32_t post(Process& process, int32_t destination, const Message& message, uint
   uint32_t target;
   int error = check_caller(process, CallRight::kSend);
   if (error == 0) error = check_peer(process, destination, -EDVSBADDEST, process.index, &target);
+  if (error == -EDEADSRCDST && can_search(segment, destination)) {
+    return post_sought(process, destination, message, flags);
+  }
   if (error != 0) return error;
   const bool remote = is_remote(segment, target);
   const uint32_t node = load(segment.slot(target)->node);
@@ -364,6 +344,7 @@ bool async_waits(Segment& segment, uint32_t sender, int32_t target, const Filter
   const int32_t source = load(segment.slot(sender)->endpoint);
   return each_busy(segment, sender, [&](uint32_t, AsyncSlot* entry) {
     return word_of(entry).state == AsyncState::kWaiting && load(entry->destination) == target &&
+           !is_notice(entry) &&
            (filter == nullptr || filter->passes(source, type_of(&entry->message)));
   });
 }

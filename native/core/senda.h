@@ -13,6 +13,9 @@
 //   FREE -> WAITING -> TAKING by `peer` -> DONE with an error or 0 -> FREE when its status was
 //   asked
 //
+// What is for a receiver that no binding here names stays WAITING until that is bound (search.h).
+// Notifications wait for it in an entry too, with kAsyncNotice.
+//
 // Entries for a process of another node are taken by the proxy, and stay TAKING until its ack
 // comes. There the entry of the same index in the sender's descriptor holds the message.
 #pragma once
@@ -27,12 +30,14 @@ namespace dvk {
 // the entry when the message is done, for a caller that asks for no status, and goes with no other.
 // A message that is done and not asked for is told of once more when its receiver dies.
 //
+// A destination that may be on another node, and that nobody here knows, is looked for meanwhile.
 // Returns an id (0 or more), -ENOSPC when kAsyncs messages are on their way or done and not asked
 // for, -EINVAL (flags), and the errors of `send`, whose right it needs, but for waiting. May be
 // called during another call of the process.
 int32_t senda(Process& process, int32_t destination, const Message& message, uint32_t flags);
 // What became of a message: kPending (1) while it is on its way. Otherwise, and the id is given up:
-// 0 received, -EDEADSRCDST or -EDSTDIED, -ENOTCONN or -ECALLDENIED (other node), -ECANCELED.
+// 0 received, -EDEADSRCDST or -EDSTDIED, -ENOTCONN or -ECALLDENIED (other node), -EDVSNOPROXY (who
+// looked for the receiver is gone), -ECANCELED.
 // -EINVAL: no such id.
 int senda_status(Process& process, int32_t id);
 // Takes a message back. Returns 0, and the status is -ECANCELED; -EALREADY when it is done, -EBUSY
@@ -48,6 +53,9 @@ struct AsyncWord {
   uint32_t peer;  // who takes it; of DONE, the error
   uint32_t sequence;
 };
+
+// In an entry's flags: it is a notification.
+inline constexpr uint32_t kAsyncNotice = 8;
 
 AsyncWord word_of(AsyncSlot* entry);
 
@@ -70,6 +78,19 @@ void return_asyncs(Segment& segment, uint32_t slot, int32_t endpoint);
 // The process in `index` is gone, or the link to its node: forgets its messages, and who has some
 // for it.
 void drop_asyncs(Segment& segment, uint32_t index);
+
+// ---- For receivers that no binding names; see search.h ----
+
+// Keeps a notification with a value until `destination` is found. Returns 0 or -ENOSPC.
+int post_notice(Process& process, int32_t destination, uint32_t value);
+// Sends on what the process in `sender` has for receivers that are bound by now, and ends what is
+// for those that can be found no more. Returns whether there is a message left that looks for its
+// receiver; `search` is the first one's. Any process may call it, and again.
+bool seek_asyncs(Segment& segment, uint32_t sender, Search* search);
+// Ends what looks as `call_id` of seek_asyncs with `error`. Returns whether there was such a one.
+bool end_sought(Segment& segment, uint32_t sender, uint32_t call_id, int error);
+// Ends all that look.
+void fail_sought(Segment& segment, uint32_t sender, int error);
 
 // ---- For the proxy ----
 

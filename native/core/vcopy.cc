@@ -7,6 +7,7 @@
 #include "link.h"
 #include "own_pid.h"
 #include "privilege.h"
+#include "search.h"
 #include "trace.h"
 #include "wait.h"
 
@@ -17,6 +18,7 @@ namespace {
 // that took longer than kSlowNs for less: so time-outs and cancellation keep a grain that suits the
 // line.
 constexpr int64_t kQuickNs = 20'000'000, kSlowNs = 100'000'000;
+constexpr uint32_t kPartiesMax = 2;
 
 // Whether `party` is memory of the caller, by its address.
 bool is_own(const Process& process, const CopyParty& party) {
@@ -152,12 +154,33 @@ int begin(Process& process, const CopyParty& source, const CopyParty& destinatio
   if (third_party && process.level == ProcessLevel::kUser) return -EPERM;
   error = check_party(process, from.endpoint);
   if (error == 0) error = check_party(process, to.endpoint);
-  uint32_t slot;
-  if (error == 0) error = check_endpoint(segment, from.endpoint, &slot);
-  if (error == 0) error = check_endpoint(segment, to.endpoint, &slot);
+  for (const int32_t party : {from.endpoint, to.endpoint}) {
+    uint32_t slot;
+    if (error == 0) error = check_endpoint(segment, party, &slot);
+    if (error == -EDEADSRCDST && can_search(segment, party)) error = 0;
+  }
   if (error != 0) return error;
   process.copying = {.from = from, .to = to, .bytes = bytes};
   process.copied = 0;
+  return 0;
+}
+
+// Looks for the parties of `copying` that no binding here names, one after the other, each once.
+// Returns 0 when both are known, kPending, or an error.
+int find_parties(Process& process) {
+  Copying& copying = process.copying;
+  for (const int32_t party : {copying.from.endpoint, copying.to.endpoint}) {
+    uint32_t slot;
+    const int error = check_endpoint(process.segment, party, &slot);
+    if (error == 0) continue;
+    const bool may_search = error == -EDEADSRCDST && copying.searches < kPartiesMax;
+    if (!may_search || !can_search(process.segment, party)) return error;
+    copying.searches++;
+    copying.searching = true;
+    process.operation.kind = Operation::Kind::kCopy;
+    process.operation.peer = party;
+    return start_search(process);
+  }
   return 0;
 }
 
@@ -226,6 +249,11 @@ int64_t copy_all(Process& process, const CopyParty& source, const CopyParty& des
                  uint64_t bytes, int64_t timeout_ms) {
   int error = begin(process, source, destination, bytes);
   if (error != 0) return error;
+  while ((error = find_parties(process)) == kPending) {
+    error = wait_for(process, timeout_ms);
+    if (error != 0) return error;
+  }
+  if (error != 0) return error;
   const Copier copier{process.segment, &process};
   for (;;) {
     const Chunk chunk(process);
@@ -275,6 +303,12 @@ int start_vcopy(Process& process, const CopyParty& source, const CopyParty& dest
 int step_vcopy(Process& process) {
   if (process.operation.stage != Operation::Stage::kCopying) return -EDVSPROCSTS;
   if (load(process.slot->endpoint) != process.endpoint) return cancel(process, -EDVSNOTBOUND);
+  if (process.copied == 0) {
+    process.operation.stage = Operation::Stage::kNone;
+    const int result = find_parties(process);
+    if (result != 0) return result == kPending ? kPending : end_step(process, result);
+    process.operation.stage = Operation::Stage::kCopying;
+  }
   const Chunk chunk(process);
   if (!chunk.local) {
     // Nothing is under way, as start_remote wants it.
@@ -296,6 +330,13 @@ int step_vcopy(Process& process) {
 }
 
 int end_step(Process& process, int result) {
+  if (process.copying.searching) {
+    process.copying.searching = false;
+    process.operation.stage = Operation::Stage::kNone;
+    if (result != 0) return end_traced(process, result);
+    process.operation.stage = Operation::Stage::kCopying;
+    return kMore;
+  }
   const uint64_t bytes = process.copying.asked;
   const int error = end_chunk(process, bytes, result);
   if (!retries(process, bytes, error)) return after_chunk(process, bytes, error);

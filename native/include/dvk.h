@@ -25,13 +25,13 @@
  * -DVK_EDVSBADDEST (DVK_KERNEL; for dvk_send and dvk_senda the caller itself), -ERANGE (no endpoint
  * of this DC), -DVK_EDVSENDPOINT (the caller itself), -DVK_ECALLDENIED (not to that peer, or not
  * from this caller), -DVK_EDEADSRCDST (nobody is bound there, or the endpoint is one of a former
- * owner of the slot; send, sendrec, receive and the waits for a bind look for one that is unknown
- * on the other nodes first, which ends with -ENOTCONN after 8 s at most when one of them does not
- * answer), -DVK_EDSTDIED or -DVK_ESRCDIED (the peer died during the call), -DVK_ELOCKED
- * (a cycle of processes that wait for one another; across nodes it is found after a moment, and one
- * call in it ends); for a peer on another node -DVK_EDVSNOPROXY and -ENOTCONN. Errors of calls that
- * wait ("waiting errors"): -ETIMEDOUT, or -EAGAIN for a time-out of 0; -EINTR after
- * dvk_interrupt().
+ * owner of the slot; calls that wait look for one that is unknown on the other nodes first, which
+ * ends with -ENOTCONN after 8 s at most when one of them does not answer; what is sent by
+ * dvk_notify() and dvk_senda() is kept meanwhile), -DVK_EDSTDIED or -DVK_ESRCDIED (the peer died
+ * during the call), -DVK_ELOCKED (a cycle of processes that wait for one another; across nodes it
+ * is found after a moment, and one call in it ends); for a peer on another node -DVK_EDVSNOPROXY
+ * and -ENOTCONN. Errors of calls that wait ("waiting errors"): -ETIMEDOUT, or -EAGAIN for a
+ * time-out of 0; -EINTR after dvk_interrupt().
  */
 #ifndef DVK_H
 #define DVK_H
@@ -420,7 +420,8 @@ DVK_API int dvk_reply_receive(dvk_process* process, int32_t destination, dvk_mes
 
 /*
  * Notifies `destination`; never blocks. Notifications of one source that were not yet received
- * merge. Returns 0 or a peer's errors.
+ * merge. Returns 0; -ENOSPC when the destination must be looked for, and DVK_ASYNCS messages of the
+ * caller are on their way or kept; a peer's errors.
  */
 DVK_API int dvk_notify(dvk_process* process, int32_t destination);
 
@@ -440,7 +441,8 @@ DVK_API int32_t dvk_senda(dvk_process* process, int32_t destination, const dvk_m
 /*
  * What became of a message of dvk_senda(): DVK_PENDING while it is on its way. Otherwise the id is
  * no longer good: 0, it was received; -DVK_EDSTDIED or -DVK_EDEADSRCDST; -ENOTCONN or
- * -DVK_ECALLDENIED (other node); -ECANCELED. -EINVAL: no such id.
+ * -DVK_ECALLDENIED (other node); -DVK_EDVSNOPROXY (the proxy that looked for the destination is
+ * gone); -ECANCELED. -EINVAL: no such id.
  */
 DVK_API int dvk_senda_status(dvk_process* process, int32_t id);
 

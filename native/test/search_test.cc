@@ -5,12 +5,16 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <string.h>
 #include <unistd.h>
 
 #include <vector>
 
 #include "../core/bindings.h"
 #include "../core/check.h"
+#include "../core/notify.h"
+#include "../core/senda.h"
+#include "../core/vcopy.h"
 #include "network.h"
 
 namespace dvk::test {
@@ -224,6 +228,115 @@ TEST("search: a binding that its node does not know is dropped, and its process 
   CHECK_EQUAL(receive(moved, kEndpointAny, &m, 0), 0);
   CHECK_EQUAL(value_of(m), 77);
   CHECK_EQUAL(cancel(server, -ETIMEDOUT), -ETIMEDOUT);
+}
+
+TEST(
+    "search: messages and notifications that nobody waits for go on when their receiver is found") {
+  Pair p;
+  const int32_t wanted = p.client.endpoint;
+  const int32_t id = senda(p.server, wanted, message(1, 5), 0);
+  CHECK(id >= 0);
+  CHECK_EQUAL(notify_from(p.server, wanted, kEndpointSelf, 2), 0);
+  CHECK_EQUAL(notify_from(p.server, wanted, kEndpointSelf, 4), 0);
+  CHECK(has_new_searches(p.n[0]));
+  const std::vector<Search> found = searches_of(p.n[0]);
+  CHECK_EQUAL(found.size(), 1);
+  CHECK_EQUAL(found[0].seeker, p.server.endpoint);
+  CHECK_EQUAL(found[0].endpoint, wanted);
+  CHECK_EQUAL(found[0].slot, p.client.index);
+  CHECK_EQUAL(found[0].home, 1);
+  CHECK_EQUAL(senda_status(p.server, id), kPending);
+  CHECK_EQUAL(damage(p.n[0]), "");
+  // A call of the same process, which is found, does not make the others forgotten.
+  CHECK_EQUAL(start_send(p.server, wanted, message(1, 6)), kPending);
+  CHECK_EQUAL(cancel(p.server, -ETIMEDOUT), -ETIMEDOUT);
+  p.find();
+  CHECK_EQUAL(searches_of(p.n[0]).size(), 0);
+  p.n.pump();
+  Message m;
+  CHECK_EQUAL(receive(p.client, kEndpointAny, &m, 0), 0);
+  CHECK_EQUAL(m.type, static_cast<int32_t>(kNotifyType));
+  CHECK_EQUAL(m.source, p.server.endpoint);
+  uint32_t value;
+  memcpy(&value, m.payload, sizeof value);
+  CHECK_EQUAL(value, 6);
+  CHECK_EQUAL(receive(p.client, kEndpointAny, &m, 0), 0);
+  CHECK_EQUAL(value_of(m), 5);
+  CHECK_EQUAL(receive(p.client, kEndpointAny, &m, 0), -EAGAIN);
+  p.n.pump();
+  CHECK_EQUAL(senda_status(p.server, id), 0);
+  CHECK_EQUAL(damage(p.n[0]), "");
+}
+
+TEST("search: what finds nobody ends with the error that the tracker gives, one after the other") {
+  Pair p;
+  const int32_t other = make_endpoint(p.client.index + 1, 3);
+  const int32_t first = senda(p.server, p.client.endpoint, message(1, 1), 0);
+  const int32_t second = senda(p.server, other, message(1, 2), 0);
+  CHECK_EQUAL(notify(p.server, other), 0);
+  for (const int32_t wanted : {p.client.endpoint, other, other}) {
+    CHECK(has_new_searches(p.n[0]));
+    const std::vector<Search> found = searches_of(p.n[0]);
+    CHECK_EQUAL(found.size(), 1);
+    CHECK_EQUAL(found[0].endpoint, wanted);
+    CHECK(!end_search(p.n[0], found[0].seeker, found[0].call_id + kAsyncs, EDEADSRCDST));
+    CHECK(end_search(p.n[0], found[0].seeker, found[0].call_id, EDEADSRCDST));
+    CHECK(!end_search(p.n[0], found[0].seeker, found[0].call_id, EDEADSRCDST));
+  }
+  CHECK_EQUAL(searches_of(p.n[0]).size(), 0);
+  CHECK_EQUAL(senda_status(p.server, first), -EDEADSRCDST);
+  CHECK_EQUAL(senda_status(p.server, second), -EDEADSRCDST);
+  CHECK_EQUAL(damage(p.n[0]), "");
+}
+
+TEST(
+    "search: messages whose receiver is looked for end with the tracker, are bounded, can be taken "
+    "back, and need a value that may be") {
+  Pair p;
+  const int32_t wanted = p.client.endpoint;
+  CHECK_EQUAL(notify_from(bind_client(p.n[0]), wanted, kEndpointSelf, 1), -EDVSENDPOINT);
+  const int32_t cancelled = senda(p.server, wanted, message(1, 1), 0);
+  CHECK_EQUAL(senda_cancel(p.server, cancelled), 0);
+  CHECK_EQUAL(senda_status(p.server, cancelled), -ECANCELED);
+  CHECK_EQUAL(searches_of(p.n[0]).size(), 0);
+  const int32_t id = senda(p.server, wanted, message(1, 1), 0);
+  for (size_t i = 1; i < kAsyncs; i++) CHECK_EQUAL(notify(p.server, wanted), 0);
+  CHECK_EQUAL(notify(p.server, wanted), -ENOSPC);
+  CHECK_EQUAL(detach_tracker(p.n[0]), 0);
+  CHECK_EQUAL(senda_status(p.server, id), -EDVSNOPROXY);
+  CHECK_EQUAL(notify(p.server, wanted), -EDEADSRCDST);
+  CHECK_EQUAL(senda(p.server, wanted, message(1, 1), 0), -EDEADSRCDST);
+  CHECK_EQUAL(damage(p.n[0]), "");
+}
+
+TEST("search: a copy looks for its parties, and goes on when they are found") {
+  Pair p;
+  const std::vector<uint8_t> source(1000, 7);
+  std::vector<uint8_t> target(1000);
+  const int32_t id = grant(p.client, target.data(), target.size(), 3, kEndpointAny);
+  const CopyParty from{kEndpointSelf, -1, reinterpret_cast<uint64_t>(source.data())};
+  const CopyParty to{p.client.endpoint, id, 0};
+  const CopyParty nobody{make_endpoint(p.client.index + 1, 3), 0, 0};
+  CHECK_EQUAL(start_vcopy(p.server, from, nobody, source.size()), kMore);
+  CHECK_EQUAL(step_vcopy(p.server), kPending);
+  const Search lost = searches_of(p.n[0])[0];
+  CHECK_EQUAL(lost.endpoint, nobody.endpoint);
+  CHECK(end_search(p.n[0], lost.seeker, lost.call_id, EDEADSRCDST));
+  CHECK_EQUAL(end_step(p.server, step(p.server)), -EDEADSRCDST);
+
+  CHECK_EQUAL(start_vcopy(p.server, from, to, source.size()), kMore);
+  CHECK_EQUAL(step_vcopy(p.server), kPending);
+  CHECK_EQUAL(searches_of(p.n[0])[0].endpoint, p.client.endpoint);
+  p.find();
+  CHECK_EQUAL(end_step(p.server, step(p.server)), kMore);
+  CHECK_EQUAL(step_vcopy(p.server), kPending);
+  p.n.pump();
+  CHECK_EQUAL(end_step(p.server, step(p.server)), 0);
+  CHECK(target == source);
+
+  CHECK_EQUAL(vcopy(p.server, from, nobody, source.size(), 1), -ETIMEDOUT);
+  CHECK_EQUAL(searches_of(p.n[0]).size(), 0);
+  CHECK_EQUAL(damage(p.n[0]), "");
 }
 
 TEST("search: a tracker that dies ends the searches of who blocks, and of who does not") {

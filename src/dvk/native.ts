@@ -404,19 +404,13 @@ export interface PacketBinding {
   /** The index of the interface, which may be a new one of that name, or -errno. */
   packetAttach(fd: number, name: string, etherType: number): number;
   /**
-   * Three ints in `table` for each slot of `frames`: bytes, and the other end's address. Returns
-   * how many came.
+   * `memory` has 64 slots for frames of the same length, then ints: the interface's index, the
+   * EtherType, and three for each slot: bytes, and the other end's address. Returns how many came;
+   * behind a short frame there may be more.
    */
-  packetReceive(fd: number, frames: Uint8Array, table: Int32Array): number;
-  /** `target`: the interface's index and the EtherType. How many went, or -errno of the first. */
-  packetSend(
-    fd: number,
-    target: Int32Array,
-    frames: Uint8Array,
-    table: Int32Array,
-    first: number,
-    end: number,
-  ): number;
+  packetReceive(fd: number, memory: Uint8Array): number;
+  /** Those of the slots from `first` to before `end`: how many went, or -errno of the first. */
+  packetSend(fd: number, memory: Uint8Array, first: number, end: number): number;
   /** Frames lost for want of room since the last call. */
   packetMissed(fd: number): number;
 }

@@ -9,6 +9,8 @@ import { closeFd, watchReadable } from './system.ts';
 /** Frames that one system call takes; as in native/binding/packet_socket.cc. */
 const SLOTS = 64;
 const SLOT_WORDS = 3;
+// In a table, behind the interface and the EtherType.
+const FIRST_ENTRY = 2;
 const UPPER = 2 ** 32;
 
 export interface EthernetInterface {
@@ -31,8 +33,27 @@ export function ethernetInterface(name: string): EthernetInterface {
 
 const NO_SLOT = new Uint8Array(0);
 
-function slotsOf(memory: Uint8Array, bytes: number): Uint8Array[] {
-  return Array.from({ length: SLOTS }, (_, i) => memory.subarray(i * bytes, (i + 1) * bytes));
+/** Slots for frames, and what is to be known of each. Views of them are made once, and cost. */
+class FrameMemory {
+  readonly bytes: Uint8Array;
+  readonly slots: readonly Uint8Array[];
+  /** Two ints, then three for each slot. */
+  readonly table: Int32Array;
+
+  constructor(slotBytes: number) {
+    const words = FIRST_ENTRY + SLOTS * SLOT_WORDS;
+    const framesBytes = SLOTS * slotBytes;
+    const buffer = new ArrayBuffer(framesBytes + words * Int32Array.BYTES_PER_ELEMENT);
+    this.bytes = new Uint8Array(buffer);
+    this.table = new Int32Array(buffer, framesBytes, words);
+    this.slots = Array.from({ length: SLOTS }, (_, i) =>
+      this.bytes.subarray(i * slotBytes, (i + 1) * slotBytes),
+    );
+  }
+}
+
+function entryOf(slot: number): number {
+  return FIRST_ENTRY + slot * SLOT_WORDS;
 }
 
 function addressOf(upper: number, lower: number): number {
@@ -65,14 +86,8 @@ export class PacketSocket {
   readonly #etherType: number;
   readonly #fd: number;
   readonly #portFd: number;
-  readonly #target: Int32Array;
-  readonly #in: Uint8Array;
-  readonly #out: Uint8Array;
-  // Views of each slot, made once: a view for each frame costs as much as the rest of its way.
-  readonly #inSlots: readonly Uint8Array[];
-  readonly #outSlots: readonly Uint8Array[];
-  readonly #inTable: Int32Array = new Int32Array(SLOTS * SLOT_WORDS);
-  readonly #outTable: Int32Array = new Int32Array(SLOTS * SLOT_WORDS);
+  readonly #in: FrameMemory;
+  readonly #out: FrameMemory;
   #queued = 0;
   #stopWatching: () => void = () => undefined;
 
@@ -90,11 +105,9 @@ export class PacketSocket {
     this.port = actual;
     this.#interface = name;
     this.#etherType = etherType;
-    this.#target = Int32Array.of(index, etherType);
-    this.#in = new Uint8Array(SLOTS * payloadBytesMax);
-    this.#out = new Uint8Array(SLOTS * payloadBytesMax);
-    this.#inSlots = slotsOf(this.#in, payloadBytesMax);
-    this.#outSlots = slotsOf(this.#out, payloadBytesMax);
+    this.#in = new FrameMemory(payloadBytesMax);
+    this.#out = new FrameMemory(payloadBytesMax);
+    this.#out.table.set([index, etherType]);
   }
 
   /**
@@ -110,7 +123,7 @@ export class PacketSocket {
       // The kernel tells of it as an error of the socket, which ends the watch, and which the next
       // receive takes away. The socket goes on when the interface is up again.
       this.#stopWatching();
-      native().packetReceive(this.#fd, this.#in, this.#inTable);
+      native().packetReceive(this.#fd, this.#in.bytes);
       this.watch(onReadable, onError);
       onError();
     });
@@ -125,10 +138,10 @@ export class PacketSocket {
 
   /** The same with the whole slot in which a payload lies; what is behind it means nothing. */
   receiveSlots(take: PacketTaker): void {
-    const table = this.#inTable;
-    const count = native().packetReceive(this.#fd, this.#in, table);
-    for (let i = 0, at = 0; i < count; i++, at += SLOT_WORDS) {
-      const slot = this.#inSlots[i];
+    const { bytes, slots, table } = this.#in;
+    const count = native().packetReceive(this.#fd, bytes);
+    for (let i = 0, at = FIRST_ENTRY; i < count; i++, at += SLOT_WORDS) {
+      const slot = slots[i];
       const from = addressOf(table[at + 1] ?? 0, table[at + 2] ?? 0);
       if (slot) take(slot, table[at] ?? 0, from);
     }
@@ -136,7 +149,7 @@ export class PacketSocket {
 
   /** Where the next payload to send goes; a full queue is to be flushed first. */
   space(): Uint8Array {
-    return this.#outSlots[this.#queued] ?? NO_SLOT;
+    return this.#out.slots[this.#queued] ?? NO_SLOT;
   }
 
   /** How many are queued. */
@@ -150,10 +163,11 @@ export class PacketSocket {
 
   /** Queues the first `bytes` bytes of the last `space()`. */
   queue(bytes: number, to: number): void {
-    const at = SLOT_WORDS * this.#queued++;
-    this.#outTable[at] = bytes;
-    this.#outTable[at + 1] = Math.floor(to / UPPER);
-    this.#outTable[at + 2] = to % UPPER;
+    const at = entryOf(this.#queued++);
+    const { table } = this.#out;
+    table[at] = bytes;
+    table[at + 1] = Math.floor(to / UPPER);
+    table[at + 2] = to % UPPER;
   }
 
   /** Sends what is queued. A frame that the host does not take is gone. */
@@ -161,11 +175,9 @@ export class PacketSocket {
     const end = this.#queued;
     this.#queued = 0;
     for (let first = 0; first < end;) {
-      const [fd, target, out, table] = [this.#fd, this.#target, this.#out, this.#outTable];
-      const sent = native().packetSend(fd, target, out, table, first, end);
-      if (sent < 0) {
-        failed(first, table[first * SLOT_WORDS] ?? 0, errorName(sent));
-      }
+      const { bytes, table } = this.#out;
+      const sent = native().packetSend(this.#fd, bytes, first, end);
+      if (sent < 0) failed(first, table[entryOf(first)] ?? 0, errorName(sent));
       first += Math.max(1, sent);
     }
   }
@@ -176,7 +188,7 @@ export class PacketSocket {
    */
   attach(): boolean {
     const index = native().packetAttach(this.#fd, this.#interface, this.#etherType);
-    if (index > 0) this.#target[0] = index;
+    if (index > 0) this.#out.table[0] = index;
     return index > 0;
   }
 

@@ -13,8 +13,8 @@
  * and no call that waits), EBUSY. Errors of calls
  * with a destination or source: EDVSBADDEST (KERNEL; `send`, `senda`: itself), ERANGE, EDVSENDPOINT
  * (the other calls: itself), ECALLDENIED (it may not send there, or that one takes none of it),
- * EDEADSRCDST (nobody there, or a stale endpoint; calls that wait, but for copies, look for it on
- * other nodes first: ENOTCONN when one does not answer), EDSTDIED or ESRCDIED (died during it),
+ * EDEADSRCDST (nobody there, or a stale endpoint; calls that wait look for it on other nodes
+ * first: ENOTCONN when one does not answer), EDSTDIED or ESRCDIED (died during it),
  * ELOCKED (a cycle of processes that wait for one another, which of this node are also looked for
  * by awaited calls with a time-out of 0), EDVSNOPROXY and ENOTCONN (process of another node).
  * Errors of calls that wait: ETIMEDOUT (EAGAIN for a time-out of 0), EDVSWOKENUP, EINTR (blocking
@@ -217,7 +217,8 @@ export class Process {
 
   /**
    * Tells `destination` that something happened. Never blocks; notifications of one source that
-   * were not yet received merge into one. EDVSENDPOINT: the source has no fixed slot, so no value.
+   * were not yet received merge into one. One for a process that is looked for on other nodes is
+   * kept meanwhile: ENOSPC as for `senda`. EDVSENDPOINT: no fixed slot of the source, so no value.
    */
   notify(destination: Endpoint, options?: NotifyOptions): void {
     const result =
@@ -310,8 +311,8 @@ export class Process {
   /**
    * Sends `message` without waiting: `destination` receives it in a receive from ANY or from this
    * process, before the messages of those who wait, and not as a request or a reply. Messages for
-   * one destination keep their order. ENOSPC when ASYNCS of them are on their way, or done and not
-   * asked for.
+   * one destination keep their order. A destination that is unknown here is looked for on other
+   * nodes meanwhile. ENOSPC when ASYNCS of them are on their way, or done and not asked for.
    */
   senda(destination: Endpoint, options: AsyncOptions = {}): AsyncId {
     const { notify, forget = false } = options;
@@ -325,8 +326,8 @@ export class Process {
 
   /**
    * What became of a message of `senda`; when it is done, its id is no longer good. The errors are
-   * EDSTDIED, EDEADSRCDST, ENOTCONN, ECALLDENIED (other node), and ECANCELED after `sendaCancel`.
-   * EINVAL: no such id.
+   * EDSTDIED, EDEADSRCDST, ENOTCONN, ECALLDENIED (other node), EDVSNOPROXY (who looked for it is
+   * gone), and ECANCELED after `sendaCancel`. EINVAL: no such id.
    */
   sendaStatus(id: AsyncId): AsyncStatus {
     const result = this.#native.sendaStatus(this.#handle, id);
@@ -406,10 +407,7 @@ export class Process {
     if (result < 0) this.#fail(result, 'replyReceive', destination);
   }
 
-  /**
-   * Frees the slot. An awaited call under way ends with ECANCELED; who waits for this process is
-   * told.
-   */
+  /** Frees the slot. An awaited call ends with ECANCELED; who waits for this process is told. */
   unbind(): void {
     if (!this.#bound) return;
     this.#bound = false;

@@ -4,7 +4,8 @@
 // 10.4 (TRACKER), 7.3 (autobind); what is promised is in src/proxies/tracker.ts and decision 35.
 import { afterEach, describe, expect, it } from 'vitest';
 import { CommandKind, CommandLayout } from '../../src/dvk/abi/abi.gen.ts';
-import { ANY, makeEndpoint, nodeId, slotOf, type Process } from '../../src/dvk/index.ts';
+import { ANY, makeEndpoint, nodeId, slotOf } from '../../src/dvk/index.ts';
+import type { GrantId, Process } from '../../src/dvk/index.ts';
 import { LoopbackNetwork } from '../../src/proxies/loopback.ts';
 import type { TrackerStatistics } from '../../src/proxies/trackers.ts';
 import { codeOf } from '../support/codes.ts';
@@ -67,6 +68,33 @@ describe('an unknown endpoint', () => {
     expect(await server.waitForBind(slotOf(awaited.endpoint))).toBe(awaited.endpoint);
   });
 
+  it('is found by a copy, a notification and a message that nobody waits for', async () => {
+    await start(2);
+    const server = bind(0, 9);
+    const granted = new Uint8Array(5000);
+    const holder = bind(1);
+    const grant = holder.grant(granted, 'read-write', ANY);
+    const bytes = Uint8Array.from(granted, (_, i) => i);
+    const to = { endpoint: holder.endpoint, grant, at: 0 };
+    expect(await server.vcopy(bytes, to, bytes.length)).toBe(bytes.length);
+    expect(granted).toEqual(bytes);
+
+    const [notified, receiver] = [bind(1), bind(1)];
+    const heard = notified.receive(ANY);
+    server.notify(notified.endpoint, { value: 6 });
+    await heard;
+    expect(notified.message.source).toBe(server.endpoint);
+    expect(notified.notifyValue).toBe(6);
+    const received = receiver.receive(ANY);
+    server.message.type = 77;
+    const id = server.senda(receiver.endpoint);
+    await received;
+    expect(receiver.message).toMatchObject({ source: server.endpoint, type: 77 });
+    while (!server.sendaStatus(id).done) await turn();
+    expect(searches(0)).toMatchObject({ found: 3, absent: 0 });
+    expect(nodes.segment(0).check()).toEqual([]);
+  });
+
   it('is found by a process that blocks', async () => {
     await start(2);
     const client = bind(1);
@@ -124,6 +152,13 @@ describe('when it cannot be found', () => {
     expect(await codeOf(() => server.sendrec(makeEndpoint(SLOT)))).toBe('EDEADSRCDST');
     expect(await codeOf(() => server.receive(makeEndpoint(SLOT, 1)))).toBe('EDEADSRCDST');
     expect(await codeOf(() => server.waitForUnbind(makeEndpoint(SLOT, 2)))).toBe('none');
+    const bytes = new Uint8Array(9);
+    const to = { endpoint: dynamic, grant: 1 as GrantId, at: 0 };
+    expect(await codeOf(() => server.vcopy(bytes, to, bytes.length))).toBe('EDEADSRCDST');
+    const id = server.senda(dynamic, { notify: 'failed' });
+    await server.receive(ANY);
+    expect(server.message.source).toBe(server.endpoint);
+    expect(server.sendaStatus(id)).toMatchObject({ done: true, error: { code: 'EDEADSRCDST' } });
     expect(searches(0).found).toBe(0);
     expect(nodes.segment(0).check()).toEqual([]);
   });

@@ -253,7 +253,7 @@ const grantSlot: StructSchema = [
 const asyncSlot: StructSchema = [
   ['word', 'u64', 'sequence, claimant or error, and state; see native/core/senda.h'],
   ['destination', 'i32', 'endpoint'],
-  ['flags', 'u32', 'AsyncFlag'],
+  ['flags', 'u32', 'AsyncFlag; 8: a notification, for who is looked for'],
   ['ticket', 'u64', 'order among the messages of senda'],
   ['call_id', 'u32', 'of a remote process: what the ack repeats'],
   ['reserved0', 'u8[36]', 'zero'],

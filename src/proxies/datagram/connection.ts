@@ -25,8 +25,7 @@ import { BYTES_HEAD, CLOSE_REASONS, CloseCode, FIRST_WINDOW_BYTES } from './fram
 import { FrameWriter, readFrames, WINDOW_BYTES, type FrameSink } from './frames.ts';
 import { NewReno } from './new-reno.ts';
 import { ANSWERED_BYTES_MIN, DATAGRAM_BYTES_MAX, DATAGRAM_BYTES_MIN } from './packet.ts';
-import { PacketKind, PacketLayout, writeHead } from './packet.ts';
-import type { PacketSeal } from './packet.ts';
+import { PacketKind, PacketLayout, writeHead, type PacketSeal } from './packet.ts';
 import { viewOf } from '../frame.ts';
 import { PathMtu } from './path-mtu.ts';
 import type { Range } from './ranges.ts';
@@ -71,7 +70,7 @@ export class DatagramConnection implements Connection {
   readonly #in: readonly ReceiveLane[];
   readonly #writer: FrameWriter;
   readonly #view: DataView;
-  // What was last built, in the scratch.
+  // What was built last, in the scratch; most packets are as long.
   #packet: Uint8Array = NO_BYTES;
   readonly #sink: FrameSink;
   readonly #delivery = new DeliveryMeter();
@@ -241,11 +240,8 @@ export class DatagramConnection implements Connection {
     const isWhole = readFrames(packet, this.#sink, PacketLayout.BYTES, end);
     const [asks, isFull] = [this.#asks, this.#isFull];
     this.#asks = this.#isFull = false;
+    if (!isWhole && !isFull && !this.#isOver()) this.#close(CloseCode.MALFORMED, 'EPROTO');
     if (this.#isOver()) return;
-    if (!isWhole && !isFull) {
-      this.#close(CloseCode.MALFORMED, 'EPROTO');
-      return;
-    }
     // What does not fit counts as lost: the peer sends it again.
     if (isWhole) this.#received.add(number, asks, nowMs);
     for (const lane of this.#in) lane.flow();
@@ -498,13 +494,11 @@ export class DatagramConnection implements Connection {
   #finishPacket(): { number: number; bytes: number } {
     const number = this.#nextNumber++;
     const bytes = this.#writer.at + this.seal.tagBytes;
-    // Most packets are as long as the last one.
     if (this.#packet.length !== bytes) this.#packet = this.#options.scratch.subarray(0, bytes);
-    const packet = this.#packet;
     writeHead(this.#view, { kind: PacketKind.DATA, id: this.remoteId, number });
-    this.seal.seal(packet, number, this.#nowMs);
+    this.seal.seal(this.#packet, number, this.#nowMs);
     this.#packetsSent++;
-    this.#options.send(packet);
+    this.#options.send(this.#packet);
     return { number, bytes };
   }
 
@@ -598,7 +592,7 @@ export class DatagramConnection implements Connection {
       const part = out.take(this.#writer.room - BYTES_HEAD);
       if (part === undefined) return;
       const at = this.#writer.bytes(lane, part.offset, part.count);
-      out.copy(part.offset, this.#options.scratch, at, at + part.count);
+      out.copy(part.offset, this.#options.scratch, at, this.#writer.at);
       data.push({ lane, offset: part.offset, count: part.count });
     }
   }
