@@ -1,6 +1,6 @@
 /**
- * `dvk fs mount` and `dvk fs umount`: mounts that are not in the spec. Each is a service as those of
- * the spec are, added to a DVS that runs, until it is taken away or `dvk down`.
+ * `dvk fs mount` and `dvk fs umount`: mounts that are not in the spec. Each is a service as those
+ * of the spec are, added to a DVS that runs, until it is taken away or `dvk down`.
  */
 import { readFileSync, statSync } from 'node:fs';
 import { resolve } from 'node:path';

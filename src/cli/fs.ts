@@ -1,4 +1,7 @@
-/** `dvk fs`: volumes in image files and on devices, of which no server need know; quotas and mounts of a DVS. */
+/**
+ * `dvk fs`: volumes in image files and on devices, of which no server need know; quotas and mounts
+ * of a DVS.
+ */
 import { InvalidArgumentError, type Command } from 'commander';
 
 import { checkImage } from './fs-check.ts';
