@@ -1,9 +1,13 @@
-/** `dvk fs`: volumes in image files and on devices, of which no server need know; and quotas. */
+/**
+ * `dvk fs`: volumes in image files and on devices, of which no server need know; quotas and mounts
+ * of a DVS.
+ */
 import { InvalidArgumentError, type Command } from 'commander';
 
 import { checkImage } from './fs-check.ts';
 import { dumpImage } from './fs-dump.ts';
 import { makeFileSystem } from './fs-mkfs.ts';
+import { registerMount } from './fs-mount.ts';
 import { registerQuota } from './fs-quota.ts';
 import { labelImage, resizeImage } from './fs-resize.ts';
 import { sizeOption, wholeNumber } from './options.ts';
@@ -11,7 +15,9 @@ import { sizeOption, wholeNumber } from './options.ts';
 const ENTRIES_SHOWN = 1000;
 
 export function register(program: Command): void {
-  const fs = program.command('fs').description('volumes: mkfs, check, resize, label, dump, quota');
+  const fs = program
+    .command('fs')
+    .description('volumes: mkfs, check, resize, label, dump, quota, mount, umount');
   const image = (name: string): Command =>
     fs
       .command(name)
@@ -51,6 +57,7 @@ export function register(program: Command): void {
     .option('--limit <n>', 'groups, extents and entries at most', wholeNumber, ENTRIES_SHOWN)
     .action(dumpImage);
   registerQuota(fs);
+  registerMount(fs);
 }
 
 function size(text: string): number {

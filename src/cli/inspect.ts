@@ -229,9 +229,12 @@ function mountStatus(service: ServiceReport['spec']): Promise<MountStatus>[] {
   return service.kind === 'fuse' ? [checkMount(service)] : [];
 }
 
-async function checkMount({ mount: path, name, node }: FuseServiceSpec): Promise<MountStatus> {
+async function checkMount(service: FuseServiceSpec): Promise<MountStatus> {
+  const { mount: path, name, node } = service;
   const mounted = mountOn(path)?.type === FUSE_TYPE;
-  const reason = mounted ? await probe(path, PROBE_TIMEOUT_MS) : 'nothing is mounted there';
+  let reason: string | undefined = mounted ? undefined : 'nothing is mounted there';
+  // Only its owner may look into it.
+  if (mounted && service.owner === undefined) reason = await probe(path, PROBE_TIMEOUT_MS);
   return {
     path,
     service: name,

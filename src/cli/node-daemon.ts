@@ -12,6 +12,7 @@ import type { Server } from 'node:net';
 import { systemClock } from '../dvk/clock.ts';
 import type { PathChange } from '../proxies/bond.ts';
 import type { ControlSecurity } from '../proxies/control.ts';
+import type { ServiceSpec } from '../vos/spec.ts';
 import { serve, type Handler } from './channel.ts';
 import { ClusterDirectory } from './cluster-directory.ts';
 import { exposition } from './metrics.ts';
@@ -106,6 +107,12 @@ export class NodeDaemon {
       metrics: async () => this.#metrics(),
       renewCredentials: async () => this.#proxy.renewCredentials(),
       startService: async ({ name }) => this.#services.start(String(name)),
+      addService: ({ container, service }) => {
+        this.#services.add(String(container), service as ServiceSpec);
+      },
+      removeService: ({ name }) => {
+        this.#services.remove(String(name));
+      },
       stopService: async ({ name }) => this.#services.stop(String(name)),
       stop: async () => this.stop(),
     };

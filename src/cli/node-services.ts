@@ -33,16 +33,31 @@ export interface NodeServicesOptions {
 }
 
 export class NodeServices {
+  readonly #options: NodeServicesOptions;
   readonly #services = new Map<string, Service>();
 
   constructor(options: NodeServicesOptions) {
+    this.#options = options;
     for (const container of options.spec.containers) {
       for (const spec of container.services) {
-        if (spec.node !== options.node) continue;
-        const child = makeChild(options, container, spec);
-        this.#services.set(spec.name, { spec, container, child, info: {} });
+        if (spec.node === options.node) this.add(container.name, spec);
       }
     }
+  }
+
+  /** A service more, which is down. */
+  add(container: string, spec: ServiceSpec): void {
+    const found = this.#options.spec.containers.find(({ name }) => name === container);
+    if (found === undefined) throw new Error(`there is no container ${container}`);
+    if (this.#services.has(spec.name)) throw new Error(`there is a service ${spec.name} already`);
+    const child = makeChild(this.#options, found, spec);
+    this.#services.set(spec.name, { spec, container: found, child, info: {} });
+  }
+
+  /** Forgets a service that is down. */
+  remove(name: string): void {
+    if (this.#find(name).child.id !== undefined) throw new Error(`service ${name} runs`);
+    this.#services.delete(name);
   }
 
   /** The processes of the services that run. */

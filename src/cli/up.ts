@@ -230,12 +230,13 @@ async function startServices(cluster: Cluster, spec: DvsSpec): Promise<void> {
   }
 }
 
-async function checkMountPoint(path: string): Promise<void> {
+/** Throws when `path` is in use, but for a mount of ours whose gateway has gone. */
+export async function checkMountPoint(path: string): Promise<void> {
   const present = mountOn(path);
   if (present === undefined || (present.type === FUSE_TYPE && (await isStale(path)))) return;
   throw new CliError(
     `the mount point ${path} is in use: ${present.source} (${present.type}) is mounted there`,
-    `Unmount it, or choose another mount point in the spec.`,
+    'Unmount it, or choose another mount point.',
   );
 }
 

@@ -107,6 +107,10 @@ export interface FuseServiceSpec extends ServiceBase {
   readonly allowOther: boolean;
   /** What it promises about changes that are made elsewhere. */
   readonly coherence: Coherence;
+  /** It is not in the spec: it was added to a DVS that runs. */
+  readonly added?: boolean;
+  /** Who alone may use it, in place of who runs the DVS. */
+  readonly owner?: { readonly uid: number; readonly gid: number };
 }
 
 export type ServiceSpec = FsServiceSpec | FuseServiceSpec;

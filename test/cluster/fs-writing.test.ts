@@ -5,7 +5,7 @@
 // child processes do the work, each with a time limit; what was synced is compared after SIGKILL of
 // FS, and the image is checked by e2fsck -fn when all is down.
 import { spawn } from 'node:child_process';
-import { existsSync, statSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readdirSync, statSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Segment, systemClock } from '../../src/dvk/index.ts';
@@ -227,6 +227,62 @@ describe.skipIf(skipped !== undefined)(`a mount that is written to ${skipped ?? 
       'os.kill(pid, 9); os.waitpid(pid, 0); fcntl.lockf(g, fcntl.LOCK_EX, 10, 5); print("mine")',
     );
     expect(seen).toBe('EAGAIN\n7\nEAGAIN True\nmine\n');
+  });
+
+  it('ends at the quota of its container, which is its size', async () => {
+    const limits = ['--size', '40MiB', '--inodes', '9000'];
+    const set = await place.json<Record<string, unknown>>('fs', 'quota', 'set', 'fs', ...limits);
+    const quota = { service: 'fs', container: 'mol', node: 1, bytesMax: 40 << 20 };
+    expect(set).toMatchObject({ ...quota, inodesMax: 9000 });
+    expect(await place.json('fs', 'quota', 'ls')).toMatchObject({ items: [quota] });
+    expect(Number(set['bytesUsed'])).toBeGreaterThan(0);
+    await mounts.sh(`
+      [ $(df -B1M --output=size $HERE | tail -1) = 40 ]
+      [ $(df --output=itotal $THERE | tail -1) = 9000 ]
+      dd if=/dev/zero of=$HERE/much bs=1M count=41 2> $TREE/said && exit 1
+      grep -q 'Disk quota exceeded' $TREE/said; rm $HERE/much $TREE/said`);
+    const reset = await place.json('fs', 'quota', 'set', 'fs', '--reset');
+    expect(reset).toMatchObject({ bytesMax: null, inodesMax: null });
+  });
+
+  it('goes past the cache for O_DIRECT, and agrees with it', async () => {
+    const seen = await mounts.python(
+      "path = here + '/direct-io'; flags = os.O_RDWR | os.O_CREAT",
+      'cached = os.open(path, flags); direct = os.open(path, flags | os.O_DIRECT)',
+      "far = os.open(there + '/direct-io', os.O_RDONLY | os.O_DIRECT)",
+      "os.write(cached, b'a' * 10000); print(os.pread(direct, 3, 9998))",
+      // Neither offset nor size nor memory is aligned.
+      "print(os.pread(cached, 3, 4095)); print(os.pwrite(direct, b'bc', 4095))",
+      'print(os.pread(cached, 4, 4094), os.pread(far, 4, 4094), os.pread(direct, 99, 10000))',
+      "os.pwrite(cached, b'd' * 5000, 3); print(os.pread(direct, 2, 4095), os.pread(far, 2, 9998))",
+      "os.pwrite(direct, b'e' * 7, 12345)",
+      'print(os.pread(cached, 9, 12343), os.fstat(cached).st_size)',
+      '[os.close(f) for f in (cached, direct, far)]; os.unlink(path)',
+    );
+    const lines = [
+      ...["b'aa'", "b'aaa'", '2', "b'abca' b'abca' b''", "b'dd' b'aa'"],
+      String.raw`b'\x00\x00eeeeeee' 12352`,
+    ];
+    expect(seen).toBe(`${lines.join('\n')}\n`);
+  });
+
+  it('is mounted by hand, read-only and for one user', async () => {
+    const hand = join(place.files, 'by-hand');
+    mkdirSync(hand);
+    // Another user has to get there.
+    chmodSync(place.files, 0o711);
+    await place.must('fs', 'mount', 'fs', hand, '--ro', '--user', 'nobody', '--node', '0');
+    await mounts.sh(`
+      echo seen > $HERE/by-hand; cd /
+      as="setpriv --reuid nobody --regid $(id -g nobody) --clear-groups"
+      [ "$($as cat ${hand}/by-hand)" = seen ]; ls ${hand} 2> /dev/null && exit 1
+      $as touch ${hand}/x 2>&1 | grep -q 'Read-only file system'; rm $HERE/by-hand`);
+    const again = await place.run('fs', 'mount', 'fs', hand);
+    expect([again.code, again.stderr]).toEqual([1, expect.stringContaining('is in use')]);
+    await place.must('fs', 'umount', hand);
+    expect(readdirSync(hand)).toEqual([]);
+    const spec = await place.run('fs', 'umount', here);
+    expect([spec.code, spec.stderr]).toEqual([1, expect.stringContaining('mount of the spec')]);
   });
 
   it('keeps what was synced when the server is killed, and goes on with a new one', async () => {
@@ -463,22 +519,6 @@ describe.skipIf(skipped !== undefined)(`a mount that is written to ${skipped ?? 
       expect((await result).stdout).toMatch(/^ready\n\d+ checks, 0 failed\n$/);
     },
   );
-
-  it('ends at the quota of its container, which is its size', async () => {
-    const limits = ['--size', '40MiB', '--inodes', '9000'];
-    const set = await place.json<Record<string, unknown>>('fs', 'quota', 'set', 'fs', ...limits);
-    const quota = { service: 'fs', container: 'mol', node: 1, bytesMax: 40 << 20 };
-    expect(set).toMatchObject({ ...quota, inodesMax: 9000 });
-    expect(await place.json('fs', 'quota', 'ls')).toMatchObject({ items: [quota] });
-    expect(Number(set['bytesUsed'])).toBeGreaterThan(0);
-    await mounts.sh(`
-      [ $(df -B1M --output=size $HERE | tail -1) = 40 ]
-      [ $(df --output=itotal $THERE | tail -1) = 9000 ]
-      dd if=/dev/zero of=$HERE/much bs=1M count=41 2> $TREE/said && exit 1
-      grep -q 'Disk quota exceeded' $TREE/said; rm $HERE/much $TREE/said`);
-    const reset = await place.json('fs', 'quota', 'set', 'fs', '--reset');
-    expect(reset).toMatchObject({ bytesMax: null, inodesMax: null });
-  });
 
   it('is a file system of its own', () => {
     expect(statSync(here).dev).not.toBe(statSync(there).dev);

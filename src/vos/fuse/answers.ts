@@ -170,10 +170,10 @@ export class Answers {
    * OPEN. If the file is not what the kernel was told last, its attributes are called back first,
    * and the kernel drops the pages it has. Whether the kernel took the reply.
    */
-  opened(request: ChangingRequest, attributes: FileAttributes): boolean {
+  opened(request: ChangingRequest, attributes: FileAttributes, openFlags: number): boolean {
     const current = this.nodes.isCurrent(attributes);
     if (!current && !request.answered) this.recall(attributes.inode);
-    const flags = current ? OpenFlag.KEEP_CACHE : 0;
+    const flags = openFlags | (current ? OpenFlag.KEEP_CACHE : 0);
     replies.encodeOpenReply(this.view, OUT_HEADER_BYTES, flags, ++this.#handles);
     if (!this.#finish(request, replies.OPEN_REPLY_BYTES)) return false;
     this.nodes.tell(attributes);

@@ -44,7 +44,7 @@ export type Change =
   | { readonly kind: 'setXattr'; readonly name: Uint8Array; value: Uint8Array; flags: number }
   | { readonly kind: 'removeXattr'; readonly name: Uint8Array }
   | { readonly kind: 'sync'; readonly handle: bigint; readonly flags: number }
-  | { readonly kind: 'open' }
+  | { readonly kind: 'open'; readonly flags: number }
   | { readonly kind: 'status' }
   | { readonly kind: 'flags'; readonly call: FlagsCall }
   /** `owner` is given when the flock of an open file ends with it. */
@@ -230,8 +230,8 @@ const DECODERS: ReadonlyMap<number, Decoder> = new Map<number, Decoder>([
   [Opcode.REMOVEXATTR, decodeRemovexattr],
   [Opcode.FSYNC, decodeFsync],
   [Opcode.FSYNCDIR, decodeFsync],
-  [Opcode.OPEN, () => ({ kind: 'open' })],
-  [Opcode.OPENDIR, () => ({ kind: 'open' })],
+  [Opcode.OPEN, decodeOpen],
+  [Opcode.OPENDIR, () => ({ kind: 'open', flags: 0 })],
   [Opcode.RELEASE, decodeRelease],
   [Opcode.RELEASEDIR, decodeRelease],
   [Opcode.FLUSH, (body) => ({ kind: 'flush', handle: body.key(0), owner: body.key(16) })],
@@ -251,6 +251,11 @@ function decodeCreate(body: Body): Change | number {
   const mode = REGULAR | (body.u32(4) & ~FORMAT_MASK);
   const file = { ...body.owner, mode, umask: body.u32(8) & 0o777 };
   return { kind: 'create', name, file, flags: body.u32(0) };
+}
+
+/** 0 u32 flags of open(2) | 4 u32 */
+function decodeOpen(body: Body): Change {
+  return { kind: 'open', flags: body.u32(0) };
 }
 
 /** As CREATE; the name has no meaning. */

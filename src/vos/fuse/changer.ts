@@ -9,6 +9,7 @@
  * file handle only tells which locks end with an open file. A lock that somebody waits for is asked
  * for again and again by the service, while other requests go on.
  */
+import { constants as fileConstants } from 'node:fs';
 import { constants } from 'node:os';
 import type { FileId, FileService, LockRequest } from '../client/file-service.ts';
 import type { FileAttributes } from '../protocol/fs.ts';
@@ -19,11 +20,11 @@ import type { FlagsCall } from './file-flags.ts';
 import type { FreshPages } from './fresh-pages.ts';
 import type { KnownNames } from './known-names.ts';
 import type { ChangingRequest } from './requests.ts';
-import { Opcode } from './wire.ts';
+import { OpenFlag, Opcode } from './wire.ts';
 import { throwIf, type WriteBehind } from './write-behind.ts';
 
 const { EEXIST, ESTALE } = constants.errno;
-const O_EXCL = 0o200;
+const { O_DIRECT, O_EXCL } = fileConstants;
 const WHOLE = { start: 0, end: Number.MAX_SAFE_INTEGER };
 
 type Kind<K extends Change['kind']> = Extract<Change, { kind: K }>;
@@ -93,7 +94,7 @@ export class Changer {
       }
       case 'open': {
         const attributes = await this.#service.open(request.file);
-        const taken = this.#answers.opened(request, attributes);
+        const taken = this.#answers.opened(request, attributes, openFlagsOf(change.flags));
         if (taken) this.#writes.opened(request.file);
         else await this.#service.release(request.file);
         return;
@@ -233,7 +234,8 @@ export class Changer {
     const place = { parent: request.file, name: change.name };
     try {
       const made = await this.#names.create(place, change.file);
-      const taken = this.#answers.entry(request, made, { openFlags: 0 });
+      const openFlags = openFlagsOf(change.flags);
+      const taken = this.#answers.entry(request, made, { openFlags });
       if (taken) this.#writes.opened(made);
       else await this.#service.release(made);
     } catch (error) {
@@ -310,4 +312,12 @@ export class Changer {
       this.#waits.delete(unique);
     }
   }
+}
+
+/**
+ * With O_DIRECT the kernel asks for whatever is read, also what lies behind the size that it knows,
+ * so what other nodes append is seen at once.
+ */
+function openFlagsOf(flags: number): number {
+  return (flags & O_DIRECT) !== 0 ? OpenFlag.DIRECT_IO : 0;
 }

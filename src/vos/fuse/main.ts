@@ -36,6 +36,7 @@ async function main(): Promise<void> {
       name: `${config.dvs}-${service.name}`,
       allowOther: service.allowOther,
       readOnly: service.readOnly,
+      owner: service.owner,
     },
   );
   await ready({ mount: mount.mountpoint, readAheadKiB: mount.readAheadKiB });

@@ -40,6 +40,8 @@ export interface MountOptions extends Partial<GatewayOptions> {
   readonly name: string;
   /** Lets other users in; an ordinary user needs `user_allow_other` in /etc/fuse.conf for it. */
   readonly allowOther?: boolean;
+  /** Who alone may use it, when that is not this process's user; takes root. */
+  readonly owner?: { readonly uid: number; readonly gid: number } | undefined;
   /** The most one READ asks for. */
   readonly readBytesMax?: number;
   /** How far the kernel reads ahead; takes effect only for root. */
@@ -207,6 +209,8 @@ function openDevice(device: FuseDevice, mountpoint: string, options: MountOption
     `max_read=${String(options.readBytesMax ?? TRANSFER_BYTES_MAX)}`,
   ];
   if (options.allowOther === true) data.push('allow_other');
+  const { owner } = options;
+  if (owner) data.push(`user_id=${String(owner.uid)}`, `group_id=${String(owner.gid)}`);
   const diagnostics = new Uint8Array(DIAGNOSTICS_BYTES);
   const request = {
     source: `dvk:${options.name}`,

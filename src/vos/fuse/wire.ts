@@ -81,7 +81,7 @@ export const InitFlag = {
   SETXATTR_EXT: 0x2000_0000,
 } as const;
 
-export const OpenFlag = { KEEP_CACHE: 0x2, CACHE_DIR: 0x8 } as const;
+export const OpenFlag = { DIRECT_IO: 0x1, KEEP_CACHE: 0x2, CACHE_DIR: 0x8 } as const;
 
 /** In place of an error, with unique 0. INC_EPOCH makes all names old (7.44). */
 export const NotifyCode = { INVAL_INODE: 2, INC_EPOCH: 8 } as const;

@@ -3,9 +3,9 @@
  * FALLOC_FL_COLLAPSE_RANGE and FALLOC_FL_INSERT_RANGE of Linux's ext4.
  *
  * No contents are copied; the map gets other numbers. All of it is one change, so a crash leaves
- * the file as it was or as it is to be. Linux goes in steps, of which a crash leaves some. A map that is
- * larger than what the journal takes at once is refused with ENOSPC: with the smallest journal
- * that is one of some 80,000 extents.
+ * the file as it was or as it is to be. Linux goes in steps, of which a crash leaves some. A map
+ * that is larger than what the journal takes at once is refused with ENOSPC: with the smallest
+ * journal that is one of some 80,000 extents.
  */
 import { FsError } from '../errors.ts';
 import type { BlockAllocator } from './block-allocator.ts';
