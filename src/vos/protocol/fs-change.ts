@@ -186,8 +186,8 @@ interface Layout {
   readonly fields: readonly Field[];
   /** Where names in the message begin, to its end; 64: the call has none. */
   readonly namesAt: number;
-  /** By byte of the message: 1 if it belongs to a field. */
-  readonly isUsed: Uint8Array;
+  /** By word of the message: its bits that belong to no field. */
+  readonly unused: Uint32Array;
 }
 
 const MESSAGE_BYTES = 64;
@@ -201,9 +201,12 @@ const HEAD: readonly Field[] = [
 
 function layout(fields: readonly Field[], namesAt: number = MESSAGE_BYTES): Layout {
   const all = [...HEAD, ...fields];
-  const isUsed = new Uint8Array(MESSAGE_BYTES);
-  for (const [, at, kind] of all) isUsed.fill(1, at, at + SIZES[kind]);
-  return { fields: all, namesAt, isUsed };
+  const bytes = new Uint8Array(MESSAGE_BYTES).fill(0xff);
+  for (const [, at, kind] of all) bytes.fill(0, at, at + SIZES[kind]);
+  const view = new DataView(bytes.buffer);
+  const unused = new Uint32Array(MESSAGE_BYTES / 4);
+  unused.forEach((_, word) => (unused[word] = view.getUint32(word * 4, true)));
+  return { fields: all, namesAt, unused };
 }
 
 const MAKE = layout(
@@ -451,15 +454,19 @@ export function encodeChange(
  */
 export function decodeChange(message: DataView): FsChange | undefined {
   const call = message.getInt32(4, true);
-  const { fields, namesAt, isUsed } = layoutOf(call);
+  const { fields, namesAt, unused } = layoutOf(call);
   const request = new Request(call);
   const values: Record<FieldName, number | bigint | Timestamp> = request;
   for (const [name, at, kind] of fields) values[name] = get(message, at, kind);
   const names = request.nameBytes + request.newNameBytes;
   const namesEnd = namesFit(call, names) ? namesAt + names : namesAt;
-  for (let at = PAYLOAD_AT; at < MESSAGE_BYTES; at++) {
-    const isName = at >= namesAt && at < namesEnd;
-    if (isUsed[at] !== 1 && !isName && message.getUint8(at) !== 0) return undefined;
+  for (let word = PAYLOAD_AT; word < MESSAGE_BYTES; word += 4) {
+    if ((message.getUint32(word, true) & (unused[word / 4] ?? 0)) === 0) continue;
+    for (let at = word; at < word + 4; at++) {
+      const isName = at >= namesAt && at < namesEnd;
+      const isUsed = ((unused[word / 4] ?? 0) & (0xff << (8 * (at - word)))) === 0;
+      if (!isName && !isUsed && message.getUint8(at) !== 0) return undefined;
+    }
   }
   return request;
 }
