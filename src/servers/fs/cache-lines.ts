@@ -175,10 +175,11 @@ export class CacheLines {
     let run: { at: number; start: number; end: number } | undefined;
     for (const line of dirty.slice(0, lines)) {
       const slot = this.find(line);
-      for (let granule = 0; granule < this.#perLine; granule++) {
-        const index = slot * this.#perLine + granule;
-        if (((this.#states[index] ?? 0) & DIRTY) === 0) continue;
-        const at = line * this.unit + granule * GRANULE_BYTES;
+      let index = slot * this.#perLine;
+      // What is dirty is held.
+      for (let left = this.#dirty[slot] ?? 0; left > 0; left--, index++) {
+        index = this.#states.indexOf(HELD | DIRTY, index);
+        const at = line * this.unit + (index - slot * this.#perLine) * GRANULE_BYTES;
         const start = index * GRANULE_BYTES;
         const next = run !== undefined && run.at + (run.end - run.start) === at;
         if (run !== undefined && next && run.end === start) run.end += GRANULE_BYTES;

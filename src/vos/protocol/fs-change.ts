@@ -187,6 +187,8 @@ interface Layout {
   readonly fields: readonly Field[];
   /** Where names in the message begin, to its end; 64: the call has none. */
   readonly namesAt: number;
+  /** By word of the message: its bits that belong to no field. */
+  readonly unused: Uint32Array;
 }
 
 const MESSAGE_BYTES = 64;
@@ -199,7 +201,13 @@ const HEAD: readonly Field[] = [
 ];
 
 function layout(fields: readonly Field[], namesAt: number = MESSAGE_BYTES): Layout {
-  return { fields: [...HEAD, ...fields], namesAt };
+  const all = [...HEAD, ...fields];
+  const bytes = new Uint8Array(MESSAGE_BYTES).fill(0xff);
+  for (const [, at, kind] of all) bytes.fill(0, at, at + SIZES[kind]);
+  const view = new DataView(bytes.buffer);
+  const unused = new Uint32Array(MESSAGE_BYTES / 4);
+  unused.forEach((_, word) => (unused[word] = view.getUint32(word * 4, true)));
+  return { fields: all, namesAt, unused };
 }
 
 const MAKE = layout(
@@ -364,38 +372,46 @@ const LAYOUTS: ReadonlyMap<number, Layout> = new Map<number, Layout>([
 ]);
 
 const NO_TIME: Timestamp = { seconds: 0, nanoseconds: 0 };
-const NOTHING: Omit<FsChange, 'call'> = {
-  inode: 0,
-  generation: 0,
-  sequence: 0,
-  grant: -1,
-  nameBytes: 0,
-  newNameBytes: 0,
-  flags: 0,
-  mode: 0,
-  uid: 0,
-  gid: 0,
-  umask: 0,
-  device: 0,
-  client: 0,
-  other: 0,
-  otherGeneration: 0,
-  bytes: 0,
-  count: 0,
-  offset: 0,
-  otherOffset: 0,
-  size: 0,
-  accessed: NO_TIME,
-  modified: NO_TIME,
-  lockCommand: 0,
-  lockKind: 0,
-  lockType: 0,
-  owner: 0n,
-  pid: 0,
-  mask: 0,
-  start: 0,
-  end: 0,
-};
+/** A request with every field, so that all of them have one shape. */
+class Request implements FsChange {
+  call: FsCall;
+  inode = 0;
+  generation = 0;
+  sequence = 0;
+  grant = -1;
+  nameBytes = 0;
+  newNameBytes = 0;
+  flags = 0;
+  mode = 0;
+  uid = 0;
+  gid = 0;
+  umask = 0;
+  device = 0;
+  client = 0;
+  other = 0;
+  otherGeneration = 0;
+  bytes = 0;
+  count = 0;
+  offset = 0;
+  otherOffset = 0;
+  size = 0;
+  accessed: Timestamp = NO_TIME;
+  modified: Timestamp = NO_TIME;
+  lockCommand = 0;
+  lockKind = 0;
+  lockType = 0;
+  owner = 0n;
+  pid = 0;
+  mask = 0;
+  start = 0;
+  end = 0;
+
+  constructor(call: FsCall) {
+    this.call = call;
+  }
+}
+
+const NOTHING = new Request(FsCall.WRITE);
 
 /** Whether names of so many bytes together travel in the message of `call`. */
 export function namesFit(call: FsCall, bytes: number): boolean {
@@ -417,15 +433,15 @@ export function encodeChange(
     0,
   );
   message.setInt32(4, call, true);
-  const request: Omit<FsChange, 'call'> = {
-    ...NOTHING,
-    ...change,
-    nameBytes: names[0]?.length ?? 0,
-    newNameBytes: names[1]?.length ?? 0,
-  };
+  const [nameBytes, newNameBytes] = [names[0]?.length ?? 0, names[1]?.length ?? 0];
   const { fields, namesAt } = layoutOf(call);
-  for (const [name, at, kind] of fields) put(message, at, kind, request[name]);
-  if (!namesFit(call, request.nameBytes + request.newNameBytes)) return;
+  for (const [name, at, kind] of fields) {
+    let value = change[name] ?? NOTHING[name];
+    if (name === 'nameBytes') value = nameBytes;
+    else if (name === 'newNameBytes') value = newNameBytes;
+    put(message, at, kind, value);
+  }
+  if (!namesFit(call, nameBytes + newNameBytes)) return;
   let at = message.byteOffset + namesAt;
   for (const name of names) {
     new Uint8Array(message.buffer, at, name.length).set(name);
@@ -439,16 +455,21 @@ export function encodeChange(
  */
 export function decodeChange(message: DataView): FsChange | undefined {
   const call = message.getInt32(4, true);
-  const { fields, namesAt } = layoutOf(call);
-  const request: FsChange = { ...NOTHING, call };
-  const rest = new Uint8Array(message.buffer, message.byteOffset, MESSAGE_BYTES).slice();
-  for (const [name, at, kind] of fields) {
-    Object.assign(request, { [name]: get(message, at, kind) });
-    rest.fill(0, at, at + SIZES[kind]);
-  }
+  const { fields, namesAt, unused } = layoutOf(call);
+  const request = new Request(call);
+  const values: Record<FieldName, number | bigint | Timestamp> = request;
+  for (const [name, at, kind] of fields) values[name] = get(message, at, kind);
   const names = request.nameBytes + request.newNameBytes;
-  if (namesFit(call, names)) rest.fill(0, namesAt, namesAt + names);
-  return rest.subarray(PAYLOAD_AT).every((byte) => byte === 0) ? request : undefined;
+  const namesEnd = namesFit(call, names) ? namesAt + names : namesAt;
+  for (let word = PAYLOAD_AT; word < MESSAGE_BYTES; word += 4) {
+    if ((message.getUint32(word, true) & (unused[word / 4] ?? 0)) === 0) continue;
+    for (let at = word; at < word + 4; at++) {
+      const isName = at >= namesAt && at < namesEnd;
+      const isUsed = ((unused[word / 4] ?? 0) & (0xff << (8 * (at - word)))) === 0;
+      if (!isName && !isUsed && message.getUint8(at) !== 0) return undefined;
+    }
+  }
+  return request;
 }
 
 /** The names inside a request that fit there, the first at byte 0. */

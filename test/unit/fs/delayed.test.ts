@@ -114,6 +114,48 @@ describe.skipIf(imageObstacle() !== undefined)('delayed contents', () => {
     });
   });
 
+  it('are as they were written when there is more of them than the pool has room for', () => {
+    const random = seeded(55);
+    const below = (limit: number): number => Math.floor(random() * limit);
+    const delayedMemory = new Uint8Array(24 * BLOCK);
+    const { volume, device, changes, close } = openChanged(freshImage({ bytes: 32 << 20 }), 1, {
+      delayedMemory,
+    });
+    const root = volume.inode(2, 0);
+    const contents = [0, 1, 2].map(() => Buffer.alloc(120 * BLOCK));
+    const files = contents.map((_, index) => volume.createFile(root, bytes(`${index}`), FILE));
+    const sizes = files.map(() => 0);
+    for (let step = 0; step < 400; step++) {
+      const which = below(3);
+      const [file, content] = [files[which], contents[which]];
+      if (file === undefined || content === undefined) throw new Error('no such file');
+      const length = 1 + below(step % 4 === 0 ? 40 * BLOCK : 2 * BLOCK);
+      const offset = below(content.length - length);
+      const data = Buffer.alloc(length, 1 + (step % 255));
+      if (step % 37 === 36) {
+        sizes[which] = offset;
+        volume.truncate(file, offset);
+        content.fill(0, offset);
+        continue;
+      }
+      expect(volume.write(file, offset, data)).toBe(length);
+      data.copy(content, offset);
+      sizes[which] = Math.max(sizes[which] ?? 0, offset + length);
+    }
+    const check = (read: Volume, list: readonly Inode[]): void => {
+      list.forEach((file, index) => {
+        const expected = contents[index]?.subarray(0, sizes[index]);
+        expect(file.size).toBe(sizes[index]);
+        expect(expected?.equals(contentsOf(read, file))).toBe(true);
+      });
+    };
+    check(volume, files);
+    changes.commit();
+    check(volume, files);
+    close();
+    checkImage(device.content);
+  });
+
   it('that are dropped before they are written out take no block', () => {
     const { volume, device, changes, root, file, close } = world();
     const pattern = Buffer.alloc(BLOCK, 'never to be seen on the device ');
