@@ -17,7 +17,7 @@ import { mountObstacle } from '../support/images.ts';
 import { progressOf } from '../support/progress.ts';
 
 const PROGRAM = join(import.meta.dirname, '../../dist/test/support/crash-part.js');
-const PART_MS_MAX = 1_800_000;
+const PART_MS_MAX = 3_500_000;
 const seed = Number(process.env['DVK_SEED'] ?? Date.now() % 1_000_000);
 const points = Number(process.env['DVK_POINTS'] ?? 500);
 const only = process.env['DVK_PART'];

@@ -50,6 +50,7 @@ export async function killUnderLoad(dvs: MountedDvs, options: KillOptions): Prom
   const random = seeded(seed);
   const places = placesOf(dvs);
   const result: KillResult = { acknowledged: 0, wrong: [] };
+  let told = 0;
   for (let round = 0; round < rounds; round++) {
     // Each has its turn, then chance decides.
     const index = round < VICTIMS.length ? round : Math.floor(random() * VICTIMS.length);
@@ -82,6 +83,9 @@ export async function killUnderLoad(dvs: MountedDvs, options: KillOptions): Prom
     progress?.(
       `kill ${String(round + 1)} of ${String(rounds)}: ${victim}, ${acknowledged}, ${wrong}`,
     );
+    // A run may be ended before all is said in the end.
+    for (const problem of result.wrong.slice(told)) progress?.(problem);
+    told = result.wrong.length;
   }
   return result;
 }

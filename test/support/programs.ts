@@ -191,7 +191,7 @@ async function build(dvs: MountedDvs): Promise<void> {
       cd $HERE/project
       npm ci --no-audit --no-fund --loglevel=error
       GYP_DEFINES=lto=0 node scripts/build.mjs
-      node dist/src/cli/main.js --version; native/build/Release/dvk_core_test crc32c
+      node dist/src/cli/main.js --version; native/build/Release/dvk_core_test bind
       sum=$(${sums}); cd $THERE/project; [ "$(${sums})" = "$sum" ]
       cd ..; rm -r project; [ ! -e $HERE/project ]`,
     GIT_ENVIRONMENT,

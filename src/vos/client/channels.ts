@@ -10,6 +10,10 @@
  * lasts, later calls fail after `outageRetryMs`, so that a program that walks a tree does not wait
  * anew for each file.
  *
+ * A server that is slow is not away: it may write a long commit. A call that it does not answer in
+ * time is made again for `slowMs`, as long as the server answers others meanwhile. Nor does a time
+ * in which this very process did not run, as on a machine that stood still, tell anything.
+ *
  * A call whose answer was lost is made again. To the same server that is safe for each of them: it
  * knows the request by its number. A server that was started again has forgotten the number, so
  * there only calls that may be done twice are made again; the others fail with EIO, since nobody
@@ -46,6 +50,9 @@ export interface ChannelOptions {
   readonly channels?: number;
   readonly outageMs?: number;
   readonly outageRetryMs?: number;
+  readonly slowMs?: number;
+  /** How long one attempt waits. */
+  readonly callMs?: number;
 }
 
 /** What an attempt puts into its message. */
@@ -92,11 +99,14 @@ const CHANNELS = 8;
  */
 const OUTAGE_MS = 8000;
 const OUTAGE_RETRY_MS = 200;
+const SLOW_MS = 60_000;
 const RETRY_PAUSE_MS = 20;
 const CLAIM_PAUSE_MS_MIN = 1;
 const CLAIM_PAUSE_MS_MAX = 20;
 /** Longer than the link's own dead-peer time-out, which ends calls sooner. */
 const CALL_TIMEOUT_MS = 7000;
+/** A time-out that comes so much too late shows that this process did not run. */
+const STALL_MS = 1000;
 const NO_GRANT = -1;
 const SEQUENCE_END = 2 ** 32;
 const { EALREADY, EIO } = constants.errno;
@@ -139,6 +149,8 @@ export class Channels {
   readonly #free: Channel[] = [];
   readonly #waiting: ((channel: Channel) => void)[] = [];
   #outageSinceMs: number | undefined;
+  /** Calls that were answered. */
+  #answered = 0;
   #server: Endpoint | undefined;
   #rejoining: Promise<void> | undefined;
 
@@ -156,6 +168,8 @@ export class Channels {
       channels: CHANNELS,
       outageMs: OUTAGE_MS,
       outageRetryMs: OUTAGE_RETRY_MS,
+      slowMs: SLOW_MS,
+      callMs: CALL_TIMEOUT_MS,
       ...options,
     };
     for (let i = 0; i < this.#options.channels; i++) {
@@ -265,6 +279,7 @@ export class Channels {
     const begunMs = clock.nowMs();
     let sentTo: Endpoint | undefined;
     for (;;) {
+      let start = { ms: clock.nowMs(), answered: this.#answered };
       const server = this.#segment.lookup(this.#options.serverSlot);
       if (sentTo !== undefined && server !== undefined && server !== sentTo && !call.repeatable) {
         throw new DvkError(-EIO, 'fs', { reason: 'the server was restarted meanwhile' });
@@ -273,6 +288,7 @@ export class Channels {
         if (server === undefined) throw new DvkError(-EDEADSRCDST, 'fs');
         await this.#meet(channel, server);
         if (call.onlyFor !== undefined && call.onlyFor !== server) return 0;
+        start = { ms: clock.nowMs(), answered: this.#answered };
         const result = await this.#attempt(channel, call, server);
         this.#outageSinceMs = undefined;
         if (result !== -EKEYEXPIRED || this.#refused === undefined) return result;
@@ -284,6 +300,7 @@ export class Channels {
         if (!isDvkError(error) || !OUTAGES.has(error.code)) throw error;
         if (!NOT_SENT.has(error.code)) sentTo = server;
         const nowMs = clock.nowMs();
+        if (error.code === 'ETIMEDOUT' && this.#isSlow(begunMs, nowMs, start)) continue;
         const sinceMs = (this.#outageSinceMs ??= begunMs);
         if (nowMs > Math.max(sinceMs + outageMs, begunMs + outageRetryMs)) {
           throw new DvkError(-EIO, 'fs', { cause: error });
@@ -291,6 +308,13 @@ export class Channels {
         await this.#pause(RETRY_PAUSE_MS);
       }
     }
+  }
+
+  /** Whether a time-out of an attempt tells that there was not enough time, and no more. */
+  #isSlow(begunMs: number, nowMs: number, start: { ms: number; answered: number }): boolean {
+    const { slowMs, callMs } = this.#options;
+    const stoodStill = nowMs - start.ms > callMs + STALL_MS;
+    return nowMs < begunMs + slowMs && (stoodStill || this.#answered > start.answered);
   }
 
   /** A server is told first what this client had of the one before it. */
@@ -325,7 +349,8 @@ export class Channels {
     const grant = lent ?? (call.needsMemory ? this.#grant(channel, server) : NO_GRANT);
     try {
       call.encode(process.message.view, { grant, sequence: channel.sequence });
-      await process.sendrec(server, { timeoutMs: CALL_TIMEOUT_MS });
+      await process.sendrec(server, { timeoutMs: this.#options.callMs });
+      this.#answered++;
       channel.server = server;
       return process.message.type;
     } finally {
