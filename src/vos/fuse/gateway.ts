@@ -8,17 +8,17 @@ import { constants } from 'node:os';
 import type { Clock } from '../../dvk/clock.ts';
 import type { FileService } from '../client/file-service.ts';
 import type { Trust } from '../client/leases.ts';
-import { TRANSFER_BYTES_MAX, type FileAttributes } from '../protocol/fs.ts';
+import { TRANSFER_BYTES_MAX, type FileAttributes, type Timestamp } from '../protocol/fs.ts';
 import type { Answers, Send, SessionCounters } from './answers.ts';
 import { DIRECTORY_BYTES_MAX, EUCLEAN } from './answers.ts';
 import type { Negotiated } from './replies.ts';
 import { Session } from './session.ts';
-import { CHANGING_KINDS, type Change } from './change.ts';
+import { CHANGING_KINDS } from './change.ts';
 import { Changer } from './changer.ts';
 import { KnownNames } from './known-names.ts';
 import { Neighbours } from './neighbours.ts';
 import { type PageDropper, Recalls } from './recalls.ts';
-import type { ReadingRequest, ServiceRequest } from './requests.ts';
+import type { ChangingRequest, ReadingRequest, ServiceRequest } from './requests.ts';
 import { Opcode } from './wire.ts';
 import { WriteBehind } from './write-behind.ts';
 
@@ -126,7 +126,8 @@ export class Gateway {
     // What came with others has no lease.
     const nearMs = trust === undefined ? Math.min(attributesMs, entryMs) : 0;
     this.#writes = new WriteBehind(service, clock, errnoOf);
-    this.#names = new KnownNames(service, clock, attributesMs);
+    const latest = (): Timestamp => this.#answers.nodes.latest;
+    this.#names = new KnownNames({ service, clock, errnoOf, latest });
     const parts = { writes: this.#writes, names: this.#names };
     this.#changer = new Changer(service, this.#answers, parts);
     this.#neighbours = new Neighbours(service, clock, nearMs);
@@ -159,7 +160,7 @@ export class Gateway {
     if (request.change !== undefined) this.#recalls?.onChange(request);
     const backlogBytes = change?.kind === 'write' ? change.data.length : 0;
     this.#writeBacklogBytes += backlogBytes;
-    if (change !== undefined) this.#forget(change.kind);
+    if (request.change !== undefined) this.#forget(request);
     const performed =
       request.change === undefined ? this.#perform(request) : this.#changer.perform(request);
     performed
@@ -174,7 +175,7 @@ export class Gateway {
         },
       )
       .finally(() => {
-        if (change !== undefined) this.#forget(change.kind);
+        if (request.change !== undefined) this.#forget(request);
         const before = this.#writeBacklogBytes;
         this.#writeBacklogBytes -= backlogBytes;
         if (before >= WRITE_BACKLOG_BYTES_MAX && !this.isFull) this.#port.onRoom?.();
@@ -182,11 +183,13 @@ export class Gateway {
   }
 
   /** A change begins, or is done: what was known before is too old. */
-  #forget(kind: Change['kind']): void {
-    if (!CHANGING_KINDS.has(kind)) return;
+  #forget({ change, file }: ChangingRequest): void {
+    if (!CHANGING_KINDS.has(change.kind)) return;
     this.#neighbours.forget();
     // `KnownNames` knows about new files itself, and writes change no directory.
-    if (kind !== 'create' && kind !== 'write') this.#names.forget();
+    if (change.kind === 'create' || change.kind === 'write') return;
+    this.#names.forget(file);
+    if (change.kind === 'rename') this.#names.forget(change.to.parent);
   }
 
   /** The session is over: late answers of the service are ignored. */
@@ -216,23 +219,15 @@ export class Gateway {
     const { file, bytes, name } = request;
     const answers = this.#answers;
     const service = this.#service;
+    if (request.opcode === Opcode.LOOKUP) return this.#lookup(request);
+    if (request.opcode === Opcode.GETATTR) return this.#status(request);
+    await this.#names.arrived(file);
     await this.#writes.settle(file);
     switch (request.opcode) {
       case Opcode.READ:
         return service.read(file, request.offset, bytes, (data) => {
           answers.data(request, data);
         });
-      case Opcode.GETATTR: {
-        const known = await this.#names.attributes(file);
-        if (known !== undefined && this.#isCurrent(known.attributes)) {
-          answers.attributes(request, known.attributes, known.ageMs);
-        } else {
-          answers.attributes(request, await service.getAttributes(file));
-        }
-        return;
-      }
-      case Opcode.LOOKUP:
-        return this.#lookup(request);
       case Opcode.READDIR:
       case Opcode.READDIRPLUS: {
         const mark = this.#writes.arrived;
@@ -265,11 +260,27 @@ export class Gateway {
     }
   }
 
+  async #status(request: ReadingRequest): Promise<void> {
+    const { file } = request;
+    const known = this.#names.attributes(file);
+    if (known !== undefined && this.#isCurrent(known)) {
+      this.#answers.attributes(request, known);
+      return;
+    }
+    await this.#names.arrived(file);
+    await this.#writes.settle(file);
+    const attributes = await this.#service.getAttributes(file);
+    this.#names.learn(attributes);
+    this.#answers.attributes(request, attributes);
+  }
+
   async #lookup(request: ReadingRequest): Promise<void> {
     const { file, name } = request;
     const answers = this.#answers;
     // "." is how an NFS server looks for a file by its number.
     if (name.length === 1 && name[0] === DOT) {
+      await this.#names.arrived(file);
+      await this.#writes.settle(file);
       answers.entry(request, await this.#service.getAttributes(file));
       return;
     }
@@ -277,6 +288,7 @@ export class Gateway {
       answers.error(request, ENOENT);
       return;
     }
+    await this.#names.arrived(file);
     const near = this.#neighbours.find(file, name);
     if (near !== undefined && this.#isCurrent(near.attributes)) {
       answers.entry(request, near.attributes, { ageMs: near.ageMs });
