@@ -469,7 +469,6 @@ describe.skipIf(skipped !== undefined)(`a mount that is written to ${skipped ?? 
       "print(len(os.listdir(there + '/kept')))",
     );
     expect(seen).toBe('True 200\nTrue True\n100\n');
-    await mounts.sh('rm -r $HERE/row $HERE/kept');
   });
 
   it('is a file system of its own', () => {
