@@ -46,12 +46,13 @@ enum {
   DVK_FS_CALL_INFO = 2641,
   DVK_FS_CALL_SET_FLAGS = 2642,
   DVK_FS_CALL_QUOTA = 2670,
+  DVK_FS_CALL_TAKE_NAMES = 2660,
+  DVK_FS_CALL_CREATE_MANY = 2661,
 };
 
 /* Flags of CREATE. */
 enum {
   DVK_FS_CREATE_HOLD = 1,
-  DVK_FS_CREATE_CLAIM = 2,
 };
 
 /* Flags of RENAME. */
@@ -692,6 +693,27 @@ static_assert(offsetof(dvk_fs_set_flags_request, sequence) == 16, "sequence");
 static_assert(offsetof(dvk_fs_set_flags_request, grant) == 20, "grant");
 static_assert(offsetof(dvk_fs_set_flags_request, flags) == 24, "flags");
 static_assert(offsetof(dvk_fs_set_flags_request, mask) == 28, "mask");
+
+typedef struct dvk_fs_create_many_request {
+  int32_t source;
+  int32_t type;
+  uint32_t inode;
+  uint32_t generation;
+  uint32_t sequence;
+  int32_t grant;
+  uint32_t bytes;
+  int32_t client;
+  uint32_t count;
+  uint8_t reserved0[28];
+} dvk_fs_create_many_request;
+static_assert(sizeof(dvk_fs_create_many_request) == 64, "dvk_fs_create_many_request");
+static_assert(offsetof(dvk_fs_create_many_request, inode) == 8, "inode");
+static_assert(offsetof(dvk_fs_create_many_request, generation) == 12, "generation");
+static_assert(offsetof(dvk_fs_create_many_request, sequence) == 16, "sequence");
+static_assert(offsetof(dvk_fs_create_many_request, grant) == 20, "grant");
+static_assert(offsetof(dvk_fs_create_many_request, bytes) == 24, "bytes");
+static_assert(offsetof(dvk_fs_create_many_request, client) == 28, "client");
+static_assert(offsetof(dvk_fs_create_many_request, count) == 32, "count");
 
 /* Attributes: the payload of an answer, or inside an entry of READDIR. */
 typedef struct dvk_fs_attributes {

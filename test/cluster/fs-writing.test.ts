@@ -520,6 +520,23 @@ describe.skipIf(skipped !== undefined)(`a mount that is written to ${skipped ?? 
     },
   );
 
+  it('shows the other node what was made in a row, and keeps its directory', async () => {
+    const seen = await mounts.python(
+      'def make(at, count):',
+      '    os.mkdir(here + at)',
+      "    name = lambda i: here + at + '/f%d' % i",
+      '    for i in range(count): os.close(os.open(name(i), os.O_CREAT | os.O_EXCL, 0o600))',
+      "make('/row', 200)",
+      "print(os.path.exists(there + '/row/f199'), len(os.listdir(there + '/row')))",
+      "same = [os.stat(at + '/row/f150').st_mtime_ns for at in (here, there)]",
+      "make('/kept', 100)",
+      "try: os.rmdir(there + '/kept')",
+      'except OSError as error: print(same[0] == same[1], error.errno == errno.ENOTEMPTY)',
+      "print(len(os.listdir(there + '/kept')))",
+    );
+    expect(seen).toBe('True 200\nTrue True\n100\n');
+  });
+
   it('is a file system of its own', () => {
     expect(statSync(here).dev).not.toBe(statSync(there).dev);
   });

@@ -4,18 +4,20 @@
  * Files are made with `add`; a file's data may be a function, so that a file can be larger than
  * memory or never answer. Every method counts its calls in `calls`.
  */
+import { constants } from 'node:os';
 import { LockTable } from '../../src/servers/fs/locks.ts';
 import type {
   AttributeChange,
-  Created,
   FileId,
   FilePosition,
   FileService,
   LockRequest,
+  Made,
   NewFile,
   Owner,
   Place,
   SizedValue,
+  TakenNames,
   Written,
 } from '../../src/vos/client/file-service.ts';
 import type { FileInfo, LockAnswer } from '../../src/vos/protocol/fs-change.ts';
@@ -25,6 +27,7 @@ import {
   RenameFlag,
   WriteFlag,
 } from '../../src/vos/protocol/fs-change.ts';
+import type { EarlyFile } from '../../src/vos/protocol/fs-early.ts';
 import type {
   DirectoryEntry,
   FileAttributes,
@@ -79,6 +82,10 @@ export class MemoryFiles implements FileService {
   readonly claims: Set<number> = new Set<number>();
   /** Whether claims are granted. */
   grantsClaims = false;
+  /** The time of the server. */
+  now: Timestamp = { seconds: 1_800_000_000, nanoseconds: 0 };
+  /** Names of which `createMany` makes no file, and why. */
+  readonly unmakeable: Map<string, string> = new Map<string, string>();
   /** Ends of waits for locks are looked at when this is called. */
   readonly waiting: (() => void)[] = [];
   #nextInode = FIRST_FREE_INODE;
@@ -191,15 +198,46 @@ export class MemoryFiles implements FileService {
     return Promise.resolve(sized(encoder.encode(names), bytes));
   }
 
-  async create(place: Place, file: NewFile, flags: number): Promise<Created> {
-    const claims = (flags & CreateFlag.CLAIM) !== 0;
-    if (!claims) this.#unclaimed(place.parent);
+  async create(place: Place, file: NewFile, flags: number): Promise<FileAttributes> {
     this.#count('create');
     const made = this.#make(place, file.mode & ~file.umask, file);
     if ((flags & CreateFlag.HOLD) !== 0) this.#hold(made.attributes.inode, 1);
     made.read = () => NOTHING;
     if ((file.mode & S_IFMT) !== S_IFREG) made.attributes.size = file.device ?? 0;
-    return Promise.resolve({ ...made.attributes, claimed: claims && this.#claim(place.parent) });
+    return Promise.resolve({ ...made.attributes });
+  }
+
+  async takeNames(directory: FileId, count: number): Promise<TakenNames | undefined> {
+    this.#count('takeNames');
+    if (!this.#claim(directory)) return Promise.resolve(undefined);
+    const numbers: FileId[] = [];
+    while (numbers.length < count) {
+      const inode = this.#nextInode++;
+      numbers.push({ inode, generation: inode * 3 });
+    }
+    return Promise.resolve({ now: this.now, numbers });
+  }
+
+  async createMany(directory: FileId, files: readonly EarlyFile[]): Promise<Made> {
+    this.#count('createMany');
+    let made = 0;
+    let code: string | undefined;
+    for (const file of files) {
+      code = this.unmakeable.get(decoder.decode(file.name));
+      if (code !== undefined) break;
+      const { inode, mode, uid, gid, time, flags } = file;
+      const attributes = this.#put(inode, directory.inode, mode).attributes;
+      Object.assign(attributes, { uid, gid, sectors: 0 });
+      Object.assign(attributes, { accessed: time, modified: time, changed: time });
+      this.#enter({ parent: directory, name: file.name }, inode);
+      if ((flags & CreateFlag.HOLD) !== 0) this.#hold(inode, 1);
+      Object.assign(this.#get(directory).attributes, { modified: time, changed: time });
+      made++;
+    }
+    const errno = code === undefined ? 0 : constants.errno[code as 'EIO'];
+    const { size, sectors } = this.#get(directory).attributes;
+    const claimed = this.#claim(directory);
+    return Promise.resolve({ made, errno, claimed, now: this.now, size, sectors });
   }
 
   async unclaim(file: FileId): Promise<void> {

@@ -70,6 +70,11 @@ export function isName(name: Uint8Array, other: Uint8Array): boolean {
   return name.length === other.length && name.every((byte, at) => byte === other[at]);
 }
 
+/** Whether it may be the name of a file. */
+export function isPlainName(name: Uint8Array): boolean {
+  return name.length > 0 && !name.includes(0) && !name.includes(0x2f);
+}
+
 export function isDots(name: Uint8Array): boolean {
   return name.length <= 2 && name.every((byte) => byte === 0x2e);
 }

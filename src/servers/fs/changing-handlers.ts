@@ -5,20 +5,16 @@
  * What the volume leaves to its caller is done here: who owns a new file, what it inherits from its
  * directory, and which bits a write or a change of owner takes away.
  */
-import type { FsChange } from '../../vos/protocol/fs-change.ts';
 import {
   AttributeFlag,
   CLAIMED,
   COPY_BYTES_MAX,
-  CreateFlag,
   LockCommand,
   LockKind,
   LockType,
   OpenFlag,
-  RemoveFlag,
   SeekWhence,
   SyncFlag,
-  TARGET_BYTES_MAX,
   VALUE_BYTES_MAX,
   WriteFlag,
   XattrFlag,
@@ -26,48 +22,23 @@ import {
   encodeInfo,
   encodeLock,
   encodeOffset,
-  inlineNames,
-  namesFit,
 } from '../../vos/protocol/fs-change.ts';
 import type { Timestamp } from '../../vos/protocol/fs.ts';
-import {
-  FsCall,
-  NAME_BYTES_MAX,
-  TRANSFER_BYTES_MAX,
-  encodeAttributes,
-} from '../../vos/protocol/fs.ts';
+import { FsCall, TRANSFER_BYTES_MAX } from '../../vos/protocol/fs.ts';
 import { ACCESS_LIST } from './acl-rules.ts';
-import {
-  RENAME_MODES,
-  SPECIAL,
-  checkFlags,
-  copyOf,
-  groupIn,
-  holdsOf,
-  isDots,
-  isHeldBeyondNames,
-  isName,
-  mayAnswerEarly,
-  payloadOf,
-} from './change-rules.ts';
+import { checkFlags, copyOf, holdsOf, isName, mayAnswerEarly, payloadOf } from './change-rules.ts';
 import { Claims } from './claims.ts';
 import { Holds, LastAnswers } from './clients.ts';
+import { EarlyHandlers } from './early-handlers.ts';
 import { ERRNO, FsError } from './errors.ts';
+import { type Exchange, ExchangeTools } from './exchange.ts';
 import type { AllocateMode, VolumeWriter } from './ext4/changing.ts';
-import type { Incoming } from './ext4/incoming.ts';
 import type { Inode } from './ext4/inode.ts';
-import { MODE } from './ext4/layout.ts';
 import type { Volume } from './ext4/volume.ts';
-import { Granted, LONG_BYTES_MIN } from './granted.ts';
 import type { ClientMemory, FsHandler } from './handlers.ts';
 import { LockTable } from './locks.ts';
-import {
-  attributeChanges,
-  followList,
-  followMode,
-  killPrivileges,
-  newFile,
-} from './owner-rules.ts';
+import { NamingHandlers } from './naming-handlers.ts';
+import { attributeChanges, followList, followMode, killPrivileges } from './owner-rules.ts';
 import { type Survivors, checkLock } from './survivors.ts';
 
 /** What the handlers need besides the volume and the clients' memory. */
@@ -82,23 +53,17 @@ export interface ChangingParts {
   /** Whether the endpoint is bound, here or on another node. */
   isAlive(client: number): boolean;
   now(): Timestamp;
+  /**
+   * The time that a client gave to a change, if it is not ahead of `now`; later ones are above it.
+   * Else, or left out, now.
+   */
+  follow?(time: Timestamp): Timestamp;
   /** Whether there are clients that hear of changes before these return; see `Claims`. */
   isWatched?(): boolean;
   /** Whose files and locks outlive the server; undefined: nobody's do. */
   readonly survivors?: Survivors;
 }
 
-/** One request while it is served. */
-interface Exchange {
-  readonly change: FsChange;
-  readonly client: number;
-  readonly message: DataView;
-  readonly reply: DataView;
-  /** The client's memory could not be read, so nothing was done: it may ask again. */
-  unread: boolean;
-}
-
-const SLASH = 0x2f;
 /** Bits of fallocate(2): KEEP_SIZE 1, PUNCH_HOLE 2, COLLAPSE 8, ZERO 16, INSERT 32. */
 const ALLOCATE_MODES: ReadonlyMap<number, AllocateMode> = new Map<number, AllocateMode>([
   [0, 'allocate'],
@@ -109,6 +74,7 @@ const ALLOCATE_MODES: ReadonlyMap<number, AllocateMode> = new Map<number, Alloca
   [17, 'zeroRangeKeepSize'],
   [32, 'insertRange'],
 ]);
+
 export class ChangingHandlers {
   readonly #volume: Volume;
   readonly #memory: ClientMemory;
@@ -116,6 +82,9 @@ export class ChangingHandlers {
   readonly #holds: Holds | undefined;
   readonly #locks: LockTable;
   readonly #claims: Claims;
+  readonly #tools: ExchangeTools;
+  readonly #naming: NamingHandlers;
+  readonly #early: EarlyHandlers;
   readonly #answers = new LastAnswers();
 
   constructor(volume: Volume, memory: ClientMemory, parts: ChangingParts) {
@@ -134,6 +103,20 @@ export class ChangingHandlers {
       isAlive: (client) => parts.isAlive(client),
       nowMs,
       isWatched: () => parts.isWatched?.() ?? false,
+      ended: (directory) => {
+        this.#early.ended(directory);
+      },
+    });
+    this.#tools = new ExchangeTools(volume, memory, writer);
+    const { survivors } = parts;
+    const mine = { tools: this.#tools, holds: this.#holds, claims: this.#claims };
+    const shared = { volume, survivors, ...mine };
+    this.#naming = new NamingHandlers(shared);
+    this.#early = new EarlyHandlers({
+      ...shared,
+      writer,
+      now: () => parts.now(),
+      follow: (time) => parts.follow?.(time) ?? parts.now(),
     });
   }
 
@@ -143,13 +126,13 @@ export class ChangingHandlers {
     const add = (call: FsCall, handle: (call: Exchange) => number): void => {
       table.set(call, this.#serve(handle));
     };
-    add(FsCall.CREATE, (call) => this.#onCreate(call));
-    add(FsCall.MKDIR, (call) => this.#onMkdir(call));
-    add(FsCall.SYMLINK, (call) => this.#onSymlink(call));
-    add(FsCall.LINK, (call) => this.#onLink(call));
-    add(FsCall.UNLINK, (call) => this.#onUnlink(call));
-    add(FsCall.RMDIR, (call) => this.#onRmdir(call));
-    add(FsCall.RENAME, (call) => this.#onRename(call));
+    add(FsCall.CREATE, (call) => this.#naming.onCreate(call));
+    add(FsCall.MKDIR, (call) => this.#naming.onMkdir(call));
+    add(FsCall.SYMLINK, (call) => this.#naming.onSymlink(call));
+    add(FsCall.LINK, (call) => this.#naming.onLink(call));
+    add(FsCall.UNLINK, (call) => this.#naming.onUnlink(call));
+    add(FsCall.RMDIR, (call) => this.#naming.onRmdir(call));
+    add(FsCall.RENAME, (call) => this.#naming.onRename(call));
     add(FsCall.WRITE, (call) => this.#onWrite(call));
     add(FsCall.SETATTR, (call) => this.#onSetattr(call));
     add(FsCall.FALLOCATE, (call) => this.#onFallocate(call));
@@ -163,9 +146,11 @@ export class ChangingHandlers {
     add(FsCall.LOCK, (call) => this.#onLock(call));
     add(FsCall.REJOINED, (call) => this.#onRejoined(call));
     add(FsCall.UNCLAIM, (call) => this.#onUnclaim(call));
-    add(FsCall.TMPFILE, (call) => this.#onTmpfile(call));
+    add(FsCall.TMPFILE, (call) => this.#naming.onTmpfile(call));
     add(FsCall.INFO, (call) => this.#onInfo(call));
     add(FsCall.SET_FLAGS, (call) => this.#onSetFlags(call));
+    add(FsCall.CREATE_MANY, (call) => this.#early.onCreateMany(call));
+    table.set(FsCall.TAKE_NAMES, (request, reply) => this.#early.onTakeNames(request, reply));
     return table;
   }
 
@@ -223,122 +208,16 @@ export class ChangingHandlers {
     };
   }
 
-  #onCreate(call: Exchange): number {
-    const { change } = call;
-    if (!SPECIAL.has(change.mode & MODE.type)) throw new FsError('EINVAL', 'no type of file');
-    const [name] = this.#names(call, 1);
-    if ((change.flags & CreateFlag.HOLD) !== 0) this.#parts.survivors?.list(change.client);
-    const writer = this.#begin(change);
-    const directory = this.#inode(change);
-    const inode = writer.change(() => {
-      const made = writer.createFile(directory, name, newFile(this.#volume, directory, change));
-      if ((change.flags & CreateFlag.HOLD) !== 0) this.#holds?.add(change.client, made, 1);
-      return made;
-    });
-    this.#attributes(call, inode);
-    return this.#claims.take(directory.number, change) ? CLAIMED : 0;
-  }
-
-  #onTmpfile(call: Exchange): number {
-    const { change } = call;
-    const regular = (change.mode & MODE.type) === MODE.regular;
-    if (!regular || change.nameBytes > 0) throw new FsError('EINVAL', 'no regular file, or a name');
-    this.#parts.survivors?.list(change.client);
-    const writer = this.#begin(change);
-    const directory = this.#inode(change);
-    const inode = writer.change(() => {
-      const made = writer.createUnnamed(directory, newFile(this.#volume, directory, change));
-      this.#holds?.add(change.client, made, 1);
-      return made;
-    });
-    return this.#attributes(call, inode);
-  }
-
   #onInfo(call: Exchange): number {
-    encodeInfo(call.reply, this.#volume.info(this.#inode(call.change)));
+    encodeInfo(call.reply, this.#volume.info(this.#tools.inode(call.change)));
     return 0;
   }
 
   #onSetFlags(call: Exchange): number {
     const { change } = call;
-    this.#begin({ uid: 0, gid: 0 }).setFlags(this.#inode(change), change.flags, change.mask);
-    return 0;
-  }
-
-  #onMkdir(call: Exchange): number {
-    const { change } = call;
-    const [name] = this.#names(call, 1);
-    const writer = this.#begin(change);
-    const directory = this.#inode(change);
-    const file = newFile(this.#volume, directory, change, MODE.directory);
-    return this.#attributes(call, writer.makeDirectory(directory, name, file));
-  }
-
-  #onSymlink(call: Exchange): number {
-    const { change } = call;
-    const [name] = this.#names(call, 1);
-    const target = this.#data(call, TARGET_BYTES_MAX, 'ENAMETOOLONG').slice();
-    if (target.length === 0) throw new FsError('ENOENT', 'an empty target');
-    if (target.includes(0)) throw new FsError('EINVAL', 'a target with a NUL');
-    const writer = this.#begin(change);
-    const directory = this.#inode(change);
-    const link = { uid: change.uid, gid: groupIn(directory, change.gid), target };
-    return this.#attributes(call, writer.makeSymlink(directory, name, link));
-  }
-
-  #onLink(call: Exchange): number {
-    const { change } = call;
-    const [name] = this.#names(call, 1);
-    const writer = this.#begin(change);
-    const inode = this.#other(change);
-    writer.link(inode, this.#inode(change), name);
-    return this.#attributes(call, inode);
-  }
-
-  #onUnlink(call: Exchange): number {
-    return this.#remove(call, (writer, directory, name) => writer.unlink(directory, name));
-  }
-
-  #onRmdir(call: Exchange): number {
-    return this.#remove(call, (writer, directory, name) => writer.removeDirectory(directory, name));
-  }
-
-  #remove(
-    call: Exchange,
-    remove: (writer: VolumeWriter, directory: Inode, name: Uint8Array) => Inode,
-  ): number {
-    const { change } = call;
-    checkFlags(change.flags, RemoveFlag);
-    const [name] = this.#names(call, 1);
-    if (change.flags !== 0) this.#parts.survivors?.list(change.client);
-    const writer = this.#begin(change);
-    const directory = this.#inode(change);
-    const last = change.flags === 0 ? undefined : this.#volume.lookup(directory, name);
-    const room = this.#holds?.hasRoom(change.client) === true;
-    if (last === undefined || !room || !isHeldBeyondNames(last)) {
-      remove(writer, directory, name);
-      return 0;
-    }
-    this.#holds.add(change.client, last, 1);
-    try {
-      return this.#attributes(call, remove(writer, directory, name));
-    } catch (error) {
-      this.#holds.remove(change.client, last.number, 1);
-      throw error;
-    }
-  }
-
-  #onRename(call: Exchange): number {
-    const { change } = call;
-    const mode = RENAME_MODES.get(change.flags);
-    if (mode === undefined) throw new FsError('EINVAL', 'unknown flags');
-    const [from, to] = this.#names(call, 2);
-    if (isDots(from) || isDots(to)) throw new FsError('EINVAL', 'a rename of a dot');
-    const writer = this.#begin(change);
-    const directory = this.#inode(change);
-    const same = change.other === change.inode;
-    const target = same ? directory : this.#other(change);
-    writer.rename({ directory, name: from }, { directory: target, name: to }, mode);
+    this.#tools
+      .begin({ uid: 0, gid: 0 })
+      .setFlags(this.#tools.inode(change), change.flags, change.mask);
     return 0;
   }
 
@@ -346,15 +225,15 @@ export class ChangingHandlers {
     const { change } = call;
     checkFlags(change.flags, WriteFlag);
     const append = (change.flags & WriteFlag.APPEND) !== 0;
-    const data = this.#contents(call, append);
-    const writer = this.#begin(change);
-    const inode = this.#inode(change);
+    const data = this.#tools.contents(call, append);
+    const writer = this.#tools.begin(change);
+    const inode = this.#tools.inode(change);
     if (append && change.offset !== 0) throw new FsError('EBADREQUEST', 'an offset to append at');
     if ((change.flags & WriteFlag.KILL_PRIVILEGES) !== 0)
       killPrivileges(this.#volume, writer, inode);
     const written = writer.write(inode, append ? inode.size : change.offset, data);
     if ((change.flags & WriteFlag.SYNC) !== 0) this.#commit(call);
-    this.#attributes(call, inode);
+    this.#tools.attributes(call, inode);
     const early = mayAnswerEarly(inode, this.#volume);
     const claimed = early && this.#claims.take(inode.number, change);
     return claimed ? written + CLAIMED : written;
@@ -363,8 +242,8 @@ export class ChangingHandlers {
   #onSetattr(call: Exchange): number {
     const { change } = call;
     checkFlags(change.flags, AttributeFlag);
-    const writer = this.#begin({ uid: 0, gid: 0 });
-    const inode = this.#inode(change);
+    const writer = this.#tools.begin({ uid: 0, gid: 0 });
+    const inode = this.#tools.inode(change);
     const changes = attributeChanges(inode, change, this.#parts.now());
     writer.change(() => {
       if ((change.flags & AttributeFlag.KILL_PRIVILEGES) !== 0) {
@@ -373,7 +252,7 @@ export class ChangingHandlers {
       writer.setAttributes(inode, changes);
       if (changes.mode !== undefined) followMode(this.#volume, writer, inode, changes.mode);
     });
-    return this.#attributes(call, inode);
+    return this.#tools.attributes(call, inode);
   }
 
   #onFallocate(call: Exchange): number {
@@ -381,11 +260,11 @@ export class ChangingHandlers {
     const mode = ALLOCATE_MODES.get(change.mode);
     if (mode === undefined) throw new FsError('EOPNOTSUPP', 'a mode of fallocate');
     if (change.size === 0) throw new FsError('EINVAL', 'an empty range');
-    const writer = this.#begin(change);
-    const inode = this.#inode(change);
+    const writer = this.#tools.begin(change);
+    const inode = this.#tools.inode(change);
     if (change.uid !== 0) killPrivileges(this.#volume, writer, inode);
     writer.allocate(inode, mode, { offset: change.offset, bytes: change.size });
-    return this.#attributes(call, inode);
+    return this.#tools.attributes(call, inode);
   }
 
   #onSeek(call: Exchange): number {
@@ -393,21 +272,21 @@ export class ChangingHandlers {
     const { DATA, HOLE } = SeekWhence;
     const { flags } = change;
     if (flags !== DATA && flags !== HOLE) throw new FsError('EINVAL', 'no such whence');
-    const writer = this.#begin({ uid: 0, gid: 0 });
+    const writer = this.#tools.begin({ uid: 0, gid: 0 });
     const what = flags === DATA ? 'data' : 'hole';
-    encodeOffset(call.reply, writer.seek(this.#inode(change), change.offset, what));
+    encodeOffset(call.reply, writer.seek(this.#tools.inode(change), change.offset, what));
     return 0;
   }
 
   #onSetxattr(call: Exchange): number {
     const { change } = call;
     checkFlags(change.flags, XattrFlag);
-    const [name] = this.#names(call, 1);
-    const value = this.#data(call, VALUE_BYTES_MAX, 'E2BIG').slice();
+    const [name] = this.#tools.names(call, 1);
+    const value = this.#tools.data(call, VALUE_BYTES_MAX, 'E2BIG').slice();
     const create = (change.flags & XattrFlag.CREATE) !== 0;
     const replace = (change.flags & XattrFlag.REPLACE) !== 0;
-    const writer = this.#begin({ uid: 0, gid: 0 });
-    const inode = this.#inode(change);
+    const writer = this.#tools.begin({ uid: 0, gid: 0 });
+    const inode = this.#tools.inode(change);
     writer.change(() => {
       writer.setXattr(inode, name, value, { create, replace });
       if (isName(name, ACCESS_LIST)) followList(writer, inode, change, value);
@@ -416,15 +295,15 @@ export class ChangingHandlers {
   }
 
   #onRemovexattr(call: Exchange): number {
-    const [name] = this.#names(call, 1);
-    const writer = this.#begin({ uid: 0, gid: 0 });
-    writer.removeXattr(this.#inode(call.change), name);
+    const [name] = this.#tools.names(call, 1);
+    const writer = this.#tools.begin({ uid: 0, gid: 0 });
+    writer.removeXattr(this.#tools.inode(call.change), name);
     return 0;
   }
 
   #onFsync(call: Exchange): number {
     checkFlags(call.change.flags, SyncFlag);
-    this.#inode(call.change);
+    this.#tools.inode(call.change);
     if (this.#parts.writer !== undefined) this.#commit(call);
     return 0;
   }
@@ -433,16 +312,16 @@ export class ChangingHandlers {
     const { client, count } = holdsOf(call.change);
     const { flags } = call.change;
     checkFlags(flags, OpenFlag);
-    const inode = this.#inode(call.change);
+    const inode = this.#tools.inode(call.change);
     const { survivors } = this.#parts;
     survivors?.list(client);
     if ((flags & OpenFlag.RECLAIM) === 0) {
       this.#holds?.add(client, inode, count);
-      return this.#attributes(call, inode);
+      return this.#tools.attributes(call, inode);
     }
     survivors?.mayReclaim(client);
     this.#holds?.reclaim(client, inode, count);
-    this.#attributes(call, inode);
+    this.#tools.attributes(call, inode);
     return survivors === undefined ? 1 : 0;
   }
 
@@ -461,10 +340,10 @@ export class ChangingHandlers {
 
   #onCopyRange(call: Exchange): number {
     const { change } = call;
-    const from = this.#inode(change);
-    const writer = this.#begin(change);
+    const from = this.#tools.inode(change);
+    const writer = this.#tools.begin(change);
     const same = change.other === change.inode;
-    const to = same ? from : this.#other(change);
+    const to = same ? from : this.#tools.other(change);
     const wanted = Math.min(change.bytes, COPY_BYTES_MAX);
     let { offset, otherOffset: at } = change;
     const bytes = this.#volume.readableBytes(from, offset, wanted);
@@ -483,7 +362,7 @@ export class ChangingHandlers {
       if (written < part.length) break;
     }
     if (done > 0) this.#volume.accessed(from);
-    this.#attributes(call, to);
+    this.#tools.attributes(call, to);
     return done;
   }
 
@@ -495,7 +374,7 @@ export class ChangingHandlers {
       lockType <= LockType.UNLOCK &&
       start <= end;
     if (!known) throw new FsError('EINVAL', 'no such lock');
-    const inode = this.#inode(call.change);
+    const inode = this.#tools.inode(call.change);
     const target = { inode: inode.number, kind: lockKind };
     const range = { type: lockType, start, end };
     const who = { client, owner, pid };
@@ -505,7 +384,7 @@ export class ChangingHandlers {
       return 0;
     }
     this.#locks.set(target, who, range, lockCommand === LockCommand.WAIT);
-    return this.#attributes(call, inode);
+    return this.#tools.attributes(call, inode);
   }
 
   #commit({ client, change }: Exchange): void {
@@ -517,83 +396,5 @@ export class ChangingHandlers {
   #onUnclaim(call: Exchange): number {
     this.#claims.end(call.change.inode, call.change.client);
     return 0;
-  }
-
-  /** For a change: throws EROFS, and says whose the next calls are. */
-  #begin(owner: { uid: number; gid: number }): VolumeWriter {
-    const { writer } = this.#parts;
-    if (writer === undefined) throw new FsError('EROFS', 'the volume is read-only');
-    writer.actAs({ uid: owner.uid, gid: owner.gid });
-    return writer;
-  }
-
-  #inode(change: FsChange): Inode {
-    return this.#volume.inode(change.inode, change.generation);
-  }
-
-  #other(change: FsChange): Inode {
-    return this.#volume.inode(change.other, change.otherGeneration);
-  }
-
-  #attributes(call: Exchange, inode: Inode): number {
-    encodeAttributes(call.reply, this.#volume.attributes(inode));
-    return 0;
-  }
-
-  /** The names of a request, checked. */
-  #names(call: Exchange, count: 1): [Uint8Array];
-  #names(call: Exchange, count: 2): [Uint8Array, Uint8Array];
-  #names(call: Exchange, count: number): Uint8Array[] {
-    const { change } = call;
-    const { nameBytes, newNameBytes } = change;
-    const bytes = nameBytes + newNameBytes;
-    let all: Uint8Array;
-    if (namesFit(change.call, bytes)) {
-      all = inlineNames(call.message, change);
-    } else {
-      all = new Uint8Array(bytes);
-      this.#copyIn(call, 0, all);
-    }
-    const names = [all.slice(0, nameBytes), all.slice(nameBytes)].slice(0, count);
-    for (const name of names) {
-      if (name.length > NAME_BYTES_MAX) throw new FsError('ENAMETOOLONG', 'a name');
-      if (name.length === 0 || name.includes(0) || name.includes(SLASH)) {
-        throw new FsError('EINVAL', 'an empty name, or one with a NUL or a slash');
-      }
-    }
-    return names;
-  }
-
-  /** What a WRITE brings. Long contents are left where they are; an append is not done in parts. */
-  #contents(call: Exchange, append: boolean): Uint8Array | Incoming {
-    const { bytes, grant } = call.change;
-    const isLong = grant >= 0 && bytes >= LONG_BYTES_MIN && bytes <= TRANSFER_BYTES_MAX;
-    if (append || !isLong) return this.#data(call, TRANSFER_BYTES_MAX, 'EINVAL');
-    const copyIn = (at: number, target: Uint8Array): void => {
-      this.#copyIn(call, at, target);
-    };
-    return new Granted({ copyIn, stage: (length) => this.#memory.stage(length) }, bytes);
-  }
-
-  /** The data of a request, behind its names; valid until the staging buffer is used again. */
-  #data(
-    call: Exchange,
-    bytesMax: number,
-    tooLong: 'EINVAL' | 'ENAMETOOLONG' | 'E2BIG',
-  ): Uint8Array {
-    const { change } = call;
-    if (change.bytes > bytesMax) throw new FsError(tooLong, `${String(change.bytes)} bytes`);
-    const names = change.nameBytes + change.newNameBytes;
-    const data = this.#memory.stage(change.bytes).subarray(0, change.bytes);
-    if (data.length > 0) this.#copyIn(call, namesFit(change.call, names) ? 0 : names, data);
-    return data;
-  }
-
-  #copyIn(call: Exchange, at: number, target: Uint8Array): void {
-    const { grant } = call.change;
-    call.unread = true;
-    if (grant < 0) throw new FsError('EFAULT', 'the request names no memory');
-    this.#memory.copyIn(call.client, grant, at, target);
-    call.unread = false;
   }
 }

@@ -99,9 +99,9 @@ export class Holds {
     this.#clients.set(client, files);
   }
 
-  /** Whether the client may hold one more file. */
-  hasRoom(client: number): boolean {
-    return (this.#clients.get(client)?.size ?? 0) < HOLDS_MAX;
+  /** Whether the client may hold so many files more. */
+  hasRoom(client: number, files = 1): boolean {
+    return (this.#clients.get(client)?.size ?? 0) + files <= HOLDS_MAX;
   }
 
   /** The client says how many holds of the file it has, whatever is known of them. */

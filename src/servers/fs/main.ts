@@ -24,7 +24,7 @@ import { HeldReplies } from '../../vos/held-replies.ts';
 import { type Chore, serve } from '../../vos/server.ts';
 import type { FsServiceSpec } from '../../vos/spec.ts';
 import { BlockCache } from './cache.ts';
-import { ChangingHandlers } from './changing-handlers.ts';
+import { ChangingHandlers, type ChangingParts } from './changing-handlers.ts';
 import { Commits } from './commits.ts';
 import { openImage } from './device.ts';
 import { ERRNO, FsError, isFsError } from './errors.ts';
@@ -175,15 +175,22 @@ function openWritable(service: FsServiceSpec, parts: OpenParts): Opened {
  * The time, each later than the one before: by it clients see that a file has changed, so two
  * changes may not have the same. When the clock of the machine is put back, so is this one.
  */
-function timestamps(): () => Timestamp {
+function timestamps(): Pick<Required<ChangingParts>, 'now' | 'follow'> {
   let lastNs = 0n;
-  return () => {
+  const now = (): Timestamp => {
     const nowNs = BigInt(Date.now()) * NS_PER_MS;
     const isJump = lastNs - nowNs > NS_PER_SECOND;
     lastNs = nowNs > lastNs || isJump ? nowNs : lastNs + 1n;
     const seconds = Number(lastNs / NS_PER_SECOND);
     return { seconds, nanoseconds: Number(lastNs % NS_PER_SECOND) };
   };
+  const follow = (time: Timestamp): Timestamp => {
+    const timeNs = BigInt(time.seconds) * NS_PER_SECOND + BigInt(time.nanoseconds);
+    if (timeNs >= BigInt(Date.now() + 1) * NS_PER_MS) return now();
+    if (timeNs > lastNs) lastNs = timeNs;
+    return time;
+  };
+  return { now, follow };
 }
 
 /** Whether a crash leaves what was committed, and that alone. */
@@ -256,7 +263,7 @@ async function main(): Promise<void> {
   const { service } = config;
   const segment = Segment.open(config.segment);
   const server = segment.bind({ slot: service.slot, level: 'server', name: service.name });
-  const now = timestamps();
+  const { now, follow } = timestamps();
   const { volume, bytes, replayed, commits, close } = open(service, {
     memory: server.allocate(CACHE_BYTES),
     allocate: (size) => server.allocate(size),
@@ -293,6 +300,7 @@ async function main(): Promise<void> {
     isAlive,
     isWatched: (): boolean => leases.isUsed,
     now,
+    follow,
     ...(survivors && { survivors }),
   });
   const calls = changing.guarded(new Map([...createHandlers(volume, memory), ...changing.table()]));

@@ -21,7 +21,7 @@ type Lists = Pick<Volume, 'getXattr'>;
 export function newFile(
   lists: Lists,
   directory: Inode,
-  change: FsChange,
+  change: Pick<FsChange, 'mode' | 'uid' | 'gid' | 'umask' | 'device'>,
   type: number = change.mode & MODE.type,
 ): NewFile {
   const isDirectory = type === MODE.directory;

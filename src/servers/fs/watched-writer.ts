@@ -9,6 +9,7 @@ import type {
   AllocateMode,
   AttributeChanges,
   ByteRange,
+  InodeRun,
   NewFile,
   Owner,
   Place,
@@ -47,6 +48,18 @@ export class WatchedWriter implements VolumeWriter {
   createFile(directory: Inode, name: Uint8Array, file: NewFile): Inode {
     this.#touch(directory, ATTRIBUTES);
     return this.#volume.createFile(directory, name, file);
+  }
+
+  reserveInodes(directory: Inode, count: number, runsMax: number): InodeRun[] {
+    return this.#volume.reserveInodes(directory, count, runsMax);
+  }
+
+  releaseInodes(numbers: Iterable<number>): void {
+    this.#volume.releaseInodes(numbers);
+  }
+
+  newGeneration(): number {
+    return this.#volume.newGeneration();
   }
 
   createUnnamed(directory: Inode, file: NewFile): Inode {

@@ -6,6 +6,7 @@
  * business: each promise settles, but for a lock that is waited for.
  */
 import type { FileInfo, LockAnswer } from '../protocol/fs-change.ts';
+import type { EarlyFile } from '../protocol/fs-early.ts';
 import type {
   DirectoryEntry,
   FileAttributes,
@@ -75,10 +76,26 @@ export interface Written {
   readonly claimed?: boolean;
 }
 
-/** What was made. */
-export interface Created extends FileAttributes {
-  /** Whether this client has claimed the directory's names from now on. */
-  readonly claimed?: boolean;
+/** What the names of a directory come with. */
+export interface TakenNames {
+  /** The server's time, at some moment between the call and its answer. */
+  readonly now: Timestamp;
+  /** For files that `createMany` makes there, none of which exists. */
+  readonly numbers: readonly FileId[];
+}
+
+/** What `createMany` came to. */
+export interface Made {
+  /** How many files: those before the first that could not be made. */
+  readonly made: number;
+  /** Why that one could not: 0, or a positive errno. */
+  readonly errno: number;
+  /** Whether the names are still this client's. */
+  readonly claimed: boolean;
+  readonly now: Timestamp;
+  /** Of the directory after it. */
+  readonly size: number;
+  readonly sectors: number;
 }
 
 /** A lock that is asked for; `kind` is a `LockKind`, `type` a `LockType`. */
@@ -117,7 +134,14 @@ export interface FileService {
    * Makes a file of any type but directory and symlink; `flags`: `CreateFlag`. EEXIST if the name
    * is there.
    */
-  create(place: Place, file: NewFile, flags: number): Promise<Created>;
+  create(place: Place, file: NewFile, flags: number): Promise<FileAttributes>;
+  /**
+   * Takes the names of a directory, or keeps them, and asks for `count` inode numbers. Until
+   * `unclaim` nobody else gets at the directory. Undefined when they cannot be had.
+   */
+  takeNames(directory: FileId, count: number): Promise<TakenNames | undefined>;
+  /** Makes regular files in a directory whose names this client has, at most `FILES_MAX`. */
+  createMany(directory: FileId, files: readonly EarlyFile[]): Promise<Made>;
   /** A regular file without a name, held open; `link` may give it one. EOPNOTSUPP. */
   createUnnamed(parent: FileId, file: NewFile): Promise<FileAttributes>;
   /** What attributes do not tell. */
@@ -147,8 +171,8 @@ export interface FileService {
    */
   writeFrom?(at: FilePosition, source: Uint8Array, flags: number, owner: Owner): Promise<Written>;
   /**
-   * Ends a claim on the file's contents or the directory's names. While there is one, only writes
-   * (or creations) that renew it may be asked for: any other call that it is in the way of waits.
+   * Ends a claim on the file's contents or the directory's names. While there is one on contents,
+   * only writes that renew it may be asked for: any other call that it is in the way of waits.
    */
   unclaim(file: FileId): Promise<void>;
   setAttributes(file: FileId, change: AttributeChange): Promise<FileAttributes>;

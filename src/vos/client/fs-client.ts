@@ -10,8 +10,8 @@
  */
 import { constants } from 'node:os';
 
-import { DvkError, isDvkError, type Endpoint, type Segment } from '../../dvk/index.ts';
-import type { FileInfo, FsChange, LockAnswer } from '../protocol/fs-change.ts';
+import { DvkError, isDvkError, type Segment } from '../../dvk/index.ts';
+import type { FileInfo, LockAnswer } from '../protocol/fs-change.ts';
 import {
   CLAIMED,
   CreateFlag,
@@ -23,11 +23,8 @@ import {
   decodeInfo,
   decodeLock,
   decodeOffset,
-  encodeChange,
-  namesFit,
 } from '../protocol/fs-change.ts';
 import {
-  decodeAttributes,
   decodeDirectoryEntries,
   decodeStatus,
   encodeRequest,
@@ -38,23 +35,43 @@ import {
   type FileAttributes,
   type FileSystemStatus,
 } from '../protocol/fs.ts';
+import {
+  SPEAKERS_MAX,
+  decodeManyMade,
+  decodeTaken,
+  encodeEarlyFiles,
+  encodeTake,
+  type EarlyFile,
+} from '../protocol/fs-early.ts';
 import type { Coherence } from '../protocol/fs-lease.ts';
 import { type Quota, decodeQuota } from '../protocol/fs-quota.ts';
 import type { Call, Channel, ChannelOptions } from './channels.ts';
 import { Channels } from './channels.ts';
 import type {
   AttributeChange,
-  Created,
   FileId,
   FilePosition,
   FileService,
   LockRequest,
+  Made,
   NewFile,
   Owner,
   Place,
   SizedValue,
+  TakenNames,
   Written,
 } from './file-service.ts';
+import {
+  type ChangingCall,
+  asOther,
+  attributesOf,
+  encoded,
+  fileOf,
+  inDirectory,
+  nothing,
+  numbersOf,
+  writtenOf,
+} from './fs-calls.ts';
 import { HeldFiles } from './held-files.ts';
 import { Leases, type Trust } from './leases.ts';
 import { rejoin } from './rejoin.ts';
@@ -85,16 +102,6 @@ interface ReadingCall {
   readonly name?: Uint8Array;
   /** What is filled in place of the channel's buffer. */
   readonly memory?: Uint8Array;
-}
-
-interface ChangingCall {
-  readonly request: Partial<FsChange> & { readonly call: FsCall };
-  readonly names?: readonly Uint8Array[];
-  readonly data?: Uint8Array;
-  /** What is read in place of `data` in the channel's buffer. */
-  readonly memory?: Uint8Array;
-  readonly repeatable?: boolean;
-  readonly onlyFor?: Endpoint | undefined;
 }
 
 export class FsClient implements FileService {
@@ -212,12 +219,45 @@ export class FsClient implements FileService {
     return await this.#sized({ call: FsCall.LISTXATTR, file, bytes });
   }
 
-  async create(place: Place, file: NewFile, flags: number): Promise<Created> {
+  async create(place: Place, file: NewFile, flags: number): Promise<FileAttributes> {
     const hold = (flags & CreateFlag.HOLD) !== 0;
     const client = flags === 0 ? 0 : this.#channels.identity;
     const request = { call: FsCall.CREATE, ...inDirectory(place), ...file, flags, client };
-    const made = await this.#change({ request, names: [place.name] }, createdOf);
+    const made = await this.#change({ request, names: [place.name] }, attributesOf);
     if (hold) this.#hold(made);
+    return made;
+  }
+
+  async takeNames({ inode, generation }: FileId, count: number): Promise<TakenNames | undefined> {
+    const { identity: client, endpoints: speakers } = this.#channels;
+    if (speakers.length > SPEAKERS_MAX) return undefined;
+    const call: Call = {
+      encode: (message) => {
+        encodeTake(message, { inode, generation, client, count, speakers });
+      },
+      needsMemory: false,
+      repeatable: true,
+    };
+    return await this.#channels.perform(call, ({ process }, result) =>
+      result === 0 ? undefined : numbersOf(decodeTaken(process.message.view)),
+    );
+  }
+
+  async createMany(directory: FileId, files: readonly EarlyFile[]): Promise<Made> {
+    const client = this.#channels.identity;
+    const data = encodeEarlyFiles(files);
+    const sizes = { bytes: data.length, count: files.length };
+    const request = { call: FsCall.CREATE_MANY, ...fileOf(directory), ...sizes, client };
+    // What was made is known by its number and generation.
+    const call = { request, data, repeatable: true };
+    const made = await this.#change(call, ({ process }, result): Made => {
+      const { errno, ...rest } = decodeManyMade(process.message.view);
+      const claimed = (result & CLAIMED) !== 0;
+      return { ...rest, errno: -errno, made: result & ~CLAIMED, claimed };
+    });
+    for (const file of files.slice(0, made.made)) {
+      if ((file.flags & CreateFlag.HOLD) !== 0) this.#hold(file);
+    }
     return made;
   }
 
@@ -495,8 +535,8 @@ export class FsClient implements FileService {
   }
 
   /** One hold more of a file, that the server has just been told of. */
-  #hold(attributes: FileAttributes): void {
-    this.#held.hold(attributes);
+  #hold(file: FileId): void {
+    this.#held.hold(file);
     this.#watch();
   }
 
@@ -524,49 +564,4 @@ export class FsClient implements FileService {
       if (this.#channels.isReplaced) this.status().catch(nothing);
     });
   }
-}
-
-function encoded(change: ChangingCall): Call {
-  const { request, names = [], data, memory, repeatable = false, onlyFor } = change;
-  const bytes = names.reduce((sum, { length }) => sum + length, 0);
-  const parts = [...(namesFit(request.call, bytes) ? [] : names), ...(data ? [data] : [])];
-  return {
-    encode: (message, { grant, sequence }) => {
-      encodeChange(message, { ...request, grant, sequence }, names);
-    },
-    needsMemory: parts.some(({ length }) => length > 0),
-    parts,
-    ...(memory === undefined ? {} : { memory }),
-    repeatable,
-    onlyFor,
-  };
-}
-
-function fileOf({ inode, generation }: FileId): { inode: number; generation: number } {
-  return { inode, generation };
-}
-
-function inDirectory({ parent }: Place): { inode: number; generation: number } {
-  return fileOf(parent);
-}
-
-function asOther({ inode, generation }: FileId): { other: number; otherGeneration: number } {
-  return { other: inode, otherGeneration: generation };
-}
-
-function attributesOf(channel: Channel): FileAttributes {
-  return decodeAttributes(channel.process.message.view);
-}
-
-function createdOf(channel: Channel, result: number): Created {
-  return { ...attributesOf(channel), claimed: result === CLAIMED };
-}
-
-function writtenOf(channel: Channel, result: number): Written {
-  const bytes = result & ~CLAIMED;
-  return { bytes, attributes: attributesOf(channel), claimed: (result & CLAIMED) !== 0 };
-}
-
-function nothing(): void {
-  // The result says it all.
 }

@@ -57,7 +57,7 @@ export class HeldFiles {
   }
 
   /** One hold more, of which the server knows. */
-  hold({ inode, generation }: FileAttributes): void {
+  hold({ inode, generation }: FileId): void {
     const file = this.#files.get(inode);
     if (file !== undefined) file.count++;
     else this.#files.set(inode, { inode, generation, count: 1, unsynced: undefined, lost: false });

@@ -138,6 +138,12 @@ export class Changer {
 
   async #write(request: ChangingRequest, change: Kind<'write'>): Promise<void> {
     const { length } = change.data;
+    const coming = this.#names.arrived(request.file);
+    if (coming !== undefined) {
+      // The request's buffer is used again meanwhile.
+      change.data = change.data.slice();
+      await coming;
+    }
     const { early, done } = this.#writes.begin(request.file, change);
     if (early) this.#answers.written(request, length);
     const bytes = await done;
@@ -150,24 +156,52 @@ export class Changer {
   }
 
   /** Waits until what is about to be asked for is not in the way of a claim of this client. */
-  async #settle({ file, change }: ChangingRequest): Promise<void> {
+  async #settle({ file, change, opcode }: ChangingRequest): Promise<void> {
+    const names = this.#names;
     switch (change.kind) {
       case 'create':
+        return;
       case 'remove':
+        // A directory is not empty before what was made in it has arrived.
+        if (opcode === Opcode.RMDIR) await names.settleAll();
+        await names.arrived(file);
         return;
       case 'make':
       case 'symlink':
       case 'link':
-        await this.#names.settle(file);
+        if (change.kind === 'link') await names.arrived(change.file);
+        await names.settle(file);
         return;
       case 'rename':
-        await this.#names.settle(change.to.parent);
+        // Of the directory that it replaces, too.
+        await names.settleAll();
         return;
       case 'copy':
+        await names.arrived(change.to);
+        await names.arrived(file);
         await this.#writes.settle(change.to);
         await this.#writes.settle(file);
         return;
+      case 'flush':
+      case 'release':
+        // Who closes a new file need not wait for it.
+        await this.#writes.settle(file);
+        return;
+      case 'sync':
+        await names.arrived(file);
+        await this.#writes.settle(file);
+        throwIf(names.failureAtSync(file));
+        return;
+      case 'attributes':
+      case 'flags':
+      case 'setXattr':
+      case 'removeXattr':
+        await names.arrived(file);
+        await names.settle(file);
+        await this.#writes.settle(file);
+        return;
       default:
+        await names.arrived(file);
         await this.#writes.settle(file);
     }
   }
@@ -183,6 +217,7 @@ export class Changer {
           request.opcode === Opcode.RMDIR
             ? await service.removeDirectory(place, true)
             : await service.unlink(place, true);
+        this.#names.removed(file, change.name);
         if (held !== undefined) this.#releaseForgotten(held);
         return;
       }
@@ -209,6 +244,7 @@ export class Changer {
         if (this.#answers.nodes.isLocked(file.inode)) {
           await this.#unlock(file, LockKind.POSIX, change.owner);
         }
+        throwIf(this.#names.failure(file));
         throwIf(this.#writes.failureAtClose(file, change.handle));
         return;
     }
@@ -237,7 +273,7 @@ export class Changer {
       const openFlags = openFlagsOf(change.flags);
       const taken = this.#answers.entry(request, made, { openFlags });
       if (taken) this.#writes.opened(made);
-      else await this.#service.release(made);
+      else await this.#letGo(made);
     } catch (error) {
       const exists = error instanceof Error && 'code' in error && error.code === 'EEXIST';
       if (!exists) throw error;
@@ -260,8 +296,13 @@ export class Changer {
       if (change.owner !== undefined) await this.#unlock(file, LockKind.FLOCK, change.owner);
     } finally {
       this.#writes.released(file);
-      await this.#service.release(file);
+      await this.#letGo(file);
     }
+  }
+
+  /** One open file less. */
+  async #letGo(file: FileId): Promise<void> {
+    if (!(await this.#names.released(file))) await this.#service.release(file);
   }
 
   /** It stays until the kernel has forgotten it: it may be the directory that a process is in. */

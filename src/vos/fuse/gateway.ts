@@ -8,19 +8,19 @@ import { constants } from 'node:os';
 import type { Clock } from '../../dvk/clock.ts';
 import type { FileService } from '../client/file-service.ts';
 import type { Trust } from '../client/leases.ts';
-import { TRANSFER_BYTES_MAX, type FileAttributes } from '../protocol/fs.ts';
+import { TRANSFER_BYTES_MAX, type FileAttributes, type Timestamp } from '../protocol/fs.ts';
 import type { Answers, Send, SessionCounters } from './answers.ts';
 import { DIRECTORY_BYTES_MAX, EUCLEAN } from './answers.ts';
 import type { Negotiated } from './replies.ts';
 import { Session } from './session.ts';
-import { CHANGING_KINDS, type Change } from './change.ts';
+import { CHANGING_KINDS } from './change.ts';
 import { Changer } from './changer.ts';
 import { FreshPages } from './fresh-pages.ts';
 import { KnownNames } from './known-names.ts';
 import { Neighbours } from './neighbours.ts';
 import { type PageDropper, Recalls } from './recalls.ts';
 import type { EndLoan } from './request-buffers.ts';
-import type { ReadingRequest, ServiceRequest } from './requests.ts';
+import type { ChangingRequest, ReadingRequest, ServiceRequest } from './requests.ts';
 import { Opcode } from './wire.ts';
 import { WriteBehind } from './write-behind.ts';
 
@@ -130,7 +130,8 @@ export class Gateway {
     // What came with others has no lease.
     const nearMs = trust === undefined ? Math.min(attributesMs, entryMs) : 0;
     this.#writes = new WriteBehind(service, clock, errnoOf, () => port.lend?.());
-    this.#names = new KnownNames(service, clock, attributesMs);
+    const latest = (): Timestamp => this.#answers.nodes.latest;
+    this.#names = new KnownNames({ service, clock, errnoOf, latest });
     // What a mount with leases has is never old, and a lock that waits for pages might wait for a
     // recall that waits for the same at another mount.
     const fresh = new FreshPages(this.#answers, trust === undefined ? port.pages : undefined);
@@ -166,7 +167,7 @@ export class Gateway {
     if (request.change !== undefined) this.#recalls?.onChange(request);
     const backlogBytes = change?.kind === 'write' ? change.data.length : 0;
     this.#writeBacklogBytes += backlogBytes;
-    if (change !== undefined) this.#forget(change.kind);
+    if (request.change !== undefined) this.#forget(request);
     const performed =
       request.change === undefined ? this.#perform(request) : this.#changer.perform(request);
     performed
@@ -184,7 +185,7 @@ export class Gateway {
         },
       )
       .finally(() => {
-        if (change !== undefined) this.#forget(change.kind);
+        if (request.change !== undefined) this.#forget(request);
         const before = this.#writeBacklogBytes;
         this.#writeBacklogBytes -= backlogBytes;
         if (before >= WRITE_BACKLOG_BYTES_MAX && !this.isFull) this.#port.onRoom?.();
@@ -192,11 +193,13 @@ export class Gateway {
   }
 
   /** A change begins, or is done: what was known before is too old. */
-  #forget(kind: Change['kind']): void {
-    if (!CHANGING_KINDS.has(kind)) return;
+  #forget({ change, file }: ChangingRequest): void {
+    if (!CHANGING_KINDS.has(change.kind)) return;
     this.#neighbours.forget();
     // `KnownNames` knows about new files itself, and writes change no directory.
-    if (kind !== 'create' && kind !== 'write') this.#names.forget();
+    if (change.kind === 'create' || change.kind === 'write') return;
+    this.#names.forget(file);
+    if (change.kind === 'rename') this.#names.forget(change.to.parent);
   }
 
   /** The session is over: late answers of the service are ignored. */
@@ -226,23 +229,15 @@ export class Gateway {
     const { file, bytes, name } = request;
     const answers = this.#answers;
     const service = this.#service;
+    if (request.opcode === Opcode.LOOKUP) return this.#lookup(request);
+    if (request.opcode === Opcode.GETATTR) return this.#status(request);
+    await this.#names.arrived(file);
     await this.#writes.settle(file);
     switch (request.opcode) {
       case Opcode.READ:
         return service.read(file, request.offset, bytes, (data) => {
           answers.data(request, data);
         });
-      case Opcode.GETATTR: {
-        const known = await this.#names.attributes(file);
-        if (known !== undefined && this.#isCurrent(known.attributes)) {
-          answers.attributes(request, known.attributes, known.ageMs);
-        } else {
-          answers.attributes(request, await service.getAttributes(file));
-        }
-        return;
-      }
-      case Opcode.LOOKUP:
-        return this.#lookup(request);
       case Opcode.READDIR:
       case Opcode.READDIRPLUS: {
         const mark = this.#writes.arrived;
@@ -275,11 +270,27 @@ export class Gateway {
     }
   }
 
+  async #status(request: ReadingRequest): Promise<void> {
+    const { file } = request;
+    const known = this.#names.attributes(file);
+    if (known !== undefined && this.#isCurrent(known)) {
+      this.#answers.attributes(request, known);
+      return;
+    }
+    await this.#names.arrived(file);
+    await this.#writes.settle(file);
+    const attributes = await this.#service.getAttributes(file);
+    this.#names.learn(attributes);
+    this.#answers.attributes(request, attributes);
+  }
+
   async #lookup(request: ReadingRequest): Promise<void> {
     const { file, name } = request;
     const answers = this.#answers;
     // "." is how an NFS server looks for a file by its number.
     if (name.length === 1 && name[0] === DOT) {
+      await this.#names.arrived(file);
+      await this.#writes.settle(file);
       answers.entry(request, await this.#service.getAttributes(file));
       return;
     }
@@ -287,6 +298,7 @@ export class Gateway {
       answers.error(request, ENOENT);
       return;
     }
+    await this.#names.arrived(file);
     const near = this.#neighbours.find(file, name);
     if (near !== undefined && this.#isCurrent(near.attributes)) {
       answers.entry(request, near.attributes, { ageMs: near.ageMs });

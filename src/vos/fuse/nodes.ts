@@ -69,10 +69,16 @@ const ROOT: FileId = { inode: ROOT_INODE, generation: 0 };
 
 export class NodeTable {
   readonly #nodes = new Map<number, Node>();
+  #latest: Timestamp = { seconds: 0, nanoseconds: 0 };
 
   /** Nodes besides the root. */
   get size(): number {
     return this.#nodes.size;
+  }
+
+  /** The latest change of any file that the kernel was told of. */
+  get latest(): Timestamp {
+    return this.#latest;
   }
 
   find(node: number): FileId | undefined {
@@ -108,11 +114,17 @@ export class NodeTable {
     }
     node.lookups++;
     node.tell(told);
+    if (told !== undefined) this.#noteTime(told);
   }
 
   /** The kernel was told these attributes of a file. */
   tell(attributes: FileAttributes): void {
     this.#nodes.get(attributes.inode)?.tell(attributes);
+    this.#noteTime(attributes);
+  }
+
+  #noteTime({ changed }: FileAttributes): void {
+    if (isBefore(this.#latest, changed)) this.#latest = changed;
   }
 
   /** Whether what the kernel has of the file's contents is what they are now. */

@@ -48,6 +48,7 @@
  * | TMPFILE     | 0, attributes         | EINVAL (no regular file), ENOSPC                      |
  * | INFO        | 0, see `FileInfo`     |                                                       |
  * | SET_FLAGS   | 0                     | EOPNOTSUPP (others than users may set)                |
+ * | CREATE_MANY | see `fs-early.ts`     | EINVAL (a malformed list)                             |
  *
  * Attributes are those of the file that was made, changed or locked; LOCK GET tells a lock. All but
  * SEEK, FSYNC, OPEN, RELEASE, LOCK, REJOINED, UNCLAIM and INFO may fail with EROFS; any may end
@@ -62,12 +63,12 @@
  * was committed before the restart, in 1 when they do not. LOCK with RECLAIM fails with ENOLCK when
  * somebody else may have had the lock meanwhile.
  *
- * A WRITE may claim the contents of its file, a CREATE the names of its directory; the result has
- * CLAIMED added when `client` has the claim from now on. While one client has a claim, calls of
- * others that it is in the way of fail with EALREADY, also those that read, and are to be made
- * again; so do the owner's own ones that do not name the claim, which therefore ends it first
- * (UNCLAIM). A claim that is not renewed for 5 s is over; its owner trusts it for
- * `CLAIM_TRUSTED_MS` from the moment at which it sent the request.
+ * A WRITE may claim the contents of its file; the result has CLAIMED added when `client` has the
+ * claim from now on. While one client has a claim, calls of others that it is in the way of fail
+ * with EALREADY, also those that read, and are to be made again; so do the owner's own ones that do
+ * not name the claim, which therefore ends it first (UNCLAIM). A claim that is not renewed for 5 s
+ * is over; its owner trusts it for `CLAIM_TRUSTED_MS` from the moment at which it sent the request.
+ * The names of a directory are claimed by TAKE_NAMES, see `fs-early.ts`.
  */
 import type { Timestamp } from './fs.ts';
 import { FsCall, getTime, getUint64, setTime, setUint64 } from './fs.ts';
@@ -95,7 +96,7 @@ export interface FsChange {
   otherGeneration: number;
   /** Of target, value or data in the grant; or of the range. */
   bytes: number;
-  /** OPEN and RELEASE: how many holds. */
+  /** OPEN and RELEASE: how many holds; CREATE_MANY: how many files. */
   count: number;
   offset: number;
   otherOffset: number;
@@ -115,14 +116,12 @@ export interface FsChange {
   end: number;
 }
 
-/** Added to the result of a WRITE or CREATE whose client has the claim it asked for. */
+/** Added to the result of a WRITE or CREATE_MANY whose client has the claim it asked for. */
 export const CLAIMED: number = 1 << 24;
 export const CLAIM_TRUSTED_MS = 3000;
 export const CreateFlag = {
-  /** The client holds the new file open. */
+  /** The client holds the new file open. 2 was another one. */
   HOLD: 1,
-  /** Nobody else is to add a name to the directory until UNCLAIM. */
-  CLAIM: 2,
 } as const;
 /** OPEN: see above. */
 export const OpenFlag = { RECLAIM: 1 } as const;
@@ -347,6 +346,14 @@ const LAYOUTS: ReadonlyMap<number, Layout> = new Map<number, Layout>([
     ]),
   ],
   [FsCall.TMPFILE, MAKE],
+  [
+    FsCall.CREATE_MANY,
+    layout([
+      ['bytes', 24, 'u32'],
+      ['client', 28, 'i32'],
+      ['count', 32, 'u32'],
+    ]),
+  ],
   [FsCall.INFO, layout([])],
   [
     FsCall.SET_FLAGS,

@@ -76,6 +76,9 @@ export const FsCall = {
   TMPFILE: PROTOCOL_BASE.fs + 80,
   INFO: PROTOCOL_BASE.fs + 81,
   SET_FLAGS: PROTOCOL_BASE.fs + 82,
+  // `fs-early.ts`.
+  TAKE_NAMES: PROTOCOL_BASE.fs + 100,
+  CREATE_MANY: PROTOCOL_BASE.fs + 101,
   // `fs-quota.ts`.
   QUOTA: PROTOCOL_BASE.fs + 110,
 } as const;

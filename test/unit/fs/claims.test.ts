@@ -3,7 +3,6 @@ import { describe, expect, it } from 'vitest';
 import { mayAnswerEarly } from '../../../src/servers/fs/change-rules.ts';
 import { Claims } from '../../../src/servers/fs/claims.ts';
 import {
-  CreateFlag,
   WriteFlag,
   decodeChange,
   encodeChange,
@@ -22,10 +21,12 @@ class World {
   readonly alive = new Set<number>([OWNER, OTHER]);
   /** Whether somebody is promised to be told of changes first. */
   isWatched = false;
+  readonly ended: number[] = [];
   readonly claims: Claims = new Claims({
     isAlive: (client) => this.alive.has(client),
     nowMs: () => this.nowMs,
     isWatched: () => this.isWatched,
+    ended: (inode) => this.ended.push(inode),
   });
 
   /** Whether the request has to wait. */
@@ -43,12 +44,16 @@ class World {
     return this.claims.take(inode, changeOf(request));
   }
 
-  /** A CREATE that claims the names of the directory. */
-  create(client: number): 'busy' | boolean {
-    const flags = CreateFlag.HOLD | CreateFlag.CLAIM;
-    const request = { call: FsCall.CREATE, inode: DIRECTORY, flags, client };
-    if (this.stops(request)) return 'busy';
-    return this.claims.take(DIRECTORY, changeOf(request));
+  take(client: number): boolean {
+    return this.claims.takeNames(DIRECTORY, client, [client, client + 100]);
+  }
+
+  /** Whether a request of this endpoint has to wait. */
+  stopsFrom(endpoint: number, request: Partial<FsChange> & { readonly call: FsCall }): boolean {
+    const message = new DataView(new ArrayBuffer(64));
+    encodeChange(message, request);
+    message.setInt32(0, endpoint, true);
+    return this.claims.isInTheWay(message);
   }
 }
 
@@ -138,19 +143,66 @@ describe('a claim on contents', () => {
 });
 
 describe('a claim on names', () => {
-  it('is in the way of new names of others only', () => {
+  const CALLS = [FsCall.CREATE, FsCall.MKDIR, FsCall.UNLINK, FsCall.OPEN, FsCall.SETATTR];
+
+  it('is in the way of all that others ask of the directory', () => {
     const world = new World();
-    expect(world.create(OWNER)).toBe(true);
-    for (const call of [FsCall.CREATE, FsCall.MKDIR, FsCall.SYMLINK, FsCall.LINK]) {
-      expect(world.stops({ call, inode: DIRECTORY }), `${call}`).toBe(true);
+    expect(world.take(OWNER)).toBe(true);
+    for (const call of CALLS) {
+      expect(world.stopsFrom(OTHER, { call, inode: DIRECTORY }), `${call}`).toBe(true);
+      expect(world.stopsFrom(OTHER, { call, inode: DIRECTORY + 1 }), `${call}`).toBe(false);
     }
-    expect(world.stops({ call: FsCall.RENAME, inode: 99, other: DIRECTORY })).toBe(true);
-    expect(world.stops({ call: FsCall.RENAME, inode: DIRECTORY, other: 99 })).toBe(false);
-    for (const call of [FsCall.UNLINK, FsCall.RMDIR, FsCall.SETATTR, FsCall.OPEN]) {
-      expect(world.stops({ call, inode: DIRECTORY }), `${call}`).toBe(false);
+    for (const [inode, other] of [
+      [99, DIRECTORY],
+      [DIRECTORY, 99],
+    ]) {
+      const rename = { call: FsCall.RENAME, inode: inode ?? 0, other: other ?? 0 };
+      expect(world.stopsFrom(OTHER, rename)).toBe(true);
     }
-    expect(world.create(OTHER)).toBe('busy');
-    expect(world.create(OWNER)).toBe(false);
+    const unclaim = { call: FsCall.UNCLAIM, inode: DIRECTORY };
+    expect(world.stopsFrom(OTHER, unclaim)).toBe(false);
+  });
+
+  it('is never in the way of who speaks for its owner', () => {
+    const world = new World();
+    world.take(OWNER);
+    for (const call of CALLS) {
+      for (const speaker of [OWNER, OWNER + 100]) {
+        expect(world.stopsFrom(speaker, { call, inode: DIRECTORY })).toBe(false);
+      }
+    }
+    expect(world.claims.renewNames(DIRECTORY, OWNER)).toBe(true);
+  });
+
+  it('is not renewed once others wanted it, or the directory to go', () => {
+    for (const want of [
+      (world: World) => world.stopsFrom(OTHER, { call: FsCall.OPEN, inode: DIRECTORY }),
+      (world: World) => !world.take(OTHER),
+      (world: World) => world.claims.keeps(DIRECTORY),
+    ]) {
+      const world = new World();
+      expect(world.claims.keeps(DIRECTORY)).toBe(false);
+      world.take(OWNER);
+      expect(want(world)).toBe(true);
+      expect(world.take(OWNER)).toBe(false);
+      expect(world.claims.renewNames(DIRECTORY, OWNER)).toBe(false);
+      world.claims.end(DIRECTORY, OWNER);
+      expect(world.ended).toEqual([DIRECTORY]);
+      expect(world.take(OWNER)).toBe(false);
+      world.nowMs += 1000;
+      expect(world.take(OTHER)).toBe(true);
+    }
+  });
+
+  it('ends when it is not renewed, and is told of', () => {
+    const world = new World();
+    world.take(OWNER);
+    world.nowMs += CLAIM_MS - 1;
+    expect(world.claims.renewNames(DIRECTORY, OWNER)).toBe(true);
+    world.nowMs += CLAIM_MS;
+    expect(world.claims.renewNames(DIRECTORY, OWNER)).toBe(false);
+    expect(world.claims.keeps(DIRECTORY)).toBe(false);
+    expect(world.ended).toEqual([DIRECTORY]);
   });
 });
 

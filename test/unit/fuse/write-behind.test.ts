@@ -2,7 +2,8 @@
 // who is told of those that failed. The file service refuses what would get past a claim.
 import { beforeEach, describe, expect, it } from 'vitest';
 import { CLAIM_TRUSTED_MS, CreateFlag, WriteFlag } from '../../../src/vos/protocol/fs-change.ts';
-import type { Created, FilePosition, Written } from '../../../src/vos/client/file-service.ts';
+import type { FilePosition, Written } from '../../../src/vos/client/file-service.ts';
+import type { FileAttributes } from '../../../src/vos/protocol/fs.ts';
 import { errnoOf } from '../../../src/vos/fuse/gateway.ts';
 import { WriteBehind, type Begun } from '../../../src/vos/fuse/write-behind.ts';
 import { MemoryFiles, S_IFREG } from '../../support/memory-files.ts';
@@ -39,7 +40,7 @@ class SlowFiles extends MemoryFiles {
 let files: SlowFiles;
 let clock: ManualClock;
 let writes: WriteBehind;
-let file: Created;
+let file: FileAttributes;
 let next: number;
 
 async function turns(): Promise<void> {

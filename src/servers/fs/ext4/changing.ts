@@ -21,6 +21,21 @@ export interface Owner {
   readonly gid: number;
 }
 
+/** Inode numbers that follow one another. */
+export interface InodeRun {
+  readonly first: number;
+  readonly count: number;
+}
+
+/** What a file is that somebody was told of before it was made. */
+export interface Foretold {
+  /** Among those that `reserveInodes` gave, or free. */
+  readonly number: number;
+  readonly generation: number;
+  /** When it was made, and its directory changed. */
+  readonly time: Timestamp;
+}
+
 export interface NewFile extends Owner {
   /** Type and permission bits, as in stat(2). `makeDirectory` ignores the type. */
   readonly mode: number;
@@ -28,6 +43,8 @@ export interface NewFile extends Owner {
   readonly device?: number;
   /** Xattrs that it has from the start, as `setXattr` takes them. */
   readonly xattrs?: readonly (readonly [name: Uint8Array, value: Uint8Array])[];
+  /** `createFile` alone: EINVAL when the number cannot be had. */
+  readonly foretold?: Foretold;
 }
 
 /** A name in a directory. */
@@ -87,6 +104,15 @@ export interface VolumeWriter {
    * was removed), ENAMETOOLONG, ENOSPC, EINVAL.
    */
   createFile(directory: Inode, name: Uint8Array, file: NewFile): Inode;
+  /**
+   * Free inode numbers for files in the directory, which no file gets but those that ask for them
+   * (`foretold`): at most `count`, in at most `runsMax` runs, until `releaseInodes`. They are free
+   * on the device.
+   */
+  reserveInodes(directory: Inode, count: number, runsMax: number): InodeRun[];
+  releaseInodes(numbers: Iterable<number>): void;
+  /** A generation for new files. */
+  newGeneration(): number;
   /**
    * A regular file without a name, as of open(2) with O_TMPFILE; it is to be held in the same
    * change, and `link` may give it a name as long as it is. ENOTDIR, ENOENT, ENOSPC.

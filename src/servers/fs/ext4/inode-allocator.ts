@@ -8,7 +8,8 @@
 import { FsError, damaged } from '../errors.ts';
 import type { Disk } from './disk.ts';
 import type { Edits } from './edits.ts';
-import { findRun } from './free-runs.ts';
+import type { InodeRun } from './changing.ts';
+import { findRun, freeFrom } from './free-runs.ts';
 import { GROUP_FLAG, type Group, type GroupsEditor, clearBits, setBits } from './groups-editor.ts';
 import { type Inode, hasFlag } from './inode.ts';
 import { INODE_FLAG } from './layout.ts';
@@ -32,6 +33,8 @@ export class InodeAllocator {
   readonly #edits: Edits;
   readonly #groups: GroupsEditor;
   readonly #random: () => number;
+  /** Free numbers that were promised. */
+  readonly #reserved = new Set<number>();
 
   /** `random` returns unsigned numbers of 32 bits. */
   constructor(disk: Disk, edits: Edits, groups: GroupsEditor, random: () => number) {
@@ -53,6 +56,43 @@ export class InodeAllocator {
     throw new FsError('ENOSPC', 'no inode is free');
   }
 
+  /** See `VolumeWriter.reserveInodes`. */
+  reserve(parent: Inode, count: number, runsMax: number): InodeRun[] {
+    const runs: InodeRun[] = [];
+    const tried = new Set<Group>();
+    let left = count;
+    for (const group of this.#near(parent)) {
+      if (tried.has(group) || group.inodesFree === 0) continue;
+      tried.add(group);
+      while (left > 0 && runs.length < runsMax) {
+        const { first, count: free } = this.#free(group, left);
+        if (free === 0) break;
+        for (let i = 0; i < free; i++) this.#reserved.add(first + i);
+        runs.push({ first, count: free });
+        left -= free;
+      }
+      if (left === 0 || runs.length === runsMax) break;
+    }
+    return runs;
+  }
+
+  release(numbers: Iterable<number>): void {
+    for (const number of numbers) this.#reserved.delete(number);
+  }
+
+  /** A number that was reserved, or is free, is in use from now on. Throws EINVAL, EUCLEAN. */
+  use(number: number): void {
+    const { inodesPerGroup, firstInode, inodes } = this.#disk.superblock;
+    const inRange = number >= firstInode && number <= inodes;
+    const group = inRange ? this.#groups.groupOfInode(number) : undefined;
+    const index = (number - 1) % inodesPerGroup;
+    const bitmap = group && this.#groups.view(group, 'inodes');
+    if (group === undefined || bitmap === undefined || freeFrom(bitmap, index, index + 1) === 0) {
+      throw new FsError('EINVAL', `inode ${String(number)} is not free`);
+    }
+    this.#mark(group, index);
+  }
+
   /** A generation for a new inode: another one than those of before, most likely, and not 0. */
   generation(): number {
     return this.#random() || 1;
@@ -68,16 +108,38 @@ export class InodeAllocator {
 
   /** 0 if the group's bitmap has no free inode, whatever its count says. */
   #take(group: Group): number {
-    const { inodesPerGroup, firstInode } = this.#disk.superblock;
-    const reserved = group.number * inodesPerGroup < firstInode - 1;
-    const from = reserved ? firstInode - 1 - group.number * inodesPerGroup : 0;
-    const bitmap = this.#groups.view(group, 'inodes');
-    const { first, count } = findRun(bitmap, { from, to: inodesPerGroup }, 1);
+    const { first, count } = this.#free(group, 1);
     if (count === 0) return 0;
-    setBits(this.#groups.modify(group, 'inodes'), first, 1);
+    this.#mark(group, (first - 1) % this.#disk.superblock.inodesPerGroup);
+    return first;
+  }
+
+  /** The first numbers of the group that are free and not promised, at most so many in a row. */
+  #free(group: Group, countMax: number): InodeRun {
+    const { inodesPerGroup, firstInode } = this.#disk.superblock;
+    const before = group.number * inodesPerGroup + 1;
+    const bitmap = this.#groups.view(group, 'inodes');
+    let from = Math.max(0, firstInode - before);
+    for (;;) {
+      const run = findRun(bitmap, { from, to: inodesPerGroup }, 1);
+      if (run.count === 0) return { first: 0, count: 0 };
+      let { first, count } = run;
+      while (count > 0 && this.#reserved.has(before + first)) {
+        first++;
+        count--;
+      }
+      let free = 0;
+      const most = Math.min(count, countMax);
+      while (free < most && !this.#reserved.has(before + first + free)) free++;
+      if (free > 0) return { first: before + first, count: free };
+      from = first;
+    }
+  }
+
+  #mark(group: Group, index: number): void {
+    setBits(this.#groups.modify(group, 'inodes'), index, 1);
     this.#groups.countInodes(group, -1);
-    if (this.#disk.superblock.checksums !== 'none') this.#use(group, first);
-    return group.number * inodesPerGroup + first + 1;
+    if (this.#disk.superblock.checksums !== 'none') this.#use(group, index);
   }
 
   /**

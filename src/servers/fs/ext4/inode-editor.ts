@@ -38,7 +38,9 @@ export type Now = () => Timestamp;
 export class InodeEditor implements Edited {
   /** Whether contents of the file are not written out, so that a commit leaves them behind. */
   isDelayed: (number: number) => boolean = () => false;
-  readonly now: Now;
+  readonly #clock: Now;
+  /** The time of what is done now; undefined: the clock's. */
+  #time: Timestamp | undefined;
   readonly #disk: Disk;
   readonly #edits: Edits;
   readonly #table: InodeTable;
@@ -49,8 +51,22 @@ export class InodeEditor implements Edited {
     this.#disk = disk;
     this.#edits = edits;
     this.#table = table;
-    this.now = now;
+    this.#clock = now;
     edits.join(this);
+  }
+
+  now(): Timestamp {
+    return this.#time ?? this.#clock();
+  }
+
+  /** Runs a part of a change as of another time. */
+  at<T>(time: Timestamp | undefined, run: () => T): T {
+    this.#time = time;
+    try {
+      return run();
+    } finally {
+      this.#time = undefined;
+    }
   }
 
   /** The same object, to be changed until the change ends. */

@@ -67,10 +67,12 @@ export class Names {
     const plain = type === MODE.regular || type === MODE.fifo || type === MODE.socket;
     const device = type === MODE.character || type === MODE.block;
     if (!plain && !device) throw new FsError('EINVAL', 'the type of the file');
-    return this.#create(directory, name, file, (edited) => {
-      if (device) putDevice(edited, file.device ?? 0);
-      else if (type === MODE.regular) this.#parts.maps.init(edited);
-    });
+    return this.#parts.inodes.at(file.foretold?.time, () =>
+      this.#create(directory, name, file, (edited) => {
+        if (device) putDevice(edited, file.device ?? 0);
+        else if (type === MODE.regular) this.#parts.maps.init(edited);
+      }),
+    );
   }
 
   /** A regular file without a name, which `link` may give it one. The caller holds it at once. */
@@ -242,8 +244,12 @@ export class Names {
 
   #make(directory: Inode, file: NewFile): EditedInode {
     const { inodes, numbers } = this.#parts;
-    const number = numbers.allocate(directory, (file.mode & MODE.type) === MODE.directory);
-    const edited = inodes.create(number, numbers.generation());
+    const { foretold } = file;
+    if (foretold !== undefined) numbers.use(foretold.number);
+    const edited = inodes.create(
+      foretold?.number ?? numbers.allocate(directory, (file.mode & MODE.type) === MODE.directory),
+      foretold?.generation ?? numbers.generation(),
+    );
     edited.mode = file.mode;
     edited.uid = file.uid;
     edited.gid = file.gid;

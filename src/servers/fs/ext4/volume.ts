@@ -19,6 +19,7 @@ import type {
   AllocateMode,
   AttributeChanges,
   ByteRange,
+  InodeRun,
   NewFile,
   Owner,
   Place,
@@ -277,6 +278,18 @@ export class Volume implements VolumeWriter {
   createFile(directory: Inode, name: Uint8Array, file: NewFile): Inode {
     checkDirectory(directory);
     return this.#writer.createFile(directory, name, file);
+  }
+
+  reserveInodes(directory: Inode, count: number, runsMax: number): InodeRun[] {
+    return this.#writer.reserveInodes(directory, count, runsMax);
+  }
+
+  releaseInodes(numbers: Iterable<number>): void {
+    this.#writer.releaseInodes(numbers);
+  }
+
+  newGeneration(): number {
+    return this.#writer.newGeneration();
   }
 
   createUnnamed(directory: Inode, file: NewFile): Inode {

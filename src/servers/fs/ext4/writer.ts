@@ -9,6 +9,7 @@ import type {
   AllocateMode,
   AttributeChanges,
   ByteRange,
+  InodeRun,
   NewFile,
   Owner,
   Place,
@@ -84,6 +85,7 @@ export class Writer implements Omit<VolumeWriter, 'seek'> {
   readonly #inodes: InodeEditor;
   readonly #superblock: SuperblockEditor;
   readonly #allocator: BlockAllocator;
+  readonly #numbers: InodeAllocator;
   readonly #orphans: Orphans;
   readonly #files: FileEditor;
   readonly #xattrs: XattrEditor;
@@ -148,6 +150,7 @@ export class Writer implements Omit<VolumeWriter, 'seek'> {
     this.#inodes = inodes;
     this.#superblock = superblock;
     this.#allocator = allocator;
+    this.#numbers = numbers;
     this.#orphans = orphans;
     this.#files = files;
     this.#xattrs = xattrEditor;
@@ -182,6 +185,18 @@ export class Writer implements Omit<VolumeWriter, 'seek'> {
 
   createFile(directory: Inode, name: Uint8Array, file: NewFile): Inode {
     return this.#changeIn(directory, (live) => this.#names.createFile(live, name, file));
+  }
+
+  reserveInodes(directory: Inode, count: number, runsMax: number): InodeRun[] {
+    return this.#numbers.reserve(this.#live(directory), count, runsMax);
+  }
+
+  releaseInodes(numbers: Iterable<number>): void {
+    this.#numbers.release(numbers);
+  }
+
+  newGeneration(): number {
+    return this.#numbers.generation();
   }
 
   createUnnamed(directory: Inode, file: NewFile): Inode {
