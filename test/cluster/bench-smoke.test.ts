@@ -49,7 +49,13 @@ describe('dvk bench', () => {
         ...['atomics-wait', 'child-process', 'dvk-c-mix', 'dvk-c-notify', 'dvk-c-sendrec'],
         ...['dvk-ts-mix', 'dvk-ts-notify', 'dvk-ts-sendrec', 'dvk-ts-sendrec-async', 'eventfd'],
         ...['fifo', 'futex', 'message-port', 'node-unix-stream', 'pipe', 'posix-mq', 'pure-spin'],
-        ...['pure-yield', 'tcp', 'unix-seqpacket', 'unix-stream', ...(hasZeromq() ? ['zeromq'] : [])],
+        ...[
+          'pure-yield',
+          'tcp',
+          'unix-seqpacket',
+          'unix-stream',
+          ...(hasZeromq() ? ['zeromq'] : []),
+        ],
       ]);
     }
     expect(casesAt(document, 'one-core-hogs')).toEqual(

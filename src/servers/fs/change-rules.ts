@@ -3,9 +3,7 @@
  * which fields of a request make sense, and where they lie.
  */
 import type { FsChange } from '../../vos/protocol/fs-change.ts';
-import { RenameFlag } from '../../vos/protocol/fs-change.ts';
 import { FsError } from './errors.ts';
-import type { RenameMode } from './ext4/changing.ts';
 import { type Inode, fileType } from './ext4/inode.ts';
 import { INODE_FLAG, MODE } from './ext4/layout.ts';
 import type { Volume } from './ext4/volume.ts';
@@ -16,19 +14,6 @@ const GROUP_EXECUTE = 0o010;
 const HOLD_COUNT_MAX = 1 << 20;
 /** A client has some MiB of each file under way. */
 const EARLY_ROOM_BYTES = 64 << 20;
-/** Types of files that CREATE makes. */
-export const SPECIAL: ReadonlySet<number> = new Set<number>([
-  MODE.regular,
-  MODE.fifo,
-  MODE.socket,
-  MODE.character,
-  MODE.block,
-]);
-export const RENAME_MODES: ReadonlyMap<number, RenameMode> = new Map<number, RenameMode>([
-  [0, 'replace'],
-  [RenameFlag.NO_REPLACE, 'noReplace'],
-  [RenameFlag.EXCHANGE, 'exchange'],
-]);
 
 /** Programs may have it open, or for their directory, though no OPEN tells of that. */
 export function isHeldBeyondNames(inode: Inode): boolean {

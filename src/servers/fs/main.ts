@@ -258,6 +258,18 @@ function quietly(run: () => void): void {
   }
 }
 
+/** `wait`, whose failure is also told to `failed`. */
+function told(
+  wait: () => number | undefined,
+  failed: (outcome: number) => void,
+): () => number | undefined {
+  return () => {
+    const outcome = wait();
+    if (outcome !== undefined && outcome < 0) failed(outcome);
+    return outcome;
+  };
+}
+
 async function main(): Promise<void> {
   const { config, ready } = await boot<ServiceConfig<FsServiceSpec>>({ blocking: true });
   const { service } = config;
@@ -290,12 +302,7 @@ async function main(): Promise<void> {
   const changing = new ChangingHandlers(volume, memory, {
     writer: volume.readOnly ? undefined : writer,
     commit: (failed) => {
-      const wait = commits?.begin() ?? ((): number => 0);
-      held.await(() => {
-        const outcome = wait();
-        if (outcome !== undefined && outcome < 0) failed(outcome);
-        return outcome;
-      });
+      held.await(told(commits?.begin() ?? ((): number => 0), failed));
     },
     isAlive,
     isWatched: (): boolean => leases.isUsed,

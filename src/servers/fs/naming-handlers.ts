@@ -24,6 +24,7 @@ import type { Volume } from './ext4/volume.ts';
 import { newFile } from './owner-rules.ts';
 import type { Survivors } from './survivors.ts';
 
+/** Types of files that CREATE makes. */
 const SPECIAL: ReadonlySet<number> = new Set<number>([
   MODE.regular,
   MODE.fifo,
