@@ -69,7 +69,7 @@ export function demoSpec(options: {
     '    id: 0',
     `    nodes: [${ids.join(', ')}]`,
     '    processes: 1024',
-    '    arena: 256 MiB',
+    '    arena: 1 GiB',
     '    services:',
     `      - { name: fs, kind: fs, node: ${server}, slot: 1, image: ${quoted(image)}${readOnly} }`,
     `      - { ${gateway} }`,

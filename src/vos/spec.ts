@@ -26,7 +26,7 @@
  *       id: 0
  *       nodes: [0, 1]
  *       processes: 1024
- *       arena: 256 MiB
+ *       arena: 1 GiB
  *       services:
  *         - { name: fs, kind: fs, node: 1, slot: 1, image: ./demo.img }
  *         - { name: root, kind: fuse, node: 0, server: fs, mount: ./mnt }

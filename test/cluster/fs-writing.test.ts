@@ -322,22 +322,29 @@ describe.skipIf(skipped !== undefined)(`a mount that is written to ${skipped ?? 
       [
         "f = os.open(here + '/synced', os.O_WRONLY | os.O_CREAT)",
         "g = os.open(here + '/unsynced', os.O_WRONLY | os.O_CREAT)",
-        "os.write(g, b'x'); os.write(f, b'z'); os.fsync(g)",
-        "os.write(g, b'y')",
+        "os.mkdir(here + '/names'); d = os.open(here + '/names', os.O_RDONLY)",
+        "for n in ('kept', 'gone'): open(here + '/names/' + n, 'w').close()",
+        "os.write(g, b'x'); os.write(f, b'z'); os.fsync(d); os.fsync(g)",
+        "os.write(g, b'y'); os.unlink(here + '/names/gone')",
       ],
       [
         'def sync(h):',
         "    try: os.fsync(h); return 'fine'",
         '    except OSError as e: return errno.errorcode[e.errno]',
-        'first = sync(g)',
+        // What others change now is no sign of it.
+        "open(there + '/names/other', 'w').close()",
+        'first, of_names = sync(g), sync(d)',
+        "is_back = os.path.exists(there + '/names/gone')",
+        "right = of_names == ('EIO' if is_back else 'fine')",
+        "print('names' if right else (of_names, is_back))",
         "with open(there + '/unsynced', 'rb') as h: there_now = h.read()",
         // It may have been committed in the last moment.
         "told = (first, there_now) in (('EIO', b'x'), ('fine', b'xy'))",
         "print('told' if told else (first, there_now))",
-        'print(sync(g), sync(f))',
+        'print(sync(g), sync(f), sync(d))',
       ],
     );
-    expect(seen).toBe('told\nfine fine\n');
+    expect(seen).toBe('names\ntold\nfine fine fine\n');
   });
 
   it('gives open files and locks to the server that is started next', async () => {

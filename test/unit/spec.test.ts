@@ -67,7 +67,7 @@ describe('parseSpec', () => {
           name: 'mol',
           nodes: [0, 1],
           processes: 1024,
-          arenaBytes: 268435456,
+          arenaBytes: 1073741824,
           services: [
             {
               ...{ name: 'fs', kind: 'fs', node: 1, slot: 1 },

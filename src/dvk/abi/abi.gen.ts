@@ -27,7 +27,7 @@ export const Limit = {
   /** arena allocations of a DC at a time */
   EXTENTS: 4096,
   /** arena of a DC; the file is sparse, so unused bytes cost nothing */
-  ARENA_BYTES_DEFAULT: 268435456,
+  ARENA_BYTES_DEFAULT: 1073741824,
   /** most bytes of one copy command between nodes; bounds a frame */
   COPY_CHUNK_BYTES: 1048576,
   /** most bytes of one vcopy */

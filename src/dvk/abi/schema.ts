@@ -27,7 +27,7 @@ export const LIMITS = {
   STAGE_BYTES: [262144, 'stage of a process, through which it moves its own memory in a copy'],
   EXTENTS: [4096, 'arena allocations of a DC at a time'],
   ARENA_BYTES_DEFAULT: [
-    268435456,
+    1073741824,
     'arena of a DC; the file is sparse, so unused bytes cost nothing',
   ],
   COPY_CHUNK_BYTES: [1048576, 'most bytes of one copy command between nodes; bounds a frame'],

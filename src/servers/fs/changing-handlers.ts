@@ -24,7 +24,7 @@ import {
   encodeOffset,
 } from '../../vos/protocol/fs-change.ts';
 import type { Timestamp } from '../../vos/protocol/fs.ts';
-import { FsCall, TRANSFER_BYTES_MAX } from '../../vos/protocol/fs.ts';
+import { FsCall, TRANSFER_BYTES_MAX, encodeAttributes } from '../../vos/protocol/fs.ts';
 import { ACCESS_LIST } from './acl-rules.ts';
 import { checkFlags, copyOf, holdsOf, isName, mayAnswerEarly, payloadOf } from './change-rules.ts';
 import { Claims } from './claims.ts';
@@ -107,7 +107,8 @@ export class ChangingHandlers {
         this.#early.ended(directory);
       },
     });
-    this.#tools = new ExchangeTools(volume, memory, writer);
+    const recovered = parts.survivors?.recovered;
+    this.#tools = new ExchangeTools({ volume, memory, writer, recovered });
     const { survivors } = parts;
     const mine = { tools: this.#tools, holds: this.#holds, claims: this.#claims };
     const shared = { volume, survivors, ...mine };
@@ -309,9 +310,10 @@ export class ChangingHandlers {
   }
 
   #onOpen(call: Exchange): number {
-    const { client, count } = holdsOf(call.change);
     const { flags } = call.change;
     checkFlags(flags, OpenFlag);
+    if ((flags & OpenFlag.LOOK) !== 0) return this.#onLook(call);
+    const { client, count } = holdsOf(call.change);
     const inode = this.#tools.inode(call.change);
     const { survivors } = this.#parts;
     survivors?.list(client);
@@ -323,6 +325,18 @@ export class ChangingHandlers {
     this.#holds?.reclaim(client, inode, count);
     this.#tools.attributes(call, inode);
     return survivors === undefined ? 1 : 0;
+  }
+
+  #onLook(call: Exchange): number {
+    const { change } = call;
+    if (change.flags !== OpenFlag.LOOK || change.count !== 0) {
+      throw new FsError('EINVAL', 'a look that holds');
+    }
+    const inode = this.#tools.inode(change);
+    const changed = this.#parts.survivors?.recovered.of(inode);
+    if (changed === undefined) return 1;
+    encodeAttributes(call.reply, { ...this.#volume.attributes(inode), changed });
+    return 0;
   }
 
   #onRelease(call: Exchange): number {

@@ -103,7 +103,7 @@ export class EarlyHandlers {
     const files = decodeEarlyFiles(data, change.count);
     if (files === undefined) throw new FsError('EINVAL', 'a list of files');
     if (files.some(isHeld)) this.#parts.survivors?.list(change.client);
-    const directory = this.#parts.tools.inode(change);
+    const directory = this.#parts.tools.directory(change);
     const { made, errno } = this.#create(directory, files, change);
     const { size, sectors } = this.#parts.volume.attributes(directory);
     encodeManyMade(call.reply, { now: this.#parts.now(), size, sectors, errno });

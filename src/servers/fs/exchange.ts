@@ -13,6 +13,7 @@ import type { Inode } from './ext4/inode.ts';
 import type { Volume } from './ext4/volume.ts';
 import { Granted, LONG_BYTES_MIN } from './granted.ts';
 import type { ClientMemory } from './handlers.ts';
+import type { RecoveredTimes } from './recovered.ts';
 
 /** One request while it is served. */
 export interface Exchange {
@@ -24,16 +25,25 @@ export interface Exchange {
   unread: boolean;
 }
 
+export interface ExchangeParts {
+  readonly volume: Volume;
+  readonly memory: ClientMemory;
+  readonly writer: VolumeWriter | undefined;
+  readonly recovered: RecoveredTimes | undefined;
+}
+
 export class ExchangeTools {
   readonly #volume: Volume;
   readonly #memory: ClientMemory;
   readonly #writer: VolumeWriter | undefined;
+  readonly #recovered: RecoveredTimes | undefined;
 
   /** Without a writer every change fails with EROFS. */
-  constructor(volume: Volume, memory: ClientMemory, writer: VolumeWriter | undefined) {
+  constructor({ volume, memory, writer, recovered }: ExchangeParts) {
     this.#volume = volume;
     this.#memory = memory;
     this.#writer = writer;
+    this.#recovered = recovered;
   }
 
   /** For a change: throws EROFS, and says whose the next calls are. */
@@ -44,8 +54,22 @@ export class ExchangeTools {
     return writer;
   }
 
+  /** The directory whose names a request changes. */
+  directory(change: FsChange): Inode {
+    const directory = this.inode(change);
+    this.#recovered?.note(directory);
+    return directory;
+  }
+
   inode(change: FsChange): Inode {
     return this.#volume.inode(change.inode, change.generation);
+  }
+
+  /** The other directory whose names it changes. */
+  otherDirectory(change: FsChange): Inode {
+    const directory = this.other(change);
+    this.#recovered?.note(directory);
+    return directory;
   }
 
   other(change: FsChange): Inode {

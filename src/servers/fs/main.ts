@@ -227,12 +227,15 @@ class Chores implements Chore {
   }
 }
 
+interface Surroundings {
+  readonly volume: Volume;
+  readonly commits: Commits | undefined;
+  readonly segment: Segment;
+  readonly now: () => Timestamp;
+}
+
 /** Undefined where no open file outlives the server: those without names are freed then. */
-function survivorsIn(
-  volume: Volume,
-  commits: Commits | undefined,
-  segment: Segment,
-): Survivors | undefined {
+function survivorsIn({ volume, commits, segment, now }: Surroundings): Survivors | undefined {
   if (commits === undefined || !isJournalled(volume)) {
     volume.freeNameless();
     return undefined;
@@ -246,6 +249,7 @@ function survivorsIn(
     isAlive: (client) => segment.isBound(client as Endpoint),
     nodeOf: (client) => segment.process(slotOf(client as Endpoint))?.node,
     nowMs: () => performance.now(),
+    now,
   });
 }
 
@@ -285,7 +289,7 @@ async function main(): Promise<void> {
   const quota = new QuotaSource(volume, quotaFile(config.segment, service.name), service.quota);
   const memory = new GrantedMemory(server);
   const isAlive = (client: number): boolean => segment.isBound(client as Endpoint);
-  const survivors = survivorsIn(volume, commits, segment);
+  const survivors = survivorsIn({ volume, commits, segment, now });
   const held = new HeldReplies();
   const leases = new LeaseHandlers(new LeaseTable(), {
     isAlive,
@@ -348,6 +352,10 @@ main().then(
 
 /** What a user can do about an image that cannot be served. */
 function explained(error: unknown): unknown {
+  if (isDvkError(error, 'ENOMEM')) {
+    const remedy = 'give the container more with `arena:` in the spec';
+    return new Error(`the arena has no room for a file system server; ${remedy}`, { cause: error });
+  }
   if (!(error instanceof FsError) || error.errno !== -ERRNO.EUCLEAN) return error;
   return new Error(`${error.message}; run e2fsck -f on the image`, { cause: error });
 }

@@ -11,7 +11,7 @@ import {
   RenameFlag,
   TARGET_BYTES_MAX,
 } from '../../vos/protocol/fs-change.ts';
-import { FsCall } from '../../vos/protocol/fs.ts';
+import { FsCall, isEarlier } from '../../vos/protocol/fs.ts';
 import { checkFlags, groupIn, isDots, isHeldBeyondNames } from './change-rules.ts';
 import type { Claims } from './claims.ts';
 import type { Holds } from './clients.ts';
@@ -68,7 +68,7 @@ export class NamingHandlers {
     const [name] = this.#tools.names(call, 1);
     if ((change.flags & CreateFlag.HOLD) !== 0) this.#survivors?.list(change.client);
     const writer = this.#tools.begin(change);
-    const directory = this.#tools.inode(change);
+    const directory = this.#tools.directory(change);
     const inode = writer.change(() => {
       const made = writer.createFile(directory, name, newFile(this.#volume, directory, change));
       if ((change.flags & CreateFlag.HOLD) !== 0) this.#holds?.add(change.client, made, 1);
@@ -84,7 +84,7 @@ export class NamingHandlers {
     if (!regular || change.nameBytes > 0) throw new FsError('EINVAL', 'no regular file, or a name');
     this.#survivors?.list(change.client);
     const writer = this.#tools.begin(change);
-    const directory = this.#tools.inode(change);
+    const directory = this.#tools.directory(change);
     const inode = writer.change(() => {
       const made = writer.createUnnamed(directory, newFile(this.#volume, directory, change));
       this.#holds?.add(change.client, made, 1);
@@ -97,7 +97,7 @@ export class NamingHandlers {
     const { change } = call;
     const [name] = this.#tools.names(call, 1);
     const writer = this.#tools.begin(change);
-    const directory = this.#tools.inode(change);
+    const directory = this.#tools.directory(change);
     const file = newFile(this.#volume, directory, change, MODE.directory);
     return this.#tools.attributes(call, writer.makeDirectory(directory, name, file));
   }
@@ -109,7 +109,7 @@ export class NamingHandlers {
     if (target.length === 0) throw new FsError('ENOENT', 'an empty target');
     if (target.includes(0)) throw new FsError('EINVAL', 'a target with a NUL');
     const writer = this.#tools.begin(change);
-    const directory = this.#tools.inode(change);
+    const directory = this.#tools.directory(change);
     const link = { uid: change.uid, gid: groupIn(directory, change.gid), target };
     return this.#tools.attributes(call, writer.makeSymlink(directory, name, link));
   }
@@ -119,7 +119,7 @@ export class NamingHandlers {
     const [name] = this.#tools.names(call, 1);
     const writer = this.#tools.begin(change);
     const inode = this.#tools.other(change);
-    writer.link(inode, this.#tools.inode(change), name);
+    writer.link(inode, this.#tools.directory(change), name);
     return this.#tools.attributes(call, inode);
   }
 
@@ -140,13 +140,13 @@ export class NamingHandlers {
     const [name] = this.#tools.names(call, 1);
     if (change.flags !== 0) this.#survivors?.list(change.client);
     const writer = this.#tools.begin(change);
-    const directory = this.#tools.inode(change);
+    const directory = this.#tools.directory(change);
     const last = change.flags === 0 ? undefined : this.#volume.lookup(directory, name);
     if (change.call === FsCall.RMDIR) this.#checkUnclaimed(directory, name);
     const room = this.#holds?.hasRoom(change.client) === true;
     if (last === undefined || !room || !isHeldBeyondNames(last)) {
       remove(writer, directory, name);
-      return 0;
+      return this.#tools.attributes(call, directory);
     }
     this.#holds.add(change.client, last, 1);
     try {
@@ -164,12 +164,13 @@ export class NamingHandlers {
     const [from, to] = this.#tools.names(call, 2);
     if (isDots(from) || isDots(to)) throw new FsError('EINVAL', 'a rename of a dot');
     const writer = this.#tools.begin(change);
-    const directory = this.#tools.inode(change);
+    const directory = this.#tools.directory(change);
     const same = change.other === change.inode;
-    const target = same ? directory : this.#tools.other(change);
+    const target = same ? directory : this.#tools.otherDirectory(change);
     this.#checkUnclaimed(target, to);
     writer.rename({ directory, name: from }, { directory: target, name: to }, mode);
-    return 0;
+    const isFirst = isEarlier(directory.changed, target.changed);
+    return this.#tools.attributes(call, isFirst ? directory : target);
   }
 
   /** A directory with a claim on its names is not removed. Throws EALREADY. */

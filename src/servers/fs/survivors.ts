@@ -19,9 +19,10 @@
  * and no new lock is given. A server that dies while it waits leaves the list as it was.
  */
 import { type FsChange, LockCommand, LockType } from '../../vos/protocol/fs-change.ts';
-import { ROOT_INODE } from '../../vos/protocol/fs.ts';
+import { ROOT_INODE, type Timestamp } from '../../vos/protocol/fs.ts';
 import { FsError, isFsError } from './errors.ts';
 import type { Volume } from './ext4/volume.ts';
+import { RecoveredTimes } from './recovered.ts';
 
 export interface SurvivorParts {
   readonly volume: Volume;
@@ -33,6 +34,7 @@ export interface SurvivorParts {
   /** Where the server is: a client of this node that is not alive will not come. */
   readonly node: number;
   nowMs(): number;
+  now(): Timestamp;
 }
 
 export const LIST_NAME: Uint8Array = Buffer.from('trusted.dvk.clients');
@@ -44,6 +46,7 @@ const ENTRY_BYTES = 8;
 const NODE_UNKNOWN = 0xffff_ffff;
 
 export class Survivors {
+  readonly recovered: RecoveredTimes;
   readonly #parts: SurvivorParts;
   /** Clients on the list, and their nodes. */
   readonly #listed: Map<number, number>;
@@ -58,6 +61,7 @@ export class Survivors {
   /** The volume must have been opened with `keepNameless`. Throws EIO, EUCLEAN. */
   constructor(parts: SurvivorParts) {
     this.#parts = parts;
+    this.recovered = new RecoveredTimes(parts.now(), this.#root);
     this.#listed = decodeList(parts.volume.getXattr(this.#root, LIST_NAME));
     this.#safe = new Set(this.#listed.keys());
     this.#awaited = new Set(this.#listed.keys());

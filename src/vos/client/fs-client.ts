@@ -29,6 +29,7 @@ import {
   decodeStatus,
   encodeRequest,
   FsCall,
+  isEarlier,
   INLINE_NAME_BYTES_MAX,
   TRANSFER_BYTES_MAX,
   type DirectoryEntry,
@@ -72,6 +73,7 @@ import {
   numbersOf,
   writtenOf,
 } from './fs-calls.ts';
+import { ChangedNames } from './changed-names.ts';
 import { HeldFiles } from './held-files.ts';
 import { Leases, type Trust } from './leases.ts';
 import { rejoin } from './rejoin.ts';
@@ -111,6 +113,7 @@ export class FsClient implements FileService {
   readonly #channels: Channels;
   readonly #clock: ChannelOptions['clock'];
   readonly #held = new HeldFiles();
+  readonly #names = new ChangedNames();
   #stopWatching: (() => void) | undefined;
 
   constructor(segment: Segment, options: FsClientOptions) {
@@ -119,7 +122,8 @@ export class FsClient implements FileService {
       segment,
       options,
       async (attempt, joined) => {
-        await rejoin(this.#held, this.#channels.identity, attempt);
+        const { identity: client } = this.#channels;
+        await rejoin({ client, held: this.#held, names: this.#names }, attempt);
         joined();
       },
       async () => this.#leases?.refused(),
@@ -223,7 +227,7 @@ export class FsClient implements FileService {
     const hold = (flags & CreateFlag.HOLD) !== 0;
     const client = flags === 0 ? 0 : this.#channels.identity;
     const request = { call: FsCall.CREATE, ...inDirectory(place), ...file, flags, client };
-    const made = await this.#change({ request, names: [place.name] }, attributesOf);
+    const made = await this.#changeNames(place.parent, { request, names: [place.name] });
     if (hold) this.#hold(made);
     return made;
   }
@@ -256,6 +260,7 @@ export class FsClient implements FileService {
       return { ...rest, errno: -errno, made: result & ~CLAIMED, claimed };
     });
     for (const file of files.slice(0, made.made)) {
+      this.#names.changed(directory, isEarlier(made.now, file.time) ? made.now : file.time);
       if ((file.flags & CreateFlag.HOLD) !== 0) this.#hold(file);
     }
     return made;
@@ -284,19 +289,19 @@ export class FsClient implements FileService {
   async makeDirectory(place: Place, file: NewFile): Promise<FileAttributes> {
     const { mode, umask, uid, gid } = file;
     const request = { call: FsCall.MKDIR, ...inDirectory(place), mode, umask, uid, gid };
-    return await this.#change({ request, names: [place.name] }, attributesOf);
+    return await this.#changeNames(place.parent, { request, names: [place.name] });
   }
 
   async symlink(place: Place, target: Uint8Array, owner: Owner): Promise<FileAttributes> {
     const { uid, gid } = owner;
     const bytes = target.length;
     const request = { call: FsCall.SYMLINK, ...inDirectory(place), uid, gid, bytes };
-    return await this.#change({ request, names: [place.name], data: target }, attributesOf);
+    return await this.#changeNames(place.parent, { request, names: [place.name], data: target });
   }
 
   async link(file: FileId, place: Place): Promise<FileAttributes> {
     const request = { call: FsCall.LINK, ...inDirectory(place), ...asOther(file) };
-    return await this.#change({ request, names: [place.name] }, attributesOf);
+    return await this.#changeNames(place.parent, { request, names: [place.name] });
   }
 
   async unlink(place: Place, hold = false): Promise<FileAttributes | undefined> {
@@ -311,15 +316,17 @@ export class FsClient implements FileService {
     const flags = hold ? RemoveFlag.HOLD : 0;
     const client = hold ? this.#channels.identity : 0;
     const request = { call, ...inDirectory(place), flags, client };
-    const removed = await this.#change({ request, names: [place.name] }, attributesOf);
-    if (removed.inode === 0) return undefined;
-    this.#hold(removed);
-    return removed;
+    const attributes = await this.#changeNames(place.parent, { request, names: [place.name] });
+    if (attributes.inode === place.parent.inode) return undefined;
+    this.#hold(attributes);
+    return attributes;
   }
 
   async rename(from: Place, to: Place, flags: number): Promise<void> {
     const request = { call: FsCall.RENAME, ...inDirectory(from), ...asOther(to.parent), flags };
-    await this.#change({ request, names: [from.name, to.name] }, nothing);
+    const call = { request, names: [from.name, to.name] };
+    const { changed } = await this.#changeNames(from.parent, call);
+    this.#names.changed(to.parent, changed);
   }
 
   async write(at: FilePosition, data: Uint8Array, flags: number, owner: Owner): Promise<Written> {
@@ -405,12 +412,15 @@ export class FsClient implements FileService {
   async sync(file: FileId, flags: number): Promise<void> {
     const held = this.#held.find(file);
     const unsynced = held?.unsynced;
+    const { mark } = this.#names;
     const request = { call: FsCall.FSYNC, ...fileOf(file), flags };
     await this.#change({ request, repeatable: true }, nothing);
-    if (held === undefined || (flags & SyncFlag.VOLUME) !== 0) return;
-    if (held.unsynced === unsynced) held.unsynced = undefined;
-    if (!held.lost) return;
-    held.lost = false;
+    this.#names.synced(mark);
+    if ((flags & SyncFlag.VOLUME) !== 0) return;
+    if (held !== undefined && held.unsynced === unsynced) held.unsynced = undefined;
+    const lost = this.#names.tell(file) || held?.lost === true;
+    if (!lost) return;
+    if (held !== undefined) held.lost = false;
     throw new DvkError(-EIO, 'fs', { reason: 'the server lost a change when it was restarted' });
   }
 
@@ -538,6 +548,16 @@ export class FsClient implements FileService {
   #hold(file: FileId): void {
     this.#held.hold(file);
     this.#watch();
+  }
+
+  /** A call that changes the names of a directory. */
+  async #changeNames(directory: FileId, call: ChangingCall): Promise<FileAttributes> {
+    return await this.#change(call, (channel) => {
+      const attributes = attributesOf(channel);
+      this.#names.changed(directory, attributes.changed);
+      if (channel.server !== this.#channels.server) this.#names.lose(directory);
+      return attributes;
+    });
   }
 
   /** The answer to a call that changed a file. */

@@ -7,6 +7,7 @@
  * the file has the write if it has that time or a later one.
  */
 import type { FileAttributes, Timestamp } from '../protocol/fs.ts';
+import { isEarlier } from '../protocol/fs.ts';
 import { LockType } from '../protocol/fs-change.ts';
 import { type LockRange, withRange } from '../protocol/lock-ranges.ts';
 import type { FileId, LockRequest } from './file-service.ts';
@@ -107,13 +108,9 @@ export class HeldFiles {
 /** Whether a file that was last changed at `changed` has what was written at `written`. */
 export function hasWrite(changed: Timestamp, written: Timestamp): boolean {
   // Volumes with small inodes keep whole seconds, which tell nothing.
-  return written.nanoseconds !== 0 && compare(changed, written) >= 0;
+  return written.nanoseconds !== 0 && !isEarlier(changed, written);
 }
 
-function later(a: Timestamp | undefined, b: Timestamp): Timestamp {
-  return a !== undefined && compare(a, b) > 0 ? a : b;
-}
-
-function compare(a: Timestamp, b: Timestamp): number {
-  return a.seconds - b.seconds || a.nanoseconds - b.nanoseconds;
+export function later(a: Timestamp | undefined, b: Timestamp): Timestamp {
+  return a !== undefined && isEarlier(b, a) ? a : b;
 }

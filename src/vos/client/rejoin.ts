@@ -9,13 +9,22 @@ import type { FsChange } from '../protocol/fs-change.ts';
 import { FsCall, decodeAttributes } from '../protocol/fs.ts';
 import type { Answer, Call } from './channels.ts';
 import type { HeldFile, HeldFiles } from './held-files.ts';
+import type { ChangedNames } from './changed-names.ts';
 import { hasWrite } from './held-files.ts';
 
 type Attempt = (call: Call) => Promise<Answer>;
 
+/** What a client has of a server. */
+export interface Belongings {
+  readonly client: number;
+  readonly held: HeldFiles;
+  readonly names: ChangedNames;
+}
+
 /** When this returns, the server knows of everything in `held`. Rejects as `attempt` does. */
-export async function rejoin(held: HeldFiles, client: number, attempt: Attempt): Promise<void> {
+export async function rejoin({ client, held, names }: Belongings, attempt: Attempt): Promise<void> {
   const told = new Map<number, number>();
+  await ask(names, { client, attempt });
   await tellHolds(held, told, { client, attempt });
   for (const { file, lock } of held.locks) {
     const { kind: lockKind, type: lockType, start, end, owner, pid } = lock;
@@ -58,6 +67,17 @@ async function tellHolds(
       told.delete(inode);
       await attempt(encoded({ call: FsCall.RELEASE, inode, client, count }));
     }
+  }
+}
+
+/** Whether directories have the names that they were given. */
+async function ask(names: ChangedNames, { client, attempt }: Teller): Promise<void> {
+  for (const directory of names.directories) {
+    const { inode, generation } = directory;
+    const flags = OpenFlag.LOOK;
+    const request = { call: FsCall.OPEN, inode, generation, client, count: 0, flags };
+    const { result, message } = await attempt(encoded(request));
+    names.settle(directory, result === 0 ? decodeAttributes(message).changed : undefined);
   }
 }
 

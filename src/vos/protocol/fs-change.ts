@@ -29,9 +29,9 @@
  * | MKDIR       | 0, attributes         | EEXIST, EMLINK, ENOSPC                                |
  * | SYMLINK     | 0, attributes         | EEXIST, ENAMETOOLONG, ENOSPC                          |
  * | LINK        | 0, attributes         | EEXIST, EMLINK, EPERM (directory)                     |
- * | UNLINK      | 0, maybe attributes   | ENOENT, EISDIR                                        |
- * | RMDIR       | 0, maybe attributes   | ENOENT, ENOTDIR, ENOTEMPTY                            |
- * | RENAME      | 0                     | ENOENT, EEXIST, ENOTEMPTY, EISDIR, ENOTDIR, EINVAL    |
+ * | UNLINK      | 0, attributes         | ENOENT, EISDIR                                        |
+ * | RMDIR       | 0, attributes         | ENOENT, ENOTDIR, ENOTEMPTY                            |
+ * | RENAME      | 0, attributes         | ENOENT, EEXIST, ENOTEMPTY, EISDIR, ENOTDIR, EINVAL    |
  * | WRITE       | bytes, attributes     | EISDIR, EINVAL, EFBIG, ENOSPC                         |
  * | SETATTR     | 0, attributes         | EISDIR, EINVAL, EFBIG                                 |
  * | FALLOCATE   | 0, attributes         | EOPNOTSUPP, EINVAL, EFBIG, ENOSPC                     |
@@ -50,18 +50,23 @@
  * | SET_FLAGS   | 0                     | EOPNOTSUPP (others than users may set)                |
  * | CREATE_MANY | see `fs-early.ts`     | EINVAL (a malformed list)                             |
  *
- * Attributes are those of the file that was made, changed or locked; LOCK GET tells a lock. All but
+ * Attributes are those of the file that was made, changed or locked; LOCK GET tells a lock. UNLINK
+ * and RMDIR give those of the directory unless they hold what was removed, and RENAME those of the
+ * directory that was changed earlier: by their time a client tells after a restart whether its
+ * change is there. All but
  * SEEK, FSYNC, OPEN, RELEASE, LOCK, REJOINED, UNCLAIM and INFO may fail with EROFS; any may end
  * with what ends the reading calls. TMPFILE makes a file without a name, which the client holds and
  * LINK may give a name.
  *
  * After a restart clients take back what they had: first each says what it holds open (OPEN with
  * RECLAIM, whose count is all it has of the file) and which locks it has (LOCK with RECLAIM), then
- * that this was all (REJOINED). Until all that the old server knew have done so, or their time is
- * over, no file without a name is freed, and who wants a new lock gets EINPROGRESS and asks again;
- * see `src/servers/fs/survivors.ts`. OPEN with RECLAIM results in 0 when the attributes tell what
- * was committed before the restart, in 1 when they do not. LOCK with RECLAIM fails with ENOLCK when
- * somebody else may have had the lock meanwhile.
+ * that this was all (REJOINED). Before that each may ask whether names that it had changed are
+ * there: OPEN with LOOK and no count tells, with the result 0, when the directory had last been
+ * changed as the server began, and results in 1 if that is not known. Until all that the old server
+ * knew have done so, or their time is over, no file without a name is freed, and who wants a new
+ * lock gets EINPROGRESS and asks again; see `src/servers/fs/survivors.ts`. OPEN with RECLAIM
+ * results in 0 when the attributes tell what was committed before the restart, in 1 when they do
+ * not. LOCK with RECLAIM fails with ENOLCK when somebody else may have had the lock meanwhile.
  *
  * A WRITE may claim the contents of its file; the result has CLAIMED added when `client` has the
  * claim from now on. While one client has a claim, calls of others that it is in the way of fail
@@ -124,10 +129,15 @@ export const CreateFlag = {
   HOLD: 1,
 } as const;
 /** OPEN: see above. */
-export const OpenFlag = { RECLAIM: 1 } as const;
+export const OpenFlag = {
+  RECLAIM: 1,
+  /** Nothing is held: what was the directory's time of change when the server began? */
+  LOOK: 2,
+} as const;
 /**
  * UNLINK and RMDIR: what loses its last name with it, and is neither a regular file nor a symbolic
- * link, is held open for the client, and its attributes are answered; zeros if there is no such.
+ * link, is held open for the client, and its attributes are answered; if there is no such, those of
+ * the directory.
  */
 export const RemoveFlag = { HOLD: 1 } as const;
 /** As in renameat2(2). */

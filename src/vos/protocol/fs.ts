@@ -107,6 +107,10 @@ export interface Timestamp {
   nanoseconds: number;
 }
 
+export function isEarlier(a: Timestamp, b: Timestamp): boolean {
+  return a.seconds < b.seconds || (a.seconds === b.seconds && a.nanoseconds < b.nanoseconds);
+}
+
 export interface FileAttributes {
   inode: number;
   generation: number;

@@ -8,6 +8,7 @@ import type { FsHandler } from '../../../src/servers/fs/handlers.ts';
 import { GRACE_MS, LIST_NAME, Survivors } from '../../../src/servers/fs/survivors.ts';
 import type { FsChange } from '../../../src/vos/protocol/fs-change.ts';
 import {
+  AttributeFlag,
   LockCommand,
   LockType,
   OpenFlag,
@@ -32,7 +33,7 @@ const obstacle = imageObstacle();
 const [A, B] = [7, 8];
 const HERE = 1;
 const { RECLAIM } = LockCommand;
-const { EINPROGRESS, ENOLCK, ESTALE } = ERRNO;
+const { EINPROGRESS, EINVAL, ENOLCK, ESTALE } = ERRNO;
 
 describe.skipIf(obstacle !== undefined)(`survivors of a server ${obstacle ?? ''}`, () => {
   const alive = new Set<number>();
@@ -45,7 +46,8 @@ describe.skipIf(obstacle !== undefined)(`survivors of a server ${obstacle ?? ''}
   let handlers: ChangingHandlers;
   let nowMs = 0;
   let nanoseconds = 0;
-  const now = (): Timestamp => ({ seconds: 9, nanoseconds: ++nanoseconds });
+  // After that of the image, which is made by another clock.
+  const now = (): Timestamp => ({ seconds: 4e9, nanoseconds: ++nanoseconds });
 
   function start(content: Uint8Array): void {
     changed = openChanged(content, 1, { keepNameless: true, now });
@@ -55,7 +57,7 @@ describe.skipIf(obstacle !== undefined)(`survivors of a server ${obstacle ?? ''}
     };
     const isAlive = (client: number): boolean => alive.has(client);
     survivors = new Survivors({
-      ...{ volume, commit, isAlive, node: HERE, nowMs: () => nowMs },
+      ...{ volume, commit, isAlive, node: HERE, now, nowMs: () => nowMs },
       nodeOf: (client) => nodes.get(client),
     });
     const memory = { copyIn: nothing, copyOut: nothing, stage: () => new Uint8Array(0) };
@@ -70,8 +72,9 @@ describe.skipIf(obstacle !== undefined)(`survivors of a server ${obstacle ?? ''}
     start(changed.device.content.slice());
   }
 
-  function call(change: Partial<FsChange> & { call: FsCall }, text?: string): number {
-    encodeChange(message, { inode: ROOT_INODE, ...change }, text ? [Buffer.from(text)] : []);
+  function call(change: Partial<FsChange> & { call: FsCall }, ...names: string[]): number {
+    const bytes = names.map((name) => Buffer.from(name));
+    encodeChange(message, { inode: ROOT_INODE, ...change }, bytes);
     message.setInt32(0, change.client ?? A, true);
     return table.get(change.call)?.(message, message) ?? -1;
   }
@@ -183,6 +186,36 @@ describe.skipIf(obstacle !== undefined)(`survivors of a server ${obstacle ?? ''}
     alive.add(B);
     crash();
     expect(lock(B, RECLAIM)).toBe(-ENOLCK);
+  });
+
+  it('find the time that a directory had, whatever others did to it since', () => {
+    const look = (directory: number = ROOT_INODE): boolean | undefined => {
+      const request = { client: A, count: 0, flags: OpenFlag.LOOK };
+      const result = call({ call: FsCall.OPEN, inode: directory, ...request });
+      return result === 1 ? undefined : hasWrite(decodeAttributes(message).changed, removed);
+    };
+    file('gone', A, false);
+    changed.changes.commit();
+    expect(call({ call: FsCall.UNLINK }, 'gone')).toBe(0);
+    const { inode, changed: removed } = decodeAttributes(message);
+    expect(inode).toBe(ROOT_INODE);
+    crash();
+    expect(look()).toBe(false);
+    file('other', B, false);
+    expect(look()).toBe(false);
+    expect(call({ call: FsCall.RENAME, other: ROOT_INODE }, 'other', 'gone')).toBe(0);
+    const { changed: renamed } = decodeAttributes(message);
+    expect(call({ call: FsCall.MKDIR, mode: 0o755 }, 'directory')).toBe(0);
+    const { inode: other } = decodeAttributes(message);
+    changed.changes.commit();
+    crash();
+    expect([look(), look(other)]).toEqual([true, true]);
+    expect(hasWrite(changed.volume.inode(ROOT_INODE, 0).changed, renamed)).toBe(true);
+    // By another call than those that change names.
+    const { MODE: flags } = AttributeFlag;
+    expect(call({ call: FsCall.SETATTR, inode: other, flags, mode: 0o700 })).toBe(0);
+    expect([look(), look(other)]).toEqual([true, undefined]);
+    expect(call({ call: FsCall.OPEN, client: A, count: 1, flags: OpenFlag.LOOK })).toBe(-EINVAL);
   });
 
   it('find the time of a change where its contents are, and else an earlier one', () => {

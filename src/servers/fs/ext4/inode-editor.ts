@@ -6,7 +6,7 @@
  * by `flush`, the block map and the xattrs are changed in `raw` itself. See `inode.ts` for the
  * layout.
  */
-import type { Timestamp } from '../../../vos/protocol/fs.ts';
+import { type Timestamp, isEarlier } from '../../../vos/protocol/fs.ts';
 import { FsError } from '../errors.ts';
 import { CRC_START } from './checksum.ts';
 import type { Disk } from './disk.ts';
@@ -207,10 +207,6 @@ export class InodeEditor implements Edited {
     put16(inode.raw, 0x74, highHalf(inode.sectors));
     inode.flags = (inode.flags & ~INODE_FLAG.hugeFile) >>> 0;
   }
-}
-
-function isEarlier(a: Timestamp, b: Timestamp): boolean {
-  return a.seconds < b.seconds || (a.seconds === b.seconds && a.nanoseconds < b.nanoseconds);
 }
 
 function following({ seconds, nanoseconds }: Timestamp): Timestamp {

@@ -141,12 +141,13 @@ export class Names {
     this.#insert(directory, name, edited);
   }
 
+  /** The directory's time of change is not before that of the file. */
   unlink(directory: Inode, name: Uint8Array): Inode {
     const { inode, place } = this.#named(directory, name);
     if (fileType(inode) === MODE.directory) throw new FsError('EISDIR', 'a directory');
     checkMayLose(directory, inode);
-    this.#remove(directory, place);
     this.#loseName(inode);
+    this.#remove(directory, place);
     return inode;
   }
 
@@ -157,9 +158,9 @@ export class Names {
     const { inode, place } = this.#named(directory, name);
     this.#checkEmptyDirectory(inode);
     checkMayLose(directory, inode);
+    this.#loseName(inode);
     this.#remove(directory, place);
     this.#dropLink(this.#parts.inodes.edit(directory));
-    this.#loseName(inode);
     return inode;
   }
 
