@@ -10,7 +10,7 @@ import type { FileId } from './file-service.ts';
 import { hasWrite, later } from './held-files.ts';
 
 export interface ChangedDirectory extends FileId {
-  /** Not after the time that the last change gave the directory, and after that of the one before. */
+  /** Not after what the last change made it, and after what it was before that. */
   readonly changed: Timestamp;
   /** Of the change, among all. */
   readonly order: number;
