@@ -259,8 +259,11 @@ export class FsClient implements FileService {
       const claimed = (result & CLAIMED) !== 0;
       return { ...rest, errno: -errno, made: result & ~CLAIMED, claimed };
     });
+    const last = files[made.made - 1];
+    if (last !== undefined) {
+      this.#names.changed(directory, isEarlier(made.now, last.time) ? made.now : last.time);
+    }
     for (const file of files.slice(0, made.made)) {
-      this.#names.changed(directory, isEarlier(made.now, file.time) ? made.now : file.time);
       if ((file.flags & CreateFlag.HOLD) !== 0) this.#hold(file);
     }
     return made;
