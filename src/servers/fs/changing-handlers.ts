@@ -53,6 +53,8 @@ export interface ChangingParts {
   /** Whether the endpoint is bound, here or on another node. */
   isAlive(client: number): boolean;
   now(): Timestamp;
+  /** For claims and waits: time that has passed, whatever is done to the host's clock. */
+  nowMs(): number;
   /**
    * The time that a client gave to a change, if it is not ahead of `now`; later ones are above it.
    * Else, or left out, now.
@@ -94,10 +96,7 @@ export class ChangingHandlers {
     this.#parts = parts;
     const inode = (number: number, generation: number): Inode => volume.inode(number, generation);
     this.#holds = writer === undefined ? undefined : new Holds(writer, inode);
-    const nowMs = (): number => {
-      const { seconds, nanoseconds } = parts.now();
-      return seconds * 1000 + nanoseconds / 1e6;
-    };
+    const nowMs = (): number => parts.nowMs();
     this.#locks = new LockTable((client) => this.#isAlive(client), nowMs);
     this.#claims = new Claims({
       isAlive: (client) => parts.isAlive(client),

@@ -10,13 +10,14 @@ import { CLAIMED, CreateFlag, type FsChange } from '../../vos/protocol/fs-change
 import type { EarlyFile } from '../../vos/protocol/fs-early.ts';
 import {
   FILES_MAX,
+  FILE_BYTES_MAX,
   RUNS_MAX,
   decodeEarlyFiles,
   decodeTake,
   encodeManyMade,
   encodeTaken,
 } from '../../vos/protocol/fs-early.ts';
-import { NAME_BYTES_MAX, type Timestamp } from '../../vos/protocol/fs.ts';
+import type { Timestamp } from '../../vos/protocol/fs.ts';
 import { DEFAULT_LIST } from './acl-rules.ts';
 import { copyOf, isPlainName, payloadOf } from './change-rules.ts';
 import type { Claims } from './claims.ts';
@@ -36,7 +37,6 @@ const GIVEN_MAX = 65_536;
 const INODES_FREE_FACTOR = 4;
 /** And where so much room is for the directory to grow. */
 const ROOM_BYTES = 8 << 20;
-const FILE_BYTES_MAX = 32 + NAME_BYTES_MAX;
 /** Who makes a file in such a directory waits until it lasts, or may not make any. */
 const HINDERING =
   INODE_FLAG.sync | INODE_FLAG.directorySync | INODE_FLAG.immutable | INODE_FLAG.append;
@@ -53,16 +53,10 @@ export interface EarlyParts {
   follow(time: Timestamp): Timestamp;
 }
 
-/** What the client of a directory's names was given. */
-interface Given {
-  readonly generation: number;
-  readonly numbers: Set<number>;
-}
-
 export class EarlyHandlers {
   readonly #parts: EarlyParts;
-  /** By directory. */
-  readonly #given = new Map<number, Given>();
+  /** Numbers that the client of a directory's names was given, by directory. */
+  readonly #given = new Map<number, Set<number>>();
   #numbers = 0;
 
   constructor(parts: EarlyParts) {
@@ -74,8 +68,8 @@ export class EarlyHandlers {
     const given = this.#given.get(directory);
     if (given === undefined) return;
     this.#given.delete(directory);
-    this.#numbers -= given.numbers.size;
-    this.#parts.writer?.releaseInodes(given.numbers);
+    this.#numbers -= given.size;
+    this.#parts.writer?.releaseInodes(given);
   }
 
   onTakeNames(request: DataView, reply: DataView): number {
@@ -124,18 +118,16 @@ export class EarlyHandlers {
 
   #give(writer: VolumeWriter, directory: Inode, count: number, reply: DataView): number {
     const runs = writer.reserveInodes(directory, count, RUNS_MAX);
-    const given = this.#given.get(directory.number) ?? {
-      generation: writer.newGeneration(),
-      numbers: new Set(),
-    };
+    const given = this.#given.get(directory.number) ?? new Set();
     this.#given.set(directory.number, given);
     let total = 0;
     for (const run of runs) {
-      for (let i = 0; i < run.count; i++) given.numbers.add(run.first + i);
+      for (let i = 0; i < run.count; i++) given.add(run.first + i);
       total += run.count;
     }
     this.#numbers += total;
-    encodeTaken(reply, { now: this.#parts.now(), generation: given.generation, runs });
+    // A number may have been that of a file which was made under this claim, and is gone.
+    encodeTaken(reply, { now: this.#parts.now(), generation: writer.newGeneration(), runs });
     return total;
   }
 
@@ -196,7 +188,7 @@ export class EarlyHandlers {
 
   /** The number is a file's. */
   #used(directory: number, number: number): void {
-    if (this.#given.get(directory)?.numbers.delete(number) === true) this.#numbers--;
+    if (this.#given.get(directory)?.delete(number) === true) this.#numbers--;
     this.#parts.writer?.releaseInodes([number]);
   }
 }

@@ -311,6 +311,7 @@ async function main(): Promise<void> {
     isAlive,
     isWatched: (): boolean => leases.isUsed,
     now,
+    nowMs: () => performance.now(),
     follow,
     ...(survivors && { survivors }),
   });

@@ -36,7 +36,7 @@ export interface EarlyParts {
   /** What a call of several files came to, and when it was sent; undefined: it failed. */
   readonly onMade: (made: Made | undefined, sentMs: number) => void;
   /** A file has arrived, with 0, or could not be made. */
-  readonly onArrived: (inode: number, errno: number) => void;
+  readonly onArrived: (file: FileId, errno: number) => void;
 }
 
 /** Those of one directory. */
@@ -163,7 +163,7 @@ export class EarlyFiles {
 
   #settle(early: Early, errno: number): void {
     this.#all.delete(early.file.inode);
-    this.#parts.onArrived(early.file.inode, errno);
+    this.#parts.onArrived(early.file, errno);
     early.settle(errno);
   }
 }

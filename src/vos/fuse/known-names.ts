@@ -82,6 +82,12 @@ export interface NamesOptions {
   readonly latest: () => Timestamp;
 }
 
+interface Failure {
+  /** Of the file: the number may be another one's by now. */
+  readonly generation: number;
+  readonly errno: number;
+}
+
 export class KnownNames {
   readonly #options: NamesOptions;
   readonly #clock: Clock;
@@ -89,8 +95,8 @@ export class KnownNames {
   readonly #directories = new Map<number, Directory>();
   /** Where files are on their way to, by their inode numbers. */
   readonly #underWay = new Map<number, Directory>();
-  /** Files that were told of, and do not exist. */
-  readonly #failures = new Map<number, number>();
+  /** Files that were told of, and do not exist, by their inode numbers. */
+  readonly #failures = new Map<number, Failure>();
 
   constructor(options: NamesOptions) {
     this.#options = options;
@@ -152,22 +158,24 @@ export class KnownNames {
    * Resolves when the file is at the server, and what was made in it; undefined when that is so.
    * Rejects when it could not be made.
    */
-  arrived({ inode }: FileId): Promise<void> | undefined {
+  arrived(file: FileId): Promise<void> | undefined {
+    const { inode } = file;
     if (this.#underWay.size === 0 && this.#failures.size === 0) return undefined;
     const early = this.#underWay.get(inode)?.early.arrived(inode);
     const below = this.#directories.get(inode)?.early.allArrived();
-    const failed = this.#failures.has(inode);
+    const failed = this.failure(file) !== undefined;
     if (early === undefined && below === undefined && !failed) return undefined;
     return (async (): Promise<void> => {
       await below;
       await early;
-      throwIf(this.#failures.get(inode));
+      throwIf(this.failure(file));
     })();
   }
 
   /** The errno of a file that was told of and could not be made. */
-  failure({ inode }: FileId): number | undefined {
-    return this.#failures.get(inode);
+  failure({ inode, generation }: FileId): number | undefined {
+    const failure = this.#failures.get(inode);
+    return failure?.generation === generation ? failure.errno : undefined;
   }
 
   /** The same of a file in the directory, once, for an fsync of it. */
@@ -179,9 +187,11 @@ export class KnownNames {
   }
 
   /** The kernel has closed a file. Whether the server does not know that it was open. */
-  async released({ inode }: FileId): Promise<boolean> {
+  async released(file: FileId): Promise<boolean> {
+    const { inode } = file;
     const isUnknown = await this.#underWay.get(inode)?.early.released(inode);
-    return this.#failures.delete(inode) || isUnknown === true;
+    const failed = this.failure(file) !== undefined && this.#failures.delete(inode);
+    return failed || isUnknown === true;
   }
 
   /** Resolves when the names of the directory are not this client's; undefined when that is so. */
@@ -387,9 +397,9 @@ export class KnownNames {
     this.#granted(directory, made?.claimed === true, sentMs);
   }
 
-  #onFailed(directory: Directory, inode: number, errno: number): void {
+  #onFailed(directory: Directory, { inode, generation }: FileId, errno: number): void {
     directory.failure = errno;
-    this.#failures.set(inode, errno);
+    this.#failures.set(inode, { generation, errno });
     const [oldest] = this.#failures.keys();
     if (this.#failures.size > FAILURES_MAX && oldest !== undefined) this.#failures.delete(oldest);
   }
@@ -422,9 +432,9 @@ export class KnownNames {
       onMade: (made, sentMs) => {
         this.#onMade(directory, made, sentMs);
       },
-      onArrived: (inode, errno) => {
-        this.#underWay.delete(inode);
-        if (errno !== 0) this.#onFailed(directory, inode, errno);
+      onArrived: (file, errno) => {
+        this.#underWay.delete(file.inode);
+        if (errno !== 0) this.#onFailed(directory, file, errno);
       },
     });
     const directory: Directory = {

@@ -21,7 +21,7 @@
  * Payload:
  *
  *         8  u64  the server's time
- *        16  u32  generation of the new files
+ *        16  u32  generation of the files with these numbers, another one each time
  *        20  u32  how many runs follow, at most `RUNS_MAX`
  *        24  (u32, u32)  the first inode number of a run, and how many there are
  *
@@ -48,7 +48,7 @@
  *        28  i32  0, or the -errno of the file that could not be made
  */
 import type { Timestamp } from './fs.ts';
-import { FsCall, getTime, getUint64, setTime, setUint64 } from './fs.ts';
+import { FsCall, NAME_BYTES_MAX, getTime, getUint64, setTime, setUint64 } from './fs.ts';
 
 export const NUMBERS_MAX = 1024;
 export const SPEAKERS_MAX = 9;
@@ -57,6 +57,8 @@ export const RUNS_MAX = 5;
 export const FILES_MAX = 128;
 
 const FILE_HEAD_BYTES = 30;
+/** A file in CREATE_MANY, at most. */
+export const FILE_BYTES_MAX: number = fileBytes(NAME_BYTES_MAX);
 
 export interface TakeRequest {
   readonly inode: number;

@@ -78,6 +78,7 @@ describe.skipIf(obstacle !== undefined)(`FS handlers that change ${obstacle ?? '
       },
       isAlive: (client) => alive.has(client),
       now: () => ({ seconds: 1_234_567_890, nanoseconds: 5 }),
+      nowMs: () => 0,
     });
     table = new Map([...createHandlers(volume, clients), ...handlers.table()]);
   }

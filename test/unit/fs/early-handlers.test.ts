@@ -113,6 +113,7 @@ describe.skipIf(obstacle !== undefined)(`files that were told of before ${obstac
       commit: () => undefined,
       isAlive: () => true,
       now: () => ({ seconds: 1_234_567_890, nanoseconds: 5 }),
+      nowMs: () => 0,
       follow: (time) => time,
     });
     table = new Map([...createHandlers(changed.volume, clients), ...handlers.table()]);
@@ -141,6 +142,23 @@ describe.skipIf(obstacle !== undefined)(`files that were told of before ${obstac
     expect(call({ call: FsCall.INFO, inode: b })).toBe(-ERRNO.ESTALE);
     expect(call({ call: FsCall.RELEASE, inode: c, client: CLIENT, count: 1 })).toBe(0);
     expect(call({ call: FsCall.INFO, inode: c })).toBe(-ERRNO.ESTALE);
+  });
+
+  it('have names of any length', () => {
+    const longest = range(128).map((i) => String(i).padStart(255, 'n'));
+    const given = numbers(128);
+    const files = longest.map((text, i) => early(text, given[i] ?? 0));
+    expect(createMany(files)).toBe(128 + CLAIMED);
+    expect(longest.map(lookup)).toEqual(given);
+  });
+
+  it('have another generation each time that numbers are given', () => {
+    const [a = 0] = numbers(1);
+    const { generation } = decodeTaken(reply);
+    expect(createMany([early('a', a, { generation })])).toBe(1 + CLAIMED);
+    expect(call({ call: FsCall.UNLINK }, 'a')).toBe(0);
+    expect(numbers(1)).toEqual([a]);
+    expect(decodeTaken(reply).generation).not.toBe(generation);
   });
 
   it('have numbers that no other file gets until the names are given back', () => {

@@ -90,6 +90,7 @@ describe.skipIf(obstacle !== undefined)(`leases around FS calls ${obstacle ?? ''
       commit: () => undefined,
       isAlive: () => true,
       now: () => ({ seconds: 1, nanoseconds: 0 }),
+      nowMs: () => nowMs,
     });
     calls = leases.around(new Map([...createHandlers(volume, clients), ...changing.table()]));
     join(READER);

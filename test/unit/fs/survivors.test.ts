@@ -62,7 +62,7 @@ describe.skipIf(obstacle !== undefined)(`survivors of a server ${obstacle ?? ''}
     });
     const memory = { copyIn: nothing, copyOut: nothing, stage: () => new Uint8Array(0) };
     handlers = new ChangingHandlers(volume, memory, {
-      ...{ writer: volume, commit, isAlive, now, survivors },
+      ...{ writer: volume, commit, isAlive, now, nowMs: () => nowMs, survivors },
     });
     table = handlers.table();
   }

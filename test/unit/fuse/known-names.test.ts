@@ -203,6 +203,9 @@ describe('a file of a name that is not there', () => {
     expect(names.failureAtSync(ROOT)).toBe(EIO);
     expect(names.failureAtSync(ROOT)).toBeUndefined();
     await expect(names.arrived(lost)).rejects.toMatchObject({ code: 'EIO' });
+    const next = { ...lost, generation: lost.generation + 1 };
+    expect([names.arrived(next), names.failure(next)]).toEqual([undefined, undefined]);
+    expect(await names.released(next)).toBe(false);
     expect(await names.released(lost)).toBe(true);
     expect(names.failure(lost)).toBeUndefined();
   });
