@@ -186,12 +186,16 @@ export function bestVariants(rows: readonly Row[]): Row[] {
   return [...best.values()];
 }
 
+/** What several use at once. */
+export interface Shared<T> {
+  use(): Promise<T>;
+  release(): Promise<void>;
+}
+
 /**
  * Lets several cases use one session: it is started by the first of them and closed by the last.
  */
-export function shared<T extends { close(): Promise<void> }>(
-  start: () => Promise<T>,
-): { use(): Promise<T>; release(): Promise<void> } {
+export function shared<T extends { close(): Promise<void> }>(start: () => Promise<T>): Shared<T> {
   let users = 0;
   let session: Promise<T> | undefined;
   return {

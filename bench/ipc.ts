@@ -19,10 +19,11 @@ import type { Cleanup } from './cleanup.ts';
 import type { Case, Unit } from './harness.ts';
 import { startNative, type NativeRun } from './native-case.ts';
 import { nodeCases, type NodeSubject, type Pair } from './node-case.ts';
+import { PAIRS_MAX } from './options.ts';
 import { Peer, type PeerProgram } from './peer-case.ts';
 import type { KernelConfig, KernelMode } from './peers/kernel.ts';
 import { MIX_BLOCK_BYTES } from './peers/mix.ts';
-import { PAIRS_MAX } from './options.ts';
+
 import { cpusOfPairs, type Placement } from './placement.ts';
 import { createSegment, createWatchedSegment } from './segment.ts';
 
@@ -113,11 +114,8 @@ export function hasZeromq(): boolean {
   }
 }
 
-// Pairs of each case, and as many among hogs.
-const SLOTS_EACH = 2 * PAIRS_MAX;
-
 // The least that a segment can have: fixed slots for the servers, others for the clients.
-const SEGMENT = { processes: 128, arenaBytes: SLOTS_EACH * MIX_BLOCK_BYTES };
+const SEGMENT = { processes: 128, arenaBytes: PAIRS_MAX * MIX_BLOCK_BYTES };
 
 /** A client and a server that blocks in its calls; the client tells the server when to end. */
 async function startPair(config: Omit<KernelConfig, 'role'>): Promise<Pair> {
@@ -159,12 +157,21 @@ function nativeCases(
   }));
 }
 
+/** A segment for each crowd of `nodeCases`, when it is asked for. */
+function segmentOfEach(create: () => string): (crowd: string) => string {
+  const paths = new Map<string, string>();
+  return (crowd) => {
+    const path = paths.get(crowd) ?? create();
+    paths.set(crowd, path);
+    return path;
+  };
+}
+
 function kernelCases(options: IpcOptions, cleanup: Cleanup): Case[] {
-  let path: string | undefined;
-  const segment = (): string => (path ??= createSegment(cleanup, SEGMENT));
+  const segment = segmentOfEach(() => createSegment(cleanup, SEGMENT));
   return KERNEL_CASES.flatMap(([name, mode], index) =>
-    nodeCases({ name, ...howOf(name, options) }, async (pair) =>
-      startPair({ mode, segment: segment(), serverSlot: index * SLOTS_EACH + pair }),
+    nodeCases({ name, ...howOf(name, options) }, async (pair, crowd) =>
+      startPair({ mode, segment: segment(crowd), serverSlot: index * PAIRS_MAX + pair }),
     ),
   );
 }
@@ -189,8 +196,7 @@ export function ipcCases(options: IpcOptions, cleanup: Cleanup): Case[] {
 export function traceCases(asked: IpcOptions, cleanup: Cleanup): Case[] {
   const options = { ...asked, pairs: asked.pairs ?? [1] };
   const name = 'dvk-ts-sendrec';
-  let path: string | undefined;
-  const segment = (): string => (path ??= createWatchedSegment(cleanup, SEGMENT));
+  const segment = segmentOfEach(() => createWatchedSegment(cleanup, SEGMENT));
   const traced = { name: `${name}-traced`, ...howOf(name, options) };
   return [
     ...ipcCases(options, cleanup).filter((one) => ['dvk-c-sendrec', name].includes(one.name)),
@@ -198,8 +204,8 @@ export function traceCases(asked: IpcOptions, cleanup: Cleanup): Case[] {
       { group: 'trace', name: 'dvk-c-sendrec-traced', unit: 'round-trips/s' },
       options,
     ),
-    ...nodeCases(traced, async (pair) =>
-      startPair({ mode: 'sync', segment: segment(), serverSlot: 1 + pair }),
+    ...nodeCases(traced, async (pair, crowd) =>
+      startPair({ mode: 'sync', segment: segment(crowd), serverSlot: 1 + pair }),
     ),
   ];
 }

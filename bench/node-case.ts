@@ -2,10 +2,9 @@
  * Cases whose processes are Node programs: they are started once, and move to the CPUs of each
  * placement. Several pairs run at the same time; what they do is added up.
  */
-import { shared, type Case, type RunResult, type Session } from './harness.ts';
+import { shared, type Case, type RunResult, type Session, type Shared } from './harness.ts';
 import { cpuTimesNs } from './native-case.ts';
 import type { RunRequest } from './peers/protocol.ts';
-import { PAIRS_MAX } from './options.ts';
 import { cpusOfPairs, type Placement } from './placement.ts';
 
 /** A client and what works for it. */
@@ -81,20 +80,25 @@ function freshSession(
 
 /**
  * Cases of pairs that `start` starts, each at most once however many cases use it, unless they are
- * to be fresh ones.
+ * to be fresh ones. `crowd` names who runs beside a pair: a process remembers for a while that
+ * yielding did not pay, so those of different crowds are others.
  */
 export function nodeCases(
   { settings, fresh, ...named }: NodeSubject,
-  start: (pair: number) => Promise<Pair>,
+  start: (pair: number, crowd: string) => Promise<Pair>,
 ): Case[] {
-  const most = Math.max(0, ...settings.map(({ pairs }) => pairs));
-  // Those among hogs are others: a process remembers for a while that yielding did not pay.
-  const pairsFrom = (first: number) =>
-    Array.from({ length: most }, (_, pair) => shared(async () => start(first + pair)));
-  const started = pairsFrom(0);
-  const amongHogs = pairsFrom(PAIRS_MAX);
+  const started = new Map<string, Shared<Pair>[]>();
+  const crowdOf = (pairs: number, placement: Placement): string =>
+    `${String(pairs)}${placement === 'one-core-hogs' ? ' among hogs' : ''}`;
+  const pairsOf = (crowd: string, pairs: number): Shared<Pair>[] => {
+    const known = started.get(crowd);
+    if (known !== undefined) return known;
+    const all = Array.from({ length: pairs }, (_, i) => shared(async () => start(i, crowd)));
+    started.set(crowd, all);
+    return all;
+  };
   const lastingSession = async (pairs: number, placement: Placement): Promise<Session> => {
-    const used = (placement === 'one-core-hogs' ? amongHogs : started).slice(0, pairs);
+    const used = pairsOf(crowdOf(pairs, placement), pairs);
     const running = await Promise.all(used.map(async (pair) => pair.use()));
     return {
       run: async (ms) => runTogether(running, ms, placement),
@@ -109,6 +113,8 @@ export function nodeCases(
     pairs,
     unit: 'round-trips/s',
     start: async (): Promise<Session> =>
-      fresh ? freshSession(pairs, placement, start) : lastingSession(pairs, placement),
+      fresh
+        ? freshSession(pairs, placement, async (pair) => start(pair, ''))
+        : lastingSession(pairs, placement),
   }));
 }
