@@ -21,6 +21,9 @@ constexpr int64_t kSliceNs = 500'000;
 constexpr int64_t kWholeSliceNs = 1'300'000;
 constexpr uint32_t kSlicesOfStranger = 3;
 constexpr uint32_t kPauseMax = 65535;
+// During a pause for a stranger the CPU time of the two tells whether it is gone. If it was not, the
+// next look comes later, and sooner again while yields pay.
+constexpr uint32_t kLookWaitsMin = 256, kLookWaitsMax = 16384, kLookWaitsStep = 8;
 // Rare enough to cost nothing, and so often that what the two use between is far below a slice.
 constexpr uint32_t kYieldsPerStock = 256;
 
@@ -54,12 +57,20 @@ void publish_cpu(Process& process) {
 Yielding::Yielding()
     : good_ticks_(ticks_in(kGoodNs)),
       slice_ticks_(ticks_in(kSliceNs)),
-      whole_slice_ticks_(ticks_in(kWholeSliceNs)) {}
+      whole_slice_ticks_(ticks_in(kWholeSliceNs)),
+      look_waits_(kLookWaitsMin) {}
 
 void Yielding::take_stock(const Process& process, uint32_t peer) {
   partner_ = peer;
   yields_ = 0;
   used_ns_ = used_by_both(process, peer);
+  stock_ns_ = now_ns();
+}
+
+bool Yielding::were_alone(const Process& process, uint32_t peer) const {
+  if (peer != partner_) return false;
+  const int64_t used = used_by_both(process, peer) - used_ns_;
+  return used >= (now_ns() - stock_ns_) / 10 * 9;
 }
 
 Yielding::Thief Yielding::thief_of(const Process& process, uint32_t peer, uint64_t took) const {
@@ -83,23 +94,43 @@ void Yielding::judge(Process& process, uint32_t peer, bool changed, uint64_t too
     if (thief == Thief::kPartner && changed) return;
     if (thief == Thief::kUnknown) slices_lost_++;
     if (thief == Thief::kStranger || slices_lost_ >= kSlicesOfStranger) {
-      penalty_ = kPauseMax;
-      store(process.slot->cpu, cpu_of(process.slot) | kCrowded);
+      met_stranger(process);
       return;
     }
   }
   penalty_ = std::min(4 * penalty_ + 3, kPauseMax);
 }
 
+void Yielding::met_stranger(Process& process) {
+  penalty_ = kPauseMax;
+  is_crowded_ = true;
+  look_waits_ = std::min(4 * look_waits_, kLookWaitsMax);
+  store(process.slot->cpu, cpu_of(process.slot) | kCrowded);
+}
+
+void Yielding::pause(Process& process, uint32_t peer) {
+  pause_--;
+  if (is_crowded_ && pause_ % look_waits_ == 0) {
+    if (were_alone(process, peer)) pause_ = penalty_ = 0;
+    take_stock(process, peer);
+  }
+  if (pause_ > 0) return;
+  is_crowded_ = false;
+  store(process.slot->cpu, cpu_of(process.slot));
+}
+
 bool Yielding::yield_to(Process& process, uint32_t peer) {
   if (pause_ > 0) {
-    if (--pause_ == 0) store(process.slot->cpu, cpu_of(process.slot));
+    pause(process, peer);
     return false;
   }
   if (peer >= process.segment.processes()) return false;
   if (!share_cpu(process.slot, process.segment.slot(peer))) return false;
   // What was used during a pause says nothing of the yield after it.
-  if (++yields_ >= kYieldsPerStock || penalty_ > 0) take_stock(process, peer);
+  if (++yields_ >= kYieldsPerStock || penalty_ > 0) {
+    take_stock(process, peer);
+    look_waits_ = std::max(look_waits_ - kLookWaitsStep, kLookWaitsMin);
+  }
   const auto rendezvous = atomic(process.slot->rendezvous);
   const uint32_t word = rendezvous.load(std::memory_order_acquire);
   const uint64_t begun = ticks();

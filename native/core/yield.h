@@ -27,13 +27,20 @@ class Yielding {
   // Notes how much CPU time the two sides have used up to now.
   void take_stock(const Process& process, uint32_t peer);
   void judge(Process& process, uint32_t peer, bool changed, uint64_t took);
+  void met_stranger(Process& process);
+  // One wait less until the next yield.
+  void pause(Process& process, uint32_t peer);
+  // Whether the two had the CPU for themselves since the last stock-taking.
+  bool were_alone(const Process& process, uint32_t peer) const;
 
   const uint64_t good_ticks_, slice_ticks_, whole_slice_ticks_;
   uint32_t penalty_ = 0, pause_ = 0;  // waits until the next yield
+  bool is_crowded_ = false;           // the pause is for a stranger
+  uint32_t look_waits_;               // until it is looked whether the stranger is gone
   uint32_t slices_lost_ = 0;          // to nobody knows whom, in a row
   // The last stock-taking: with whom, how many yields ago, and what they had used.
   uint32_t partner_ = ~0u, yields_ = 0;
-  int64_t used_ns_ = 0;
+  int64_t used_ns_ = 0, stock_ns_ = 0;
 };
 
 // The CPU that `slot`'s owner was last seen on, plus one; 0 when that is not known.

@@ -45,11 +45,15 @@ struct Bed {
     });
   }
   ~Bed() {
-    for (const pid_t child : {server, stranger}) {
-      if (child == 0) continue;
-      kill(child, SIGKILL);
-      join_killed(child);
-    }
+    end_stranger();
+    kill(server, SIGKILL);
+    join_killed(server);
+  }
+  void end_stranger() {
+    if (stranger == 0) return;
+    kill(stranger, SIGKILL);
+    join_killed(stranger);
+    stranger = 0;
   }
   void call() {
     Message m = message(1, 1);
@@ -75,6 +79,21 @@ TEST("who meets a busy stranger on its CPU yields no more, and its peers know") 
   ProcessInfo info;
   CHECK(process_info(bed.container.segment, 10, &info) == 0);
   CHECK_EQUAL(info.cpu, cpu_of(other));
+}
+
+TEST("who met a stranger yields again when it is gone") {
+  Bed bed(true);
+  ProcessSlot* own = bed.client.slot;
+  ProcessSlot* other = bed.container.segment.slot(10);
+  int calls = 0;
+  do {
+    bed.call();
+  } while (share_cpu(own, other) && ++calls < kCallsMax);
+  bed.end_stranger();
+  do {
+    bed.call();
+  } while (!share_cpu(own, other) && ++calls < kCallsMax);
+  CHECK(calls < kCallsMax);
 }
 
 TEST("the CPU time of another program is read, and of one that is not there is not") {
