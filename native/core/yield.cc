@@ -21,8 +21,8 @@ constexpr int64_t kSliceNs = 500'000;
 constexpr int64_t kWholeSliceNs = 1'300'000;
 constexpr uint32_t kSlicesOfStranger = 3;
 constexpr uint32_t kPauseMax = 65535;
-// During a pause for a stranger the CPU time of the two tells whether it is gone. If it was not, the
-// next look comes later, and sooner again while yields pay.
+// During a pause for a stranger the CPU time of the two tells whether it is gone. If it was not,
+// the next look comes later, and sooner again while yields pay.
 constexpr uint32_t kLookWaitsMin = 256, kLookWaitsMax = 16384, kLookWaitsStep = 8;
 // Rare enough to cost nothing, and so often that what the two use between is far below a slice.
 constexpr uint32_t kYieldsPerStock = 256;
