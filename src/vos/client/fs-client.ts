@@ -35,6 +35,7 @@ import {
   type DirectoryEntry,
   type FileAttributes,
   type FileSystemStatus,
+  type Timestamp,
 } from '../protocol/fs.ts';
 import {
   SPEAKERS_MAX,
@@ -227,7 +228,7 @@ export class FsClient implements FileService {
     const hold = (flags & CreateFlag.HOLD) !== 0;
     const client = flags === 0 ? 0 : this.#channels.identity;
     const request = { call: FsCall.CREATE, ...inDirectory(place), ...file, flags, client };
-    const made = await this.#changeNames(place.parent, { request, names: [place.name] });
+    const made = await this.#changeNames({ request, names: [place.name] }, place.parent);
     if (hold) this.#hold(made);
     return made;
   }
@@ -254,15 +255,17 @@ export class FsClient implements FileService {
     const request = { call: FsCall.CREATE_MANY, ...fileOf(directory), ...sizes, client };
     // What was made is known by its number and generation.
     const call = { request, data, repeatable: true };
-    const made = await this.#change(call, ({ process }, result): Made => {
-      const { errno, ...rest } = decodeManyMade(process.message.view);
+    const made = await this.#change(call, (channel, result): Made => {
+      const { errno, ...rest } = decodeManyMade(channel.process.message.view);
       const claimed = (result & CLAIMED) !== 0;
-      return { ...rest, errno: -errno, made: result & ~CLAIMED, claimed };
+      const count = result & ~CLAIMED;
+      const last = files[count - 1];
+      if (last !== undefined) {
+        const at = isEarlier(rest.now, last.time) ? rest.now : last.time;
+        this.#noteNames(channel, [directory], at);
+      }
+      return { ...rest, errno: -errno, made: count, claimed };
     });
-    const last = files[made.made - 1];
-    if (last !== undefined) {
-      this.#names.changed(directory, isEarlier(made.now, last.time) ? made.now : last.time);
-    }
     for (const file of files.slice(0, made.made)) {
       if ((file.flags & CreateFlag.HOLD) !== 0) this.#hold(file);
     }
@@ -292,19 +295,19 @@ export class FsClient implements FileService {
   async makeDirectory(place: Place, file: NewFile): Promise<FileAttributes> {
     const { mode, umask, uid, gid } = file;
     const request = { call: FsCall.MKDIR, ...inDirectory(place), mode, umask, uid, gid };
-    return await this.#changeNames(place.parent, { request, names: [place.name] });
+    return await this.#changeNames({ request, names: [place.name] }, place.parent);
   }
 
   async symlink(place: Place, target: Uint8Array, owner: Owner): Promise<FileAttributes> {
     const { uid, gid } = owner;
     const bytes = target.length;
     const request = { call: FsCall.SYMLINK, ...inDirectory(place), uid, gid, bytes };
-    return await this.#changeNames(place.parent, { request, names: [place.name], data: target });
+    return await this.#changeNames({ request, names: [place.name], data: target }, place.parent);
   }
 
   async link(file: FileId, place: Place): Promise<FileAttributes> {
     const request = { call: FsCall.LINK, ...inDirectory(place), ...asOther(file) };
-    return await this.#changeNames(place.parent, { request, names: [place.name] });
+    return await this.#changeNames({ request, names: [place.name] }, place.parent);
   }
 
   async unlink(place: Place, hold = false): Promise<FileAttributes | undefined> {
@@ -319,7 +322,7 @@ export class FsClient implements FileService {
     const flags = hold ? RemoveFlag.HOLD : 0;
     const client = hold ? this.#channels.identity : 0;
     const request = { call, ...inDirectory(place), flags, client };
-    const attributes = await this.#changeNames(place.parent, { request, names: [place.name] });
+    const attributes = await this.#changeNames({ request, names: [place.name] }, place.parent);
     if (attributes.inode === place.parent.inode) return undefined;
     this.#hold(attributes);
     return attributes;
@@ -328,8 +331,7 @@ export class FsClient implements FileService {
   async rename(from: Place, to: Place, flags: number): Promise<void> {
     const request = { call: FsCall.RENAME, ...inDirectory(from), ...asOther(to.parent), flags };
     const call = { request, names: [from.name, to.name] };
-    const { changed } = await this.#changeNames(from.parent, call);
-    this.#names.changed(to.parent, changed);
+    await this.#changeNames(call, from.parent, to.parent);
   }
 
   async write(at: FilePosition, data: Uint8Array, flags: number, owner: Owner): Promise<Written> {
@@ -553,14 +555,22 @@ export class FsClient implements FileService {
     this.#watch();
   }
 
-  /** A call that changes the names of a directory. */
-  async #changeNames(directory: FileId, call: ChangingCall): Promise<FileAttributes> {
+  /** A call that changes the names of directories. */
+  async #changeNames(call: ChangingCall, ...directories: FileId[]): Promise<FileAttributes> {
     return await this.#change(call, (channel) => {
       const attributes = attributesOf(channel);
-      this.#names.changed(directory, attributes.changed);
-      if (channel.server !== this.#channels.server) this.#names.lose(directory);
+      this.#noteNames(channel, directories, attributes.changed);
       return attributes;
     });
+  }
+
+  /** The names of these directories were changed, as an answer tells. */
+  #noteNames({ server }: Channel, directories: readonly FileId[], at: Timestamp): void {
+    for (const directory of directories) {
+      this.#names.changed(directory, at);
+      // The answer of one that is gone, read after the new one was asked what it has.
+      if (server !== this.#channels.server) this.#names.lose(directory);
+    }
   }
 
   /** The answer to a call that changed a file. */
