@@ -24,7 +24,7 @@ import { HELLO_BYTES_MAX, type Hello } from './hello.ts';
 import { Outbox, type SlabPool } from './outbox.ts';
 import { Feature } from './offer.ts';
 import { Session } from './session.ts';
-import type { Down } from './down.ts';
+import { downBy, type Down } from './down.ts';
 import type { SessionOutput, SessionSelf } from './session.ts';
 import type { ProxySettings } from './settings.ts';
 import type { PeerCertificate } from './identity.ts';
@@ -325,7 +325,7 @@ export class Link implements ConnectionEvents, SessionOutput {
       this.session.receive(frame, nowMs, lane);
       this.#deliverRuns(decoder, lane);
     }
-    if (decoder.fault) this.session.fault(decoder.fault);
+    if (decoder.fault) this.session.refuse(downBy(decoder.fault), lane);
     this.#options.owner.linkReady(this);
     this.flush();
   }
