@@ -36,8 +36,9 @@ namespace dvk {
 // called during another call of the process.
 int32_t senda(Process& process, int32_t destination, const Message& message, uint32_t flags);
 // What became of a message: kPending (1) while it is on its way. Otherwise, and the id is given up:
-// 0 received, -EDEADSRCDST or -EDSTDIED, -ENOTCONN or -ECALLDENIED (other node), -EDVSNOPROXY (who
-// looked for the receiver is gone), -ECANCELED.
+// 0 received, -EDEADSRCDST or -EDSTDIED, -ENOTCONN or -ECALLDENIED (other node), -EDVSSLOTUSED or
+// -ETIMEDOUT (other node, which could not take the caller in), -EDVSNOPROXY (who looked for the
+// receiver is gone), -ECANCELED.
 // -EINVAL: no such id.
 int senda_status(Process& process, int32_t id);
 // Takes a message back. Returns 0, and the status is -ECANCELED; -EALREADY when it is done, -EBUSY
