@@ -357,6 +357,7 @@ export interface SystemBinding {
   addressOf(view: Uint8Array): bigint;
   crc32c(data: Uint8Array, seed: number): number;
   crc32cTable(data: Uint8Array, seed: number): number;
+  crc32cInstruction(data: Uint8Array, seed: number): number;
   crc32cAccelerated(): boolean;
   /** Bytes of the block, or 0 when it does not fit. */
   lz4Pack(source: Uint8Array, target: Uint8Array): number;
@@ -418,6 +419,7 @@ export interface PacketBinding {
 /** What the kernel knows of a TCP connection; see tcp-info.ts. */
 export interface TcpInfoBinding {
   tcpInfo(fd: number, values: Uint8Array): number;
+  tcpCongestion(fd: number, name: string): number;
 }
 
 /** The cipher of sealed datagrams; see aead.ts. */

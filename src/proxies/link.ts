@@ -320,12 +320,15 @@ export class Link implements ConnectionEvents, SessionOutput {
     decoder.filled(bytes);
     this.session.noteReceived(nowMs);
     this.#deliverRuns(decoder, lane);
+    const before = this.#counters.framesReceived;
     for (let frame = decoder.next(); frame; frame = decoder.next()) {
       this.#counters.framesReceived++;
       this.session.receive(frame, nowMs, lane);
       this.#deliverRuns(decoder, lane);
     }
     if (decoder.fault) this.session.fault(decoder.fault);
+    // A piece of a long frame is no news to anybody.
+    else if (lane === Lane.BULK && this.#counters.framesReceived === before) return;
     this.#options.owner.linkReady(this);
     this.flush();
   }
@@ -421,7 +424,7 @@ export class Link implements ConnectionEvents, SessionOutput {
 
   #newBulkDecoder(): FrameDecoder {
     const { checksum } = this.#options;
-    const decoder = new FrameDecoder(checksum, Limit.COPY_CHUNK_BYTES, READ_BUFFER_BYTES);
+    const decoder = new FrameDecoder(checksum, Limit.COPY_CHUNK_BYTES, { oneByOne: true });
     if (this.#canPack) decoder.takePacked(lz4Unpack, BLOCK_BYTES_MAX[Lane.BULK]);
     return decoder;
   }

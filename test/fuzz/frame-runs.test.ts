@@ -51,7 +51,7 @@ class World {
   readonly #clock = new ManualClock();
   readonly #turns: (() => void)[] = [];
   readonly #end = new TransportEnd();
-  readonly #decoder = new FrameDecoder(crc32c, Limit.COPY_CHUNK_BYTES, 1 << 21);
+  readonly #decoder = new FrameDecoder(crc32c, Limit.COPY_CHUNK_BYTES, { bufferBytes: 1 << 21 });
   readonly #engine: Engine;
   readonly #server: Process;
   readonly #callers: Process[];
