@@ -1,4 +1,5 @@
-// What tcp(7) has of a TCP connection and Node.js no call for: TCP_INFO, TCP_CONGESTION.
+// What tcp(7) has of a TCP connection and Node.js no call for: TCP_INFO, TCP_CONGESTION, and a send
+// that tells what was sent.
 
 #include <linux/tcp.h>
 #include <netinet/in.h>
@@ -39,6 +40,12 @@ int js_tcp_info(int32_t fd, Bytes out) {
   return 0;
 }
 
+// What the kernel takes of `bytes` at once: how many, or an error, also -EAGAIN.
+int64_t js_send_at_once(int32_t fd, Bytes bytes) {
+  const ssize_t sent = ::send(fd, bytes.data, bytes.length, MSG_DONTWAIT | MSG_NOSIGNAL);
+  return sent < 0 ? -errno : sent;
+}
+
 // Returns 0 or the error of setsockopt.
 int js_tcp_congestion(int32_t fd, std::string name) {
   const socklen_t length = static_cast<socklen_t>(name.size());
@@ -49,7 +56,9 @@ int js_tcp_congestion(int32_t fd, std::string name) {
 
 void register_tcp_info(Napi::Object exports, Environment* environment) {
   define(exports, environment,
-         {{"tcpInfo", method<js_tcp_info>}, {"tcpCongestion", method<js_tcp_congestion>}});
+         {{"tcpInfo", method<js_tcp_info>},
+          {"tcpCongestion", method<js_tcp_congestion>},
+          {"sendAtOnce", method<js_send_at_once>}});
 }
 
 }  // namespace dvk::binding

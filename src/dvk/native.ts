@@ -420,6 +420,7 @@ export interface PacketBinding {
 export interface TcpInfoBinding {
   tcpInfo(fd: number, values: Uint8Array): number;
   tcpCongestion(fd: number, name: string): number;
+  sendAtOnce(fd: number, bytes: Uint8Array): number;
 }
 
 /** The cipher of sealed datagrams; see aead.ts. */
@@ -433,6 +434,13 @@ export interface AeadBinding {
     body: Uint8Array,
   ): number;
   aeadOpen(secret: Uint8Array, packet: Uint8Array, headBytes: number, number: number): number;
+  aeadOpenInto(
+    secret: Uint8Array,
+    packet: Uint8Array,
+    headBytes: number,
+    number: number,
+    body: Uint8Array,
+  ): number;
 }
 
 /** The kernel's FUSE device; see fuse-device.ts. */

@@ -50,3 +50,11 @@ export function tcpInfo(fd: number): TcpInfo | undefined {
 export function setTcpCongestion(fd: number, name: string): boolean {
   return native().tcpCongestion(fd, name) === 0;
 }
+
+/**
+ * Gives `bytes` to the kernel, as many as it has room for. Returns how many: 0 also when the socket
+ * behind `fd` failed, which its next write shows.
+ */
+export function sendAtOnce(fd: number, bytes: Uint8Array): number {
+  return Math.max(0, native().sendAtOnce(fd, bytes));
+}

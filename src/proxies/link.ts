@@ -259,16 +259,19 @@ export class Link implements ConnectionEvents, SessionOutput {
     this.#bulkBytes += bulkBytes;
     this.#counters.bytesSent += written.length;
     this.session.noteSent(this.#options.nowMs());
+    let isLater = false;
     const sent = (): void => {
       packed?.done();
       done();
       this.#bulkBytes -= bulkBytes;
-      if (!this.#stalled || this.congested) return;
+      // Who writes goes on by itself.
+      if (!isLater || !this.#stalled || this.congested) return;
       this.#stalled = false;
       this.#options.owner.linkReady(this);
       this.flush();
     };
     this.#connection.write(written, sent, lane);
+    isLater = true;
   }
 
   // What was built so far goes out first when it is of the other lane.

@@ -61,8 +61,10 @@ const NO_PAYLOAD = new Uint8Array(0);
 const EDVSBADFRAME = -ErrorNumber.EDVSBADFRAME;
 const EDVSSLOTUSED = -ErrorNumber.EDVSSLOTUSED;
 const TRACKING: readonly number[] = [CommandKind.PROCINFO, CommandKind.PROCINFO | CommandKind.ACK];
-// Commands taken from one container before the others have their turn.
+// Commands taken from one container before the others, and the event loop, have their turn. One
+// with data takes the time of several.
 const BURST = 64;
+const DATA_COST = 8;
 
 /** A container as shared with one peer. */
 class SharedContainer implements CommandSource {
@@ -102,7 +104,7 @@ class SharedContainer implements CommandSource {
   }
 
   #note(command: Uint8Array): number {
-    this.#left--;
+    this.#left -= uint32In(command, CommandLayout.payloadBytes) > 0 ? DATA_COST : 1;
     this.#vouchers.issue(command);
     this.traffic.noteSent(command);
     return UNSEALED;

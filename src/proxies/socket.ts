@@ -2,7 +2,7 @@
 import { Socket, type OnReadOpts, type Server } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import type { Clock } from '../dvk/clock.ts';
-import { setTcpCongestion, tcpInfo, type TcpInfo } from '../dvk/tcp-info.ts';
+import { sendAtOnce, setTcpCongestion, tcpInfo, type TcpInfo } from '../dvk/tcp-info.ts';
 import type { PeerCertificate } from './identity.ts';
 import { Lane } from './transport.ts';
 import type { Address, Bandwidth, Connection, LinkQuality, Listener } from './transport.ts';
@@ -57,6 +57,25 @@ function qualityOf(socket: Socket): LinkQuality | undefined {
     duplicates: null,
     rekeys: null,
   };
+}
+
+/**
+ * Writes to a socket in plain text, at once what the kernel has room for: the streams of Node take
+ * some microseconds for each write, and tell later that it is done. `done` is called, maybe before
+ * this returns, when the bytes may be changed. Returns whether it was.
+ */
+export function writeAtOnce(socket: Socket, bytes: Uint8Array, done: () => void): boolean {
+  const isIdle = socket.writable && !socket.connecting && socket.writableLength === 0;
+  const fd = isIdle ? descriptorOf(socket) : undefined;
+  const sent = fd === undefined ? 0 : sendAtOnce(fd, bytes);
+  if (sent > 0 && sent === bytes.length) {
+    done();
+    return true;
+  }
+  socket.write(sent === 0 ? bytes : bytes.subarray(sent), () => {
+    done();
+  });
+  return false;
 }
 
 /** The lane for bulky bytes, which has a socket of its own. */

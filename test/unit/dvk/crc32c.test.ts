@@ -29,7 +29,10 @@ describe('crc32c', () => {
   it('gives the same in every way, at every length and alignment', () => {
     const addon = native();
     const data = ascending(40_000).map((byte, i) => byte ^ (i >>> 8));
-    const lengths = [0, 1, 7, 8, 9, 255, 256, 767, 768, 769, 1023, 1024, 1025, 1279, 1280, 1281, 1535, 4096, 12_287, 12_288, 12_289, 30_001];
+    const lengths = [
+      0, 1, 7, 8, 9, 255, 256, 767, 768, 769, 1023, 1024, 1025, 1279, 1280, 1281, 1535, 4096,
+      12_287, 12_288, 12_289, 30_001,
+    ];
 
     for (const length of lengths) {
       for (let at = 0; at < 9; at++) {
