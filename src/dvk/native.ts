@@ -274,7 +274,8 @@ export interface LinkBinding {
   /**
    * Takes up to `most` commands for `node` as frames, from `at` of `frames` on, with numbers from
    * `sequence` on. How many, plus 65536 when a command that is to be made a frame elsewhere lies
-   * behind them, in the place that it has in one.
+   * behind them, in the place that it has in one, or 131072 when a frame with data does; that has
+   * the number `dataSequence`, or where that is below 0 the one behind theirs.
    */
   takeFrames(
     segment: number,
@@ -283,6 +284,7 @@ export interface LinkBinding {
     at: number,
     session: number,
     sequence: number,
+    dataSequence: number,
     most: number,
     shortOnly: boolean,
   ): number;

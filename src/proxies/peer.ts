@@ -19,7 +19,7 @@ import type { Ledger } from './ledger.ts';
 import type { Hello } from './hello.ts';
 import { Feature } from './offer.ts';
 import { TokenBucket } from './admission.ts';
-import type { CommandSource, HeldFrames, Link } from './link.ts';
+import type { CommandSource, HeldFrames, Link, NextFrames } from './link.ts';
 import type { Outbox } from './outbox.ts';
 import type { PathAddress } from './path.ts';
 import type { WaitTable } from './prober.ts';
@@ -83,7 +83,7 @@ class SharedContainer implements CommandSource {
     this.#vouchers = vouchers;
   }
 
-  take(outbox: Outbox, next: { session: number; sequence: number }, shortOnly: boolean): number {
+  take(outbox: Outbox, next: NextFrames, shortOnly: boolean): number {
     const { frames: runs } = this.segment;
     if (runs === undefined) {
       const { command, payload } = outbox.place();
@@ -100,7 +100,8 @@ class SharedContainer implements CommandSource {
     this.traffic.noteSentFrames({ bytes, at: body, count });
     if (taken === count) return count;
     const command = body + count * FRAME_HEAD_BYTES;
-    return count + this.#note(bytes.subarray(command, command + CommandLayout.BYTES));
+    this.#note(bytes.subarray(command, command + CommandLayout.BYTES));
+    return taken;
   }
 
   #note(command: Uint8Array): number {
