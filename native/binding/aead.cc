@@ -66,8 +66,8 @@ bool is_sensible(const Bytes& secret, const Bytes& packet, uint32_t head_bytes, 
          number == std::floor(number);
 }
 
-// Head and body through the cipher, the body from `source` to `target`. Leaves the context ready for
-// the tag.
+// Head and body through the cipher, the body from `source` to `target`. Leaves the context ready
+// for the tag.
 bool pass(EVP_CIPHER_CTX* cipher, const Bytes& packet, uint32_t head_bytes, const uint8_t* source,
           uint8_t* target) {
   const int body = static_cast<int>(packet.length - head_bytes - kTagBytes);

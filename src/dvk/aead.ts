@@ -58,7 +58,7 @@ export function aeadOpen(
   return result === 0;
 }
 
-/** The same with the body put elsewhere: as long as its place in `packet`, and not overlapping it. */
+/** The same with the body put elsewhere, where it must fit as in `aeadSealFrom`. */
 export function aeadOpenInto(
   secret: Uint8Array,
   packet: Uint8Array,
