@@ -66,14 +66,15 @@ bool is_sensible(const Bytes& secret, const Bytes& packet, uint32_t head_bytes, 
          number == std::floor(number);
 }
 
-// Head and body through the cipher, the body from `source`. Leaves the context ready for the tag.
-bool pass(EVP_CIPHER_CTX* cipher, const Bytes& packet, uint32_t head_bytes, const uint8_t* source) {
+// Head and body through the cipher, the body from `source` to `target`. Leaves the context ready
+// for the tag.
+bool pass(EVP_CIPHER_CTX* cipher, const Bytes& packet, uint32_t head_bytes, const uint8_t* source,
+          uint8_t* target) {
   const int body = static_cast<int>(packet.length - head_bytes - kTagBytes);
   int count = 0;
-  uint8_t* const at = packet.data + head_bytes;
   return EVP_CipherUpdate(cipher, nullptr, &count, packet.data, static_cast<int>(head_bytes)) ==
              1 &&
-         EVP_CipherUpdate(cipher, at, &count, source, body) == 1;
+         EVP_CipherUpdate(cipher, target, &count, source, body) == 1;
 }
 
 bool begin(EVP_CIPHER_CTX* cipher, const Bytes& secret, double number, int encrypts) {
@@ -89,7 +90,9 @@ int seal(const Bytes& secret, const Bytes& packet, uint32_t head_bytes, double n
   EVP_CIPHER_CTX* const cipher = context(secret);
   int count = 0;
   uint8_t* const tag = packet.data + packet.length - kTagBytes;
-  if (!begin(cipher, secret, number, 1) || !pass(cipher, packet, head_bytes, source)) return -EIO;
+  uint8_t* const body = packet.data + head_bytes;
+  if (!begin(cipher, secret, number, 1)) return -EIO;
+  if (!pass(cipher, packet, head_bytes, source, body)) return -EIO;
   if (EVP_CipherFinal_ex(cipher, tag, &count) != 1) return -EIO;
   return EVP_CIPHER_CTX_ctrl(cipher, EVP_CTRL_AEAD_GET_TAG, kTagBytes, tag) == 1 ? 0 : -EIO;
 }
@@ -107,17 +110,30 @@ int js_aead_seal_from(Bytes secret, Bytes packet, uint32_t head_bytes, double nu
   return seal(secret, packet, head_bytes, number, body.data);
 }
 
-// Returns 0, -EBADMSG when the tag does not fit, and the errors of `js_aead_seal`.
-int js_aead_open(Bytes secret, Bytes packet, uint32_t head_bytes, double number) {
-  if (!is_sensible(secret, packet, head_bytes, number)) return -EINVAL;
+int open(const Bytes& secret, const Bytes& packet, uint32_t head_bytes, double number,
+         uint8_t* target) {
   EVP_CIPHER_CTX* const cipher = context(secret);
   std::array<uint8_t, kTagBytes> rest;
   int count = 0;
   uint8_t* const tag = packet.data + packet.length - kTagBytes;
-  uint8_t* const body = packet.data + head_bytes;
-  if (!begin(cipher, secret, number, 0) || !pass(cipher, packet, head_bytes, body)) return -EIO;
+  const uint8_t* const body = packet.data + head_bytes;
+  if (!begin(cipher, secret, number, 0)) return -EIO;
+  if (!pass(cipher, packet, head_bytes, body, target)) return -EIO;
   if (EVP_CIPHER_CTX_ctrl(cipher, EVP_CTRL_AEAD_SET_TAG, kTagBytes, tag) != 1) return -EIO;
   return EVP_CipherFinal_ex(cipher, rest.data(), &count) == 1 ? 0 : -EBADMSG;
+}
+
+// Returns 0, -EBADMSG when the tag does not fit, and the errors of `js_aead_seal`.
+int js_aead_open(Bytes secret, Bytes packet, uint32_t head_bytes, double number) {
+  if (!is_sensible(secret, packet, head_bytes, number)) return -EINVAL;
+  return open(secret, packet, head_bytes, number, packet.data + head_bytes);
+}
+
+// The same with the body put elsewhere, where it must fit exactly, and apart.
+int js_aead_open_into(Bytes secret, Bytes packet, uint32_t head_bytes, double number, Bytes body) {
+  if (!is_sensible(secret, packet, head_bytes, number)) return -EINVAL;
+  if (body.length != packet.length - head_bytes - kTagBytes) return -EINVAL;
+  return open(secret, packet, head_bytes, number, body.data);
 }
 
 }  // namespace
@@ -126,7 +142,8 @@ void register_aead(Napi::Object exports, Environment* environment) {
   define(exports, environment,
          {{"aeadSeal", method<js_aead_seal>},
           {"aeadSealFrom", method<js_aead_seal_from>},
-          {"aeadOpen", method<js_aead_open>}});
+          {"aeadOpen", method<js_aead_open>},
+          {"aeadOpenInto", method<js_aead_open_into>}});
 }
 
 }  // namespace dvk::binding

@@ -57,3 +57,15 @@ export function aeadOpen(
   mustBe(result === 0 || result === -EBADMSG, result);
   return result === 0;
 }
+
+/** The same with the body put elsewhere, where it must fit as in `aeadSealFrom`. */
+export function aeadOpenInto(
+  secret: Uint8Array,
+  packet: Uint8Array,
+  headBytes: number,
+  { number, body }: { number: number; body: Uint8Array },
+): boolean {
+  const result = native().aeadOpenInto(secret, packet, headBytes, number, body);
+  mustBe(result === 0 || result === -EBADMSG, result);
+  return result === 0;
+}

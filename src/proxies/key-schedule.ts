@@ -10,7 +10,14 @@
  *                  -- "dvk ku" -------------> the traffic secret of the next epoch
  */
 import { createHmac } from 'node:crypto';
-import { AEAD_IV_BYTES, AEAD_KEY_BYTES, aeadOpen, aeadSeal, aeadSealFrom } from '../dvk/aead.ts';
+import {
+  AEAD_IV_BYTES,
+  AEAD_KEY_BYTES,
+  aeadOpen,
+  aeadOpenInto,
+  aeadSeal,
+  aeadSealFrom,
+} from '../dvk/aead.ts';
 import type { PacketCipher } from './datagram/security.ts';
 
 export const HASH_BYTES = 32;
@@ -65,6 +72,11 @@ export class EpochCipher implements PacketCipher {
 
   open(packet: Uint8Array, headBytes: number, number: number): boolean {
     return aeadOpen(this.#secret, packet, headBytes, number);
+  }
+
+  /** The same with the body put elsewhere. */
+  openInto(body: Uint8Array, packet: Uint8Array, headBytes: number, number: number): boolean {
+    return aeadOpenInto(this.#secret, packet, headBytes, { number, body });
   }
 
   next(): EpochCipher {

@@ -88,7 +88,7 @@ class RecordingSegment extends FakeSegment {
   #putRun(node: NodeId, run: FrameRun, end: number): number {
     const { bytes, at, session, sequence, most } = run;
     const held = bytes.subarray(at, Math.min(end, at + most * FRAME_HEAD_BYTES));
-    const decoder = new FrameDecoder(crc32c, 0, held.length);
+    const decoder = new FrameDecoder(crc32c, 0, { bufferBytes: held.length });
     decoder.space().set(held);
     decoder.filled(held.length);
     for (let count = 0; ; count++) {

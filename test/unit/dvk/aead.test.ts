@@ -3,7 +3,13 @@
 import { createCipheriv, randomBytes } from 'node:crypto';
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { AEAD_TAG_BYTES, aeadOpen, aeadSeal, aeadSealFrom } from '../../../src/dvk/aead.ts';
+import {
+  AEAD_TAG_BYTES,
+  aeadOpen,
+  aeadOpenInto,
+  aeadSeal,
+  aeadSealFrom,
+} from '../../../src/dvk/aead.ts';
 
 const hex = (text: string): Uint8Array => Buffer.from(text.replaceAll(/\s/g, ''), 'hex');
 
@@ -92,6 +98,10 @@ describe('the packet cipher', () => {
 
           expect(packet).toEqual(expected);
           expect(other).toEqual(expected);
+          const opened = Buffer.alloc(body.length);
+          expect(aeadOpenInto(secret, other, head.length, { number, body: opened })).toBe(true);
+          expect(opened).toEqual(Buffer.from(body));
+          expect(other).toEqual(expected);
           expect(aeadOpen(secret, packet, head.length, number)).toBe(true);
           expect(packet.subarray(0, -AEAD_TAG_BYTES)).toEqual(Buffer.concat([head, body]));
         },
@@ -108,6 +118,8 @@ describe('the packet cipher', () => {
     for (let bit = 0; bit < 8 * packet.length; bit++) {
       const changed = Buffer.from(packet);
       changed[bit >>> 3] = (changed[bit >>> 3] ?? 0) ^ (1 << (bit & 7));
+      const body = new Uint8Array(40);
+      expect(aeadOpenInto(secret, changed, 16, { number: 7, body })).toBe(false);
       expect(aeadOpen(secret, changed, 16, 7)).toBe(false);
     }
     expect(aeadOpen(secret, Buffer.from(packet), 16, 8)).toBe(false);
@@ -130,6 +142,7 @@ describe('the packet cipher', () => {
     for (const bytes of [0, 7, 9]) {
       const body = new Uint8Array(bytes);
       expect(() => aeadSealFrom(secret, packet, 16, { number: 0, body })).toThrow(refused);
+      expect(() => aeadOpenInto(secret, packet, 16, { number: 0, body })).toThrow(refused);
     }
     expect(() => aeadSeal('x' as never, packet, 16, 0)).toThrow(TypeError);
   });
