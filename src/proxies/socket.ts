@@ -111,7 +111,6 @@ export class SocketConnection implements Connection {
     this.#dialLane = dialLane;
     this.remote = `${socket.remoteAddress ?? '?'}:${socket.remotePort ?? 0}`;
     if (peer) this.peer = peer;
-    easeLocal(socket);
   }
 
   get hasLanes(): boolean {
