@@ -10,7 +10,8 @@
  *                  -- "dvk ku" -------------> the traffic secret of the next epoch
  */
 import { createHmac } from 'node:crypto';
-import { AEAD_IV_BYTES, AEAD_KEY_BYTES, aeadOpen, aeadSeal, aeadSealFrom } from '../dvk/aead.ts';
+import { AEAD_IV_BYTES, AEAD_KEY_BYTES, aeadForget } from '../dvk/aead.ts';
+import { aeadOpen, aeadSeal, aeadSealFrom } from '../dvk/aead.ts';
 import type { PacketCipher } from './datagram/security.ts';
 
 export const HASH_BYTES = 32;
@@ -75,6 +76,7 @@ export class EpochCipher implements PacketCipher {
   }
 
   erase(): void {
+    aeadForget(this.#secret);
     this.#trafficSecret.fill(0);
     this.#secret.fill(0);
   }
