@@ -69,3 +69,9 @@ export function aeadOpenInto(
   mustBe(result === 0 || result === -EBADMSG, result);
   return result === 0;
 }
+
+/** The key is not used any more: no copy of it is left but the caller's own. */
+export function aeadForget(secret: Uint8Array): void {
+  const result = native().aeadForget(secret);
+  mustBe(result === 0, result);
+}

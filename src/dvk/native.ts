@@ -408,10 +408,11 @@ export interface PacketBinding {
   packetAttach(fd: number, name: string, etherType: number): number;
   /**
    * `memory` has 64 slots for frames of the same length, then ints: the interface's index, the
-   * EtherType, and three for each slot: bytes, and the other end's address. Returns how many came;
-   * behind a short frame there may be more.
+   * EtherType, and three for each slot: bytes, and the other end's address. Returns how many came,
+   * or -errno; behind a short frame there may be more. While there is none it looks again for
+   * `spinUs`.
    */
-  packetReceive(fd: number, memory: Uint8Array): number;
+  packetReceive(fd: number, memory: Uint8Array, spinUs: number): number;
   /** Those of the slots from `first` to before `end`: how many went, or -errno of the first. */
   packetSend(fd: number, memory: Uint8Array, first: number, end: number): number;
   /** Frames lost for want of room since the last call. */
@@ -443,6 +444,7 @@ export interface AeadBinding {
     number: number,
     body: Uint8Array,
   ): number;
+  aeadForget(secret: Uint8Array): number;
 }
 
 /** The kernel's FUSE device; see fuse-device.ts. */

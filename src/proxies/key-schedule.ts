@@ -13,6 +13,7 @@ import { createHmac } from 'node:crypto';
 import {
   AEAD_IV_BYTES,
   AEAD_KEY_BYTES,
+  aeadForget,
   aeadOpen,
   aeadOpenInto,
   aeadSeal,
@@ -87,6 +88,7 @@ export class EpochCipher implements PacketCipher {
   }
 
   erase(): void {
+    aeadForget(this.#secret);
     this.#trafficSecret.fill(0);
     this.#secret.fill(0);
   }

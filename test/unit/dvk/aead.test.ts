@@ -5,6 +5,7 @@ import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import {
   AEAD_TAG_BYTES,
+  aeadForget,
   aeadOpen,
   aeadOpenInto,
   aeadSeal,
@@ -126,6 +127,23 @@ describe('the packet cipher', () => {
     expect(aeadOpen(randomBytes(44), Buffer.from(packet), 16, 7)).toBe(false);
     expect(aeadOpen(secret, Buffer.from(packet), 15, 7)).toBe(false);
     expect(aeadOpen(secret, packet, 16, 7)).toBe(true);
+  });
+
+  it('gives the same with more keys than are kept, and with one that was forgotten', () => {
+    const secrets = Array.from({ length: 50 }, (_, i) => new Uint8Array(i % 2 ? 44 : 28).fill(i));
+    const head = new Uint8Array(16);
+    const all = (number: number): Uint8Array[] =>
+      secrets.map((secret) => sealed(secret, head, head, number));
+    const before = all(1);
+
+    for (const secret of secrets.slice(10, 20)) aeadForget(secret);
+    all(2);
+
+    expect(all(1)).toEqual(before);
+    expect(new Set(before.map((bytes) => Buffer.from(bytes).toString('hex'))).size).toBe(50);
+    expect(() => {
+      aeadForget(new Uint8Array(32));
+    }).toThrow(RangeError);
   });
 
   it('refuses impossible arguments', () => {
