@@ -452,6 +452,14 @@ bool take_remote_async(Segment& segment, uint32_t target, bool held, Command* co
   return true;
 }
 
+bool has_async_ack(Segment& segment, uint32_t descriptor, uint32_t slot, int32_t owner) {
+  return each_busy(segment, descriptor, [&](uint32_t, AsyncSlot* entry) {
+    const int32_t destination = load(entry->destination);
+    return word_of(entry).state == AsyncState::kDone && destination != owner &&
+           segment.slot_of(destination) == static_cast<int>(slot);
+  });
+}
+
 int put_async(Segment& segment, uint32_t descriptor, const Command& command) {
   const uint32_t index = command.call_id % kAsyncs;
   // Its node uses the entry again after the ack only.

@@ -98,6 +98,9 @@ void fail_sought(Segment& segment, uint32_t sender, int error);
 // The next message for the remote process in `target`, or the next ack for it. Returns whether
 // there was one; `command` is addressed already. `held`: acks alone, the process is to move.
 bool take_remote_async(Segment& segment, uint32_t target, bool held, Command* command);
+// Whether the ack of a message to a former owner of `slot` waits to be taken, with those for the
+// remote process in `descriptor`; `owner` is the present one's endpoint.
+bool has_async_ack(Segment& segment, uint32_t descriptor, uint32_t slot, int32_t owner);
 int put_async(Segment& segment, uint32_t descriptor, const Command& command);
 int put_async_ack(Segment& segment, uint32_t node, const Command& command);
 // Ends what the process in `index` has under way to `node`, whose link went down.

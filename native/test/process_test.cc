@@ -164,12 +164,14 @@ pid_t spawn_as(pid_t pid, const std::function<void()>& work) {
 void meet_the_next_with_a_pid(Segment& segment) {
   constexpr pid_t kPid = 77;
   Process& waiter = bind_client(segment);
+  auto* locked = shared<std::atomic<int>>();
   const pid_t first = spawn_as(kPid, [&] {
     bind_server(segment, 2);
     const TableLock lock(segment);
+    locked->store(1);
     pause();
   });
-  until("the first has the lock", [&] { return atomic(segment.header()->table_lock).load() != 0; });
+  until("the first has the lock", [&] { return locked->load() != 0; });
   const int32_t endpoint = lookup(segment, 2);
   const uint64_t start = process_start_time(first);
   CHECK_EQUAL(start_receive(waiter, endpoint), kPending);
