@@ -1,12 +1,12 @@
 // Group C of section 20: what the authors' programs do between two and three nodes, over real proxy
 // processes that seal their links. Also rows 11 and 19 of the fault matrix: a proxy that is killed
-// while all kinds of calls wait, and a receiver that stands still. Method: a node is a segment and a
-// proxy process; most of its processes are bound by the test, and the one that stands still is a
+// while all kinds of calls wait, and a receiver that stands still. Method: a node is a segment and
+// a proxy process; most of its processes are bound by the test, and the one that stands still is a
 // program of its own.
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { ANY, type Endpoint, type Process } from '../../src/dvk/index.ts';
 import { codeOf } from '../support/codes.ts';
-import type { ProxyNode} from '../support/proxy-node.ts';
+import type { ProxyNode } from '../support/proxy-node.ts';
 import { startNodes } from '../support/proxy-node.ts';
 
 const [NUMBER, TWICE] = [2, 3];
@@ -155,7 +155,7 @@ describe('20.C two and three nodes', () => {
 });
 
 describe('a receiver that stands still (row 19)', () => {
-  it('holds up those who call it and nobody else, and answers each once when it goes on', async () => {
+  it('holds up its callers and nobody else, and answers each once when it goes on', async () => {
     const sleeper = await nodes[1]!.member({ slot: SLEEPER });
     const target = await server(1, 30);
     await nodes[0]!.knows(sleeper.endpoint);

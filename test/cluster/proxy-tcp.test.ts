@@ -1,6 +1,6 @@
 // Real proxy processes joined by TCP, sealed unless a test says otherwise: rows 11, 18, 20, 21, 42
-// and 44 of the fault matrix. Method: a node is a folder with a segment, a proxy process and members
-// of the DC as child processes, all on this host.
+// and 44 of the fault matrix. Method: a node is a folder with a segment, a proxy process and
+// members of the DC as child processes, all on this host.
 import { once } from 'node:events';
 import { readdirSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
