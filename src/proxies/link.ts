@@ -33,6 +33,8 @@ import type { Connection, ConnectionEvents, LinkQuality, Refusal } from './trans
 
 // Commands are left in the core's queue while the transport holds more than this in their lane.
 const HIGH_WATER_BYTES = 2 * 1024 * 1024;
+// More than commands of the core come to: the peer does not read.
+const UNREAD_BYTES = 2 * HIGH_WATER_BYTES;
 const READ_BUFFER_BYTES = 2 * 1024 * 1024;
 // So much does not wait for the end of the turn.
 const PROMPT_BYTES = 32768;
@@ -413,8 +415,12 @@ export class Link implements ConnectionEvents, SessionOutput {
 
   // SessionOutput
 
+  get isBusy(): boolean {
+    return (this.#connection?.bufferedBytes ?? 0) - this.#bulkBytes >= UNREAD_BYTES;
+  }
+
   send(kind: number, command: Uint8Array, payload: Uint8Array): void {
-    // Answers to keepalives are the one thing that a peer could pile up here by not reading.
+    // A peer that does not read could pile up answers to its keepalives here.
     if (kind === (CommandKind.NONE | CommandKind.ACK) && this.congested) return;
     this.#chooseLane(Lane.URGENT);
     const isPassing = this.session.isPassing(kind);

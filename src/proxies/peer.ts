@@ -65,6 +65,8 @@ const TRACKING: readonly number[] = [CommandKind.PROCINFO, CommandKind.PROCINFO 
 // with data takes the time of several.
 const BURST = 64;
 const DATA_COST = 8;
+// More than the callers of a peer can wait for at once that reads what it is told.
+const UNREAD_REFUSALS_MAX = 4096;
 
 /** A container as shared with one peer. */
 class SharedContainer implements CommandSource {
@@ -194,6 +196,8 @@ export class Peer {
   #ups = 0;
   #deferred = false;
   #turn = 0;
+  // Refusals sent since the peer last kept up with reading.
+  #unreadRefusals = 0;
   /** Highest session number used. */
   lastSession = 0;
   address: PeerAddress;
@@ -432,7 +436,17 @@ export class Peer {
       this.#trackers.dispute(shared.segment, source as Endpoint);
     }
     const refusal = encodeRefusal(command, result);
-    if (refusal !== undefined) this.send(shared.segment.dcId, refusal);
+    if (refusal !== undefined && this.#takesRefusals()) this.send(shared.segment.dcId, refusal);
+  }
+
+  // They are not taken from the core, where callers wait with one command each, so a peer that asks
+  // without end and reads nothing could pile them up here.
+  #takesRefusals(): boolean {
+    const link = this.#link;
+    this.#unreadRefusals = link?.congested === true ? this.#unreadRefusals + 1 : 0;
+    if (this.#unreadRefusals <= UNREAD_REFUSALS_MAX) return true;
+    link?.session.close({ code: 'rate', detail: 'it asks on, and reads none of the answers' });
+    return false;
   }
 
   // What honest nodes send as well, when news cross, is not held against the peer.

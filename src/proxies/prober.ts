@@ -262,7 +262,7 @@ export class Prober {
   #allows(from: NodeId, nowMs: number): boolean {
     const allowance = this.#allowances.get(from) ?? { left: RECEIVED_BURST, atMs: nowMs };
     this.#allowances.set(from, allowance);
-    const more = ((nowMs - allowance.atMs) * RECEIVED_A_SECOND) / 1000;
+    const more = (Math.max(0, nowMs - allowance.atMs) * RECEIVED_A_SECOND) / 1000;
     allowance.left = Math.min(RECEIVED_BURST, allowance.left + more);
     allowance.atMs = nowMs;
     if (allowance.left < 1) return false;

@@ -70,6 +70,8 @@ export interface SessionSelf {
 
 /** What a session makes happen. */
 export interface SessionOutput {
+  /** Whether so much waits to be sent that what can wait should. */
+  readonly isBusy: boolean;
   /** Sends a frame with this command, which is of that kind, and payload. */
   send(kind: number, command: Uint8Array, payload: Uint8Array): void;
   /**
@@ -241,10 +243,7 @@ export class Session {
     this.#sentMs = nowMs;
   }
 
-  /**
-   * Bytes came in, whether they complete a frame or not: a long frame on a slow line is a sign of
-   * life too.
-   */
+  /** Bytes came in. A part of a frame is a sign of life too: the line may be slow. */
   noteReceived(nowMs: number): void {
     this.#receivedMs = nowMs;
   }
@@ -305,7 +304,7 @@ export class Session {
         return;
       }
       this.#tellTaken('at the tick');
-      if (nowMs - this.#sentMs >= this.#times.keepaliveMs) {
+      if (nowMs - this.#sentMs >= this.#times.keepaliveMs && !this.#output.isBusy) {
         this.#ping = (this.#ping + 1) >>> 0;
         this.#pingMs = nowMs;
         this.#sendControl(CommandKind.NONE, { callId: this.#ping });
@@ -528,9 +527,10 @@ export class Session {
   }
 
   // Tells the peer how far its frames were taken, so that it keeps them no longer: over the
-  // connection that brought them, which is sure to be alive.
+  // connection that brought them, which is sure to be alive. One that does not read hears it later.
   #tellTaken(when: 'now' | 'at the tick'): void {
-    if (this.#ledger.taker === this && this.#ledger.owesWord(when)) this.tellTaken();
+    const isDue = this.#ledger.taker === this && this.#ledger.owesWord(when);
+    if (isDue && !this.#output.isBusy) this.tellTaken();
   }
 
   #sendTaken(turn: number): void {

@@ -221,6 +221,7 @@ describe('a session', () => {
           newKey: () => new Uint8Array(32),
         },
         {
+          isBusy: false,
           send: (_, command) => void frames.push(command),
           up: () => undefined,
           containersChanged: () => undefined,

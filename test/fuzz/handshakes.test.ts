@@ -127,6 +127,7 @@ describe('a session', () => {
             newKey: () => new Uint8Array(32),
           },
           {
+            isBusy: false,
             send: () => sent++,
             up: () => events.push('up'),
             containersChanged: () => events.push('renewed'),

@@ -2,7 +2,7 @@
 // dropped, how a lost link is found and made again. Method: loopback connections whose every step
 // the test runs, segments without a core, a clock that it turns.
 import { describe, expect, it } from 'vitest';
-import { CommandKind, CommandLayout } from '../../../src/dvk/abi/abi.gen.ts';
+import { CommandKind, CommandLayout, ErrorNumber } from '../../../src/dvk/abi/abi.gen.ts';
 import { crc32c } from '../../../src/dvk/crc32c.ts';
 import type { NodeId } from '../../../src/dvk/endpoint.ts';
 import { Engine } from '../../../src/proxies/engine.ts';
@@ -432,6 +432,27 @@ describe('a lost link', () => {
 
     expect(world.links).toEqual(['1: 0 up', '0: 1 up', '0: 1 down stopped', '1: 0 down shutdown']);
     expect(world.network.cables.size).toBe(0);
+  });
+});
+
+describe('a peer that asks on, and reads nothing of what it is told', () => {
+  it('loses its link before its answers fill the memory', async () => {
+    const [world, a, b, , accepter] = await two();
+    b.put2lclRaw = () => -ErrorNumber.EDVSSLOTUSED;
+    const [cable] = world.network.cables;
+    cable?.hold('in');
+    let heldBytes = 0;
+
+    for (let round = 0; round < 8; round++) {
+      for (let i = 0; i < 2000; i++) a.queue(1, { callId: round * 2000 + i });
+      world.settle();
+      heldBytes = Math.max(heldBytes, accepter.statistics().peers[0]?.queue?.bufferedBytes ?? 0);
+    }
+
+    expect(heldBytes).toBeGreaterThan(2 * MIB);
+    expect(heldBytes).toBeLessThan(4 * MIB);
+    const [peer] = accepter.statistics().peers;
+    expect(peer).toMatchObject({ state: 'down', lastDown: { code: 'rate' } });
   });
 });
 

@@ -10,6 +10,7 @@ import type { NodeIdentity } from '../../../src/proxies/identity.ts';
 import { Session } from '../../../src/proxies/session.ts';
 import { downBy, type Down } from '../../../src/proxies/down.ts';
 import type { SessionSelf } from '../../../src/proxies/session.ts';
+import { numbersIn } from '../../../src/proxies/ledger.ts';
 import { Lane } from '../../../src/proxies/transport.ts';
 import { command, frame, frameBytes } from '../../support/proxy-frames.ts';
 
@@ -39,9 +40,11 @@ class End {
   readonly heard: Hello[] = [];
   upWith: Hello | undefined;
   why: Down | undefined;
+  readonly output: { isBusy: boolean };
 
   constructor(who: SessionSelf, peer?: number) {
     const output = {
+      isBusy: false,
       send: (kind: number, bytes: Uint8Array, payload: Uint8Array): void => {
         this.sent.push(frame(bytes, payload, this.#stamp(kind)));
       },
@@ -54,6 +57,7 @@ class End {
         this.why = why;
       },
     };
+    this.output = output;
     this.session = new Session(who, output, 0, { peer, times: TIMES });
   }
 
@@ -341,6 +345,21 @@ describe('a session', () => {
 
     expect(a.session.counters.rttMs).toBe(7);
     expect([a.session.state, b.session.state]).toEqual(['up', 'up']);
+  });
+
+  it('says nothing that can wait to a peer that does not read, and all of it later', () => {
+    const [a, b] = pair();
+    for (let nowMs = 100; nowMs <= 3000; nowMs += 100) {
+      b.output.isBusy = nowMs < 3000;
+      b.session.noteReceived(nowMs);
+      b.session.receive(a.say(nowMs), nowMs);
+      b.session.tick(nowMs);
+      if (b.output.isBusy) expect(b.sent).toEqual([]);
+    }
+
+    expect(b.kinds()).toEqual([CommandKind.HELLO | CommandKind.ACK, CommandKind.NONE]);
+    expect(a.session.ledger.acknowledge(numbersIn(b.sent[0]!.payload))).toBe(true);
+    expect(b.session.ledger.taken[0]).toBe(30);
   });
 
   it('takes a peer for dead from which nothing came for 1.5 s, and tells it', () => {
