@@ -55,6 +55,12 @@ enum {
   DVK_FS_CREATE_HOLD = 1,
 };
 
+/* Flags of OPEN. */
+enum {
+  DVK_FS_OPEN_RECLAIM = 1,
+  DVK_FS_OPEN_LOOK = 2,
+};
+
 /* Flags of RENAME. */
 enum {
   DVK_FS_RENAME_NO_REPLACE = 1,

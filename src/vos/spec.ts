@@ -104,6 +104,8 @@ export interface FuseServiceSpec extends ServiceBase {
   /** Absolute path of the mount point. */
   readonly mount: string;
   readonly readOnly: boolean;
+  /** Nobody changes the volume: its server only reads it. */
+  readonly constant: boolean;
   readonly allowOther: boolean;
   /** What it promises about changes that are made elsewhere. */
   readonly coherence: Coherence;
@@ -540,6 +542,7 @@ class DvsReader {
       serverSlot: 0,
       mount,
       readOnly: this.#reader.flag(fields.get('readOnly')) ?? false,
+      constant: false,
       allowOther: this.#reader.flag(fields.get('allowOther')) ?? false,
       coherence: this.#reader.choice(fields.get('coherence'), COHERENCES) ?? 'close-to-open',
     };
@@ -565,8 +568,9 @@ class DvsReader {
           remedy,
         );
       }
-      const readOnly = service.readOnly || server?.readOnly === true;
-      return { ...service, serverSlot: server?.slot ?? 0, readOnly };
+      const constant = server?.readOnly === true;
+      const readOnly = service.readOnly || constant;
+      return { ...service, serverSlot: server?.slot ?? 0, readOnly, constant };
     });
   }
 }

@@ -82,6 +82,7 @@ describe('parseSpec', () => {
               serverSlot: 1,
               mount: '/srv/dvs/mnt',
               readOnly: false,
+              constant: false,
               allowOther: false,
               coherence: 'close-to-open',
             },
@@ -110,7 +111,10 @@ describe('parseSpec', () => {
       '      - { name: fs, kind: fs, node: 1, slot: 7, image: ./demo.img, readOnly: true }',
     ]);
 
-    expect(spec.containers[0]?.services).toMatchObject([{ readOnly: true }, { readOnly: true }]);
+    expect(spec.containers[0]?.services).toMatchObject([
+      { readOnly: true, constant: true },
+      { readOnly: true },
+    ]);
   });
 
   it('takes the name of the DVS from the caller when one is given', () => {

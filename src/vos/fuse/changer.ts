@@ -84,9 +84,13 @@ export class Changer {
           await this.#service.setAttributes(request.file, change.change),
         );
         return;
-      case 'copy':
-        this.#answers.written(request, await this.#copy(request.file, change));
+      case 'copy': {
+        const bytes = await this.#copy(request.file, change);
+        // The same, but with room for more in the answer.
+        if (request.opcode === Opcode.COPY_FILE_RANGE_64) this.#answers.offset(request, bytes);
+        else this.#answers.written(request, bytes);
         return;
+      }
       case 'seek': {
         const at = { file: request.file, offset: change.offset };
         this.#answers.offset(request, await this.#service.seek(at, change.whence));

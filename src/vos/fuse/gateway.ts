@@ -53,6 +53,8 @@ export interface GatewayOptions {
   readonly backgroundMax: number;
   /** Nothing can be changed: EROFS. */
   readonly readOnly: boolean;
+  /** Nobody else changes anything either; see `SessionOptions`. */
+  readonly constant: boolean;
 }
 
 export const GATEWAY_DEFAULTS: GatewayOptions = {
@@ -63,6 +65,7 @@ export const GATEWAY_DEFAULTS: GatewayOptions = {
   writeBytesMax: TRANSFER_BYTES_MAX,
   backgroundMax: 16,
   readOnly: false,
+  constant: false,
 };
 /** Data of WRITEs that the service has not yet taken care of; more is left with the kernel. */
 const WRITE_BACKLOG_BYTES_MAX = 16 * TRANSFER_BYTES_MAX;
@@ -96,7 +99,8 @@ export class Gateway {
   #writeBacklogBytes = 0;
 
   constructor(service: FileService, port: GatewayPort, clock: Clock, options: GatewayOptions) {
-    const { attributesMs, entryMs, missingMs, writeBytesMax, backgroundMax, readOnly } = options;
+    const { attributesMs, entryMs, missingMs, writeBytesMax, backgroundMax } = options;
+    const { readOnly, constant } = options;
     const { trust } = port;
     this.#service = service;
     this.#port = port;
@@ -122,6 +126,7 @@ export class Gateway {
         writeBytesMax,
         backgroundMax,
         readOnly,
+        constant,
         trust,
       },
     );

@@ -36,6 +36,7 @@ async function main(): Promise<void> {
       name: `${config.dvs}-${service.name}`,
       allowOther: service.allowOther,
       readOnly: service.readOnly,
+      constant: service.constant,
       owner: service.owner,
     },
   );

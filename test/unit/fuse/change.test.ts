@@ -222,8 +222,11 @@ describe('what changes files', () => {
     expect(body().getUint32(0, true)).toBe(12);
     await give(Opcode.LSEEK, node, words(0, 0, 99, 0, 3, 0));
     expect(port.last().error).toBe(-ENXIO);
-    await give(Opcode.COPY_FILE_RANGE, node, words(0, 0, 1, 0, node, 0, 0, 0, 10, 0, 3, 0, 0, 0));
+    const copy = words(0, 0, 1, 0, node, 0, 0, 0, 10, 0, 3, 0, 0, 0);
+    await give(Opcode.COPY_FILE_RANGE, node, copy);
     expect(body().getUint32(0, true)).toBe(3);
+    await give(Opcode.COPY_FILE_RANGE_64, node, copy);
+    expect(body().getBigUint64(0, true)).toBe(3n);
     expect(content('file').slice(10)).toBe('123');
   });
 
