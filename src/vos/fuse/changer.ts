@@ -16,6 +16,7 @@ import type { FileAttributes } from '../protocol/fs.ts';
 import { LockKind, LockType } from '../protocol/fs-change.ts';
 import type { Answers } from './answers.ts';
 import type { Change } from './change.ts';
+import type { ChangedDirectories } from './changed-directories.ts';
 import type { FlagsCall } from './file-flags.ts';
 import type { FreshPages } from './fresh-pages.ts';
 import type { KnownNames } from './known-names.ts';
@@ -37,6 +38,7 @@ export interface ChangerParts {
   readonly writes: WriteBehind;
   readonly names: KnownNames;
   readonly fresh: FreshPages;
+  readonly directories: ChangedDirectories;
 }
 
 export class Changer {
@@ -45,6 +47,7 @@ export class Changer {
   readonly #writes: WriteBehind;
   readonly #names: KnownNames;
   readonly #fresh: FreshPages;
+  readonly #directories: ChangedDirectories;
   /** Locks that are waited for, by the request's number. */
   readonly #waits = new Map<number, AbortController>();
   /**
@@ -60,6 +63,7 @@ export class Changer {
     this.#writes = parts.writes;
     this.#names = parts.names;
     this.#fresh = parts.fresh;
+    this.#directories = parts.directories;
   }
 
   /**
@@ -217,12 +221,16 @@ export class Changer {
     switch (change.kind) {
       case 'remove': {
         const place = { parent: file, name: change.name };
-        const held =
+        const askedMs = this.#directories.nowMs();
+        const removed =
           request.opcode === Opcode.RMDIR
             ? await service.removeDirectory(place, true)
             : await service.unlink(place, true);
         this.#names.removed(file, change.name);
-        if (held !== undefined) this.#releaseForgotten(held);
+        if ('held' in removed) this.#releaseForgotten(removed.held);
+        else if (request.opcode === Opcode.UNLINK) {
+          this.#directories.tell(removed.directory, askedMs);
+        }
         return;
       }
       case 'rename':

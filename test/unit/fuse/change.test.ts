@@ -4,6 +4,7 @@ import { constants } from 'node:os';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { Gateway, GATEWAY_DEFAULTS } from '../../../src/vos/fuse/gateway.ts';
 import { Opcode } from '../../../src/vos/fuse/wire.ts';
+import { MOUNT_MEMORY } from '../../../src/vos/spec-fs.ts';
 import {
   initMessage,
   join,
@@ -331,6 +332,49 @@ describe('names', () => {
   });
 });
 
+describe('attributes of a directory', () => {
+  let node: number;
+
+  /** How often the service is asked for them, and for how many ms they may be believed. */
+  async function look(): Promise<[asked: number, validMs: number]> {
+    const before = files.calls.get('getAttributes') ?? 0;
+    await give(Opcode.GETATTR, node, words(0, 0, 0, 0));
+    const reply = body();
+    const validMs = reply.getUint32(0, true) * 1000 + reply.getUint32(8, true) / 1e6;
+    return [(files.calls.get('getAttributes') ?? 0) - before, validMs];
+  }
+
+  beforeEach(async () => {
+    for (const one of 'abcdef') files.add(`/dir/${one}`, S_IFREG | 0o644);
+    files.add('/dir/g', S_IFDIR | 0o755);
+    node = await lookup('dir');
+  });
+
+  it('are known from a removal, for as long as they may be believed', async () => {
+    await give(Opcode.UNLINK, node, name('a'));
+    clock.advance(400);
+    expect(await look()).toEqual([0, 600]);
+    clock.advance(600);
+    expect(await look()).toEqual([1, 1000]);
+  });
+
+  it('are asked for after any other change of it', async () => {
+    const changes: (readonly [number, ...Uint8Array[]])[] = [
+      [Opcode.CREATE, words(0o101, 0o100666, 0, 0), name('new')],
+      [Opcode.RMDIR, name('g')],
+      [Opcode.RENAME, words(node, 0), name('f'), name('h')],
+      [Opcode.SETATTR, setattrBody(1, { 68: 0o700 })],
+      [Opcode.UNLINK, name('nothing')],
+    ];
+    for (const [index, [opcode, ...parts]] of changes.entries()) {
+      await give(Opcode.UNLINK, node, name('abcde'[index] ?? ''));
+      expect(await look()).toEqual([0, 1000]);
+      await give(opcode, node, ...parts);
+      expect(await look()).toEqual([1, 1000]);
+    }
+  });
+});
+
 describe('locks', () => {
   it('are told, taken and given up', async () => {
     const node = await lookup('file');
@@ -430,16 +474,19 @@ describe('locks', () => {
 
 describe('requests', () => {
   it('that change something are waited for, whatever signal comes', async () => {
-    let settle: (value: undefined) => void = () => undefined;
+    let settle = (): void => undefined;
+    const directory = await files.getAttributes({ inode: 2, generation: 0 });
     files.unlink = async () =>
       new Promise((resolve) => {
-        settle = resolve;
+        settle = () => {
+          resolve({ directory });
+        };
       });
     await give(Opcode.UNLINK, 1, name('file'));
     await give(Opcode.INTERRUPT, 0, words(unique, 0));
     clock.advance(10_000);
     expect(gateway.outstanding).toBe(1);
-    settle(undefined);
+    settle();
     await new Promise((done) => setImmediate(done));
     expect(port.last().error).toBe(0);
   });
@@ -517,7 +564,6 @@ describe('requests', () => {
   });
 
   it('that write wait in the kernel while too many are under way', async () => {
-    const node = await lookup('file');
     const settle: (() => void)[] = [];
     files.write = async (at, data) =>
       new Promise((resolve) => {
@@ -527,8 +573,13 @@ describe('requests', () => {
           resolve({ bytes: data.length, attributes });
         });
       });
+    const memory = { ...MOUNT_MEMORY, writes: 4 << 20 };
+    gateway = new Gateway(files, port, clock, { ...GATEWAY_DEFAULTS, memory });
+    const init = initMessage();
+    gateway.receive(init, init.byteLength);
+    const node = await lookup('file');
     const block = join(words(0, 0, 0, 0, 1 << 20, 0, 0, 0, 0, 0), new Uint8Array(1 << 20));
-    for (let i = 0; i < 16; i++) await give(Opcode.WRITE, node, block);
+    for (let i = 0; i < 4; i++) await give(Opcode.WRITE, node, block);
     expect(gateway.isFull).toBe(true);
     expect(port.events).not.toContain('room');
     settle[0]?.();

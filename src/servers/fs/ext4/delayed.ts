@@ -20,7 +20,7 @@ import { u16 } from './layout.ts';
 import { PagePool } from './page-pool.ts';
 
 /** The pool, unless told. It takes memory as it is used. */
-export const DELAYED_BYTES: number = 32 << 20;
+const DELAYED_BYTES = 32 << 20;
 
 /** Delayed blocks that follow one another, and so do their pages. */
 interface Piece {
