@@ -245,7 +245,7 @@ describe('21 what the whole kernel lacks', () => {
 });
 
 describe('21 migration', () => {
-  it('takes pending notifications along, and what waits for a proxy goes to the new place', async () => {
+  it('takes notifications along, and what waits for a proxy goes to the new place', async () => {
     const nodes = new HandProxies(2);
     const moving = nodes.server(9, 0);
     const { endpoint } = moving;

@@ -2,9 +2,9 @@
  * Rows by a number of 32 bits, without an object for each: for tables that may get a million of
  * them. What is in a row is kept by who uses this, in an array for each column.
  *
- * An open hash table with linear probing, at most half full; 16 to 32 bytes for each key. A row that
- * was removed is the first to be given again, so there are never more rows than there were keys at
- * a time.
+ * An open hash table with linear probing, at most half full; 16 to 32 bytes for each key. A row
+ * that was removed is the first to be given again, so there are never more rows than there were
+ * keys at a time.
  */
 const SLOTS_MIN = 64;
 /** 2^32 divided by the golden ratio (Knuth, The Art of Computer Programming 3, 6.4). */

@@ -1,4 +1,4 @@
-// Two copies of the library, and of the addon, in one program: as when two packages bring their own.
+// Two copies of the library and of the addon in one program: as when two packages bring their own.
 import { cpSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
