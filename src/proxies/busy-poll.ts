@@ -30,7 +30,10 @@ export interface PollTools {
 
 export class BusyPoll {
   readonly #tools: PollTools;
-  /** Looks for an answer for some microseconds, which is quicker than a turn of the event loop. */
+  /**
+   * Looks for an answer for some microseconds, which is quicker than a turn of the event loop. Set
+   * by what carries a command, after `sent`.
+   */
   look: (() => void) | undefined;
   #untilMs = 0;
   #turnMs = 0;
@@ -45,6 +48,7 @@ export class BusyPoll {
 
   /** A command went out that may be answered. */
   sent(): void {
+    this.look = undefined;
     if (++this.#underWay > UNDER_WAY_MAX) {
       this.#untilMs = 0;
       return;

@@ -83,6 +83,9 @@ class EthernetSocket implements DatagramSocket {
   readonly #waiting: string[] = [];
   readonly #onClose: () => void;
   #stopTimer: () => void = () => undefined;
+  // The slot of the last frame, and its datagram: most are as long, and a view costs.
+  #slot: Uint8Array | undefined;
+  #datagram: Uint8Array = new Uint8Array(0);
   readonly driver: DatagramDriver;
 
   constructor(packets: PacketSocket, options: SocketOptions, onClose: () => void) {
@@ -154,8 +157,11 @@ class EthernetSocket implements DatagramSocket {
       this.#options.counters[head]++;
       return;
     }
-    const datagram = slot.subarray(HEAD_BYTES, HEAD_BYTES + head.bytes);
-    this.driver.receive(datagram, this.#names.nameOf(from, head.port));
+    if (slot !== this.#slot || head.bytes !== this.#datagram.length) {
+      this.#slot = slot;
+      this.#datagram = slot.subarray(HEAD_BYTES, HEAD_BYTES + head.bytes);
+    }
+    this.driver.receive(this.#datagram, this.#names.nameOf(from, head.port));
   };
 
   // An error that is taken here is not told to who watches the socket.

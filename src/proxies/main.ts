@@ -143,7 +143,7 @@ class ProxyProgram {
       this.#started = message;
       this.#credentials = ownCredentials(message);
       const settings = settingsOf(message);
-      const poll = new BusyPoll({ nowMs: () => performance.now(), nextTurn: setImmediate });
+      const poll = new BusyPoll({ nowMs: () => systemClock.nowMs(), nextTurn: setImmediate });
       const engine = new Engine({
         dvs: message.dvs,
         node: nodeId(message.node),
