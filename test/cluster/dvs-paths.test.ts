@@ -1,8 +1,10 @@
-// A DVS with a link of three paths: brought up from a spec, shown by `dvk proxy`, its paths
-// forbidden and preferred while it runs, with the errors of what cannot be.
+// A DVS with a link of two paths: brought up from a spec, shown by `dvk proxy`, its paths forbidden
+// and preferred while it runs, with the errors of what cannot be. Promise S1: nothing of it listens
+// beyond this machine, since nobody said so.
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import type { PathStatistics } from '../../src/proxies/path.ts';
 import { TestPlace } from '../support/dvk-command.ts';
+import { listensAt } from '../support/listening.ts';
 
 interface ProxyInfo {
   stats: {
@@ -31,6 +33,18 @@ async function pathsOf(wanted: (paths: PathStatistics[]) => boolean): Promise<st
   }
 }
 
+/** Where the proxies and the daemons of the nodes listen. */
+async function everywhere(): Promise<string[]> {
+  const tables = await Promise.all(
+    (['proxy', 'node'] as const).map(async (what) =>
+      place.json<{ items: { pid: number }[] }>(what, 'ls'),
+    ),
+  );
+  const pids = tables.flatMap(({ items }) => items.map(({ pid }) => pid));
+  expect(pids.length).toBe(4);
+  return pids.flatMap(listensAt);
+}
+
 it('has paths that are all up, and goes over those that may be used', async () => {
   const spec = place.spec('paths.yaml', [
     'dvs: paths',
@@ -45,6 +59,8 @@ it('has paths that are all up, and goes over those that may be used', async () =
   const { stats } = await place.json<ProxyInfo>('proxy', 'info', '1');
   expect(stats.settings.holdMs).toBe(2500);
   expect((await place.must('proxy', 'ls')).stdout).toContain('1 (tcp + spare)');
+  const [tcp, udp] = ['tcp 127.0.0.1', 'udp 127.0.0.1'];
+  expect(await everywhere()).toEqual([tcp, udp, tcp, udp]);
 
   await place.must('proxy', 'set', '0', '--peer', '1', '--forbid', 'tcp');
   const isSpare = ([, spare]: PathStatistics[]): boolean => spare?.carries === true;
