@@ -11,6 +11,7 @@
  */
 import { constants as fileConstants } from 'node:fs';
 import { constants } from 'node:os';
+import { DvkError } from '../../dvk/errors.ts';
 import type { FileId, FileService, LockRequest } from '../client/file-service.ts';
 import type { FileAttributes } from '../protocol/fs.ts';
 import { LockKind, LockType } from '../protocol/fs-change.ts';
@@ -24,7 +25,7 @@ import type { ChangingRequest } from './requests.ts';
 import { OpenFlag, Opcode } from './wire.ts';
 import { throwIf, type WriteBehind } from './write-behind.ts';
 
-const { EEXIST, ESTALE } = constants.errno;
+const { EEXIST, EINTR, ESTALE } = constants.errno;
 const { O_DIRECT, O_EXCL } = fileConstants;
 const WHOLE = { start: 0, end: Number.MAX_SAFE_INTEGER };
 
@@ -330,7 +331,7 @@ export class Changer {
   }
 
   async #lock(request: ChangingRequest, { handle, lock, mode }: Kind<'lock'>): Promise<void> {
-    const { file, unique } = request;
+    const { file } = request;
     if (mode === 'test') {
       this.#answers.lock(request, await this.#service.testLock(file, lock));
       return;
@@ -340,7 +341,7 @@ export class Changer {
       this.#ownsLock(handle, lock);
     }
     const attributes =
-      mode === 'set' ? await this.#service.lock(file, lock) : await this.#await(file, lock, unique);
+      mode === 'set' ? await this.#service.lock(file, lock) : await this.#await(request, lock);
     if (lock.type === LockType.UNLOCK) {
       this.#answers.done(request);
       return;
@@ -356,7 +357,10 @@ export class Changer {
     this.#lockOwners.set(handle, owners.add(lock.owner));
   }
 
-  async #await(file: FileId, lock: LockRequest, unique: number): Promise<FileAttributes> {
+  async #await(request: ChangingRequest, lock: LockRequest): Promise<FileAttributes> {
+    const { file, unique } = request;
+    // The kernel tells of a signal once, and that may have been before this.
+    if (request.interrupted) throw new DvkError(-EINTR, 'fuse');
     const wait = new AbortController();
     this.#waits.set(unique, wait);
     try {

@@ -461,6 +461,18 @@ describe('locks', () => {
     expect(gateway.outstanding).toBe(0);
   });
 
+  it('end a wait that has not begun when the signal comes', async () => {
+    const node = await lookup('file');
+    await give(Opcode.SETLK, node, lockBody(7, 1));
+    const asked = give(Opcode.SETLKW, node, lockBody(8, 1));
+    const waiter = unique;
+    const interrupted = give(Opcode.INTERRUPT, 0, words(waiter, 0));
+    await Promise.all([asked, interrupted]);
+
+    expect(port.last()).toMatchObject({ error: -EINTR, unique: BigInt(waiter) });
+    expect(gateway.outstanding).toBe(0);
+  });
+
   it('of a process end with its first close', async () => {
     const node = await lookup('file');
     await give(Opcode.FLUSH, node, words(0, 0, 0, 0, 7, 0));
