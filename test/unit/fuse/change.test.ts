@@ -1,5 +1,4 @@
-// The session of a mount that writes: each request of the kernel becomes the call it should, with
-// every field of its body, and each reply is what the kernel waits for.
+// A mount that writes: requests become the calls they should, and replies what the kernel awaits.
 import { constants } from 'node:os';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { Gateway, GATEWAY_DEFAULTS } from '../../../src/vos/fuse/gateway.ts';
@@ -22,8 +21,7 @@ const { ENOTTY, EOPNOTSUPP, ESTALE } = constants.errno;
 /** FS_IOC_ calls of linux/fs.h. */
 const [GET_FLAGS, SET_FLAGS] = [0x8008_6601, 0x4008_6602];
 const [GET_EXTENDED, SET_EXTENDED] = [0x801c_581f, 0x401c_5820];
-const UID = 1234;
-const GID = 567;
+const [UID, GID] = [1234, 567];
 const text = new TextEncoder();
 
 let files: MemoryFiles;
