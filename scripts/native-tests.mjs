@@ -1,14 +1,17 @@
-// Runs native tests: executables that print `ok NAME` or `not ok NAME` for each test, and end with
-// `N passed, N failed`.
+// Runs native tests: executables that print `ok NAME`, `not ok NAME` or `skipped NAME: reason` for
+// each test, and end with `N passed, N failed`.
 import { basename } from 'node:path';
 import { run, say, summaryOf } from './steps.mjs';
 
 // Each test has a watchdog of its own; on a busy machine all of them take long.
 const TIMEOUT_MS = 600_000;
 
-/** Runs one executable after the other. Returns the counts, and a line for each failure. */
+/**
+ * Runs one executable after the other. Returns the counts, the skipped tests, and a line for each
+ * failure.
+ */
 export async function runNativeTests(executables, options = {}) {
-  const result = { passed: 0, failed: 0, failures: [] };
+  const result = { passed: 0, failed: 0, skipped: [], failures: [] };
   for (const path of executables) {
     const name = options.title ?? basename(path);
     say(`--- ${name}`);
@@ -20,12 +23,15 @@ export async function runNativeTests(executables, options = {}) {
     result.passed += counts.passed;
     result.failed += counts.failed;
     result.failures.push(...failed.map((line) => `${name}: ${line.replace(/^not ok /, '')}`));
+    for (const [, test, reason] of outcome.output.matchAll(/^skipped (.*): (.*)$/gm)) {
+      result.skipped.push({ name: `${name}: ${test}`, reason });
+    }
     // A crash, a hang or a sanitizer report is a failure beyond those counted.
     if (outcome.status !== 0 && counts.failed === 0) {
       const why = outcome.timedOut ? 'timed out' : `ended with code ${outcome.status}`;
       result.failed++;
       result.failures.push(`${name}: ${why}`);
-    } else if (counts.passed + counts.failed === 0) {
+    } else if (counts.passed + counts.failed + (counts.skipped ?? 0) === 0) {
       result.failed++;
       result.failures.push(`${name}: ran no test`);
     }

@@ -94,6 +94,7 @@ async function main() {
     const native = await runNativeTests(nativeTests());
     total.passed += native.passed;
     total.failed += native.failed;
+    total.skipped.push(...native.skipped);
     total.failures.push(...native.failures);
     await replay(total);
   }

@@ -10,10 +10,11 @@ namespace dvk::binding {
 // final form.
 uint32_t crc32c(const uint8_t* data, size_t length, uint32_t seed);
 
-// The same by tables, for any CPU.
+// The same by tables, for any CPU; and by the CPU's own instruction, where it has one.
 uint32_t crc32c_table(const uint8_t* data, size_t length, uint32_t seed);
+uint32_t crc32c_instruction(const uint8_t* data, size_t length, uint32_t seed);
 
-// Whether `crc32c` uses the CPU's own instruction.
+// Whether the CPU has that instruction.
 bool crc32c_accelerated();
 
 }  // namespace dvk::binding

@@ -1,9 +1,10 @@
-// Short commands as frames, many at once: the same as src/proxies/frame.ts does one by one.
+// Commands as frames, short ones many at once: the same as src/proxies/frame.ts does one by one.
 //
 // A call crosses four proxies, and what each does for it in JavaScript takes longer than all the
 // rest. So commands without data are taken from the core, made frames of, looked at and acted on
-// here, a run of them in one call. Whatever is out of the ordinary is left to JavaScript: a frame
-// that is not whole, is at fault or has data, and all kinds that the proxy itself has a part in.
+// here, a run of them in one call. The data of a copy is made a frame of here too, one a call.
+// Whatever is out of the ordinary is left to JavaScript: a frame that came and is not whole, is at
+// fault or has data, and all kinds that the proxy itself has a part in.
 
 #include <cstring>
 
@@ -62,20 +63,29 @@ bool is_plain(uint32_t kind) {
   }
 }
 
+// Kinds with data of which the same is true.
+bool is_data(uint32_t kind) {
+  return kind == kCommandCopyinData || kind == (kCommandCopyoutRqst | kCommandAck);
+}
+
+// The data, if there is any, lies behind the place already.
 void write_frame(uint8_t* place, const Command& command, uint32_t session, uint32_t sequence) {
-  Header header{kMagic, kVersion, sizeof(Header), session, sequence, 0, 0, 0, 0};
+  const uint32_t bytes = command.payload_bytes;
+  Header header{kMagic, kVersion, sizeof(Header), session, sequence, bytes, 0, 0, 0};
   header.body_checksum = sum(&command, sizeof command);
+  if (bytes > 0) header.body_checksum = crc32c(place + kHeadBytes, bytes, header.body_checksum);
   header.header_checksum = sum(&header, kSummedBytes);
   memcpy(place, &header, sizeof header);
   memcpy(place + sizeof header, &command, sizeof command);
 }
 
-// Above the number of frames: a command that is no frame yet lies behind them.
-constexpr int kUnsealed = 1 << 16;
+// Above the number of frames: behind them lies a command that is no frame yet, or one with data
+// that is.
+constexpr int kUnsealed = 1 << 16, kData = 1 << 17;
 
 // takeFrames: see src/dvk/native.ts.
 int js_take_frames(Segment& segment, uint32_t node, Bytes out, uint32_t at, uint32_t session,
-                   uint32_t sequence, uint32_t most, bool short_only) {
+                   uint32_t sequence, double data_sequence, uint32_t most, bool short_only) {
   int count = 0;
   for (size_t end = at; static_cast<uint32_t>(count) < most;) {
     if (end + kHeadBytes + kCopyChunkBytes > out.length) break;
@@ -84,11 +94,17 @@ int js_take_frames(Segment& segment, uint32_t node, Bytes out, uint32_t at, uint
     const int result = get2rmt(segment, node, &command, place + kHeadBytes, short_only);
     if (result < 0 && count == 0) return result;
     if (result != 1) break;
+    const uint32_t next = sequence + static_cast<uint32_t>(count);
+    if (command.payload_bytes > 0 && is_data(command.kind)) {
+      const bool own = data_sequence >= 0;
+      write_frame(place, command, session, own ? static_cast<uint32_t>(data_sequence) : next);
+      return count | kData;
+    }
     if (!is_plain(command.kind) || command.payload_bytes > 0) {
       memcpy(place + sizeof(Header), &command, sizeof command);
       return count | kUnsealed;
     }
-    write_frame(place, command, session, sequence + static_cast<uint32_t>(count));
+    write_frame(place, command, session, next);
     end += kHeadBytes;
     count++;
   }

@@ -28,6 +28,7 @@
 #include <cstdio>
 #include <cstring>
 
+#include "../core/clock.h"
 #include "descriptor.h"
 #include "method.h"
 #include "registers.h"
@@ -262,16 +263,24 @@ int receive_more(int32_t fd, const Slots& slots) {
 }
 
 // Returns how many frames came, 0 for none, or -errno; behind a short one there may be more. A
-// frame that is longer than its slot is cut, and its entry has the whole length.
-int js_packet_receive(int32_t fd, Bytes memory) {
+// frame that is longer than its slot is cut, and its entry has the whole length. While there is
+// none, it looks again for `spin_us`.
+int js_packet_receive(int32_t fd, Bytes memory, uint32_t spin_us) {
   Slots slots;
   if (!slots.set(memory)) return -EINVAL;
   sockaddr_ll from{};
-  const ssize_t bytes = uninterrupted([&] {
+  const auto receive = [&] {
     socklen_t length = sizeof from;
     return recvfrom(fd, slots.frame(0), slots.slot_bytes, MSG_DONTWAIT | MSG_TRUNC,
                     reinterpret_cast<sockaddr*>(&from), &length);
-  });
+  };
+  ssize_t bytes = uninterrupted(receive);
+  if (bytes < 0 && errno == EAGAIN && spin_us > 0) {
+    const int64_t end = now_ns() + int64_t{1000} * spin_us;
+    do {
+      bytes = uninterrupted(receive);
+    } while (bytes < 0 && errno == EAGAIN && now_ns() < end);
+  }
   if (bytes < 0) return errno == EAGAIN ? 0 : -errno;
   write_entry(slots, 0, static_cast<size_t>(bytes), from);
   return static_cast<size_t>(bytes) <= kShortBytes ? 1 : receive_more(fd, slots);

@@ -31,6 +31,10 @@ uint32_t js_crc32c_table(Bytes data, uint32_t seed) {
   return crc32c_table(data.data, data.length, seed);
 }
 
+uint32_t js_crc32c_instruction(Bytes data, uint32_t seed) {
+  return crc32c_instruction(data.data, data.length, seed);
+}
+
 int js_pidfd_open(int32_t pid) {
   return result_of(syscall(SYS_pidfd_open, pid, 0));  // Its descriptor is close-on-exec.
 }
@@ -113,6 +117,7 @@ void register_system(Napi::Object exports, Environment* environment) {
          {
              {"crc32c", method<js_crc32c>},
              {"crc32cTable", method<js_crc32c_table>},
+             {"crc32cInstruction", method<js_crc32c_instruction>},
              {"crc32cAccelerated", method<crc32c_accelerated>},
              {"pidfdOpen", method<js_pidfd_open>},
              {"closeFd", method<js_close_fd>},

@@ -1,4 +1,5 @@
-// What the kernel knows of a TCP connection: TCP_INFO of tcp(7), which Node.js has no call for.
+// What tcp(7) has of a TCP connection and Node.js no call for: TCP_INFO, TCP_CONGESTION, and a send
+// that tells what was sent.
 
 #include <linux/tcp.h>
 #include <netinet/in.h>
@@ -6,6 +7,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <string>
 
 #include "method.h"
 #include "registers.h"
@@ -38,10 +40,25 @@ int js_tcp_info(int32_t fd, Bytes out) {
   return 0;
 }
 
+// What the kernel takes of `bytes` at once: how many, or an error, also -EAGAIN.
+int64_t js_send_at_once(int32_t fd, Bytes bytes) {
+  const ssize_t sent = ::send(fd, bytes.data, bytes.length, MSG_DONTWAIT | MSG_NOSIGNAL);
+  return sent < 0 ? -errno : sent;
+}
+
+// Returns 0 or the error of setsockopt.
+int js_tcp_congestion(int32_t fd, std::string name) {
+  const socklen_t length = static_cast<socklen_t>(name.size());
+  return setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name.data(), length) == 0 ? 0 : -errno;
+}
+
 }  // namespace
 
 void register_tcp_info(Napi::Object exports, Environment* environment) {
-  define(exports, environment, {{"tcpInfo", method<js_tcp_info>}});
+  define(exports, environment,
+         {{"tcpInfo", method<js_tcp_info>},
+          {"tcpCongestion", method<js_tcp_congestion>},
+          {"sendAtOnce", method<js_send_at_once>}});
 }
 
 }  // namespace dvk::binding

@@ -73,14 +73,12 @@ int64_t arena_allocate(Process& process, uint64_t bytes) {
     offset = static_cast<uint64_t>(first) * kPageBytes;
   }
   // Faults cost 3 us a page later and 1 us now; where the kernel cannot, they come later.
-#ifdef MADV_POPULATE_WRITE
-  const int populated = madvise(segment.arena() + offset, pages * kPageBytes, MADV_POPULATE_WRITE);
-  if (populated != 0 && (errno == EFAULT || errno == ENOMEM)) {
-    // The file system is full; touching the pages would end this process with SIGBUS.
+  if (populate(segment.arena() + offset, pages * kPageBytes) == -ENOMEM) {
+    // The file system is full: what was there goes back to it.
+    madvise(segment.arena() + offset, pages * kPageBytes, MADV_REMOVE);
     arena_free(process, offset);
     return -ENOMEM;
   }
-#endif
   DVK_CRASH_POINT("arena.populated");
   return static_cast<int64_t>(offset);
 }

@@ -37,11 +37,17 @@ inline bool is_notice(AsyncSlot* entry) {
   return (load(entry->flags) & kAsyncNotice) != 0;
 }
 
-// The next free entry of the process, or -1.
-int free_entry(Process& process);
-// Makes an entry WAITING. Others see it when its bit in async_busy is set.
-AsyncWord fill_entry(Segment& segment, uint32_t sender, uint32_t index, int32_t destination,
-                     const Message& message, uint32_t flags);
+// A message that was put into an entry.
+struct Posted {
+  AsyncSlot* entry;
+  AsyncWord word;
+  int32_t id;
+};
+
+// Puts a message of the process into a free entry, which is WAITING then; nobody is told yet.
+// Returns 0 or -ENOSPC.
+int post_entry(Process& process, int32_t destination, const Message& message, uint32_t flags,
+               Posted* posted);
 // Shows a message to its receiver, a process of this node in `target`.
 void offer(Segment& segment, uint32_t sender, AsyncSlot* entry, const AsyncWord& word,
            int32_t destination);

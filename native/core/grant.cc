@@ -29,8 +29,10 @@ uint32_t grant_sequence(int32_t id) {
   return static_cast<uint32_t>(id) >> kIndexBits;
 }
 
-int arena_region(const Segment& segment, uint64_t offset, uint64_t bytes, Region* region) {
+int arena_region(Segment& segment, uint64_t offset, uint64_t bytes, Region* region) {
   if (offset > segment.arena_bytes() || bytes > segment.arena_bytes() - offset) return -EFAULT;
+  // What nobody has allocated may have no memory.
+  if (!segment.back_arena(offset, bytes)) return -EFAULT;
   region->arena = segment.arena() + offset;
   return 0;
 }

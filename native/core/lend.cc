@@ -80,8 +80,7 @@ namespace {
 // Makes the stage's pages, so that touching them cannot fail for want of memory later.
 bool make_stage(Process& process) {
   if (process.stage_made) return true;
-  constexpr int kPopulateWrite = 23;  // MADV_POPULATE_WRITE, since Linux 5.14
-  if (madvise(process.segment.stage(process.index), kStageBytes, kPopulateWrite) != 0) return false;
+  if (populate(process.segment.stage(process.index), kStageBytes) != 0) return false;
   process.stage_made = true;
   return true;
 }

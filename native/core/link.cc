@@ -1,5 +1,5 @@
-// What waits for a proxy: commands of calls, acks at descriptors, announcements. The other
-// direction is in deliver.cc.
+// What waits for a proxy: commands of calls, and answers at descriptors. Announcements are in
+// announce.cc, the other direction in deliver.cc.
 
 #include "link.h"
 
@@ -20,10 +20,6 @@
 
 namespace dvk {
 namespace {
-
-bool life_is(ProcessSlot* slot, ProcessLife life) {
-  return atomic(slot->life).load(std::memory_order_acquire) == static_cast<uint32_t>(life);
-}
 
 uint64_t ticket_of(Segment& segment, int index) {
   return index < 0 ? ~uint64_t{0} : load(segment.slot(static_cast<uint32_t>(index))->ticket);
@@ -214,27 +210,6 @@ void queue_command(Segment& segment, uint32_t index, uint32_t node) {
   wake_proxy(segment, segment.link(node));
 }
 
-void announce_for(Segment& segment, uint32_t descriptor) {
-  const uint32_t node = load(segment.slot(descriptor)->node);
-  if (node >= segment.nodes()) return;
-  segment.announcements(node).add(descriptor);
-  DVK_CRASH_POINT("announce.added");
-  wake_proxy(segment, segment.link(node));
-}
-
-void announce(Segment& segment, uint32_t index) {
-  ProcessSlot* slot = segment.slot(index);
-  const bool local = life_is(slot, ProcessLife::kLocal);
-  // A client makes itself known by its first call; its end is told to all.
-  if (local && load(slot->level) == static_cast<uint32_t>(ProcessLevel::kUser)) return;
-  for (uint32_t node = 0; node < segment.nodes(); node++) {
-    LinkSlot* link = segment.link(node);
-    if (!link_is(link, LinkState::kUp)) continue;
-    segment.announcements(node).add(index);
-    wake_proxy(segment, link);
-  }
-}
-
 int start_remote(Process& process, uint32_t node) {
   const int error = check_link(process.segment, node);
   if (error != 0) return error;
@@ -315,8 +290,6 @@ void acknowledge(Segment& segment, uint32_t descriptor, uint32_t kind, int32_t p
   queue_command(segment, descriptor, load(slot->node));
 }
 
-namespace {
-
 void address_command(Segment& segment, uint32_t node, Command* command) {
   memset(command, 0, sizeof *command);
   command->dc_id = segment.dc_id();
@@ -324,61 +297,7 @@ void address_command(Segment& segment, uint32_t node, Command* command) {
   command->destination_node = node;
 }
 
-// The first notification for a process of the other node. Returns false when there is none.
-bool take_remote_notice(Segment& segment, uint32_t node, uint32_t target, Command* command) {
-  SlotSet notices = segment.notices(target);
-  const bool found = notices.each([&](uint32_t source) {
-    notices.remove(source);
-    const int32_t endpoint = load(segment.slot(source)->endpoint);
-    if (endpoint == kEndpointNone) return false;
-    address_command(segment, node, command);
-    command->kind = kCommandNtfyMsg;
-    command->source = endpoint;
-    command->destination = load(segment.slot(target)->endpoint);
-    const uint32_t value = take_notice_value(segment, target, command->destination, source);
-    memcpy(command->message.payload, &value, sizeof value);
-    return true;
-  });
-  // There may be more, and messages of senda behind it, which were announced by the same bit.
-  if (found || !notices.empty()) segment.announcements(node).add(target);
-  return found;
-}
-
-bool take_announcement(Segment& segment, uint32_t node, Command* command) {
-  SlotSet announcements = segment.announcements(node);
-  return announcements.each([&](uint32_t index) {
-    announcements.remove(index);
-    DVK_CRASH_POINT("proxy.announced");
-    ProcessSlot* slot = segment.slot(index);
-    if (life_is(slot, ProcessLife::kRemote)) {
-      if (load(slot->node) != node) return false;
-      const bool held = is_held(segment, index);
-      if (!held && take_remote_notice(segment, node, index, command)) return true;
-      address_command(segment, node, command);
-      return take_remote_async(segment, index, held, command);
-    }
-    address_command(segment, node, command);
-    const uint32_t level = load(slot->level);
-    if (life_is(slot, ProcessLife::kLocal) && level != static_cast<uint32_t>(ProcessLevel::kUser)) {
-      command->kind = kCommandProcbind;
-      command->source = load(slot->endpoint);
-      command->level = level;
-      get_name(command->name, slot->name);
-      return true;
-    }
-    // The slot's last owner is gone, whoever has it now.
-    const uint32_t before = load(slot->generation) + static_cast<uint32_t>(kGenerationMax);
-    command->kind = kCommandProcunbind;
-    command->source = make_endpoint(index, before);
-    return true;
-  });
-}
-
-// Whether a command takes a block of data with it.
-bool is_bulky(uint32_t kind) {
-  return kind == kCommandCopyinData || kind == kCommandCopyinRqst ||
-         kind == (kCommandCopyoutRqst | kCommandAck);
-}
+namespace {
 
 // The call of the remote process `client` whose request the process in `server` has not answered, 0
 // for none. As between processes of one node, a message to such a client is the answer.

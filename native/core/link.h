@@ -69,6 +69,8 @@ int notify_remote(Segment& segment, uint32_t source, int32_t target, uint32_t va
 
 // Ends a call to another node with `result`, unless its caller gave up on `call_id`.
 void finish_remote(Segment& segment, uint32_t slot, uint32_t call_id, int result);
+// Wakes the proxy for `node`.
+void tell_proxy(Segment& segment, uint32_t node);
 // For the calls: queues `process`'s command_* fields, or a descriptor's, for the proxy of `node`.
 void queue_command(Segment& segment, uint32_t slot, uint32_t node);
 // Tells the proxy that there is something for the remote process in `descriptor` beside a command:
@@ -79,5 +81,17 @@ void announce_for(Segment& segment, uint32_t descriptor);
 int adopt_descriptor(Segment& segment, uint32_t node, int32_t endpoint);
 // For bind, unbind and reap: tells every connected node.
 void announce(Segment& segment, uint32_t slot);
+
+// ---- For get2rmt ----
+
+// Whether a command takes a block of data with it.
+inline bool is_bulky(uint32_t kind) {
+  return kind == kCommandCopyinData || kind == kCommandCopyinRqst ||
+         kind == (kCommandCopyoutRqst | kCommandAck);
+}
+// Empties a command, and says between which nodes it goes.
+void address_command(Segment& segment, uint32_t node, Command* command);
+// Takes what is announced to `node`. Returns whether there was anything.
+bool take_announcement(Segment& segment, uint32_t node, Command* command);
 
 }  // namespace dvk

@@ -66,7 +66,5 @@ void release_held(Segment& segment, uint32_t index, uint32_t before);
 void end_migration(Segment& segment, uint32_t index, int result);
 // `node` did not take the process, and will not: it goes on here, if it lives.
 void take_back(Segment& segment, uint32_t index, int result);
-// Wakes the proxy for `node`.
-void tell_proxy(Segment& segment, uint32_t node);
 
 }  // namespace dvk

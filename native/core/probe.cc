@@ -8,10 +8,6 @@
 namespace dvk {
 namespace {
 
-bool life_is(ProcessSlot* slot, ProcessLife life) {
-  return atomic(slot->life).load() == static_cast<uint32_t>(life);
-}
-
 // The wait of a process of this node, all of one moment.
 struct Wait {
   uint32_t word, command_kind, call_id, level;

@@ -154,6 +154,10 @@ template <typename T>
 inline void store(T& field, T value) {
   SharedField<T>(field).store(value, std::memory_order_relaxed);
 }
+inline bool life_is(ProcessSlot* slot, ProcessLife life) {
+  return SharedField<uint32_t>(slot->life).load(std::memory_order_acquire) ==
+         static_cast<uint32_t>(life);
+}
 
 // Hands `message` to `target`, or leaves it queued in `sender`'s outbox. `sender` may be a remote
 // process's descriptor, and `answers` is then the target's call that the message ends, 0 for none:

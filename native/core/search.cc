@@ -15,10 +15,6 @@ namespace {
 using Stage = Operation::Stage;
 using Kind = Operation::Kind;
 
-bool life_is(ProcessSlot* slot, ProcessLife life) {
-  return load(slot->life) == static_cast<uint32_t>(life);
-}
-
 LinkSlot* own_link(Segment& segment) {
   return segment.link(segment.node_id());
 }

@@ -17,6 +17,8 @@ constexpr uint64_t kMagic = 0x004745532d4b5644;  // "DVK-SEG\0"
 constexpr uint32_t kByteOrder = 0x01020304;
 constexpr uint64_t kPageBytes = 4096;
 constexpr uint64_t kArenaBytesMax = uint64_t{1} << 40;
+// What of the arena is given its memory at a time, and remembered to have it.
+constexpr uint64_t kBlockBytes = 65536;
 
 // Where each table begins; a function of the limits alone, so that no offset is read from the file.
 struct Geometry {
@@ -77,6 +79,18 @@ const char* bad_limits(uint64_t processes, uint64_t nodes, uint64_t arena_bytes)
 void copy_name(char (&target)[kNameBytes], const char* name) {
   memset(target, 0, sizeof target);
   memcpy(target, name, std::min(strlen(name), sizeof target - 1));
+}
+
+// Gives the file its size, and its tables their memory: where there is none left, the creation
+// fails, and nobody who touches a table later dies of SIGBUS. The arena, the stages and the rings
+// of the trace get theirs when they are used, from who can say that there is none.
+int reserve(int fd, const Geometry& g) {
+  if (ftruncate(fd, static_cast<off_t>(g.bytes)) != 0) return -errno;
+  int error;
+  do {
+    error = posix_fallocate(fd, 0, static_cast<off_t>(g.arena));
+  } while (error == EINTR);
+  return -error;
 }
 
 int fill(uint8_t* base, const Geometry& g, const SegmentOptions& options) {
@@ -147,10 +161,8 @@ int Segment::create(const char* path, const SegmentOptions& options) {
   const Geometry g = geometry(options.processes, options.nodes, options.arena_bytes);
   const int fd = ::open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, options.mode);
   if (fd < 0) return -errno;
-  int result = 0;
-  if (fchmod(fd, options.mode) != 0 || ftruncate(fd, static_cast<off_t>(g.bytes)) != 0) {
-    result = -errno;
-  } else {
+  int result = fchmod(fd, options.mode) == 0 ? reserve(fd, g) : -errno;
+  if (result == 0) {
     void* base = mmap(nullptr, g.arena, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (base == MAP_FAILED) {
       result = -errno;
@@ -230,6 +242,7 @@ int Segment::open(const char* path, Segment** segment, std::string* reason) {
   s->trace_ = reinterpret_cast<TraceHeader*>(s->base_ + g.trace);
   s->trace_events_ = reinterpret_cast<TraceEvent*>(s->base_ + g.trace_events);
   s->arena_ = s->base_ + g.arena;
+  s->arena_backed_ = std::vector<std::atomic<uint64_t>>(header.arena_bytes / kBlockBytes / 64 + 1);
   s->stages_ = s->base_ + g.stages;
   s->owner_only_ = (status.st_mode & (S_IWGRP | S_IWOTH)) == 0;
   const std::string name(path);
@@ -241,6 +254,30 @@ int Segment::open(const char* path, Segment** segment, std::string* reason) {
 
 Segment::~Segment() {
   if (base_ != nullptr) munmap(base_, bytes_);
+}
+
+int populate(void* pages, uint64_t bytes) {
+  constexpr int kPopulateWrite = 23;  // MADV_POPULATE_WRITE, which older headers lack
+  if (madvise(pages, bytes, kPopulateWrite) == 0) return 0;
+  return errno == EINVAL ? -EINVAL : -ENOMEM;
+}
+
+bool Segment::back_arena(uint64_t offset, uint64_t bytes) {
+  const uint64_t end = offset + bytes;
+  for (uint64_t at = offset / kBlockBytes * kBlockBytes; at < end; at += kBlockBytes) {
+    std::atomic<uint64_t>& word = arena_backed_[at / kBlockBytes / 64];
+    const uint64_t bit = uint64_t{1} << at / kBlockBytes % 64;
+    if ((word.load(std::memory_order_relaxed) & bit) != 0) continue;
+    const uint64_t next = std::min(at + kBlockBytes, arena_bytes_);
+    if (populate(arena_ + at, next - at) != -ENOMEM) {
+      word.fetch_or(bit, std::memory_order_relaxed);
+      continue;
+    }
+    // There is no memory for all of it; what is asked for may have its own.
+    const uint64_t first = std::max(at, offset) & ~(kPageBytes - 1);
+    if (populate(arena_ + first, page_up(std::min(next, end)) - first) != 0) return false;
+  }
+  return true;
 }
 
 bool Segment::running() const {

@@ -14,6 +14,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "abi.gen.h"
 #include "copy_parts.h"
@@ -92,9 +93,14 @@ class SlotSet {
 
 class WakesPutOff;
 
+// Gives pages of a segment their memory, so that touching them cannot fail later. Returns 0,
+// -EINVAL (Linux before 5.14, which cannot say), or -ENOMEM.
+int populate(void* pages, uint64_t bytes);
+
 class Segment {
  public:
-  // Creates the file, which must not exist, and fills in the tables. Returns 0 or -errno.
+  // Creates the file, which must not exist, and fills in the tables. They get their memory at once,
+  // some 7 MiB with 1024 slots. Returns 0 or -errno; -ENOSPC when the file system is full.
   static int create(const char* path, const SegmentOptions& options);
   // Maps an existing segment. Returns 0, -errno, or -EDVSBADSEGMENT with `reason` naming what is
   // wrong.
@@ -213,6 +219,11 @@ class Segment {
     return base_;
   }
 
+  // Whether [offset, offset + bytes) of the arena may be touched: gives pages that have none yet
+  // their memory. False where there is no more, and a touch would end this process with SIGBUS.
+  // Preconditions: the range is in the arena.
+  bool back_arena(uint64_t offset, uint64_t bytes);
+
   // Of the proxy, when this process is that.
   CopyParts& copy_parts() {
     return copy_parts_;
@@ -257,6 +268,7 @@ class Segment {
   TraceHeader* trace_ = nullptr;
   TraceEvent* trace_events_ = nullptr;
   uint8_t *arena_ = nullptr, *stages_ = nullptr;
+  std::vector<std::atomic<uint64_t>> arena_backed_;  // a bit for each block that has its memory
   bool owner_only_ = false;
   std::string directory_;
   CopyParts copy_parts_;

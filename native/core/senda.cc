@@ -203,12 +203,9 @@ AsyncSlot* find_entry(Process& process, int32_t id) {
 
 }  // namespace
 
-int free_entry(Process& process) {
-  tidy_asyncs(process);
-  const uint32_t busy = load(process.slot->async_busy);
-  return busy == ~0u ? -1 : __builtin_ctz(~busy);
-}
+namespace {
 
+// Makes an entry WAITING. Others see it when its bit in async_busy is set.
 AsyncWord fill_entry(Segment& segment, uint32_t sender, uint32_t index, int32_t destination,
                      const Message& message, uint32_t flags) {
   AsyncSlot* entry = segment.async(sender, index);
@@ -222,6 +219,22 @@ AsyncWord fill_entry(Segment& segment, uint32_t sender, uint32_t index, int32_t 
   atomic(segment.slot(sender)->async_busy).fetch_or(1u << index);
   DVK_CRASH_POINT("senda.shown");
   return word;
+}
+
+}  // namespace
+
+int post_entry(Process& process, int32_t destination, const Message& message, uint32_t flags,
+               Posted* posted) {
+  tidy_asyncs(process);
+  const uint32_t busy = load(process.slot->async_busy);
+  if (busy == ~0u) return -ENOSPC;
+  Message out = message;
+  out.source = process.endpoint;
+  const uint32_t index = static_cast<uint32_t>(__builtin_ctz(~busy));
+  posted->word = fill_entry(process.segment, process.index, index, destination, out, flags);
+  posted->entry = process.segment.async(process.index, index);
+  posted->id = id_of(index, posted->word.sequence);
+  return 0;
 }
 
 void offer(Segment& segment, uint32_t sender, AsyncSlot* entry, const AsyncWord& word,
@@ -261,28 +274,24 @@ int32_t post(Process& process, int32_t destination, const Message& message, uint
   const uint32_t node = load(segment.slot(target)->node);
   const int reachable = remote ? check_link(segment, node) : 0;
   if (reachable != 0) return reachable;
-  const int chosen = free_entry(process);
-  if (chosen < 0) return -ENOSPC;
-  Message out = message;
-  out.source = process.endpoint;
-  const uint32_t index = static_cast<uint32_t>(chosen);
-  const AsyncWord word = fill_entry(segment, process.index, index, destination, out, flags);
-  AsyncSlot* entry = segment.async(process.index, index);
+  Posted posted;
+  error = post_entry(process, destination, message, flags, &posted);
+  if (error != 0) return error;
   if (remote) {
     segment.async_senders(target).add(process.index);
     announce_for(segment, target);
     count(process.slot->sent_remote);
     // A link that went down before the entry was shown has not seen it.
     if (check_link(segment, node) != 0) {
-      end_async(segment, process.index, entry, word, ENOTCONN);
+      end_async(segment, process.index, posted.entry, posted.word, ENOTCONN);
     } else if (atomic(segment.slot(target)->endpoint).load() != destination) {
-      end_async(segment, process.index, entry, word, EDSTDIED);
+      end_async(segment, process.index, posted.entry, posted.word, EDSTDIED);
     }
   } else {
-    offer(segment, process.index, entry, word, destination);
+    offer(segment, process.index, posted.entry, posted.word, destination);
     count(process.slot->sent);
   }
-  return id_of(index, word.sequence);
+  return posted.id;
 }
 
 }  // namespace
@@ -441,6 +450,14 @@ bool take_remote_async(Segment& segment, uint32_t target, bool held, Command* co
   if (!taken) return false;
   announce_for(segment, target);  // There may be more.
   return true;
+}
+
+bool has_async_ack(Segment& segment, uint32_t descriptor, uint32_t slot, int32_t owner) {
+  return each_busy(segment, descriptor, [&](uint32_t, AsyncSlot* entry) {
+    const int32_t destination = load(entry->destination);
+    return word_of(entry).state == AsyncState::kDone && destination != owner &&
+           segment.slot_of(destination) == static_cast<int>(slot);
+  });
 }
 
 int put_async(Segment& segment, uint32_t descriptor, const Command& command) {

@@ -36,8 +36,9 @@ namespace dvk {
 // called during another call of the process.
 int32_t senda(Process& process, int32_t destination, const Message& message, uint32_t flags);
 // What became of a message: kPending (1) while it is on its way. Otherwise, and the id is given up:
-// 0 received, -EDEADSRCDST or -EDSTDIED, -ENOTCONN or -ECALLDENIED (other node), -EDVSNOPROXY (who
-// looked for the receiver is gone), -ECANCELED.
+// 0 received, -EDEADSRCDST or -EDSTDIED, -ENOTCONN or -ECALLDENIED (other node), -EDVSSLOTUSED or
+// -ETIMEDOUT (other node, which could not take the caller in), -EDVSNOPROXY (who looked for the
+// receiver is gone), -ECANCELED.
 // -EINVAL: no such id.
 int senda_status(Process& process, int32_t id);
 // Takes a message back. Returns 0, and the status is -ECANCELED; -EALREADY when it is done, -EBUSY
@@ -97,6 +98,9 @@ void fail_sought(Segment& segment, uint32_t sender, int error);
 // The next message for the remote process in `target`, or the next ack for it. Returns whether
 // there was one; `command` is addressed already. `held`: acks alone, the process is to move.
 bool take_remote_async(Segment& segment, uint32_t target, bool held, Command* command);
+// Whether the ack of a message to a former owner of `slot` waits to be taken, with those for the
+// remote process in `descriptor`; `owner` is the present one's endpoint.
+bool has_async_ack(Segment& segment, uint32_t descriptor, uint32_t slot, int32_t owner);
 int put_async(Segment& segment, uint32_t descriptor, const Command& command);
 int put_async_ack(Segment& segment, uint32_t node, const Command& command);
 // Ends what the process in `index` has under way to `node`, whose link went down.

@@ -49,17 +49,14 @@ void send_on(Segment& segment, uint32_t sender, AsyncSlot* entry, const AsyncWor
 
 int32_t post_sought(Process& process, int32_t destination, const Message& message, uint32_t flags) {
   Segment& segment = process.segment;
-  const int chosen = free_entry(process);
-  if (chosen < 0) return -ENOSPC;
-  Message out = message;
-  out.source = process.endpoint;
-  const uint32_t index = static_cast<uint32_t>(chosen);
-  const AsyncWord word = fill_entry(segment, process.index, index, destination, out, flags);
+  Posted posted;
+  const int error = post_entry(process, destination, message, flags, &posted);
+  if (error != 0) return error;
   segment.bind_waiters().add(process.index);
   // Who bound the receiver meanwhile did not see it.
   Search search;
   if (seek_asyncs(segment, process.index, &search)) call_tracker(segment);
-  return id_of(index, word.sequence);
+  return posted.id;
 }
 
 int post_notice(Process& process, int32_t destination, uint32_t value) {

@@ -136,9 +136,7 @@ namespace {
 bool open_ring(Segment& segment, uint32_t ring, uint32_t session) {
   TraceRing* head = segment.trace_ring(ring);
   if (load(head->refused) == session) return false;
-  // EINVAL: a kernel before 5.14, which cannot say.
-  if (madvise(segment.trace_events(ring), kRingBytes, MADV_POPULATE_WRITE) != 0 &&
-      errno != EINVAL) {
+  if (populate(segment.trace_events(ring), kRingBytes) == -ENOMEM) {
     store(head->refused, session);
     return false;
   }

@@ -316,7 +316,7 @@ DVK_API int dvk_adopt(dvk_segment* segment, int64_t timeout_ms, dvk_process** pr
 /*
  * Makes a process of another node known here, under its endpoint, as the proxies do by themselves.
  * Returns 0, -EINVAL, -DVK_EDVSBADPROC, -DVK_EDVSBADNODEID, -DVK_EDVSLCLPROC (the node is this
- * one), -DVK_EDVSNODCNODE, -DVK_EDVSSLOTUSED, -ETIMEDOUT (locked for 5 s).
+ * one), -DVK_EDVSNODCNODE, -DVK_EDVSSLOTUSED, -ETIMEDOUT (locked for 1 s).
  */
 DVK_API int dvk_bind_remote(dvk_segment* segment, int32_t endpoint, int node, int level,
                             const char* name);
@@ -441,8 +441,9 @@ DVK_API int32_t dvk_senda(dvk_process* process, int32_t destination, const dvk_m
 /*
  * What became of a message of dvk_senda(): DVK_PENDING while it is on its way. Otherwise the id is
  * no longer good: 0, it was received; -DVK_EDSTDIED or -DVK_EDEADSRCDST; -ENOTCONN or
- * -DVK_ECALLDENIED (other node); -DVK_EDVSNOPROXY (the proxy that looked for the destination is
- * gone); -ECANCELED. -EINVAL: no such id.
+ * -DVK_ECALLDENIED (other node); -DVK_EDVSSLOTUSED (on the other node the caller's slot is another
+ * one's) or -ETIMEDOUT (its table was locked for 1 s); -DVK_EDVSNOPROXY (the proxy that looked for
+ * the destination is gone); -ECANCELED. -EINVAL: no such id.
  */
 DVK_API int dvk_senda_status(dvk_process* process, int32_t id);
 

@@ -22,12 +22,14 @@
  * itself.
  *
  * Outages: a server that does not answer, or is gone, is waited for, for `outage_ms` from when that
- * was noticed; then calls fail with -EIO. No change is made twice. A server that was started again
- * is told first which files are open. What was written to a file and not synced may be lost with
- * the server before it: the next dvk_fs_fsync() of the file says -EIO, once. Locks are lost with
- * the server, and so may be a file that has no name any more (-ESTALE). A change that was under way
- * then, and may not be made twice, fails with -EIO. After -EINTR (see dvk_interrupt()) nobody knows
- * whether the call was done.
+ * was noticed; then calls fail with -EIO. One that answers others is waited for up to a minute. No
+ * change is made twice. A server that was started again is told first which files are open, also
+ * those without a name, and which locks there are; while there is something to tell, a thread of
+ * the connection looks for a new server, so that it is told in time. What was changed and not
+ * synced may be lost with the server before it: if it is, the next dvk_fs_fsync() of the file, or
+ * of the directory whose names were changed, says -EIO, once. It does so too when a lock could not
+ * be taken back. A change that was under way then, and may not be made twice, fails with -EIO.
+ * After -EINTR (see dvk_interrupt()) nobody knows whether the call was done.
  */
 #ifndef DVK_FS_H
 #define DVK_FS_H

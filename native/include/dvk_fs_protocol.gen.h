@@ -48,11 +48,18 @@ enum {
   DVK_FS_CALL_TAKE_NAMES = 2660,
   DVK_FS_CALL_CREATE_MANY = 2661,
   DVK_FS_CALL_QUOTA = 2670,
+  DVK_FS_CALL_WINDOW = 2680,
 };
 
 /* Flags of CREATE. */
 enum {
   DVK_FS_CREATE_HOLD = 1,
+};
+
+/* Flags of OPEN. */
+enum {
+  DVK_FS_OPEN_RECLAIM = 1,
+  DVK_FS_OPEN_LOOK = 2,
 };
 
 /* Flags of RENAME. */

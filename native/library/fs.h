@@ -1,6 +1,8 @@
 // What the files of the file system library share: a connection, its channels, and calls.
 #pragma once
 
+#include <pthread.h>
+
 #include <condition_variable>
 #include <cstring>
 #include <map>
@@ -11,6 +13,7 @@
 #include <vector>
 
 #include "dvk_fs.h"
+#include "fs_kept.h"
 
 namespace dvk::files {
 
@@ -22,6 +25,11 @@ struct Channel {
   int32_t grant = -1;
   int32_t grantee = -1;
   uint32_t sequence = 0;
+
+  // The next call has another number, and none has 0.
+  void count_on() {
+    if (++sequence == 0) sequence = 1;
+  }
 };
 
 inline constexpr uint64_t kScratchBytes = 17 * 4096;
@@ -41,6 +49,10 @@ struct Call {
   // Whether it changes something; such a call has a number. `repeatable`: it may be done twice.
   bool changes = false;
   bool repeatable = true;
+  // The server that it is for: another one was told otherwise. -1: whichever is there.
+  int32_t only_for = -1;
+  // The server that answered.
+  int32_t server = -1;
 
   // `type` is the number of the call. Requests that change something have their number and their
   // grant in the same place, those that read have a grant in another one.
@@ -94,13 +106,6 @@ void put_names(Request* request, Call* call, std::string_view first, std::string
   call->lead.append(first).append(second);
 }
 
-struct Held {
-  uint32_t generation = 0;
-  uint32_t count = 0;
-  // The server that has what was written and not synced; -1 for none.
-  int32_t wrote_to = -1;
-};
-
 // A file, found or not, by its place in a directory.
 struct Found {
   dvk_fs_attributes parent = {};
@@ -134,11 +139,17 @@ struct dvk_fs {
   std::condition_variable freed;
   std::vector<dvk::files::Channel> channels;
   std::vector<dvk::files::Channel*> idle;
-  std::map<uint32_t, dvk::files::Held> held;
-  int32_t server = -1;  // the one that was met last
+  dvk::files::Kept kept;
+  int32_t server = -1;    // the one that was met last
+  int32_t meets = -1;     // the one that is or was met last
+  uint64_t answered = 0;  // calls
   int64_t outage_since_ms = -1;
   uint32_t open_handles = 0;
   uint64_t next_owner = 1;
+  // Looks for a new server while something is held; see `watch`.
+  bool watches = false, watching = false, ends = false;
+  std::condition_variable ended;
+  pthread_t watcher = {};
   // Held while a new server is told what is open; taken before `lock`.
   std::mutex meeting;
 
@@ -147,17 +158,33 @@ struct dvk_fs {
   // Who this client is for the server.
   int32_t identity() const;
 
-  void hold(const dvk_fs_attributes& file);
-  void let_go(uint32_t inode);
-  void wrote(uint32_t inode);
-  // fsync of a file, by what is known of the server that has its data.
+  // One hold more, of which the server `told` knows. False: there may be another one by now.
+  bool hold(const dvk_fs_attributes& file, int32_t told);
+  // One hold less. Returns the server that knows of it.
+  int32_t let_go(uint32_t inode);
+  // What `call` was answered: a file was changed, names in a directory were, a lock was set.
+  void wrote(const dvk::files::Call& call);
+  void named(const dvk_fs_attributes& directory, const dvk::files::Call& call);
+  void locked(const dvk::files::Lock& lock);
+  // fsync of a file; -EIO once when something of it was lost with a server.
   int sync(uint32_t inode, uint32_t generation, uint32_t flags);
+  // Ends the watcher.
+  void unwatch();
 
  private:
+  using Told = std::map<uint32_t, uint32_t>;  // holds of files
+
+  uint64_t answered_calls();
   int64_t perform_once(dvk::files::Call* call);
   int64_t perform_on(dvk::files::Channel* channel, dvk::files::Call* call);
   int attempt(dvk::files::Channel* channel, dvk::files::Call* call, int32_t target);
   int meet(dvk::files::Channel* channel, int32_t target);
+  int rejoin(dvk::files::Channel* channel, int32_t target);
+  int tell(dvk::files::Channel* channel, dvk::files::Call* call, int32_t target);
+  int tell_holds(dvk::files::Channel* channel, int32_t target, Told* told, bool last);
+  uint32_t untold(const Told& told) const;
+  int ask_names(dvk::files::Channel* channel, int32_t target);
+  static void* watch(void* self);
   int grant(dvk::files::Channel* channel, const dvk::files::Call& call, int32_t target,
             int32_t* id);
 };

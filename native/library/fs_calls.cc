@@ -16,7 +16,6 @@
 
 using dvk::files::Call;
 using dvk::files::Channel;
-using dvk::files::Held;
 using dvk::files::kScratchBytes;
 
 namespace {
@@ -26,6 +25,8 @@ constexpr int kOutageMs = 8000, kOutageRetryMs = 200, kRetryPauseMs = 20;
 constexpr int kBusyPauseMsMin = 1, kBusyPauseMsMax = 20;
 // Longer than the link's own time-out for a dead peer, which ends calls sooner.
 constexpr int64_t kCallTimeoutMs = 7000;
+// A server that is slow is not away.
+constexpr int64_t kSlowMs = 60000, kStallMs = 1000;
 constexpr size_t kNameBytes = DVK_NAME_BYTES - 4;
 
 int64_t now_ms() {
@@ -116,11 +117,18 @@ int dvk_fs_disconnect(dvk_fs* fs) {
   if (fs == nullptr) return -EINVAL;
   {
     std::lock_guard<std::mutex> guard(fs->lock);
-    if (fs->open_handles != 0 || fs->idle.size() != fs->channels.size()) return -EBUSY;
+    const size_t used = fs->channels.size() - fs->idle.size();
+    if (fs->open_handles != 0 || used > (fs->watching ? 1 : 0)) return -EBUSY;
   }
+  fs->unwatch();
   for (Channel& channel : fs->channels) release(&channel);
   delete fs;
   return 0;
+}
+
+uint64_t dvk_fs::answered_calls() {
+  std::lock_guard<std::mutex> guard(lock);
+  return answered;
 }
 
 int32_t dvk_fs::identity() const {
@@ -161,24 +169,32 @@ int64_t dvk_fs::perform_on(Channel* channel, Call* call) {
   const int64_t begun = now_ms();
   const dvk_message request = call->message;
   int32_t sent_to = -1;
-  channel->sequence++;
-  if (channel->sequence == 0) channel->sequence = 1;
+  channel->count_on();
   for (;;) {
+    const int64_t tried = now_ms();
+    const uint64_t answered_before = answered_calls();
     const int32_t target = dvk_lookup(segment, server_slot);
-    if (sent_to >= 0 && target >= 0 && target != sent_to && !call->repeatable) return -EIO;
+    const bool once = !call->repeatable && call->only_for < 0;
+    if (sent_to >= 0 && target >= 0 && target != sent_to && once) return -EIO;
     int error = target < 0 ? -DVK_EDEADSRCDST : meet(channel, target);
+    if (error == 0 && call->only_for >= 0 && call->only_for != target) return 0;
     if (error == 0) {
       call->message = request;
       error = attempt(channel, call, target);
       if (error == 0) {
         std::lock_guard<std::mutex> guard(lock);
         outage_since_ms = -1;
+        answered++;
         return call->message.type;
       }
       if (!is_unsent(error)) sent_to = target;
     }
     if (!is_outage(error)) return error;
     const int64_t now = now_ms();
+    // There was not enough time: it answers others, or this program itself stood still.
+    const bool slow =
+        answered_calls() != answered_before || now - tried > kCallTimeoutMs + kStallMs;
+    if (error == -ETIMEDOUT && slow && now < begun + kSlowMs) continue;
     int64_t since;
     {
       std::lock_guard<std::mutex> guard(lock);
@@ -202,6 +218,7 @@ int dvk_fs::attempt(Channel* channel, Call* call, int32_t target) {
     set_field(&call->message, offsetof(dvk_fs_reading_request, grant), &id);
   }
   error = dvk_sendrec(channel->process, target, &call->message, kCallTimeoutMs);
+  call->server = target;
   // The caller's memory is lent for the time of the call.
   if (call->memory != nullptr) dvk_revoke(channel->process, id);
   return error;
@@ -232,79 +249,4 @@ int dvk_fs::grant(Channel* channel, const Call& call, int32_t target, int32_t* i
   }
   *id = channel->grant;
   return 0;
-}
-
-// A server that was started again is told first what this client holds open.
-int dvk_fs::meet(Channel* channel, int32_t target) {
-  {
-    std::lock_guard<std::mutex> guard(lock);
-    if (server == target) return 0;
-  }
-  std::lock_guard<std::mutex> one_at_a_time(meeting);
-  std::map<uint32_t, Held> files;
-  {
-    std::lock_guard<std::mutex> guard(lock);
-    if (server == target) return 0;
-    if (server >= 0) files = held;
-  }
-  for (const auto& [inode, file] : files) {
-    dvk_fs_open_request request = {};
-    request.inode = inode;
-    request.generation = file.generation;
-    request.count = file.count;
-    request.client = identity();
-    Call call;
-    call.put(DVK_FS_CALL_OPEN, request, true);
-    channel->sequence++;
-    if (channel->sequence == 0) channel->sequence = 1;
-    const int error = attempt(channel, &call, target);
-    if (error != 0) return error;
-  }
-  // The call itself has a number of its own, which no OPEN had.
-  channel->sequence++;
-  if (channel->sequence == 0) channel->sequence = 1;
-  std::lock_guard<std::mutex> guard(lock);
-  server = target;
-  return 0;
-}
-
-void dvk_fs::hold(const dvk_fs_attributes& file) {
-  std::lock_guard<std::mutex> guard(lock);
-  Held& one = held[file.inode];
-  one.generation = file.generation;
-  one.count++;
-}
-
-void dvk_fs::let_go(uint32_t inode) {
-  std::lock_guard<std::mutex> guard(lock);
-  const auto found = held.find(inode);
-  if (found != held.end() && --found->second.count == 0) held.erase(found);
-}
-
-void dvk_fs::wrote(uint32_t inode) {
-  std::lock_guard<std::mutex> guard(lock);
-  const auto found = held.find(inode);
-  if (found != held.end() && found->second.wrote_to < 0) found->second.wrote_to = server;
-}
-
-int dvk_fs::sync(uint32_t inode, uint32_t generation, uint32_t flags) {
-  int32_t wrote_to = -1;
-  {
-    std::lock_guard<std::mutex> guard(lock);
-    const auto found = held.find(inode);
-    if (found != held.end()) wrote_to = found->second.wrote_to;
-  }
-  dvk_fs_fsync_request request = {};
-  request.inode = inode;
-  request.generation = generation;
-  request.flags = flags;
-  Call call;
-  call.put(DVK_FS_CALL_FSYNC, request, true);
-  const int64_t result = perform(&call);
-  if (result < 0) return static_cast<int>(result);
-  if ((flags & DVK_FS_SYNC_VOLUME) != 0) return 0;
-  std::lock_guard<std::mutex> guard(lock);
-  const auto found = held.find(inode);
-  if (found != held.end() && found->second.wrote_to == wrote_to) found->second.wrote_to = -1;
-  return wrote_to < 0 || wrote_to == server ? 0 : -EIO;
 }

@@ -12,6 +12,7 @@
 
 using dvk::files::Call;
 using dvk::files::Found;
+using dvk::files::Range;
 
 namespace {
 
@@ -20,9 +21,10 @@ constexpr int64_t kLockPauseMsMin = 2, kLockPauseMsMax = 100;
 // More tries than names can come and go while one is opened.
 constexpr int kTries = 8;
 
-// Tells the server that a file is held open once more, or no more.
+// Tells the server, if it is `*server` or that is -1, that a file is held open once more, or no
+// more. `*server` is then who was told.
 template <typename Request>
-int tell(dvk_fs* fs, int32_t type, uint32_t inode, uint32_t generation) {
+int tell(dvk_fs* fs, int32_t type, uint32_t inode, uint32_t generation, int32_t* server) {
   Request request = {};
   request.inode = inode;
   request.generation = generation;
@@ -30,11 +32,15 @@ int tell(dvk_fs* fs, int32_t type, uint32_t inode, uint32_t generation) {
   request.count = 1;
   Call call;
   call.put(type, request, false);
-  return static_cast<int>(fs->perform(&call));
+  call.only_for = *server;
+  const int64_t result = fs->perform(&call);
+  *server = call.server;
+  return static_cast<int>(result);
 }
 
 // Makes the file that `found` is not, held open. -EEXIST when somebody was faster.
-int create(dvk_fs* fs, const Found& found, uint32_t mode, dvk_fs_attributes* file) {
+int create(dvk_fs* fs, const Found& found, uint32_t mode, dvk_fs_attributes* file,
+           int32_t* server) {
   if (found.only_directory) return -EISDIR;
   dvk_fs_create_request request = {};
   request.inode = found.parent.inode;
@@ -52,6 +58,8 @@ int create(dvk_fs* fs, const Found& found, uint32_t mode, dvk_fs_attributes* fil
   const int64_t result = fs->perform(&call);
   if (result != 0) return static_cast<int>(result);
   *file = call.attributes();
+  *server = call.server;
+  fs->named(found.parent, call);
   return 0;
 }
 
@@ -64,8 +72,9 @@ int check_open(const dvk_fs_attributes& file, int flags) {
   return S_ISREG(file.mode) ? 0 : -ENXIO;
 }
 
-// The file at `path`, held open.
-int hold(dvk_fs* fs, const char* path, int flags, uint32_t mode, dvk_fs_attributes* file) {
+// The file at `path`, held open, as `*server` knows.
+int hold(dvk_fs* fs, const char* path, int flags, uint32_t mode, dvk_fs_attributes* file,
+         int32_t* server) {
   const bool creates = (flags & O_CREAT) != 0;
   const bool exclusive = creates && (flags & O_EXCL) != 0;
   const bool follow = (flags & O_NOFOLLOW) == 0 && !exclusive;
@@ -75,7 +84,7 @@ int hold(dvk_fs* fs, const char* path, int flags, uint32_t mode, dvk_fs_attribut
     if (error != 0) return error;
     if (!found.exists) {
       if (!creates) return -ENOENT;
-      error = create(fs, found, mode, file);
+      error = create(fs, found, mode, file, server);
       if (error != -EEXIST || exclusive || tries == kTries) return error;
       continue;
     }
@@ -83,8 +92,9 @@ int hold(dvk_fs* fs, const char* path, int flags, uint32_t mode, dvk_fs_attribut
     if (creates && dvk::files::is_directory(found.file)) return -EISDIR;
     error = check_open(found.file, flags);
     if (error == 0) {
-      error =
-          tell<dvk_fs_open_request>(fs, DVK_FS_CALL_OPEN, found.file.inode, found.file.generation);
+      *server = -1;
+      error = tell<dvk_fs_open_request>(fs, DVK_FS_CALL_OPEN, found.file.inode,
+                                        found.file.generation, server);
     }
     // It was removed since it was found.
     if (error == -ESTALE && tries < kTries) continue;
@@ -103,7 +113,7 @@ int set_size(dvk_fs_file* file, uint64_t size) {
   Call call;
   call.put(DVK_FS_CALL_SETATTR, request, true);
   const int64_t result = file->fs->perform(&call);
-  if (result == 0) file->fs->wrote(file->inode);
+  if (result == 0) file->fs->wrote(call);
   return static_cast<int>(result);
 }
 
@@ -137,7 +147,7 @@ int64_t write_part(dvk_fs_file* file, const uint8_t* buffer, uint64_t bytes, uin
   call.lend(const_cast<uint8_t*>(buffer), bytes, DVK_RIGHT_READ);
   const int64_t result = file->fs->perform(&call);
   if (result >= 0) *size = call.attributes().size;
-  if (result >= 0 && !file->syncs) file->fs->wrote(file->inode);
+  if (result >= 0 && !file->syncs) file->fs->wrote(call);
   return result;
 }
 
@@ -177,7 +187,12 @@ int set_lock(dvk_fs_file* file, int kind, int type, int command, uint64_t start,
   request.end = end;
   Call call;
   call.put(DVK_FS_CALL_LOCK, request, true);
-  return static_cast<int>(file->fs->perform(&call));
+  const int64_t result = file->fs->perform(&call);
+  if (result == 0) {
+    const Range range = {request.lock_type, start, end};
+    file->fs->locked({file->inode, file->generation, request.lock_kind, file->owner, range});
+  }
+  return static_cast<int>(result);
 }
 
 bool is_moved(const dvk_fs_file* file, const void* buffer, uint64_t bytes) {
@@ -192,9 +207,14 @@ int dvk_fs_open(dvk_fs* fs, const char* path, int flags, uint32_t mode, dvk_fs_f
   std::unique_ptr<dvk_fs_file> made(new (std::nothrow) dvk_fs_file);
   if (made == nullptr) return -ENOMEM;
   dvk_fs_attributes held = {};
-  const int error = hold(fs, path, flags, mode, &held);
+  int32_t told = -1;
+  int error = hold(fs, path, flags, mode, &held, &told);
+  // The server that was told may be gone by now.
+  while (error == 0 && !fs->hold(held, told)) {
+    told = -1;
+    error = tell<dvk_fs_open_request>(fs, DVK_FS_CALL_OPEN, held.inode, held.generation, &told);
+  }
   if (error != 0) return error;
-  fs->hold(held);
   made->fs = fs;
   made->inode = held.inode;
   made->generation = held.generation;
@@ -226,9 +246,10 @@ int dvk_fs_close(dvk_fs_file* file) {
     if (!file->locked[kind]) continue;
     set_lock(file, kind, DVK_FS_LOCK_TYPE_UNLOCK, DVK_FS_LOCK_SET, 0, UINT64_MAX);
   }
-  fs->let_go(file->inode);
+  // Another server is told what is left.
+  int32_t server = fs->let_go(file->inode);
   const int result =
-      tell<dvk_fs_release_request>(fs, DVK_FS_CALL_RELEASE, file->inode, file->generation);
+      tell<dvk_fs_release_request>(fs, DVK_FS_CALL_RELEASE, file->inode, file->generation, &server);
   delete file;
   std::lock_guard<std::mutex> guard(fs->lock);
   fs->open_handles--;
@@ -347,7 +368,7 @@ int dvk_fs_fallocate(dvk_fs_file* file, int mode, uint64_t offset, uint64_t byte
   const bool moves = (mode & (FALLOC_FL_COLLAPSE_RANGE | FALLOC_FL_INSERT_RANGE)) != 0;
   call.put(DVK_FS_CALL_FALLOCATE, request, !moves);
   const int64_t result = file->fs->perform(&call);
-  if (result == 0) file->fs->wrote(file->inode);
+  if (result == 0) file->fs->wrote(call);
   return static_cast<int>(result);
 }
 
@@ -367,7 +388,7 @@ int64_t dvk_fs_copy_range(dvk_fs_file* from, uint64_t from_offset, dvk_fs_file* 
   Call call;
   call.put(DVK_FS_CALL_COPY_RANGE, request, true);
   const int64_t result = from->fs->perform(&call);
-  if (result >= 0) to->fs->wrote(to->inode);
+  if (result >= 0) to->fs->wrote(call);
   return result;
 }
 
@@ -384,8 +405,10 @@ int dvk_fs_lock(dvk_fs_file* file, int kind, int type, uint64_t start, uint64_t 
   // Nobody waits in the server: who has to wait asks again.
   for (int64_t pause = kLockPauseMsMin;; pause = std::min(pause * 2, kLockPauseMsMax)) {
     const int result = set_lock(file, kind, type, command, start, end);
-    if (result != -EAGAIN || timeout_ms == 0) return result;
-    if (timeout_ms > 0 && waited >= timeout_ms) return -ETIMEDOUT;
+    // A new server gives no locks before those that the old one gave are taken back.
+    const bool early = result == -EINPROGRESS;
+    if (!early && (result != -EAGAIN || timeout_ms == 0)) return result;
+    if (!early && timeout_ms > 0 && waited >= timeout_ms) return -ETIMEDOUT;
     const timespec time = {0, static_cast<long>(pause) * 1000000};
     nanosleep(&time, nullptr);
     waited += pause;

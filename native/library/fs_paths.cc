@@ -205,6 +205,13 @@ int find_name(dvk_fs* fs, const char* path, Found* found) {
   return 0;
 }
 
+// A call that changes names in `directory`.
+int perform_named(dvk_fs* fs, Call* call, const dvk_fs_attributes& directory) {
+  const int64_t result = fs->perform(call);
+  if (result == 0) fs->named(directory, *call);
+  return static_cast<int>(result);
+}
+
 uint8_t length(const std::string& name) {
   return static_cast<uint8_t>(name.size());
 }
@@ -228,7 +235,7 @@ int make(dvk_fs* fs, const char* path, int32_t type, uint32_t mode, uint32_t dev
   static_assert(sizeof(dvk_fs_mkdir_request) == sizeof request);
   static_assert(offsetof(dvk_fs_mkdir_request, mode) == offsetof(dvk_fs_create_request, mode));
   call.put(type, request, false);
-  return static_cast<int>(fs->perform(&call));
+  return perform_named(fs, &call, found.parent);
 }
 
 int remove_name(dvk_fs* fs, const char* path, int32_t type) {
@@ -242,7 +249,7 @@ int remove_name(dvk_fs* fs, const char* path, int32_t type) {
   Call call;
   put_names(&request, &call, found.name);
   call.put(type, request, false);
-  return static_cast<int>(fs->perform(&call));
+  return perform_named(fs, &call, found.parent);
 }
 
 int stat_of(dvk_fs* fs, const char* path, bool follow, dvk_fs_stat* stat) {
@@ -263,7 +270,7 @@ int set(dvk_fs* fs, const char* path, dvk_fs_setattr_request request) {
   Call call;
   call.put(DVK_FS_CALL_SETATTR, request, true);
   const int64_t result = fs->perform(&call);
-  if (result == 0) fs->wrote(file.inode);
+  if (result == 0) fs->wrote(call);
   return static_cast<int>(result);
 }
 
@@ -345,7 +352,9 @@ int dvk_fs_rename(dvk_fs* fs, const char* from, const char* to, unsigned flags) 
   Call call;
   put_names(&request, &call, source.name, target.name);
   call.put(DVK_FS_CALL_RENAME, request, false);
-  return static_cast<int>(fs->perform(&call));
+  const int result = perform_named(fs, &call, source.parent);
+  if (result == 0) fs->named(target.parent, call);
+  return result;
 }
 
 int dvk_fs_link(dvk_fs* fs, const char* from, const char* to) {
@@ -363,7 +372,7 @@ int dvk_fs_link(dvk_fs* fs, const char* from, const char* to) {
   Call call;
   put_names(&request, &call, found.name);
   call.put(DVK_FS_CALL_LINK, request, false);
-  return static_cast<int>(fs->perform(&call));
+  return perform_named(fs, &call, found.parent);
 }
 
 int dvk_fs_symlink(dvk_fs* fs, const char* target, const char* path) {
@@ -385,7 +394,7 @@ int dvk_fs_symlink(dvk_fs* fs, const char* target, const char* path) {
   call.data = target;
   call.data_bytes = bytes;
   call.put(DVK_FS_CALL_SYMLINK, request, false);
-  return static_cast<int>(fs->perform(&call));
+  return perform_named(fs, &call, found.parent);
 }
 
 int64_t dvk_fs_readlink(dvk_fs* fs, const char* path, char* buffer, uint64_t bytes) {

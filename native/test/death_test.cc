@@ -10,9 +10,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <filesystem>
 #include <map>
 #include <vector>
 
+#include "../core/bindings.h"
 #include "support.h"
 
 namespace dvk::test {
@@ -370,6 +372,55 @@ TEST("a process may be killed hundreds of times while it binds and unbinds") {
     CHECK_EQUAL(damage(segment), "");
     CHECK_EQUAL(next.unbind(), 0);
   }
+}
+
+size_t entries_in(const std::string& folder) {
+  size_t count = 0;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(folder)) {
+    static_cast<void>(entry);
+    count++;
+  }
+  return count;
+}
+
+// Each has an event loop's FIFO, a grant, arena memory, a message under way and a request in hand.
+TEST("processes that are bound and killed by the thousand leave no file and no slot behind") {
+  const Container container;
+  Segment& segment = container.segment;
+  Process& client = bind_client(segment);
+  // The folder of FIFOs stays.
+  close(wake_fifo_create(segment.directory(), 1));
+  wake_fifo_remove(segment.directory(), 1);
+  const size_t before = entries_in(folder());
+  int32_t last = -1;
+  for (uint64_t cycle = 0; cycle < at_length(10'000, scaled(400, 100)); cycle++) {
+    Message request = message(1, cycle);
+    const pid_t child = spawn([&] {
+      BindOptions options;
+      options.level = ProcessLevel::kServer;
+      options.slot = 3;
+      options.wake_id = static_cast<uint64_t>(getpid()) << 32 | 7;
+      CHECK(wake_fifo_create(segment.directory(), options.wake_id) >= 0);
+      Process* process = nullptr;
+      CHECK_EQUAL(Process::bind(segment, options, &process), 0);
+      CHECK(arena_allocate(*process, 8192) >= 0);
+      CHECK(grant(*process, &options, 8, 1, kEndpointAny) >= 0);
+      CHECK(senda(*process, client.endpoint, request, 0) >= 0);
+      Message m;
+      CHECK_EQUAL(rcvrqst(*process, &m, kForever), 0);
+      raise(SIGKILL);
+    });
+    const int32_t bound = wait_bind(client, 3, kForever);
+    CHECK(bound >= 0 && bound != last);
+    last = bound;
+    CHECK_EQUAL(start_sendrec(client, bound, request), kPending);
+    join_killed(child);
+    CHECK_EQUAL(reap_child(segment, child), 1);
+    CHECK_EQUAL(step(client), -ESRCDIED);
+  }
+  CHECK_EQUAL(entries_in(folder()), before);
+  CHECK_EQUAL(arena_used(segment), 0);
+  CHECK_EQUAL(damage(segment), "");
 }
 
 }  // namespace

@@ -422,6 +422,40 @@ TEST("calls of two threads on a segment with any content end, and end well") {
   fuzz(scaled(100'000, 15'000), true, true);
 }
 
+// It writes at any moment of a call, also between two looks at one word. Reference: S11.
+TEST("calls beside a process that writes anything anywhere, all the time, end, and end well") {
+  Random random(seed() + 2);
+  const int64_t end = now_ns() + static_cast<int64_t>(at_length(60'000, 500)) * 1'000'000;
+  const pid_t child = spawn([] { pause(); });
+  do {
+    Target target(random, child);
+    Caller caller(target, random, 0, kProcesses);
+    std::vector<uint8_t> payload(kCopyChunkBytes);
+    const uint64_t key = random();
+    const pid_t hostile = spawn([&] {
+      random.seed(key);
+      for (;;) {
+        target.scribble();
+        // Else there would soon be nothing that a call could begin with.
+        for (uint64_t i = below(random, 200); i > 0; i--) relax();
+      }
+    });
+    for (uint64_t i = 0; i < kRound && now_ns() < end; i++) {
+      if (i % 4 == 0) target.restore();
+      const uint64_t kind = below(random, 8);
+      if (kind == 0) look_on(target, random, caller, payload);
+      if (kind == 1) bring(target, random, caller, payload);
+      if (kind > 1) caller.call();
+      atomic(target.segment().header()->table_lock).store(0);
+    }
+    kill(hostile, SIGKILL);
+    join_killed(hostile);
+    delete &target.segment();
+  } while (now_ns() < end);
+  kill(child, SIGKILL);
+  join_killed(child);
+}
+
 TEST("any command of another node is dealt with") {
   Random random(seed() + 1);
   const pid_t child = spawn([] { pause(); });

@@ -153,6 +153,38 @@ TEST("the end of a process ends remote calls to it, before and after the hand-ov
   }
 }
 
+TEST("what a process has received and answered is told before its end is, and the next owner") {
+  for (const bool rebinds : {false, true}) {
+    Remote r;
+    // In slots in front of the server's and behind it, as announcements are looked at in turn.
+    Process& early = bind_server(r.network[1], 0);
+    Process& sender = bind_client(r.network[1]);
+    r.settle();
+    const int32_t first = senda(early, r.server.endpoint, message(5, 1), 0);
+    const int32_t second = senda(r.client, r.server.endpoint, message(5, 2), 0);
+    CHECK(first >= 0 && second >= 0);
+    CHECK_EQUAL(start_sendrec(r.client, r.server.endpoint, message(2, 12)), kPending);
+    CHECK_EQUAL(start_send(sender, r.server.endpoint, message(1, 3)), kPending);
+    r.network.pump();
+    Message m;
+    for (int i = 0; i < 4; i++) {
+      CHECK_EQUAL(receive(r.server, kEndpointAny, &m, 0), 0);
+      if (r.server.last_kind != MessageKind::kCall) continue;
+      CHECK_EQUAL(reply(r.server, r.client.endpoint, message(3, 13)), 0);
+    }
+    CHECK_EQUAL(r.server.unbind(), 0);
+    if (rebinds) bind_server(r.network[0], 1);
+    r.network.pump();
+    CHECK_EQUAL(step(r.client), 0);
+    check_from(r.client, r.server.endpoint, 3, 13);
+    CHECK_EQUAL(step(sender), 0);
+    CHECK_EQUAL(senda_status(early, first), 0);
+    CHECK_EQUAL(senda_status(r.client, second), 0);
+    CHECK_EQUAL(lookup(r.network[1], 1) >= 0, rebinds);
+    CHECK(lookup(r.network[1], 1) != r.server.endpoint);
+  }
+}
+
 TEST("a server killed while it takes a remote request or writes its reply ends the call") {
   for (const State state : {State::kTaking, State::kFilling}) {
     Remote r;

@@ -1,6 +1,7 @@
 // Runs the core's tests: `dvk_core_test [PART-OF-NAME] [--seed N]`.
 //
-// Prints `ok NAME` or `not ok NAME: reason` for each, and `N passed, N failed` at the end.
+// Prints `ok NAME`, `not ok NAME: reason` or `skipped NAME: reason` for each, and `N passed, N
+// failed` at the end, with `, N skipped` when some were.
 
 #include <errno.h>
 #include <signal.h>
@@ -29,6 +30,7 @@ constexpr int64_t kWatchdogMs = kSanitized ? 300'000 : 120'000;
 // What a test's processes tell the runner; the first reason stays.
 struct Outcome {
   std::atomic<uint32_t> failed;
+  std::atomic<uint32_t> skipped;
   char reason[500];
 };
 
@@ -75,6 +77,7 @@ std::string run(const Test& test, const std::string& base, size_t number) {
   own_folder = base + "/" + std::to_string(number);
   mkdir(own_folder.c_str(), 0700);
   outcome->failed.store(0);
+  outcome->skipped.store(0);
   fflush(stdout);
   const pid_t child = fork();
   if (child < 0) return std::string("fork: ") + strerror(errno);
@@ -106,8 +109,18 @@ void fail_test(const char* file, int line, const std::string& reason) {
   _exit(1);
 }
 
+void skip_test(const std::string& reason) {
+  outcome->skipped.store(1);
+  snprintf(outcome->reason, sizeof outcome->reason, "%s", reason.c_str());
+  _exit(0);
+}
+
 uint64_t seed() {
   return chosen_seed;
+}
+
+uint64_t at_length(uint64_t whole, uint64_t brief) {
+  return getenv("DVK_SOAK") != nullptr ? whole : brief;
 }
 
 const std::string& folder() {
@@ -124,25 +137,31 @@ int run_all(const char* part) {
       mmap(nullptr, sizeof(Outcome), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   outcome = new (memory) Outcome();
   printf("seed %llu\n", static_cast<unsigned long long>(chosen_seed));
-  int passed = 0, failed = 0;
+  int passed = 0, failed = 0, skipped = 0;
   for (size_t i = 0; i < tests().size(); i++) {
     const Test& test = tests()[i];
     if (strstr(test.name, part) == nullptr) continue;
     const int64_t start = now_ms();
     const std::string reason = run(test, base, i);
     const int64_t took = now_ms() - start;
-    if (reason.empty()) {
+    if (!reason.empty()) {
+      printf("not ok %s: %s\n", test.name, reason.c_str());
+      failed++;
+    } else if (outcome->skipped.load() != 0) {
+      printf("skipped %s: %s\n", test.name, outcome->reason);
+      skipped++;
+    } else {
       printf("ok %s%s\n", test.name,
              took < 1000 ? "" : (" (" + std::to_string(took) + " ms)").c_str());
-    } else {
-      printf("not ok %s: %s\n", test.name, reason.c_str());
+      passed++;
     }
-    reason.empty() ? passed++ : failed++;
   }
   std::error_code ignored;
   std::filesystem::remove_all(base, ignored);
-  printf("%d passed, %d failed\n", passed, failed);
-  return failed == 0 && passed > 0 ? 0 : 1;
+  printf("%d passed, %d failed", passed, failed);
+  if (skipped > 0) printf(", %d skipped", skipped);
+  printf("\n");
+  return failed == 0 && passed + skipped > 0 ? 0 : 1;
 }
 
 }  // namespace dvk::test

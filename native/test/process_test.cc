@@ -2,12 +2,15 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <fstream>
 #include <thread>
 #include <vector>
 
@@ -147,6 +150,67 @@ TEST("a process of the same number with another start time is another process") 
   CHECK(!process_alive(getpid(), start + 1));
   CHECK(!process_alive(0, start));
   CHECK(!process_alive(-1, start));
+}
+
+// The kernel gives out pids in turn, and in a namespace of pids the test says which one is next.
+// Reference: fault row 10.
+pid_t spawn_as(pid_t pid, const std::function<void()>& work) {
+  std::ofstream("/proc/sys/kernel/ns_last_pid") << pid - 1;
+  const pid_t child = spawn(work);
+  CHECK_EQUAL(child, pid);
+  return child;
+}
+
+void meet_the_next_with_a_pid(Segment& segment) {
+  constexpr pid_t kPid = 77;
+  Process& waiter = bind_client(segment);
+  auto* locked = shared<std::atomic<int>>();
+  const pid_t first = spawn_as(kPid, [&] {
+    bind_server(segment, 2);
+    const TableLock lock(segment);
+    locked->store(1);
+    pause();
+  });
+  until("the first has the lock", [&] { return locked->load() != 0; });
+  const int32_t endpoint = lookup(segment, 2);
+  const uint64_t start = process_start_time(first);
+  CHECK_EQUAL(start_receive(waiter, endpoint), kPending);
+  kill(first, SIGKILL);
+  join_killed(first);
+  // Start times are in hundredths of a second.
+  pid_t next = 0;
+  until("the next one has another start time", [&] {
+    if (next != 0) kill(next, SIGKILL), join_killed(next);
+    next = spawn_as(kPid, [] { pause(); });
+    return process_start_time(next) != start;
+  });
+  CHECK(!process_alive(first, start));
+  {
+    const TableLock lock(segment);
+    CHECK_EQUAL(lock.error(), 0);
+  }
+  CHECK_EQUAL(reap(segment, 2, endpoint), 1);
+  CHECK_EQUAL(step(waiter), -ESRCDIED);
+  CHECK_EQUAL(find_pid(segment, kPid, 0), -EDVSNOTBOUND);
+  kill(next, SIGKILL);
+  join_killed(next);
+  CHECK_EQUAL(waiter.unbind(), 0);
+  CHECK_EQUAL(damage(segment), "");
+}
+
+TEST("the next process with a dead one's pid is not taken for it") {
+  if (unshare(CLONE_NEWPID | CLONE_NEWNS) != 0) {
+    skip_test(std::string("needs namespaces of pids and mounts, ") + strerror(errno));
+  }
+  const Container container;
+  const pid_t init = spawn([&] {
+    if (mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
+        mount("none", "/proc", "proc", 0, nullptr) != 0) {
+      skip_test(std::string("needs to mount proc, ") + strerror(errno));
+    }
+    meet_the_next_with_a_pid(container.segment);
+  });
+  join(init);
 }
 
 TEST("a zombie is dead") {

@@ -94,7 +94,7 @@ TEST("search: every call that waits goes on when its peer is found") {
   CHECK_EQUAL(step(p.server), 0);
   CHECK_EQUAL(p.client.unbind(), 0);
   p.n.pump();
-  CHECK_EQUAL(step(calls), -EDSTDIED);
+  CHECK_EQUAL(step(calls), -ESRCDIED);
   CHECK_EQUAL(step(receives), -ESRCDIED);
   CHECK_EQUAL(step(watches), 0);
   CHECK_EQUAL(damage(p.n[0]), "");

@@ -12,10 +12,6 @@
 namespace dvk::test {
 namespace {
 
-bool life_is(ProcessSlot* slot, ProcessLife life) {
-  return atomic(slot->life).load() == static_cast<uint32_t>(life);
-}
-
 Segment& open_segment(const std::string& path) {
   Segment* segment = nullptr;
   std::string reason;

@@ -21,6 +21,9 @@ bool add(const Test& test);
 // Ends the test: keeps the first reason, and exits.
 [[noreturn]] void fail_test(const char* file, int line, const std::string& reason);
 
+// Ends the test, which cannot run here; the reason is printed.
+[[noreturn]] void skip_test(const std::string& reason);
+
 // The seed of this run; the same for every test, and printed.
 uint64_t seed();
 // A folder of this test alone, removed by the runner.
@@ -35,6 +38,8 @@ inline constexpr bool kSanitized = false;
 inline constexpr uint64_t scaled(uint64_t full, uint64_t sanitized) {
   return kSanitized ? sanitized : full;
 }
+// The same for tests that have a long form, which `npm run test:soak` runs (DVK_SOAK).
+uint64_t at_length(uint64_t whole, uint64_t brief);
 
 template <typename A, typename B>
 void check_equal(const char* file, int line, const char* text, const A& actual, const B& wanted) {

@@ -34,7 +34,7 @@ const EXIT_TIMEOUT_MS = 1000;
 /** Starts the daemon of a node, in a session of its own, and waits until it answers. */
 export async function startDaemon(paths: DvsPaths, node: number): Promise<void> {
   const nodePaths = paths.node(node);
-  mkdirSync(nodePaths.root, { recursive: true, mode: 0o750 });
+  mkdirSync(nodePaths.root, { recursive: true, mode: 0o700 });
   const log = nodePaths.log('daemon');
   const fd = openLog(log);
   const child = fork(

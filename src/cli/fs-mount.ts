@@ -139,6 +139,7 @@ async function serviceFor(
     serverSlot: server.slot,
     mount: path,
     readOnly: flags.ro === true || server.readOnly,
+    constant: server.readOnly,
     allowOther,
     coherence: flags.strict === true ? 'strict' : 'close-to-open',
     added: true,

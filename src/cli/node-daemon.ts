@@ -170,7 +170,7 @@ function claim(paths: NodePaths, node: number): ProcessId {
   }
   const self = identify(process.pid);
   if (self === undefined) throw new CliError('/proc is not mounted', 'mount -t proc proc /proc');
-  mkdirSync(paths.wake, { recursive: true, mode: 0o750 });
+  mkdirSync(paths.wake, { recursive: true, mode: 0o700 });
   return self;
 }
 

@@ -135,7 +135,7 @@ function checkImages(spec: DvsSpec): void {
 
 async function start(paths: DvsPaths, wanted: Wanted, interrupt: Interrupt): Promise<void> {
   for (;;) {
-    mkdirSync(paths.root, { recursive: true, mode: 0o750 });
+    mkdirSync(paths.root, { recursive: true, mode: 0o700 });
     const done = await withLock(paths.lock, async () => {
       await clearLeftovers(paths);
       try {
@@ -178,7 +178,7 @@ async function clearLeftovers(paths: DvsPaths): Promise<void> {
   if (readState(paths) === undefined) return;
   output.note('  an earlier DVS of this name was not ended properly; removing what it left');
   await endUnderLock(paths);
-  mkdirSync(paths.root, { recursive: true, mode: 0o750 });
+  mkdirSync(paths.root, { recursive: true, mode: 0o700 });
 }
 
 async function bringUp(paths: DvsPaths, { spec, text, options }: Wanted): Promise<void> {

@@ -57,3 +57,21 @@ export function aeadOpen(
   mustBe(result === 0 || result === -EBADMSG, result);
   return result === 0;
 }
+
+/** The same with the body put elsewhere, where it must fit as in `aeadSealFrom`. */
+export function aeadOpenInto(
+  secret: Uint8Array,
+  packet: Uint8Array,
+  headBytes: number,
+  { number, body }: { number: number; body: Uint8Array },
+): boolean {
+  const result = native().aeadOpenInto(secret, packet, headBytes, number, body);
+  mustBe(result === 0 || result === -EBADMSG, result);
+  return result === 0;
+}
+
+/** The key is not used any more: no copy of it is left but the caller's own. */
+export function aeadForget(secret: Uint8Array): void {
+  const result = native().aeadForget(secret);
+  mustBe(result === 0, result);
+}

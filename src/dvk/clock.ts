@@ -2,6 +2,7 @@
  * Time as the system sees it: the one place that starts timers, so that tests and the simulator can
  * own time.
  */
+import { performance } from 'node:perf_hooks';
 
 /** A source of time and timers. All times are in milliseconds. */
 export interface Clock {

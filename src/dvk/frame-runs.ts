@@ -9,6 +9,8 @@ import { native, type Binding } from './native.ts';
 
 /** Added to a number of frames: behind them lies a command that is to be made one. */
 export const UNSEALED: number = 1 << 16;
+/** The same of a frame with data. */
+export const DATA: number = 1 << 17;
 
 /** Where a run begins. */
 export interface FrameRun {
@@ -19,6 +21,12 @@ export interface FrameRun {
   readonly sequence: number;
   /** Frames, at most. */
   readonly most: number;
+}
+
+/** One that is taken. */
+export interface TakenRun extends FrameRun {
+  /** Number of a frame with data, where these are counted apart. */
+  readonly dataSequence?: number | undefined;
 }
 
 /** Those of one segment. */
@@ -35,12 +43,26 @@ export class FrameRuns {
   /**
    * Takes commands for `node` as frames, one behind the other. One with data, or that the proxy
    * has a part in, ends the run: it lies behind the others where a frame has it, and its data too.
-   * Each of them needs room for the longest data. How many, plus UNSEALED when there is such a one.
+   * Each of them needs room for the longest data. How many, plus DATA when there is a frame with
+   * data, of the number `dataSequence`, or the one behind the others'; plus UNSEALED when it is
+   * to be made a frame.
    */
-  take(node: NodeId, { bytes, at, session, sequence, most }: FrameRun, shortOnly: boolean): number {
-    const segment = this.#segment;
-    const native = this.#native;
-    const taken = native.takeFrames(segment, node, bytes, at, session, sequence, most, shortOnly);
+  take(
+    node: NodeId,
+    { bytes, at, session, sequence, dataSequence = -1, most }: TakenRun,
+    shortOnly: boolean,
+  ): number {
+    const taken = this.#native.takeFrames(
+      this.#segment,
+      node,
+      bytes,
+      at,
+      session,
+      sequence,
+      dataSequence,
+      most,
+      shortOnly,
+    );
     if (taken < 0) fail(taken, 'takeFrames', { node });
     return taken;
   }

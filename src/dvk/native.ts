@@ -274,7 +274,8 @@ export interface LinkBinding {
   /**
    * Takes up to `most` commands for `node` as frames, from `at` of `frames` on, with numbers from
    * `sequence` on. How many, plus 65536 when a command that is to be made a frame elsewhere lies
-   * behind them, in the place that it has in one.
+   * behind them, in the place that it has in one, or 131072 when a frame with data does; that has
+   * the number `dataSequence`, or where that is below 0 the one behind theirs.
    */
   takeFrames(
     segment: number,
@@ -283,6 +284,7 @@ export interface LinkBinding {
     at: number,
     session: number,
     sequence: number,
+    dataSequence: number,
     most: number,
     shortOnly: boolean,
   ): number;
@@ -357,6 +359,7 @@ export interface SystemBinding {
   addressOf(view: Uint8Array): bigint;
   crc32c(data: Uint8Array, seed: number): number;
   crc32cTable(data: Uint8Array, seed: number): number;
+  crc32cInstruction(data: Uint8Array, seed: number): number;
   crc32cAccelerated(): boolean;
   /** Bytes of the block, or 0 when it does not fit. */
   lz4Pack(source: Uint8Array, target: Uint8Array): number;
@@ -405,10 +408,11 @@ export interface PacketBinding {
   packetAttach(fd: number, name: string, etherType: number): number;
   /**
    * `memory` has 64 slots for frames of the same length, then ints: the interface's index, the
-   * EtherType, and three for each slot: bytes, and the other end's address. Returns how many came;
-   * behind a short frame there may be more.
+   * EtherType, and three for each slot: bytes, and the other end's address. Returns how many came,
+   * or -errno; behind a short frame there may be more. While there is none it looks again for
+   * `spinUs`.
    */
-  packetReceive(fd: number, memory: Uint8Array): number;
+  packetReceive(fd: number, memory: Uint8Array, spinUs: number): number;
   /** Those of the slots from `first` to before `end`: how many went, or -errno of the first. */
   packetSend(fd: number, memory: Uint8Array, first: number, end: number): number;
   /** Frames lost for want of room since the last call. */
@@ -418,6 +422,8 @@ export interface PacketBinding {
 /** What the kernel knows of a TCP connection; see tcp-info.ts. */
 export interface TcpInfoBinding {
   tcpInfo(fd: number, values: Uint8Array): number;
+  tcpCongestion(fd: number, name: string): number;
+  sendAtOnce(fd: number, bytes: Uint8Array): number;
 }
 
 /** The cipher of sealed datagrams; see aead.ts. */
@@ -431,6 +437,14 @@ export interface AeadBinding {
     body: Uint8Array,
   ): number;
   aeadOpen(secret: Uint8Array, packet: Uint8Array, headBytes: number, number: number): number;
+  aeadOpenInto(
+    secret: Uint8Array,
+    packet: Uint8Array,
+    headBytes: number,
+    number: number,
+    body: Uint8Array,
+  ): number;
+  aeadForget(secret: Uint8Array): number;
 }
 
 /** The kernel's FUSE device; see fuse-device.ts. */

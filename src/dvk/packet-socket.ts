@@ -123,7 +123,7 @@ export class PacketSocket {
       // The kernel tells of it as an error of the socket, which ends the watch, and which the next
       // receive takes away. The socket goes on when the interface is up again.
       this.#stopWatching();
-      native().packetReceive(this.#fd, this.#in.bytes);
+      native().packetReceive(this.#fd, this.#in.bytes, 0);
       this.watch(onReadable, onError);
       onError();
     });
@@ -136,15 +136,20 @@ export class PacketSocket {
     });
   }
 
-  /** The same with the whole slot in which a payload lies; what is behind it means nothing. */
-  receiveSlots(take: PacketTaker): void {
+  /**
+   * The same with the whole slot in which a payload lies; what is behind it means nothing. While
+   * there is none it looks again for `spinUs`. Returns how many came, or -errno as when the
+   * interface is down.
+   */
+  receiveSlots(take: PacketTaker, spinUs = 0): number {
     const { bytes, slots, table } = this.#in;
-    const count = native().packetReceive(this.#fd, bytes);
+    const count = native().packetReceive(this.#fd, bytes, spinUs);
     for (let i = 0, at = FIRST_ENTRY; i < count; i++, at += SLOT_WORDS) {
       const slot = slots[i];
       const from = addressOf(table[at + 1] ?? 0, table[at + 2] ?? 0);
       if (slot) take(slot, table[at] ?? 0, from);
     }
+    return count;
   }
 
   /** Where the next payload to send goes; a full queue is to be flushed first. */

@@ -326,8 +326,9 @@ export class Process {
 
   /**
    * What became of a message of `senda`; when it is done, its id is no longer good. The errors are
-   * EDSTDIED, EDEADSRCDST, ENOTCONN, ECALLDENIED (other node), EDVSNOPROXY (who looked for it is
-   * gone), and ECANCELED after `sendaCancel`. EINVAL: no such id.
+   * EDSTDIED, EDEADSRCDST, ENOTCONN, ECALLDENIED (other node), EDVSSLOTUSED and ETIMEDOUT (other
+   * node, which could not take the caller in), EDVSNOPROXY (who looked for it is gone), and
+   * ECANCELED after `sendaCancel`. EINVAL: no such id.
    */
   sendaStatus(id: AsyncId): AsyncStatus {
     const result = this.#native.sendaStatus(this.#handle, id);

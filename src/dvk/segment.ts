@@ -46,7 +46,7 @@ export interface CreateOptions {
   processes?: number;
   /** 1 to NODES_MAX. */
   nodes?: number;
-  /** Multiple of 4096. The file is sparse. */
+  /** Multiple of 4096. It is sparse; the tables before it are not. */
   arenaBytes?: number;
   /**
    * Generation of the first owner of every slot; random where a node may come back under the same

@@ -1,4 +1,4 @@
-/** What the kernel knows of a TCP connection (TCP_INFO, tcp(7)). */
+/** What the kernel knows of a TCP connection, and how it sends there (tcp(7)). */
 import { native } from './native.ts';
 
 export interface TcpInfo {
@@ -41,4 +41,20 @@ export function tcpInfo(fd: number): TcpInfo | undefined {
     deliveryRate,
     isRateLimited: limited !== 0,
   };
+}
+
+/**
+ * Chooses the congestion control of the socket behind `fd` (TCP_CONGESTION). Returns whether the
+ * kernel has one of that name, and lets this user have it.
+ */
+export function setTcpCongestion(fd: number, name: string): boolean {
+  return native().tcpCongestion(fd, name) === 0;
+}
+
+/**
+ * Gives `bytes` to the kernel, as many as it has room for. Returns how many: 0 also when the socket
+ * behind `fd` failed, which its next write shows.
+ */
+export function sendAtOnce(fd: number, bytes: Uint8Array): number {
+  return Math.max(0, native().sendAtOnce(fd, bytes));
 }

@@ -10,6 +10,9 @@
  * grows by four, and halves with each that brought something, as for the yields of blocking calls.
  * A turn of the loop that took long shows that somebody else has work for the CPU, which counts as
  * nothing too. With several commands under way the loop is busy in any case.
+ *
+ * A transport that can look for what comes by itself does so in each turn: to find out by way of
+ * the event loop takes longer than to receive.
  */
 
 /** Longest moment. */
@@ -27,6 +30,11 @@ export interface PollTools {
 
 export class BusyPoll {
   readonly #tools: PollTools;
+  /**
+   * Looks for an answer for some microseconds, which is quicker than a turn of the event loop. Set
+   * by what carries a command, after `sent`.
+   */
+  look: (() => void) | undefined;
   #untilMs = 0;
   #turnMs = 0;
   #isTurning = false;
@@ -40,6 +48,7 @@ export class BusyPoll {
 
   /** A command went out that may be answered. */
   sent(): void {
+    this.look = undefined;
     if (++this.#underWay > UNDER_WAY_MAX) {
       this.#untilMs = 0;
       return;
@@ -71,6 +80,7 @@ export class BusyPoll {
       this.#turnMs = nowMs;
       if (!isStolen && nowMs < this.#untilMs) {
         this.#tools.nextTurn(this.#turn);
+        this.look?.();
         return;
       }
       this.#untilMs = 0;

@@ -46,6 +46,8 @@ export class DatagramDriver {
   #isRunning = false;
   #isClosed = false;
   #stopTimer: () => void = () => undefined;
+  // When the machine last had something to do.
+  #lastMs = 0;
   // When the timer is due; Infinity without one.
   #timerMs = Infinity;
   // Whether the socket stays open without connections.
@@ -89,14 +91,16 @@ export class DatagramDriver {
 
   /** A datagram came; `settle` is due after those that came together. */
   receive(datagram: Uint8Array, from: string): void {
-    if (!this.#isClosed) this.endpoint.receive(datagram, from, this.#clock.nowMs());
+    if (this.#isClosed) return;
+    this.#lastMs = this.#clock.nowMs();
+    this.endpoint.receive(datagram, from, this.#lastMs);
   }
 
   /** Sends what answers the datagrams that came, and sees to it that the machine wakes up. */
   settle(): void {
     if (this.#isScheduled || this.#isClosed) return;
     this.#socket.flush();
-    this.#arm(this.#clock.nowMs());
+    this.#arm(this.#lastMs);
   }
 
   /** After what goes on now, so that what came or is to be sent together goes together. */
@@ -115,7 +119,7 @@ export class DatagramDriver {
 
   #run(): void {
     this.#isRunning = true;
-    const nowMs = this.#clock.nowMs();
+    const nowMs = (this.#lastMs = this.#clock.nowMs());
     this.endpoint.run(nowMs);
     this.#isRunning = false;
     this.#socket.flush();

@@ -15,6 +15,7 @@ import { DEFAULT_ETHER_TYPE, formatMac, parseMac } from '../dvk/ethernet.ts';
 import { ethernetInterface, PacketSocket } from '../dvk/packet-socket.ts';
 import type { EthernetInterface, PacketSocketOptions } from '../dvk/packet-socket.ts';
 import type { Admission } from './admission.ts';
+import type { BusyPoll } from './busy-poll.ts';
 import type { Credentials } from './credentials.ts';
 import { DatagramDriver, type DatagramSocket, type DriverOptions } from './datagram-driver.ts';
 import { newCounters, type EndpointCounters } from './datagram/endpoint.ts';
@@ -30,6 +31,8 @@ import type { Accept, Address, ConnectionEvents, Listener, Transport } from './t
 const SOCKET_BUFFER_BYTES = 4 * 1024 * 1024;
 // An interface that was taken away is looked for so often.
 const ATTACH_MS = 500;
+// How long it is looked for an answer before the event loop has its turn, for whoever else waits.
+const LOOK_US = 5;
 // Names of stations that are kept in both forms.
 const NAMES_MAX = 256;
 
@@ -65,23 +68,27 @@ class Names {
  */
 type EthernetCounters = EndpointCounters & Record<'length' | 'source' | 'missed', number>;
 
+interface SocketOptions extends DriverOptions {
+  counters: EthernetCounters;
+  poll: BusyPoll | undefined;
+}
+
 /** A packet socket, as its driver sees it. */
 class EthernetSocket implements DatagramSocket {
   readonly isBatched = true;
   readonly #packets: PacketSocket;
-  readonly #options: DriverOptions & { counters: EthernetCounters };
+  readonly #options: SocketOptions;
   readonly #names = new Names();
   /** To whom the frames are that wait. */
   readonly #waiting: string[] = [];
   readonly #onClose: () => void;
   #stopTimer: () => void = () => undefined;
+  // The slot of the last frame, and its datagram: most are as long, and a view costs.
+  #slot: Uint8Array | undefined;
+  #datagram: Uint8Array = new Uint8Array(0);
   readonly driver: DatagramDriver;
 
-  constructor(
-    packets: PacketSocket,
-    options: DriverOptions & { counters: EthernetCounters },
-    onClose: () => void,
-  ) {
+  constructor(packets: PacketSocket, options: SocketOptions, onClose: () => void) {
     this.#packets = packets;
     this.#options = options;
     this.#onClose = onClose;
@@ -111,7 +118,11 @@ class EthernetSocket implements DatagramSocket {
   }
 
   flush(): void {
+    if (this.#packets.queued === 0) return;
     const { endpoint } = this.driver;
+    const { poll } = this.#options;
+    // An answer is to come to the socket that has sent last.
+    if (poll) poll.look = this.#look;
     this.#packets.flush((place, bytes, code) => {
       const to = this.#waiting[place] ?? '';
       if (code === 'EMSGSIZE') endpoint.tooLong(to, bytes - HEAD_BYTES);
@@ -121,6 +132,8 @@ class EthernetSocket implements DatagramSocket {
   }
 
   close(): void {
+    const { poll } = this.#options;
+    if (poll?.look === this.#look) poll.look = undefined;
     this.countMissed();
     this.#stopTimer();
     this.#packets.close();
@@ -131,19 +144,30 @@ class EthernetSocket implements DatagramSocket {
     this.#options.counters.missed += this.#packets.missed();
   }
 
-  #receive(): void {
-    const { counters } = this.#options;
-    this.#packets.receiveSlots((slot, whole, from) => {
-      const head = readHead(slot, whole, from);
-      if (typeof head === 'string') {
-        counters[head]++;
-        return;
-      }
-      const datagram = slot.subarray(HEAD_BYTES, HEAD_BYTES + head.bytes);
-      this.driver.receive(datagram, this.#names.nameOf(from, head.port));
-    });
-    this.driver.settle();
+  // Returns how many came, or -errno.
+  #receive(spinUs = 0): number {
+    const count = this.#packets.receiveSlots(this.#take, spinUs);
+    if (count > 0) this.driver.settle();
+    return count;
   }
+
+  readonly #take = (slot: Uint8Array, whole: number, from: number): void => {
+    const head = readHead(slot, whole, from);
+    if (typeof head === 'string') {
+      this.#options.counters[head]++;
+      return;
+    }
+    if (slot !== this.#slot || head.bytes !== this.#datagram.length) {
+      this.#slot = slot;
+      this.#datagram = slot.subarray(HEAD_BYTES, HEAD_BYTES + head.bytes);
+    }
+    this.driver.receive(this.#datagram, this.#names.nameOf(from, head.port));
+  };
+
+  // An error that is taken here is not told to who watches the socket.
+  readonly #look = (): void => {
+    if (this.#receive(LOOK_US) < 0) this.#attach();
+  };
 
   // The interface went down, or away: one that takes its name later takes its place.
   #attach(): void {
@@ -167,6 +191,8 @@ export interface EthernetOptions {
   /** How often a host may begin a handshake; one of its own when absent. */
   admission?: Admission | undefined;
   settings?: Partial<DatagramSettings>;
+  /** Has the answers looked for that come soon. */
+  poll?: BusyPoll | undefined;
 }
 
 /** The address of an interface, as 02:00:00:00:00:01; throws as `ethernetTransport` does. */
@@ -239,7 +265,7 @@ export function ethernetTransport(clock: Clock, options: EthernetOptions): Trans
     const settings = { datagramBytesMax: payloadBytesMax - HEAD_BYTES, ...options.settings };
     const socket: EthernetSocket = new EthernetSocket(
       packets,
-      { clock, security, settings, counters, admission: options.admission },
+      { clock, security, settings, counters, admission: options.admission, poll: options.poll },
       () => sockets.delete(socket),
     );
     sockets.add(socket);

@@ -10,7 +10,15 @@
  *                  -- "dvk ku" -------------> the traffic secret of the next epoch
  */
 import { createHmac } from 'node:crypto';
-import { AEAD_IV_BYTES, AEAD_KEY_BYTES, aeadOpen, aeadSeal, aeadSealFrom } from '../dvk/aead.ts';
+import {
+  AEAD_IV_BYTES,
+  AEAD_KEY_BYTES,
+  aeadForget,
+  aeadOpen,
+  aeadOpenInto,
+  aeadSeal,
+  aeadSealFrom,
+} from '../dvk/aead.ts';
 import type { PacketCipher } from './datagram/security.ts';
 
 export const HASH_BYTES = 32;
@@ -67,6 +75,11 @@ export class EpochCipher implements PacketCipher {
     return aeadOpen(this.#secret, packet, headBytes, number);
   }
 
+  /** The same with the body put elsewhere. */
+  openInto(body: Uint8Array, packet: Uint8Array, headBytes: number, number: number): boolean {
+    return aeadOpenInto(this.#secret, packet, headBytes, { number, body });
+  }
+
   next(): EpochCipher {
     const secret = expandLabel(this.#trafficSecret, 'dvk ku', HASH_BYTES);
     const next = new EpochCipher(secret, this.#keyBytes);
@@ -75,6 +88,7 @@ export class EpochCipher implements PacketCipher {
   }
 
   erase(): void {
+    aeadForget(this.#secret);
     this.#trafficSecret.fill(0);
     this.#secret.fill(0);
   }

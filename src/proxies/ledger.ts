@@ -11,6 +11,10 @@
  * it. A frame that comes twice is known by its number, so none is acted on twice. What is kept is
  * bounded: while a lane is full no more is taken from the core, and the callers wait there.
  *
+ * Connections may be cut any number of times. What ends a session is a frame that no connection
+ * survives: the side that refuses it counts, since its word may be lost, and so does the other one
+ * where the peer hears nothing of it.
+ *
  * Frames are kept where they were built (see outbox.ts), and given back when the peer has them and
  * no transport reads them any more.
  */
@@ -26,8 +30,8 @@ export const KEPT_BYTES_MAX: number = 8 * 1024 * 1024;
 // The peer is told at least so often how far its frames were taken: the rest of what it may keep
 // is under way meanwhile. What is less is told by the next tick.
 const TELL_BYTES = 512 * 1024;
-// Frames that were sent again so often, none of which the peer took, are what ends its connections.
-const FRUITLESS_MAX = 5;
+// A lane that has ended so many connections, one after the other, would end the next one too.
+const SETBACKS_MAX = 5;
 
 // Whole frames, one after the other.
 interface Kept {
@@ -49,6 +53,10 @@ interface LaneState {
   taken: number;
   kept: Kept[];
   keptBytes: number;
+  /** Connections that what came in it has ended soon, and none brought the frame that is due. */
+  refusals: number;
+  /** Connections that fell silent, or that the peer ended, and by which it took nothing kept. */
+  silences: number;
 }
 
 const ACKNOWLEDGEMENT_BYTES_MAX = 64;
@@ -70,6 +78,11 @@ export function numbersIn(bytes: Uint8Array): number[] {
   );
 }
 
+/** The number of the session after `last`. */
+export function nextSession(last: number): number {
+  return last >= 0xffff_ffff ? 1 : last + 1;
+}
+
 export class Ledger {
   readonly number: number;
   /** Of the peer; another one knows nothing of this session. 64 bits. */
@@ -85,7 +98,6 @@ export class Ledger {
   readonly #attempts = new Map<number, number>();
   readonly #lanes: readonly LaneState[];
   #owedBytes = 0;
-  #fruitless = 0;
 
   constructor(
     number: number,
@@ -101,12 +113,27 @@ export class Ledger {
       taken: 0,
       kept: [],
       keptBytes: 0,
+      refusals: 0,
+      silences: 0,
     }));
   }
 
   /** Whether the session may go on over another connection. */
   get canResume(): boolean {
-    return this.#canResume && this.#fruitless < FRUITLESS_MAX;
+    return (
+      this.#canResume &&
+      this.#lanes.every(({ refusals, silences }) => Math.max(refusals, silences) < SETBACKS_MAX)
+    );
+  }
+
+  /** What came in `lane` of a new connection makes no sense, and ends it. */
+  noteRefusal(lane: Lane): void {
+    this.#of(lane).refusals++;
+  }
+
+  /** The connection ends because nothing comes over it, or because the peer says so. */
+  noteSilence(): void {
+    for (const state of this.#lanes) if (state.kept.length > 0) state.silences++;
   }
 
   /** The number of the last connection that was made for the session over a path; 0 for none. */
@@ -150,6 +177,7 @@ export class Ledger {
   takeRun(lane: Lane, count: number, bytes: number): void {
     const state = this.#of(lane);
     state.taken = (state.taken + count) >>> 0;
+    state.refusals = 0;
     this.#owedBytes += bytes;
   }
 
@@ -215,7 +243,7 @@ export class Ledger {
     const come = (end - state.acknowledged) >>> 0;
     if (come === 0 || come > 0x7fff_ffff) return;
     state.acknowledged = end;
-    this.#fruitless = 0;
+    state.silences = 0;
     const first = state.kept.findIndex((kept) => isBefore(end, kept.end));
     for (const kept of state.kept.splice(0, first < 0 ? state.kept.length : first)) {
       state.keptBytes -= kept.bytes.length;
@@ -239,7 +267,6 @@ export class Ledger {
 
   /** Has `write` send again what is kept, by lane and in order; it calls `done` as a transport. */
   replay(write: (bytes: Uint8Array, done: () => void, lane: Lane) => void): void {
-    if (this.#lanes.some(({ kept }) => kept.length > 0)) this.#fruitless++;
     this.#lanes.forEach(({ kept }, lane) => {
       for (const one of kept) {
         one.readers++;

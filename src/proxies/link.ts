@@ -15,7 +15,7 @@
 import { CommandKind, CommandLayout, Limit } from '../dvk/abi/abi.gen.ts';
 import { lz4Pack, lz4Unpack } from '../dvk/lz4.ts';
 import type { BusyPoll } from './busy-poll.ts';
-import { UNSEALED } from '../dvk/frame-runs.ts';
+import { DATA, UNSEALED } from '../dvk/frame-runs.ts';
 import { BLOCK_BYTES_MAX, Compression, newCompressionCounters } from './compression.ts';
 import type { CompressionCounters, CompressionState } from './compression.ts';
 import { FRAME_HEAD_BYTES, FrameDecoder, FrameLayout } from './frame.ts';
@@ -24,7 +24,7 @@ import { HELLO_BYTES_MAX, type Hello } from './hello.ts';
 import { Outbox, type SlabPool } from './outbox.ts';
 import { Feature } from './offer.ts';
 import { Session } from './session.ts';
-import type { Down } from './down.ts';
+import { downBy, type Down } from './down.ts';
 import type { SessionOutput, SessionSelf } from './session.ts';
 import type { ProxySettings } from './settings.ts';
 import type { PeerCertificate } from './identity.ts';
@@ -79,13 +79,22 @@ export interface LinkOptions {
   joins?: boolean;
 }
 
+/** The numbers of the frames to come. */
+export interface NextFrames {
+  readonly session: number;
+  readonly sequence: number;
+  /** Of one with data; undefined where it is counted with the others. */
+  readonly dataSequence: number | undefined;
+}
+
 /** Where commands are taken from. */
 export interface CommandSource {
   /**
-   * Takes some: whole frames first, as many as the number returned, then, where that has UNSEALED
-   * added, one command. They lie where `outbox` has its next ones.
+   * Takes some: whole frames first, as many as the number returned, then, where that has DATA
+   * added, one with data, or where it has UNSEALED added, one command. They lie where `outbox` has
+   * its next ones.
    */
-  take(outbox: Outbox, next: { session: number; sequence: number }, shortOnly: boolean): number;
+  take(outbox: Outbox, next: NextFrames, shortOnly: boolean): number;
 }
 
 /** Bytes that came, of which the first ones are a frame. */
@@ -209,7 +218,9 @@ export class Link implements ConnectionEvents, SessionOutput {
     const { shortOnly } = this;
     if (shortOnly) this.#stalled = true;
     const { ledger, number: session } = this.session;
-    const next = { session, sequence: ledger.upcoming(Lane.URGENT) };
+    const dataLane = this.#laneFor(Lane.BULK);
+    const dataSequence = dataLane === Lane.BULK ? ledger.upcoming(Lane.BULK) : undefined;
+    const next = { session, sequence: ledger.upcoming(Lane.URGENT), dataSequence };
     const taken = source.take(this.#outbox, next, shortOnly);
     if (taken === 0) return true;
     const frames = taken % UNSEALED;
@@ -219,10 +230,20 @@ export class Link implements ConnectionEvents, SessionOutput {
       ledger.skip(Lane.URGENT, frames);
       this.#counters.framesSent += frames;
     }
-    if (taken >= UNSEALED) this.#sealTaken(session);
+    if ((taken & DATA) !== 0) this.#addData();
+    else if (taken >= UNSEALED) this.#sealTaken(session);
     this.#asks = true;
     if (this.#outbox.builtBytes >= PROMPT_BYTES) this.flush();
     return true;
+  }
+
+  // The frame with data that was taken.
+  #addData(): void {
+    const bytes = FRAME_HEAD_BYTES + payloadBytesIn(this.#outbox.place());
+    this.#chooseLane(Lane.BULK);
+    this.#outbox.built(bytes);
+    this.session.ledger.skip(this.#builtLane, 1);
+    this.#counters.framesSent++;
   }
 
   #sealTaken(session: number): void {
@@ -261,24 +282,31 @@ export class Link implements ConnectionEvents, SessionOutput {
     this.#bulkBytes += bulkBytes;
     this.#counters.bytesSent += written.length;
     this.session.noteSent(this.#options.nowMs());
+    let isLater = false;
     const sent = (): void => {
       packed?.done();
       done();
       this.#bulkBytes -= bulkBytes;
-      if (!this.#stalled || this.congested) return;
+      // Who writes goes on by itself.
+      if (!isLater || !this.#stalled || this.congested) return;
       this.#stalled = false;
       this.#options.owner.linkReady(this);
       this.flush();
     };
     this.#connection.write(written, sent, lane);
+    isLater = true;
   }
 
   // What was built so far goes out first when it is of the other lane.
   #chooseLane(lane: Lane): void {
-    const chosen = this.#connection?.hasLanes === true ? lane : Lane.URGENT;
+    const chosen = this.#laneFor(lane);
     if (chosen === this.#builtLane) return;
     this.flush();
     this.#builtLane = chosen;
+  }
+
+  #laneFor(lane: Lane): Lane {
+    return this.#connection?.hasLanes === true ? lane : Lane.URGENT;
   }
 
   tick(): void {
@@ -322,12 +350,15 @@ export class Link implements ConnectionEvents, SessionOutput {
     decoder.filled(bytes);
     this.session.noteReceived(nowMs);
     this.#deliverRuns(decoder, lane);
+    const before = this.#counters.framesReceived;
     for (let frame = decoder.next(); frame; frame = decoder.next()) {
       this.#counters.framesReceived++;
       this.session.receive(frame, nowMs, lane);
       this.#deliverRuns(decoder, lane);
     }
-    if (decoder.fault) this.session.fault(decoder.fault);
+    if (decoder.fault) this.session.refuse(downBy(decoder.fault), lane);
+    // A piece of a long frame is no news to anybody.
+    else if (lane === Lane.BULK && this.#counters.framesReceived === before) return;
     this.#options.owner.linkReady(this);
     this.flush();
   }
@@ -427,7 +458,7 @@ export class Link implements ConnectionEvents, SessionOutput {
 
   #newBulkDecoder(): FrameDecoder {
     const { checksum } = this.#options;
-    const decoder = new FrameDecoder(checksum, Limit.COPY_CHUNK_BYTES, READ_BUFFER_BYTES);
+    const decoder = new FrameDecoder(checksum, Limit.COPY_CHUNK_BYTES, { oneByOne: true });
     if (this.#canPack) decoder.takePacked(lz4Unpack, BLOCK_BYTES_MAX[Lane.BULK]);
     return decoder;
   }

@@ -35,13 +35,14 @@ function textOf(error: unknown): string {
 
 type TransportOptions = Pick<StartMessage, 'ethernet'> & {
   admission: Admission;
+  poll: BusyPoll;
   credentials?: () => Credentials;
 };
 
 /** The transport of this name: sealed with credentials, in plain text without. */
 function transportOf(
   name: string,
-  { ethernet, credentials, admission }: TransportOptions,
+  { ethernet, credentials, admission, poll }: TransportOptions,
 ): Transport {
   switch (name) {
     case 'tcp':
@@ -51,7 +52,7 @@ function transportOf(
       return udpTransport(systemClock, { credentials, admission });
     case 'ethernet':
       if (ethernet === undefined) throw new Error('there is no interface for links over Ethernet');
-      return ethernetTransport(systemClock, { ...ethernet, credentials, admission });
+      return ethernetTransport(systemClock, { ...ethernet, credentials, admission, poll });
     default:
       throw new Error(`no transport is called ${name}`);
   }
@@ -142,15 +143,16 @@ class ProxyProgram {
       this.#started = message;
       this.#credentials = ownCredentials(message);
       const settings = settingsOf(message);
+      const poll = new BusyPoll({ nowMs: () => systemClock.nowMs(), nextTurn: setImmediate });
       const engine = new Engine({
         dvs: message.dvs,
         node: nodeId(message.node),
         incarnation: BigInt.asUintN(64, BigInt(message.incarnation)),
-        ...this.#links(message, new Admission(settings)),
+        ...this.#links(message, { admission: new Admission(settings), poll }),
         clock: systemClock,
         checksum: crc32c,
         settings,
-        poll: new BusyPoll({ nowMs: () => performance.now(), nextTurn: setImmediate }),
+        poll,
         onLink: (peer, state, why) => {
           const reason = why && `${why.code}: ${why.detail}`;
           tell({ type: 'link', peer: peer.node, state, ...(reason !== undefined && { reason }) });
@@ -177,9 +179,9 @@ class ProxyProgram {
 
   #links(
     { transports = ['tcp'], ethernet }: StartMessage,
-    admission: Admission,
+    tools: Pick<TransportOptions, 'admission' | 'poll'>,
   ): Pick<EngineOptions, 'transport' | 'alternatives' | 'outdated'> {
-    const shared = { admission, ...(ethernet && { ethernet }) };
+    const shared = { ...tools, ...(ethernet && { ethernet }) };
     const credentials = this.#credentials;
     if (!credentials) return transportsFor(transports, shared);
     const current = (): Credentials => this.#credentials ?? credentials;

@@ -19,7 +19,7 @@ import type { Ledger } from './ledger.ts';
 import type { Hello } from './hello.ts';
 import { Feature } from './offer.ts';
 import { TokenBucket } from './admission.ts';
-import type { CommandSource, HeldFrames, Link } from './link.ts';
+import type { CommandSource, HeldFrames, Link, NextFrames } from './link.ts';
 import type { Outbox } from './outbox.ts';
 import type { PathAddress } from './path.ts';
 import type { WaitTable } from './prober.ts';
@@ -57,14 +57,16 @@ export interface PeerAddress extends PathAddress {
   others?: readonly PathAddress[];
 }
 
+// More than the callers of a peer can wait for at once that reads what it is told.
+const UNREAD_REFUSALS_MAX = 4096;
 const NO_PAYLOAD = new Uint8Array(0);
 const EDVSBADFRAME = -ErrorNumber.EDVSBADFRAME;
 const EDVSSLOTUSED = -ErrorNumber.EDVSSLOTUSED;
 const TRACKING: readonly number[] = [CommandKind.PROCINFO, CommandKind.PROCINFO | CommandKind.ACK];
-// Commands taken from one container before the others have their turn.
+// Commands taken from one container before the others, and the event loop, have their turn. One
+// with data takes the time of several.
 const BURST = 64;
-// More than the callers of a peer can wait for at once that reads what it is told.
-const UNREAD_REFUSALS_MAX = 4096;
+const DATA_COST = 8;
 
 /** A container as shared with one peer. */
 class SharedContainer implements CommandSource {
@@ -83,7 +85,7 @@ class SharedContainer implements CommandSource {
     this.#vouchers = vouchers;
   }
 
-  take(outbox: Outbox, next: { session: number; sequence: number }, shortOnly: boolean): number {
+  take(outbox: Outbox, next: NextFrames, shortOnly: boolean): number {
     const { frames: runs } = this.segment;
     if (runs === undefined) {
       const { command, payload } = outbox.place();
@@ -100,11 +102,12 @@ class SharedContainer implements CommandSource {
     this.traffic.noteSentFrames({ bytes, at: body, count });
     if (taken === count) return count;
     const command = body + count * FRAME_HEAD_BYTES;
-    return count + this.#note(bytes.subarray(command, command + CommandLayout.BYTES));
+    this.#note(bytes.subarray(command, command + CommandLayout.BYTES));
+    return taken;
   }
 
   #note(command: Uint8Array): number {
-    this.#left--;
+    this.#left -= uint32In(command, CommandLayout.payloadBytes) > 0 ? DATA_COST : 1;
     this.#vouchers.issue(command);
     this.traffic.noteSent(command);
     return UNSEALED;

@@ -9,6 +9,7 @@ import { viewOf } from './frame.ts';
 const AWAITED: readonly number[] = [
   CommandKind.SEND_MSG,
   CommandKind.SNDREC_MSG,
+  CommandKind.ASYNC_MSG,
   CommandKind.COPYIN_DATA,
   CommandKind.COPYOUT_RQST,
   CommandKind.COPYLCL_RQST,

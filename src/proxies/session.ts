@@ -27,13 +27,13 @@
  * one direction is cut.
  */
 import { CommandKind, CommandLayout } from '../dvk/abi/abi.gen.ts';
-import { downBy, isInterruption, shutdownText, type Down, type DownCode } from './down.ts';
-import { FRAME_HEAD_BYTES, viewOf, type Frame, type FrameFault } from './frame.ts';
+import { isInterruption, shutdownText, type Down, type DownCode } from './down.ts';
+import { FRAME_HEAD_BYTES, viewOf, type Frame } from './frame.ts';
 import { decodeHello, encodeHello, HELLO_CONSTANTS, type Hello } from './hello.ts';
 import { impersonation, type NodeIdentity } from './identity.ts';
 import { agreedVersion, decodeOffer, encodeOffer, Feature, FEATURES } from './offer.ts';
 import { versionConflict, WIRE_VERSIONS, type Offer } from './offer.ts';
-import { bytesOf, Ledger, numbersIn } from './ledger.ts';
+import { bytesOf, Ledger, nextSession, numbersIn } from './ledger.ts';
 import { Lane } from './transport.ts';
 
 export interface SessionTimes {
@@ -258,12 +258,11 @@ export class Session {
       this.#receiveUp(frame, nowMs);
       return;
     }
-    const bytes = FRAME_HEAD_BYTES + frame.payload.length;
     this.#ledger.taker = this;
-    const ahead = this.#ledger.take(lane, frame.sequence, bytes);
+    const ahead = this.#ledger.take(lane, frame.sequence, FRAME_HEAD_BYTES + frame.payload.length);
     if (ahead !== 0) {
       if (ahead > 0x7fff_ffff) this.counters.duplicateFrames++;
-      else this.close({ code: 'sequence', detail: `${ahead} frames are missing` });
+      else this.refuse({ code: 'sequence', detail: `${ahead} frames are missing` }, lane);
       return;
     }
     if (this.#state === 'opening') this.#receiveOpening(frame);
@@ -278,9 +277,12 @@ export class Session {
     this.#tellTaken('now');
   }
 
-  /** The stream is unusable: the frame decoder found a fault. */
-  fault(fault: FrameFault): void {
-    this.close(downBy(fault));
+  /** What came in `lane` makes no sense: the stream is unusable. */
+  refuse(why: Down, lane: Lane): void {
+    if (this.#state === 'closed') return;
+    // What was not taken before is sent again at once; what comes later was damaged on its way.
+    if (this.#tickedMs < this.#openedMs + this.#times.deadMs) this.#ledger.noteRefusal(lane);
+    this.close(why);
   }
 
   /** Time goes on. Call it several times in each `keepaliveMs`. */
@@ -297,6 +299,7 @@ export class Session {
     } else if (this.#state === 'up') {
       const deadMs = Math.max(this.#times.deadMs, 3 * (this.#hello?.keepaliveMs ?? 0));
       if (nowMs - this.#receivedMs >= deadMs) {
+        this.#ledger.noteSilence();
         this.close({ code: 'time-out', detail: `nothing came for ${deadMs} ms` });
         return;
       }
@@ -337,7 +340,7 @@ export class Session {
 
   #farewell(why: Down): number {
     if (this.#state === 'opening') return why.code === 'over' ? OVER : 0;
-    return this.#canResume && isInterruption(why) ? INTERRUPTED : 0;
+    return this.#ledger.canResume && isInterruption(why) ? INTERRUPTED : 0;
   }
 
   /** The connection is gone; there is nobody to tell. */
@@ -493,6 +496,7 @@ export class Session {
         break;
       case CommandKind.SHUTDOWN: {
         const code = this.#canResume && callId === INTERRUPTED ? 'interrupted' : 'shutdown';
+        this.#ledger.noteSilence();
         const text = shutdownText(frame.payload);
         this.#end({ code, detail: text === '' ? 'the peer left' : text });
         break;
@@ -594,7 +598,3 @@ const PASSING: ReadonlySet<number> = new Set([
 ]);
 const NO_PAYLOAD = new Uint8Array(0);
 const MINUTE_MS = 60_000;
-
-function nextSession(last: number): number {
-  return last >= 0xffff_ffff ? 1 : last + 1;
-}

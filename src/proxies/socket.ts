@@ -2,7 +2,7 @@
 import { Socket, type OnReadOpts, type Server } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import type { Clock } from '../dvk/clock.ts';
-import { tcpInfo, type TcpInfo } from '../dvk/tcp-info.ts';
+import { sendAtOnce, setTcpCongestion, tcpInfo, type TcpInfo } from '../dvk/tcp-info.ts';
 import type { PeerCertificate } from './identity.ts';
 import { Lane } from './transport.ts';
 import type { Address, Bandwidth, Connection, LinkQuality, Listener } from './transport.ts';
@@ -23,9 +23,24 @@ export const SOCKET_OPTIONS = {
 } as const;
 
 /** Undefined when this Node.js keeps the descriptor elsewhere, or there is none any more. */
-function infoOf(socket: Socket): TcpInfo | undefined {
+function descriptorOf(socket: Socket): number | undefined {
   const { fd = -1 } = (socket as unknown as { _handle?: { fd?: number } | null })._handle ?? {};
-  return fd < 0 ? undefined : tcpInfo(fd);
+  return fd < 0 ? undefined : fd;
+}
+
+function infoOf(socket: Socket): TcpInfo | undefined {
+  const fd = descriptorOf(socket);
+  return fd === undefined ? undefined : tcpInfo(fd);
+}
+
+/**
+ * Between two nodes of one machine there is no network that could be congested, and what some
+ * algorithms do for one costs: BBR has the kernel set a timer for each segment. Every kernel has
+ * Reno, which sets none.
+ */
+function easeLocal(socket: Socket): void {
+  const fd = socket.localAddress === socket.remoteAddress ? descriptorOf(socket) : undefined;
+  if (fd !== undefined) setTcpCongestion(fd, 'reno');
 }
 
 function qualityOf(socket: Socket): LinkQuality | undefined {
@@ -42,6 +57,25 @@ function qualityOf(socket: Socket): LinkQuality | undefined {
     duplicates: null,
     rekeys: null,
   };
+}
+
+/**
+ * Writes to a socket in plain text, at once what the kernel has room for: the streams of Node take
+ * some microseconds for each write, and tell later that it is done. `done` is called, maybe before
+ * this returns, when the bytes may be changed. Returns whether it was.
+ */
+export function writeAtOnce(socket: Socket, bytes: Uint8Array, done: () => void): boolean {
+  const isIdle = socket.writable && !socket.connecting && socket.writableLength === 0;
+  const fd = isIdle ? descriptorOf(socket) : undefined;
+  const sent = fd === undefined ? 0 : sendAtOnce(fd, bytes);
+  if (sent > 0 && sent === bytes.length) {
+    done();
+    return true;
+  }
+  socket.write(sent === 0 ? bytes : bytes.subarray(sent), () => {
+    done();
+  });
+  return false;
 }
 
 /** The lane for bulky bytes, which has a socket of its own. */
@@ -115,6 +149,7 @@ export class SocketConnection implements Connection {
   join(lane: SecondLane, socket: Socket): void {
     this.#bulk = lane;
     this.#bulkSocket = socket;
+    easeLocal(socket);
     this.#stopWait();
     this.onClose(() => {
       lane.destroy();

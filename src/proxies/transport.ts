@@ -83,7 +83,7 @@ export interface Connection {
   readonly peer?: PeerCertificate;
   /**
    * Sends `bytes` after all that went before in the lane, URGENT by default; `done` is called once
-   * when they may be changed, sent or not.
+   * when they may be changed, sent or not, and maybe before this returns.
    */
   write(bytes: Uint8Array, done: () => void, lane?: Lane): void;
   /** Sends what is held, then closes; closes at once when that takes longer than a second. */

@@ -36,7 +36,8 @@ import { resolve } from 'node:path';
 import { LIMITS } from '../dvk/abi/schema.ts';
 import { DEFAULT_ETHER_TYPE, ETHER_TYPE_RANGE } from '../dvk/ethernet.ts';
 import { COHERENCES, type Coherence } from './protocol/fs-lease.ts';
-import { FS_KEYS, type FsOptions, readFsOptions } from './spec-fs.ts';
+import { FS_KEYS, MOUNT_MEMORY_KEY, readFsOptions, readMountMemory } from './spec-fs.ts';
+import type { FsOptions, MountMemory } from './spec-fs.ts';
 import {
   formatAddress,
   SpecReader,
@@ -104,9 +105,13 @@ export interface FuseServiceSpec extends ServiceBase {
   /** Absolute path of the mount point. */
   readonly mount: string;
   readonly readOnly: boolean;
+  /** Nobody changes the volume: its server only reads it. */
+  readonly constant: boolean;
   readonly allowOther: boolean;
   /** What it promises about changes that are made elsewhere. */
   readonly coherence: Coherence;
+  /** What it keeps at most; by default as `MOUNT_MEMORY` says. */
+  readonly memory?: Partial<MountMemory>;
   /** It is not in the spec: it was added to a DVS that runs. */
   readonly added?: boolean;
   /** Who alone may use it, in place of who runs the DVS. */
@@ -199,6 +204,7 @@ const KIND_KEYS = {
     readOnly: { doc: 'true: nothing can be changed through this mount' },
     allowOther: { doc: 'true: other users may use the mount' },
     coherence: { doc: 'strict: changes made elsewhere are seen at once; or close-to-open' },
+    memory: MOUNT_MEMORY_KEY,
   },
 } as const satisfies Record<string, KeyTable>;
 type Kind = keyof typeof KIND_KEYS;
@@ -533,6 +539,7 @@ class DvsReader {
     if (at !== undefined && mount === '/') {
       this.#reader.report(at, 'a mount on / would hide this machine', 'choose another directory');
     }
+    const memory = readMountMemory(this.#reader, fields.get('memory'));
     return {
       ...base,
       kind: 'fuse',
@@ -540,8 +547,10 @@ class DvsReader {
       serverSlot: 0,
       mount,
       readOnly: this.#reader.flag(fields.get('readOnly')) ?? false,
+      constant: false,
       allowOther: this.#reader.flag(fields.get('allowOther')) ?? false,
       coherence: this.#reader.choice(fields.get('coherence'), COHERENCES) ?? 'close-to-open',
+      ...(memory && { memory }),
     };
   }
 
@@ -565,8 +574,9 @@ class DvsReader {
           remedy,
         );
       }
-      const readOnly = service.readOnly || server?.readOnly === true;
-      return { ...service, serverSlot: server?.slot ?? 0, readOnly };
+      const constant = server?.readOnly === true;
+      const readOnly = service.readOnly || constant;
+      return { ...service, serverSlot: server?.slot ?? 0, readOnly, constant };
     });
   }
 }

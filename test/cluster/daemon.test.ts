@@ -59,8 +59,12 @@ describe('a DVS of three nodes', () => {
     expect(await place.json('dc', 'info', 'mol')).toMatchObject({ name: 'mol' });
     expect(await place.json('proc', 'ls')).toEqual({ items: [] });
     expect(await place.json('service', 'ls')).toEqual({ items: [] });
-    const socket = statSync(join(place.runtime, 'bare/node1/daemon.sock'));
-    expect(socket.mode & 0o777).toBe(0o600);
+    // S7: nobody else comes near.
+    const modeOf = (path: string): number => statSync(join(place.runtime, path)).mode & 0o777;
+    expect(['bare', 'bare/node1', 'bare/node1/wake'].map(modeOf)).toEqual([0o700, 0o700, 0o700]);
+    expect(['daemon.sock', 'dc-mol.seg'].map((name) => modeOf(`bare/node1/${name}`))).toEqual([
+      0o600, 0o600,
+    ]);
 
     await place.must('down');
     expect(place.leftovers()).toEqual([]);

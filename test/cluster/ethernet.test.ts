@@ -104,6 +104,20 @@ describe('a packet socket', () => {
     expect(await marks(b, 199)).toEqual(Array.from({ length: 200 }, (_, mark) => mark));
   });
 
+  it('finds what came without being told, and nothing when nothing came', () => {
+    const [a, b] = [open(0), open(1)];
+    const found: number[] = [];
+    const look = (spinUs: number): number =>
+      b.receiveSlots((slot) => found.push(slot[HEAD_BYTES] ?? -1), spinUs);
+
+    expect(look(20)).toBe(0);
+    say(a, { mac: macOf(1), port: b.port }, 7);
+    while (look(20) === 0);
+
+    expect(found).toEqual([7]);
+    expect(look(0)).toBe(0);
+  });
+
   it('gets nothing of another EtherType, to all, to others, or of a VLAN', async () => {
     network.ip(1, 'link set v0 promisc on');
     const [a, b] = [open(0), open(1)];

@@ -5,10 +5,15 @@
 // Programs for Python change something through one and look through the other; gateways are
 // stopped and killed in between.
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { Segment } from '../../src/dvk/index.ts';
 import { type TestPlace, whyNoMounts } from '../support/dvk-command.ts';
 import { TwoMounts } from '../support/two-mounts.ts';
 
 const skipped = whyNoMounts();
+/** Little, so that whatever is bounded by it comes to its bound. */
+const MEMORY = '{ cache: 4 MiB, delayed: 2 MiB, windows: 2 MiB }';
+/** Those, a staging buffer, and buffers of two gateways; a page more for each of them. */
+const ARENA_BYTES_MAX = (9 + 2 * 14) * (1 << 20) + 32 * 4096;
 
 let mounts: TwoMounts;
 let place: TestPlace;
@@ -28,7 +33,7 @@ async function strict(...lines: string[]): Promise<string> {
 
 describe.skipIf(skipped !== undefined)(`strict mounts ${skipped ?? ''}`, () => {
   beforeAll(async () => {
-    mounts = await TwoMounts.start({ strict: true });
+    mounts = await TwoMounts.start({ strict: true, memory: MEMORY });
     ({ place } = mounts);
   });
 
@@ -69,6 +74,25 @@ describe.skipIf(skipped !== undefined)(`strict mounts ${skipped ?? ''}`, () => {
       'print(wrong)',
     );
     expect(seen).toBe('[]\n');
+  });
+
+  it('keep to the memory that is given, whatever is written', async () => {
+    await mounts.sh(`
+      head -c 9000001 /dev/urandom > $TREE/data
+      for each in 1 2; do
+        for at in $HERE $THERE $HERE-strict $THERE-strict; do
+          cp $TREE/data $at/data$each & first=$!; cp $TREE/data $at/other; wait $first
+          cmp $TREE/data $THERE/data$each; cmp $TREE/data $HERE-strict/data$each
+        done
+      done
+      rm $HERE/data? $HERE/other`);
+    const { nodes } = await place.json<{ nodes: { segment: string }[] }>('dc', 'info', 'mol');
+    const segment = Segment.open(nodes[1]?.segment ?? '');
+    try {
+      expect(segment.arenaUsed()).toBeLessThanOrEqual(ARENA_BYTES_MAX);
+    } finally {
+      segment.close();
+    }
   });
 
   it('show that in what is mapped, too', async () => {

@@ -85,7 +85,11 @@ class Server {
 }
 
 function serverCommand(options: MountOptions): string[] {
-  return [process.execPath, PROGRAM, JSON.stringify({ readOnly: true, ...options, addon: ADDON })];
+  return [
+    process.execPath,
+    PROGRAM,
+    JSON.stringify({ readOnly: true, constant: true, ...options, addon: ADDON }),
+  ];
 }
 
 async function isMounted(mountpoint: string): Promise<boolean> {

@@ -25,6 +25,7 @@ import {
 import { FrameDecoder, FrameLayout } from '../../src/proxies/frame.ts';
 import { codeOf } from '../support/codes.ts';
 import { pattern } from '../support/dc-member.ts';
+import { HandProxies } from '../support/hand-proxy.ts';
 import { frameBytes } from '../support/proxy-frames.ts';
 import { PseudoNode } from '../support/pseudo-node.ts';
 
@@ -240,6 +241,40 @@ describe('21 what the whole kernel lacks', () => {
     expect(await codeOf(() => client.sendrec(server.endpoint))).toBe('ECALLDENIED');
     expect(errorName(client.notifyRaw(server.endpoint))).toBe('ECALLDENIED');
     expect(errorName(bind(6).sendRaw(server.endpoint, 0))).toBe('EAGAIN');
+  });
+});
+
+describe('21 migration', () => {
+  it('takes notifications along, and what waits for a proxy goes to the new place', async () => {
+    const nodes = new HandProxies(2);
+    const moving = nodes.server(9, 0);
+    const { endpoint } = moving;
+    const backup = nodes
+      .segment(1)
+      .bind({ name: 'backup', level: 'server', backup: { endpoint, node: nodeId(0) } });
+    const near = nodes.server(3, 0);
+    const far = nodes.client(1);
+    const waiting = codeOf(() => moving.rcvrqst());
+    near.notify(endpoint);
+
+    nodes.segment(0).migrations.start(endpoint);
+    expect(await waiting).toBe('EDVSMIGRATING');
+    const stopped = codeOf(() => moving.rcvrqst());
+    const answer = far.sendrec(endpoint);
+    nodes.settle();
+    expect(nodes.segment(0).migrations.commit(endpoint, nodeId(1))).toBe(true);
+    nodes.settle();
+
+    await backup.receive(ANY);
+    expect([backup.lastKind, backup.message.source]).toEqual(['notify', near.endpoint]);
+    await backup.rcvrqst();
+    expect(backup.message.source).toBe(far.endpoint);
+    backup.replySync(far.endpoint);
+    nodes.settle();
+    await answer;
+    moving.unbind();
+    await stopped;
+    await nodes.remove();
   });
 });
 

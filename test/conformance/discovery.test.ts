@@ -279,6 +279,10 @@ describe('an endpoint on two nodes', () => {
     await both[0].sendrec(server.endpoint);
     // Node 0 has bound it where it called from; the other one is told so, and does not wait.
     expect(await codeOf(() => both[1].sendrec(server.endpoint))).toBe('EDVSSLOTUSED');
+    const id = both[1].senda(server.endpoint);
+    let status = both[1].sendaStatus(id);
+    for (; !status.done; status = both[1].sendaStatus(id)) await turn();
+    expect(status.error?.code).toBe('EDVSSLOTUSED');
     nodes.segment(0).endContainer();
     await serves;
   });

@@ -6,7 +6,7 @@
 import { describe, expect, it } from 'vitest';
 import { CommandKind, CommandLayout, Limit } from '../../src/dvk/abi/abi.gen.ts';
 import { crc32c } from '../../src/dvk/crc32c.ts';
-import { dcId, isDvkError, nodeId, type Process } from '../../src/dvk/index.ts';
+import { ANY, dcId, isDvkError, nodeId, type Process } from '../../src/dvk/index.ts';
 import { makeEndpoint, type Endpoint } from '../../src/dvk/endpoint.ts';
 import type { FrameRuns } from '../../src/dvk/frame-runs.ts';
 import { Engine } from '../../src/proxies/engine.ts';
@@ -28,6 +28,7 @@ const SELF = 1;
 const ADDRESS = { host: 'test', port: 101 };
 const SERVER_SLOT = 5;
 const CALLERS = 3;
+const MEMORY_BYTES = 4000;
 const BAD_BURST = 10_000;
 // Of the peer: a server, and where clients of it may be; one of the latter is another node's.
 const FAR_SERVER = makeEndpoint(9, 0);
@@ -51,10 +52,12 @@ class World {
   readonly #clock = new ManualClock();
   readonly #turns: (() => void)[] = [];
   readonly #end = new TransportEnd();
-  readonly #decoder = new FrameDecoder(crc32c, Limit.COPY_CHUNK_BYTES, 1 << 21);
+  readonly #decoder = new FrameDecoder(crc32c, Limit.COPY_CHUNK_BYTES, { bufferBytes: 1 << 21 });
   readonly #engine: Engine;
   readonly #server: Process;
   readonly #callers: Process[];
+  readonly #memory = Uint8Array.from({ length: MEMORY_BYTES }, (_, i) => i % 251);
+  readonly #grant: number;
   readonly #calling = new Set<Process>();
   readonly #random: () => number;
   #session = 0;
@@ -71,6 +74,7 @@ class World {
     const { segment } = this.#test;
     segment.addNode(nodeId(PEER), 'n0');
     this.#server = segment.bind({ name: 'server', level: 'server', slot: SERVER_SLOT });
+    this.#grant = this.#server.grant(this.#memory, 'read', ANY);
     this.#callers = Array.from({ length: CALLERS }, (_, i) => segment.bind({ name: `c${i}` }));
     const frames = hasRuns ? this.#counting(segment.frames) : undefined;
     Object.defineProperty(segment, 'frames', { value: frames });
@@ -94,6 +98,8 @@ class World {
 
   /** Frames that went and came in runs of several. */
   inRuns = 0;
+  /** Frames with data that the engine sent. */
+  withData = 0;
 
   #counting(frames: FrameRuns): Pick<FrameRuns, 'take' | 'put' | 'lastResult'> {
     const count = (frames: number): number => {
@@ -222,7 +228,14 @@ class World {
     const isLost = this.#random() < 0.1;
     const destination = isLost ? makeEndpoint(7, 3) : this.#server.endpoint;
     const dc = this.#random() < 0.02 ? { dcId: 6 } : {};
-    return { source, destination, callId, requester: source, copyBytes: 64, ...dc };
+    const copy =
+      kind === CommandKind.COPYOUT_RQST
+        ? {
+            ...{ copySource: this.#server.endpoint, copySourceGrant: this.#grant },
+            ...{ copyDestination: source, copyBytes: 1 + this.#pick(MEMORY_BYTES + 9) },
+          }
+        : { copyBytes: 64 };
+    return { source, destination, callId, requester: source, ...copy, ...dc };
   }
 
   // What ends the link, or must be seen to be no part of it.
@@ -292,6 +305,7 @@ class World {
       return;
     }
     this.heard.push(bytes.toString('hex'));
+    if (payload.length > 0) this.withData++;
     if (kind !== CommandKind.SNDREC_MSG || payload.length > 0) return;
     const caller = new DataView(body.buffer, body.byteOffset).getInt32(CommandLayout.source, true);
     this.#calls.push({ caller: caller as Endpoint, callId });
@@ -311,12 +325,18 @@ interface Outcome {
   told: object;
 }
 
-async function run(seed: number, hasRuns: boolean): Promise<Outcome & { inRuns: number }> {
+interface Counts {
+  inRuns: number;
+  withData: number;
+}
+
+async function run(seed: number, hasRuns: boolean): Promise<Outcome & Counts> {
   const world = new World(seed, hasRuns);
   try {
     await world.start();
     for (let piece = 0; piece < PIECES; piece++) world.step();
-    return { heard: world.heard, told: world.told, inRuns: world.inRuns };
+    const { heard, told, inRuns, withData } = world;
+    return { heard, told, inRuns, withData };
   } finally {
     await world.stop();
   }
@@ -326,12 +346,15 @@ describe('frames in runs', () => {
   // Again alone: DVK_SEED=N npm test -- frame-runs
   it(`come to the same as one by one, with ${seeds.length} seeds`, async () => {
     let frames = 0;
+    let blocks = 0;
     for (const seed of seeds) {
-      const { inRuns, ...outcome } = await run(seed, true);
+      const { inRuns, withData, ...outcome } = await run(seed, true);
       const { heard, told } = await run(seed, false);
       expect(outcome, `seed ${seed}`).toEqual({ heard, told });
       frames += inRuns;
+      blocks += withData;
     }
     expect(frames).toBeGreaterThan(20 * seeds.length);
+    expect(blocks).toBeGreaterThan(seeds.length);
   });
 });

@@ -140,15 +140,15 @@ describe('hostile FUSE requests', () => {
   });
 
   it.each([
-    ['reads', true],
-    ['writes', false],
-  ])(`never throw, and get exactly one reply each, from a mount that %s`, async (_, readOnly) => {
+    ['reads', { readOnly: true, constant: true }],
+    ['writes', {}],
+  ])(`never throw, and get exactly one reply each, from a mount that %s`, async (_, options) => {
     const random = generator(SEED);
     const port = new RecordingPort();
     const clock = new ManualClock();
     const gateway = new Gateway(makeFiles(random), port, clock, {
       ...GATEWAY_DEFAULTS,
-      readOnly,
+      ...options,
     });
     const init = initMessage();
     gateway.receive(init, init.byteLength);

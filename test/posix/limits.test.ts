@@ -1,5 +1,6 @@
-// Where it ends: RLIMIT_FSIZE with EFBIG and SIGXFSZ, ENOSPC on a full file system, EROFS on one
-// that is read-only; write(), truncate(), and getrlimit() of POSIX.1-2024.
+// Where it ends: RLIMIT_FSIZE with EFBIG and SIGXFSZ, RLIMIT_NOFILE with EMFILE, ENOSPC on a full
+// file system, EROFS on one that is read-only; write(), truncate(), open() and getrlimit() of
+// POSIX.1-2024.
 import { describe, it } from 'vitest';
 import { type Process, done } from '../support/posix-calls.ts';
 import {
@@ -8,6 +9,7 @@ import {
   O_RDWR,
   O_WRONLY,
   RLIMIT_FSIZE,
+  RLIMIT_NOFILE,
   SIGXFSZ,
   W_OK,
 } from '../support/posix-constants.ts';
@@ -23,6 +25,25 @@ async function setLimit(p: Process, bytes: bigint): Promise<void> {
   const limits = new Uint8Array(BigUint64Array.of(bytes, UNLIMITED).buffer);
   await done(p.make('prlimit64', 0, RLIMIT_FSIZE, limits, 0));
 }
+
+describe('the limit of open files', () => {
+  it('fails with EMFILE, and makes nothing', async () => {
+    const p = await fs.startAnother();
+    await p.create('f');
+    const fd = await done(p.open('f', O_RDONLY));
+    const limits = new Uint8Array(BigUint64Array.of(BigInt(fd + 1), BigInt(fd + 1)).buffer);
+    await done(p.make('prlimit64', 0, RLIMIT_NOFILE, limits, 0));
+
+    await fs.check(
+      ['open', () => p.open('f', O_RDONLY), 'EMFILE'],
+      ['open with O_CREAT', () => p.open('new', O_CREAT | O_RDWR, 0o600), 'EMFILE'],
+      ['nothing is there', () => p.access('new', 0), 'ENOENT'],
+      ['close', () => p.close(fd), 0],
+      ['open again', () => p.open('f', O_RDONLY), fd],
+    );
+    await p.end();
+  });
+});
 
 describe('the limit of a file', () => {
   it('ends a write there, and fails the next with EFBIG and SIGXFSZ', async () => {

@@ -24,6 +24,7 @@ import {
   SEEK_CUR,
   SEEK_END,
   SEEK_SET,
+  SIGXFSZ,
 } from '../support/posix-constants.ts';
 import { type Row, underTest } from '../support/posix-files.ts';
 import type { Result } from '../support/posix-process.ts';
@@ -314,6 +315,21 @@ describe('a lock of a process', () => {
     );
   });
 
+  it('is waited for no longer after a signal: EINTR, and it is not taken later', async () => {
+    const [a, b] = await two();
+    await done(lock(a, F_SETLK, F_WRLCK));
+    const waiting = lock(b, F_SETLKW, F_WRLCK);
+    await b.p.sleepsIn(SYS_FCNTL);
+    process.kill(b.p.pid, SIGXFSZ);
+
+    await fs.check(
+      ['the call', () => waiting, 'EINTR'],
+      ['the signal', () => b.p.make('signals', SIGXFSZ), 1],
+      ['give up', () => lock(a, F_SETLK, F_UNLCK), 0],
+      ['take it again', () => lock(a, F_SETLK, F_WRLCK), 0],
+    );
+  });
+
   it('is of a file and not of a name', async () => {
     const [a, b] = await two();
     await done(a.p.link('f', 'g'));
@@ -407,6 +423,21 @@ describe('flock', () => {
       ['to shared', () => flock(b, LOCK_SH), 0],
       ['shared by both', () => flock(a, LOCK_SH | LOCK_NB), 0],
       ['not to exclusive', () => flock(b, LOCK_EX | LOCK_NB), 'EAGAIN'],
+    );
+  });
+
+  it('is waited for no longer after a signal: EINTR, and it is not taken later', async () => {
+    const [a, b] = await two();
+    await done(flock(a, LOCK_EX));
+    const waiting = flock(b, LOCK_EX);
+    await b.p.sleepsIn(SYS_FLOCK);
+    process.kill(b.p.pid, SIGXFSZ);
+
+    await fs.check(
+      ['the call', () => waiting, 'EINTR'],
+      ['the signal', () => b.p.make('signals', SIGXFSZ), 1],
+      ['give up', () => flock(a, LOCK_UN), 0],
+      ['take it again', () => flock(a, LOCK_EX | LOCK_NB), 0],
     );
   });
 

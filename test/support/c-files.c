@@ -2,8 +2,8 @@
  * Every call of dvk_fs.h against a real server.
  *
  *   c-files SEGMENT SLOT check          all calls, below a directory `c-files` that it makes
- *   c-files SEGMENT SLOT hold           keeps a file open and written to over a restart of the
- *                                       server: prints `ready`, waits for a line, goes on
+ *   c-files SEGMENT SLOT hold           keeps files open, written to and locked over a restart of
+ *                                       the server: prints `ready`, waits for a line, goes on
  *
  * Prints each check that fails, then `N checks, N failed`.
  */
@@ -283,24 +283,65 @@ static void threads(void) {
   }
 }
 
-/* What a program sees of a server that is killed and started again. */
-static void hold(void) {
+/* Whether another connection may lock these bytes. */
+static int try_lock(dvk_fs* other, int kind, uint64_t start, uint64_t end) {
   dvk_fs_file* file = NULL;
-  char line[16], text[8];
+  CHECK(dvk_fs_open(other, "/held", O_RDWR, 0, &file), 0);
+  const int result = dvk_fs_lock(file, kind, DVK_FS_LOCK_TYPE_WRITE, start, end, 0);
+  CHECK(dvk_fs_close(file), 0);
+  return result;
+}
+
+/* What a program sees of a server that is killed and started again. */
+static void hold(const dvk_fs_options* options) {
+  dvk_fs *other = NULL, *idle = NULL;
+  dvk_fs_file *file = NULL, *nameless = NULL, *directory = NULL, *quiet = NULL;
+  dvk_fs_stat stat;
+  char line[16], text[8] = "";
+  CHECK(dvk_fs_connect(segment, options, &other), 0);
+  CHECK(dvk_fs_connect(segment, options, &idle), 0);
   CHECK(dvk_fs_open(fs, "/held", O_RDWR | O_CREAT, 0644, &file), 0);
+  CHECK(dvk_fs_open(fs, "/nameless", O_RDWR | O_CREAT, 0644, &nameless), 0);
+  CHECK(dvk_fs_open(fs, "/", O_RDONLY, 0, &directory), 0);
+  CHECK(dvk_fs_open(idle, "/held", O_RDWR, 0, &quiet), 0);
+  CHECK(dvk_fs_lock(file, DVK_FS_LOCK_KIND_POSIX, DVK_FS_LOCK_TYPE_WRITE, 0, 9, 0), 0);
+  CHECK(dvk_fs_lock(file, DVK_FS_LOCK_KIND_POSIX, DVK_FS_LOCK_TYPE_UNLOCK, 3, 5, 0), 0);
+  CHECK(dvk_fs_lock(quiet, DVK_FS_LOCK_KIND_FLOCK, DVK_FS_LOCK_TYPE_WRITE, 0, UINT64_MAX, 0), 0);
   CHECK(dvk_fs_pwrite(file, "kept", 4, 0), 4);
+  CHECK(dvk_fs_pwrite(nameless, "open", 4, 0), 4);
+  CHECK(dvk_fs_unlink(fs, "/nameless"), 0);
   CHECK(dvk_fs_fsync(file, 0), 0);
+  CHECK(dvk_fs_fsync(directory, 0), 0);
   CHECK(dvk_fs_pwrite(file, "lost?", 5, 100), 5);
+  CHECK(dvk_fs_mkdir(fs, "/lost?", 0755), 0);
   printf("ready\n");
   fflush(stdout);
   if (fgets(line, sizeof line, stdin) == NULL) failures++;
   CHECK(dvk_fs_pread(file, text, 4, 0), 4);
   CHECK(memcmp(text, "kept", 4), 0);
-  /* It is told once that something may be lost. */
-  CHECK(dvk_fs_fsync(file, 0), -EIO);
+  CHECK(dvk_fs_pread(nameless, text, 4, 0), 4);
+  CHECK(memcmp(text, "open", 4), 0);
+  /* It is told once what is lost, and only what is. */
+  const int has_data = dvk_fs_pread(file, text, 5, 100) == 5;
+  const int has_name = dvk_fs_lstat(fs, "/lost?", &stat) == 0;
+  CHECK(dvk_fs_fsync(file, 0), has_data ? 0 : -EIO);
+  CHECK(dvk_fs_fsync(directory, 0), has_name ? 0 : -EIO);
+  CHECK(dvk_fs_fsync(directory, 0), 0);
   CHECK(dvk_fs_pwrite(file, "again", 5, 100), 5);
   CHECK(dvk_fs_fsync(file, 0), 0);
+  /* Locks are as they were, also those of a connection that makes no calls. */
+  CHECK(try_lock(other, DVK_FS_LOCK_KIND_POSIX, 0, 2), -EAGAIN);
+  CHECK(try_lock(other, DVK_FS_LOCK_KIND_POSIX, 6, 6), -EAGAIN);
+  CHECK(try_lock(other, DVK_FS_LOCK_KIND_POSIX, 3, 5), 0);
+  CHECK(try_lock(other, DVK_FS_LOCK_KIND_FLOCK, 0, UINT64_MAX), -EAGAIN);
+  CHECK(dvk_fs_fsync(quiet, 0), 0);
+  CHECK(dvk_fs_close(quiet), 0);
+  CHECK(dvk_fs_close(directory), 0);
+  CHECK(dvk_fs_close(nameless), 0);
   CHECK(dvk_fs_close(file), 0);
+  if (has_name) CHECK(dvk_fs_rmdir(fs, "/lost?"), 0);
+  CHECK(dvk_fs_disconnect(idle), 0);
+  CHECK(dvk_fs_disconnect(other), 0);
 }
 
 int main(int argc, char** argv) {
@@ -309,7 +350,7 @@ int main(int argc, char** argv) {
   CHECK(dvk_fs_connect(segment, &options, &fs), 0);
   CHECK(dvk_bind(segment, -1, DVK_LEVEL_USER, "c-files", &process), 0);
   if (strcmp(argv[3], "hold") == 0) {
-    hold();
+    hold(&options);
   } else {
     refuses_null();
     names();

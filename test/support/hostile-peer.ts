@@ -66,7 +66,7 @@ interface Heard {
 export class HostilePeer {
   readonly #end = new TransportEnd();
   readonly #part: Part;
-  readonly #decoder = new FrameDecoder(crc32c, Limit.COPY_CHUNK_BYTES, 1 << 21);
+  readonly #decoder = new FrameDecoder(crc32c, Limit.COPY_CHUNK_BYTES, { bufferBytes: 1 << 21 });
   readonly #frames: Heard[] = [];
   #read = 0;
   session = 0;

@@ -16,6 +16,7 @@ import type {
   NewFile,
   Owner,
   Place,
+  Removed,
   SizedValue,
   TakenNames,
   Written,
@@ -292,21 +293,23 @@ export class MemoryFiles implements FileService {
     return Promise.resolve({ ...attributes });
   }
 
-  async unlink(place: Place): Promise<undefined> {
+  async unlink(place: Place): Promise<Removed> {
     this.#count('unlink');
     this.#leave(place);
-    return Promise.resolve(undefined);
+    return Promise.resolve({ directory: { ...this.#get(place.parent).attributes } });
   }
 
-  async removeDirectory(place: Place, hold = false): Promise<FileAttributes | undefined> {
+  async removeDirectory(place: Place, hold = false): Promise<Removed> {
     this.#count('removeDirectory');
     const inode = this.#get(place.parent).children.get(decoder.decode(place.name)) ?? 0;
     const removed = this.files.get(inode);
     if ((removed?.children.size ?? 0) > 0) throw failure('ENOTEMPTY');
     this.#leave(place);
-    if (!hold || removed === undefined) return Promise.resolve(undefined);
+    if (!hold || removed === undefined) {
+      return Promise.resolve({ directory: { ...this.#get(place.parent).attributes } });
+    }
     this.#hold(inode, 1);
-    return Promise.resolve({ ...removed.attributes });
+    return Promise.resolve({ held: { ...removed.attributes } });
   }
 
   async rename(from: Place, to: Place, flags: number): Promise<void> {

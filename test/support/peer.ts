@@ -112,6 +112,17 @@ const ROLES: Record<string, (peer: Peer) => void | Promise<void>> = {
     void bound.receive(ANY).catch(() => undefined);
     throw new Error('on purpose');
   },
+  // Have a request in hand when they take more memory than there is.
+  exhaustBuffers: ({ process }) => {
+    process.receiveSync(ANY);
+    const held: Buffer[] = [];
+    for (;;) held.push(Buffer.alloc(1 << 22, 1));
+  },
+  exhaustHeap: ({ process }) => {
+    process.receiveSync(ANY);
+    const held: number[][] = [];
+    for (;;) held.push(Array.from({ length: 1000 }, (_, i) => i + held.length / 2));
+  },
   // Leaves everything open and returns: the loop is empty, so the process ends.
   leave: ({ segment, process }) => {
     segment.bind({ name: 'second', awaitable: true });

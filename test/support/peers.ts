@@ -8,6 +8,9 @@ import type { Endpoint } from '../../src/dvk/index.ts';
 
 const PROGRAM = join(import.meta.dirname, '../../dist/test/support/peer.js');
 
+/** Roles that end with a stack trace. */
+const NOISY = ['exitThrowing', 'exhaustBuffers', 'exhaustHeap'];
+
 /** What a peer has told, kept until it is asked for. */
 class Told {
   readonly #lines: string[] = [];
@@ -40,7 +43,7 @@ export class ChildPeer {
 
   constructor(path: string, role: string, other?: Endpoint) {
     this.child = spawn(process.execPath, [PROGRAM, path, role, String(other ?? 0)], {
-      stdio: ['ignore', 'pipe', role === 'exitThrowing' ? 'ignore' : 'inherit'],
+      stdio: ['ignore', 'pipe', NOISY.includes(role) ? 'ignore' : 'inherit'],
     });
     this.ended = once(this.child, 'exit').then(([code]) => code as number | null);
     if (this.child.stdout !== null) {

@@ -96,6 +96,7 @@ export const MS_SLAVE: number = 1 << 19;
 export const CLONE_NEWNS = 0x20000;
 
 export const RLIMIT_FSIZE = 1;
+export const RLIMIT_NOFILE = 7;
 export const SIGXFSZ = 25;
 
 export const NAME_MAX = 255;

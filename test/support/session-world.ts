@@ -22,6 +22,7 @@ import { ManualClock } from './manual-clock.ts';
 const DC = 5;
 const PORT = 100;
 const STEP_MS = 25;
+const STEPS_MAX = 100_000;
 const MESSAGE_BYTES = 16;
 
 /** A command as its sender's segment gave it away. */
@@ -87,7 +88,7 @@ class RecordingSegment extends FakeSegment {
   #putRun(node: NodeId, run: FrameRun, end: number): number {
     const { bytes, at, session, sequence, most } = run;
     const held = bytes.subarray(at, Math.min(end, at + most * FRAME_HEAD_BYTES));
-    const decoder = new FrameDecoder(crc32c, 0, held.length);
+    const decoder = new FrameDecoder(crc32c, 0, { bufferBytes: held.length });
     decoder.space().set(held);
     decoder.filled(held.length);
     for (let count = 0; ; count++) {
@@ -340,6 +341,16 @@ export class SessionWorld {
       const callback = this.#turns.shift();
       if (!callback) return;
       callback();
+    }
+  }
+
+  /** One turn after the other until `isDone`, however long that takes by the clock. */
+  reach(isDone: () => boolean): void {
+    for (let steps = 0; !isDone();) {
+      const callback = this.#turns.shift();
+      if (callback) callback();
+      else this.clock.advance(STEP_MS);
+      if (++steps > STEPS_MAX) throw new Error('it is never reached');
     }
   }
 

@@ -13,6 +13,8 @@ const LIMIT_MS = 20_000;
 export interface TwoMountsOptions {
   /** Each node has a strict mount besides, whose path ends in `-strict`. */
   readonly strict?: boolean;
+  /** What FS may use of the arena, as a spec says it. */
+  readonly memory?: string;
 }
 
 export class TwoMounts {
@@ -31,7 +33,7 @@ export class TwoMounts {
   }
 
   /** Needs what `whyNoMounts` looks for. */
-  static async start({ strict = false }: TwoMountsOptions = {}): Promise<TwoMounts> {
+  static async start({ strict = false, memory }: TwoMountsOptions = {}): Promise<TwoMounts> {
     const mounts = new TwoMounts();
     const services = [mounts.here, mounts.there].flatMap((path, node) => {
       const [name, at] = [node === 0 ? 'here' : 'there', `node: ${String(node)}`];
@@ -42,13 +44,14 @@ export class TwoMounts {
       const strictly = `kind: fuse, server: fs, coherence: strict, mount: ${path}-strict`;
       return [plain, `      - { name: strict-${name}, ${at}, ${strictly} }`];
     });
+    const more = memory === undefined ? '' : `, memory: ${memory}`;
     const spec = mounts.place.spec('writing.yaml', [
       'dvs: writing',
       'nodes: [{ id: 0 }, { id: 1 }]',
       'containers:',
       '  - name: mol',
       '    services:',
-      `      - { name: fs, kind: fs, node: 1, slot: 1, image: ${mounts.#image} }`,
+      `      - { name: fs, kind: fs, node: 1, slot: 1, image: ${mounts.#image}${more} }`,
       ...services,
     ]);
     await mounts.place.must('up', spec, '--detach');

@@ -82,6 +82,7 @@ describe('parseSpec', () => {
               serverSlot: 1,
               mount: '/srv/dvs/mnt',
               readOnly: false,
+              constant: false,
               allowOther: false,
               coherence: 'close-to-open',
             },
@@ -102,6 +103,21 @@ describe('parseSpec', () => {
     expect(spec.containers[0]?.services[0]).toMatchObject({ name: 'root', serverSlot: 7 });
   });
 
+  it('takes what a server and a mount may keep', () => {
+    const spec = parse([
+      ...CONTAINER,
+      '    services:',
+      '      - { name: fs, kind: fs, node: 1, slot: 7, image: a,',
+      '          memory: { windows: 0, cache: 8 MiB } }',
+      '      - { name: root, kind: fuse, node: 0, server: fs, mount: m,',
+      '          memory: { writes: 2 MiB } }',
+    ]);
+
+    const [server, mount] = spec.containers[0]?.services ?? [];
+    expect(server?.memory).toEqual({ windows: 0, cache: 8 << 20 });
+    expect(mount?.memory).toEqual({ writes: 2 << 20 });
+  });
+
   it('mounts a server that only reads to read only', () => {
     const spec = parse([
       ...CONTAINER,
@@ -110,7 +126,10 @@ describe('parseSpec', () => {
       '      - { name: fs, kind: fs, node: 1, slot: 7, image: ./demo.img, readOnly: true }',
     ]);
 
-    expect(spec.containers[0]?.services).toMatchObject([{ readOnly: true }, { readOnly: true }]);
+    expect(spec.containers[0]?.services).toMatchObject([
+      { readOnly: true, constant: true },
+      { readOnly: true },
+    ]);
   });
 
   it('takes the name of the DVS from the caller when one is given', () => {
@@ -354,6 +373,23 @@ describe('a problem of a spec', () => {
         '      - { name: fs, kind: fs, node: 1, slot: 1, image: a, quota: { inodes: 3 } }',
       ],
       'give a whole number from 16',
+    ],
+    [
+      'memory that is too little',
+      [
+        ...CONTAINER,
+        '    services:',
+        '      - { name: fs, kind: fs, node: 1, slot: 1, image: a, memory: { cache: 1 MiB } }',
+      ],
+      'give a size from 4 MiB to 32 GiB',
+    ],
+    [
+      'memory of a mount that has no size',
+      [
+        ...SERVICES,
+        '      - { name: r, kind: fuse, node: 0, server: fs, mount: m, memory: { names: few } }',
+      ],
+      'give a whole number from 0',
     ],
     [
       'a quota with an unknown key',

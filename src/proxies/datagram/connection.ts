@@ -490,8 +490,8 @@ export class DatagramConnection implements Connection {
     this.#writer.begin(PacketLayout.BYTES, bytes - this.seal.tagBytes);
   }
 
-  // Seals and sends what was written; returns its number and size.
-  #finishPacket(): { number: number; bytes: number } {
+  // Seals and sends what was written; returns its number.
+  #finishPacket(): number {
     const number = this.#nextNumber++;
     const bytes = this.#writer.at + this.seal.tagBytes;
     if (this.#packet.length !== bytes) this.#packet = this.#options.scratch.subarray(0, bytes);
@@ -499,7 +499,7 @@ export class DatagramConnection implements Connection {
     this.seal.seal(this.#packet, number, this.#nowMs);
     this.#packetsSent++;
     this.#options.send(this.#packet);
-    return { number, bytes };
+    return number;
   }
 
   get #mayFly(): boolean {
@@ -535,7 +535,7 @@ export class DatagramConnection implements Connection {
     const data = early ?? this.#writeBytes();
     this.#writer.pad(ANSWERED_BYTES_MIN - this.seal.tagBytes);
     if (this.#probesDue > 0) this.#probesDue--;
-    this.#track({ probe: false, data, windows, acks });
+    this.#track(false, data, windows, acks);
   }
 
   #sendAck(): void {
@@ -549,13 +549,13 @@ export class DatagramConnection implements Connection {
     this.#writer.ping();
     this.#writer.pad();
     this.#mtu.probeSent();
-    this.#track({ probe: true, data: [], windows: 0, acks: -1 });
+    this.#track(true, [], 0, -1);
   }
 
-  #track(what: Pick<SentPacket, 'probe' | 'data' | 'windows' | 'acks'>): void {
+  #track(probe: boolean, data: readonly SentBytes[], windows: number, acks: number): void {
     this.#askedMs = this.#nowMs;
-    const { number, bytes } = this.#finishPacket();
-    const { probe, data, windows, acks } = what;
+    const number = this.#finishPacket();
+    const bytes = this.#packet.length;
     this.#recovery.sent({ number, bytes, sentMs: this.#nowMs, probe, data, windows, acks });
   }
 

@@ -95,7 +95,9 @@ export class DatagramEndpoint {
   /** Accepted and not confirmed yet, oldest first, by address and id of the dialer. */
   readonly #opening = new Map<string, Opening>();
   readonly #admission: Admission;
-  readonly #due = new Set<DatagramConnection>();
+  #due = new Set<DatagramConnection>();
+  // Of the turn that is going on.
+  #running = new Set<DatagramConnection>();
   readonly #scratch = new Uint8Array(DATAGRAM_BYTES_MAX);
   #accept: Accept | undefined;
   // The time that the machines see never goes back, whatever the clock does.
@@ -184,9 +186,9 @@ export class DatagramEndpoint {
     for (const connection of this.#connections.values()) {
       if (connection.wakeMs <= this.#nowMs) this.#due.add(connection);
     }
-    const due = [...this.#due];
-    this.#due.clear();
-    for (const connection of due) this.#runOne(connection);
+    [this.#due, this.#running] = [this.#running, this.#due];
+    for (const connection of this.#running) this.#runOne(connection);
+    this.#running.clear();
   }
 
   #runHandshakes(): void {

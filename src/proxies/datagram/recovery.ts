@@ -47,6 +47,7 @@ const TIME_THRESHOLD = 9 / 8;
 const REORDER_STEPS_MAX = 8;
 // RFC 9002 lets the time-out double without end; a link that comes back is to be used soon.
 const TIMEOUT_MS_MAX = 400;
+const NONE: readonly SentPacket[] = [];
 // Losses remembered in case they arrived after all.
 const REMEMBERED_MAX = 64;
 
@@ -121,10 +122,10 @@ export class Recovery {
   }
 
   /** Takes the packets that must be lost by now out of flight. */
-  lost(nowMs: number): SentPacket[] {
+  lost(nowMs: number): readonly SentPacket[] {
     if (this.#sent.size === 0) {
       this.#lossMs = this.waitingSinceMs = Infinity;
-      return [];
+      return NONE;
     }
     const { rtt } = this;
     const factor = TIME_THRESHOLD + this.#reorderSteps / 4;

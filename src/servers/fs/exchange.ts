@@ -4,6 +4,7 @@
  */
 import type { FsChange } from '../../vos/protocol/fs-change.ts';
 import { inlineNames, namesFit } from '../../vos/protocol/fs-change.ts';
+import { WINDOW_GRANT } from '../../vos/protocol/fs-window.ts';
 import { NAME_BYTES_MAX, TRANSFER_BYTES_MAX, encodeAttributes } from '../../vos/protocol/fs.ts';
 import { isPlainName } from './change-rules.ts';
 import { FsError } from './errors.ts';
@@ -118,6 +119,12 @@ export class ExchangeTools {
   /** What a WRITE brings. Long contents are left where they are; an append is not done in parts. */
   contents(call: Exchange, append: boolean): Uint8Array | Incoming {
     const { bytes, grant } = call.change;
+    if (grant === WINDOW_GRANT && bytes <= TRANSFER_BYTES_MAX) {
+      const window = this.#memory.window?.(call.client);
+      call.unread = window === undefined;
+      if (window === undefined) throw new FsError('EFAULT', 'the client has no window');
+      return window.subarray(0, bytes);
+    }
     const isLong = grant >= 0 && bytes >= LONG_BYTES_MIN && bytes <= TRANSFER_BYTES_MAX;
     if (append || !isLong) return this.data(call, TRANSFER_BYTES_MAX, 'EINVAL');
     const copyIn = (at: number, target: Uint8Array): void => {

@@ -40,6 +40,8 @@ export interface ClientMemory {
    * `TRANSFER_BYTES_MAX`).
    */
   stage(bytes: number): Uint8Array;
+  /** The window of an endpoint, if it has one: `WINDOW_GRANT` means it. */
+  window?(client: number): Uint8Array | undefined;
 }
 
 export type FsHandler = (request: DataView, reply: DataView) => number;

@@ -9,96 +9,36 @@
  * a thread that writes the commit, and others are served meanwhile.
  */
 import { boot, bootFailed, type ServiceConfig } from '../../dvk/boot.ts';
-import {
-  crc32c,
-  isDvkError,
-  Segment,
-  slotOf,
-  type Endpoint,
-  type GrantId,
-  type Process,
-} from '../../dvk/index.ts';
+import { isDvkError, Segment, slotOf, type Endpoint } from '../../dvk/index.ts';
 import { quotaFile } from '../../vos/protocol/fs-quota.ts';
-import { TRANSFER_BYTES_MAX, type Timestamp } from '../../vos/protocol/fs.ts';
+import { FsCall, type Timestamp } from '../../vos/protocol/fs.ts';
 import { HeldReplies } from '../../vos/held-replies.ts';
 import { type Chore, serve } from '../../vos/server.ts';
+import { FS_MEMORY, type FsMemory } from '../../vos/spec-fs.ts';
 import type { FsServiceSpec } from '../../vos/spec.ts';
 import { BlockCache } from './cache.ts';
 import { ChangingHandlers, type ChangingParts } from './changing-handlers.ts';
 import { Commits } from './commits.ts';
 import { openImage } from './device.ts';
 import { ERRNO, FsError, isFsError } from './errors.ts';
-import { DELAYED_BYTES } from './ext4/delayed.ts';
 import { COMPAT } from './ext4/layout.ts';
 import { Volume } from './ext4/volume.ts';
 import { recover } from './journal/recovered-device.ts';
 import type { Sleeper } from './journal/worker-protocol.ts';
-import { createHandlers, type ClientMemory } from './handlers.ts';
+import { GrantedMemory } from './granted-memory.ts';
+import { createHandlers } from './handlers.ts';
 import { LeaseHandlers } from './lease-handlers.ts';
 import { LeaseTable } from './leases.ts';
 import { openForWriting } from './open.ts';
 import { QuotaSource } from './quota-source.ts';
+import { rawCrc32c } from './raw-crc32c.ts';
 import { Survivors } from './survivors.ts';
 import { WatchedWriter } from './watched-writer.ts';
 
-/** A quarter of the default arena. */
-const CACHE_BYTES = 64 * 1024 * 1024;
-/**
- * A copy to another node ends in this time or not at all; the client has its own, longer deadline.
- */
-const COPY_TIMEOUT_MS = 5000;
 /** What is not synced is committed after this time, as Linux's ext4 does. */
 const COMMIT_MS = 5000;
 const NS_PER_MS = 1_000_000n;
 const NS_PER_SECOND = 1_000_000_000n;
-
-/** The clients' memory by grants and vcopy, and a staging buffer in the arena. */
-class GrantedMemory implements ClientMemory {
-  readonly #server: Process;
-  readonly #stage: Uint8Array;
-
-  constructor(server: Process) {
-    this.#server = server;
-    this.#stage = server.allocate(TRANSFER_BYTES_MAX);
-  }
-
-  stage(bytes: number): Uint8Array {
-    return this.#stage.subarray(0, bytes);
-  }
-
-  /** What went out last; valid until the staging buffer is used again. */
-  copied: Uint8Array = new Uint8Array(0);
-
-  copyOut(client: number, grant: number, at: number, data: Uint8Array): void {
-    this.copied = data;
-    const target = { endpoint: client as Endpoint, grant: grant as GrantId, at };
-    attempt(() => this.#server.vcopySync(data, target, data.length, COPY_TIMEOUT_MS));
-  }
-
-  copyIn(client: number, grant: number, at: number, target: Uint8Array): void {
-    const source = { endpoint: client as Endpoint, grant: grant as GrantId, at };
-    attempt(() => this.#server.vcopySync(source, target, target.length, COPY_TIMEOUT_MS));
-  }
-}
-
-/**
- * A copy that fails concerns one client only: it gets EFAULT for what it granted, EIO for a link
- * that is down.
- */
-function attempt(copy: () => number): void {
-  try {
-    copy();
-  } catch (error) {
-    if (!isDvkError(error)) throw error;
-    const lost = error.code === 'ENOTCONN' || error.code === 'ETIMEDOUT';
-    throw new FsError(lost ? 'EIO' : 'EFAULT', error.message, { cause: error });
-  }
-}
-
-/** CRC32C as ext4 has it: the register goes in and comes out without inversion. */
-function rawCrc32c(data: Uint8Array, seed: number): number {
-  return ~crc32c(data, ~seed >>> 0) >>> 0;
-}
 
 /** A volume as the server uses it. */
 interface Opened {
@@ -113,22 +53,25 @@ interface Opened {
 
 /** What opening a volume takes besides its path. */
 interface OpenParts {
-  readonly memory: Uint8Array;
-  /** More memory of the arena. */
+  /** Memory of the arena. */
   readonly allocate: (bytes: number) => Uint8Array;
   readonly now: () => Timestamp;
   /** The server, in its receive. */
   readonly sleeper: Sleeper;
 }
 
-function open(service: FsServiceSpec, parts: OpenParts): Opened {
-  const { image, readOnly } = service;
-  return readOnly ? openReadOnly(image, parts) : openWritable(service, parts);
+function memoryOf({ memory }: FsServiceSpec): FsMemory {
+  return { ...FS_MEMORY, ...memory };
 }
 
-function openReadOnly(path: string, { memory }: OpenParts): Opened {
-  const image = openImage(path);
+function open(service: FsServiceSpec, parts: OpenParts): Opened {
+  return service.readOnly ? openReadOnly(service, parts) : openWritable(service, parts);
+}
+
+function openReadOnly(service: FsServiceSpec, { allocate }: OpenParts): Opened {
+  const image = openImage(service.image);
   const { device, transactions } = recover(image, rawCrc32c);
+  const memory = allocate(memoryOf(service).cache);
   const volume = Volume.open(device, new BlockCache(device, memory), { crc32c: rawCrc32c });
   const close = (): void => {
     image.close();
@@ -137,10 +80,12 @@ function openReadOnly(path: string, { memory }: OpenParts): Opened {
 }
 
 function openWritable(service: FsServiceSpec, parts: OpenParts): Opened {
-  const { memory, allocate, now, sleeper } = parts;
+  const { allocate, now, sleeper } = parts;
+  const sizes = memoryOf(service);
   const image = openImage(service.image, 'write');
   const program = new URL('./journal/commit-worker.js', import.meta.url);
   const worker = { program, image, wake: sleeper };
+  const memory = allocate(sizes.cache);
   const options = { memory, crc32c: rawCrc32c, timeMs: Date.now, worker };
   const writing = openForWriting(image, options);
   const { cache, changes, replayed } = writing;
@@ -157,7 +102,7 @@ function openWritable(service: FsServiceSpec, parts: OpenParts): Opened {
     // It was replayed, and says until it is closed that it has to be.
     ignoreJournal: true,
     keepNameless: true,
-    delayedMemory: allocate(DELAYED_BYTES),
+    delayedMemory: allocate(sizes.delayed),
   });
   return {
     volume,
@@ -281,13 +226,12 @@ async function main(): Promise<void> {
   const server = segment.bind({ slot: service.slot, level: 'server', name: service.name });
   const { now, follow } = timestamps();
   const { volume, bytes, replayed, commits, close } = open(service, {
-    memory: server.allocate(CACHE_BYTES),
     allocate: (size) => server.allocate(size),
     now,
     sleeper: { segment: config.segment, endpoint: server.endpoint },
   });
   const quota = new QuotaSource(volume, quotaFile(config.segment, service.name), service.quota);
-  const memory = new GrantedMemory(server);
+  const memory = new GrantedMemory(server, segment, memoryOf(service).windows);
   const isAlive = (client: number): boolean => segment.isBound(client as Endpoint);
   const survivors = survivorsIn({ volume, commits, segment, now });
   const held = new HeldReplies();
@@ -316,6 +260,7 @@ async function main(): Promise<void> {
     ...(survivors && { survivors }),
   });
   const calls = changing.guarded(new Map([...createHandlers(volume, memory), ...changing.table()]));
+  calls.set(FsCall.WINDOW, (request, reply) => memory.windows.onWindow(request, reply));
   await ready({
     endpoint: server.endpoint,
     image: service.image,
@@ -333,6 +278,7 @@ async function main(): Promise<void> {
   const tick = (): void => {
     changing.sweep();
     leases.sweep();
+    memory.windows.sweep();
     quietly(() => commits?.begin());
     volume.discard();
   };

@@ -21,6 +21,9 @@
  *
  * What another client's claim is in the way of (EALREADY) was not done, and is asked for again
  * after a pause, for `outageMs` at most.
+ *
+ * Long contents go to a server on another node through a window of each channel (`fs-window.ts`):
+ * this client copies them, and the server serves others meanwhile.
  */
 import { constants } from 'node:os';
 
@@ -29,6 +32,7 @@ import {
   DvkError,
   ErrorNumber,
   isDvkError,
+  type CallOptions,
   type Clock,
   type Endpoint,
   type GrantId,
@@ -38,6 +42,7 @@ import {
 import { CLAIMED, COPY_BYTES_MAX } from '../protocol/fs-change.ts';
 import { TRANSFER_BYTES_MAX } from '../protocol/fs.ts';
 import { EKEYEXPIRED } from '../protocol/fs-lease.ts';
+import { WINDOW_GRANT, decodeWindow, encodeWindowRequest } from '../protocol/fs-window.ts';
 
 export interface ChannelOptions {
   /** Fixed slot of the server. */
@@ -72,10 +77,26 @@ export interface Call {
   readonly parts?: readonly Uint8Array[];
   /** Memory that is lent to the server for the call, in place of the channel's buffer. */
   readonly memory?: Uint8Array;
+  /** How many bytes at its start are contents for a file, which may go through a window. */
+  readonly contentBytes?: number;
   /** Whether it may be done twice. */
   readonly repeatable: boolean;
   /** The server that it is for: another one was told otherwise, and the call succeeds. */
   readonly onlyFor?: Endpoint | undefined;
+}
+
+/** Where contents go in a server's memory; see `fs-window.ts`. */
+interface WindowPlace {
+  readonly endpoint: Endpoint;
+  readonly grant: GrantId;
+  readonly at: number;
+}
+
+interface Window {
+  readonly server: Endpoint;
+  /** Undefined: the server gave none. */
+  readonly place: WindowPlace | undefined;
+  readonly askedMs: number;
 }
 
 export interface Channel {
@@ -86,6 +107,7 @@ export interface Channel {
   sequence: number;
   /** The server that gave the last answer. */
   server: Endpoint;
+  window: Window | undefined;
 }
 
 /**
@@ -108,9 +130,13 @@ const CALL_TIMEOUT_MS = 7000;
 /** A time-out that comes so much too late shows that this process did not run. */
 const STALL_MS = 1000;
 const NO_GRANT = -1;
+/** Fewer bytes are not worth a copy of their own. */
+const WINDOW_BYTES_MIN = 64 * 1024;
+/** A server that had no window is asked again after this time. */
+const WINDOW_RETRY_MS = 5000;
 const SEQUENCE_END = 2 ** 32;
-const { EALREADY, EIO } = constants.errno;
-const { EDEADSRCDST } = ErrorNumber;
+const { EALREADY, EFAULT, EIO } = constants.errno;
+const { EDEADSRCDST, EDVSGRANT } = ErrorNumber;
 
 /** The server, or the way to it, is gone; it may come back. */
 const OUTAGES: ReadonlySet<string> = new Set([
@@ -177,7 +203,8 @@ export class Channels {
       const name = i === 0 ? options.name : `${options.name.slice(0, 12)}.${String(i)}`;
       const process = segment.bind({ ...fixed, name, awaitable: true, clock: options.clock });
       const buffer = process.allocate(TRANSFER_BYTES_MAX);
-      this.#all.push({ process, buffer, grant: undefined, grantee: ANY, sequence: 0, server: ANY });
+      const fresh = { grant: undefined, grantee: ANY, sequence: 0, server: ANY, window: undefined };
+      this.#all.push({ process, buffer, ...fresh });
     }
     // The first channel is used most, so the server knows who this client is.
     this.#free.push(...this.#all.toReversed());
@@ -344,6 +371,13 @@ export class Channels {
   }
 
   async #attempt(channel: Channel, call: Call, server: Endpoint): Promise<number> {
+    const { contentBytes = 0 } = call;
+    // What may not be done twice is not sent in two steps.
+    if (contentBytes >= WINDOW_BYTES_MIN && call.repeatable) {
+      const place = await this.#windowOf(channel, server);
+      const result = place && (await this.#throughWindow(channel, call, place));
+      if (result !== undefined) return result;
+    }
     const { process } = channel;
     const lent = call.memory && process.grant(call.memory, 'read-write', server);
     const grant = lent ?? (call.needsMemory ? this.#grant(channel, server) : NO_GRANT);
@@ -355,6 +389,54 @@ export class Channels {
       return process.message.type;
     } finally {
       if (lent !== undefined) process.revoke(lent);
+    }
+  }
+
+  /** The channel's window, where the server is on another node and gives one. */
+  async #windowOf(channel: Channel, server: Endpoint): Promise<WindowPlace | undefined> {
+    const { clock, serverSlot, callMs } = this.#options;
+    const { process, window } = channel;
+    const nowMs = clock.nowMs();
+    if (window?.server === server) {
+      if (window.place !== undefined) return window.place;
+      if (nowMs < window.askedMs + WINDOW_RETRY_MS) return undefined;
+    }
+    const node = this.#segment.process(serverSlot)?.node;
+    if (node === undefined || node === this.#segment.nodeId) return undefined;
+    encodeWindowRequest(process.message.view);
+    await process.sendrec(server, { timeoutMs: callMs });
+    const { type, view } = process.message;
+    const grant = type === 0 ? (decodeWindow(view) as GrantId | undefined) : undefined;
+    const place = grant === undefined ? undefined : { endpoint: server, grant, at: 0 };
+    channel.window = { server, place, askedMs: nowMs };
+    return place;
+  }
+
+  /** Undefined: the window is no more, and nothing was done. */
+  async #throughWindow(
+    channel: Channel,
+    call: Call,
+    place: WindowPlace,
+  ): Promise<number | undefined> {
+    const { clock, callMs } = this.#options;
+    const { process, sequence } = channel;
+    const contents = (call.memory ?? channel.buffer).subarray(0, call.contentBytes);
+    const endMs = clock.nowMs() + callMs;
+    const left = (): CallOptions => ({ timeoutMs: Math.max(1, endMs - clock.nowMs()) });
+    try {
+      await process.vcopy(contents, place, contents.length, left());
+      call.encode(process.message.view, { grant: WINDOW_GRANT, sequence });
+      await process.sendrec(place.endpoint, left());
+      const { type } = process.message;
+      if (type === -EFAULT) throw new DvkError(-EDVSGRANT, 'fs');
+      this.#answered++;
+      channel.server = place.endpoint;
+      return type;
+    } catch (error) {
+      // A copy that was given up may come later: nobody is to use that grant again.
+      channel.window = undefined;
+      if (isDvkError(error, 'EDVSGRANT')) return undefined;
+      throw error;
     }
   }
 

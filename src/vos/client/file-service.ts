@@ -84,6 +84,9 @@ export interface TakenNames {
   readonly numbers: readonly FileId[];
 }
 
+/** What a removal tells: either of what is held open by it, or of the directory after it. */
+export type Removed = { readonly held: FileAttributes } | { readonly directory: FileAttributes };
+
 /** What `createMany` came to. */
 export interface Made {
   /** How many files: those before the first that could not be made. */
@@ -153,11 +156,11 @@ export interface FileService {
   link(file: FileId, place: Place): Promise<FileAttributes>;
   /**
    * With `hold`, what lost its last name by this, and is no regular file or symbolic link, is held
-   * open, and resolved with.
+   * open.
    */
-  unlink(place: Place, hold?: boolean): Promise<FileAttributes | undefined>;
+  unlink(place: Place, hold?: boolean): Promise<Removed>;
   /** As `unlink`. */
-  removeDirectory(place: Place, hold?: boolean): Promise<FileAttributes | undefined>;
+  removeDirectory(place: Place, hold?: boolean): Promise<Removed>;
   /** `flags`: `RenameFlag`. */
   rename(from: Place, to: Place, flags: number): Promise<void>;
   /**

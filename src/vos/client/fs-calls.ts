@@ -1,7 +1,7 @@
 /** One call of the changing half of the FS protocol, and what its answer is read as. */
 import { CLAIMED, type FsChange, encodeChange, namesFit } from '../protocol/fs-change.ts';
 import type { Taken } from '../protocol/fs-early.ts';
-import { type FileAttributes, type FsCall, decodeAttributes } from '../protocol/fs.ts';
+import { type FileAttributes, FsCall, decodeAttributes } from '../protocol/fs.ts';
 import type { Endpoint } from '../../dvk/index.ts';
 import type { Call, Channel } from './channels.ts';
 import type { FileId, Place, TakenNames, Written } from './file-service.ts';
@@ -19,6 +19,8 @@ export interface ChangingCall {
 export function encoded(change: ChangingCall): Call {
   const { request, names = [], data, memory, repeatable = false, onlyFor } = change;
   const bytes = names.reduce((sum, { length }) => sum + length, 0);
+  // A WRITE has no names in front of its data.
+  const contents = request.call === FsCall.WRITE ? (memory ?? data) : undefined;
   const parts = [...(namesFit(request.call, bytes) ? [] : names), ...(data ? [data] : [])];
   return {
     encode: (message, { grant, sequence }) => {
@@ -27,6 +29,7 @@ export function encoded(change: ChangingCall): Call {
     needsMemory: parts.some(({ length }) => length > 0),
     parts,
     ...(memory === undefined ? {} : { memory }),
+    ...(contents === undefined ? {} : { contentBytes: contents.length }),
     repeatable,
     onlyFor,
   };

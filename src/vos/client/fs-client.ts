@@ -59,6 +59,7 @@ import type {
   NewFile,
   Owner,
   Place,
+  Removed,
   SizedValue,
   TakenNames,
   Written,
@@ -310,22 +311,22 @@ export class FsClient implements FileService {
     return await this.#changeNames({ request, names: [place.name] }, place.parent);
   }
 
-  async unlink(place: Place, hold = false): Promise<FileAttributes | undefined> {
+  async unlink(place: Place, hold = false): Promise<Removed> {
     return await this.#remove(FsCall.UNLINK, place, hold);
   }
 
-  async removeDirectory(place: Place, hold = false): Promise<FileAttributes | undefined> {
+  async removeDirectory(place: Place, hold = false): Promise<Removed> {
     return await this.#remove(FsCall.RMDIR, place, hold);
   }
 
-  async #remove(call: FsCall, place: Place, hold: boolean): Promise<FileAttributes | undefined> {
+  async #remove(call: FsCall, place: Place, hold: boolean): Promise<Removed> {
     const flags = hold ? RemoveFlag.HOLD : 0;
     const client = hold ? this.#channels.identity : 0;
     const request = { call, ...inDirectory(place), flags, client };
     const attributes = await this.#changeNames({ request, names: [place.name] }, place.parent);
-    if (attributes.inode === place.parent.inode) return undefined;
+    if (attributes.inode === place.parent.inode) return { directory: attributes };
     this.#hold(attributes);
-    return attributes;
+    return { held: attributes };
   }
 
   async rename(from: Place, to: Place, flags: number): Promise<void> {
@@ -577,7 +578,6 @@ export class FsClient implements FileService {
   readonly #changed = (channel: Channel): FileAttributes => {
     const attributes = attributesOf(channel);
     this.#held.wrote(attributes);
-    // The answer of one that is gone, read after the new one was asked what it has.
     if (channel.server !== this.#channels.server) this.#held.lose(attributes);
     return attributes;
   };

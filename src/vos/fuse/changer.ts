@@ -11,11 +11,13 @@
  */
 import { constants as fileConstants } from 'node:fs';
 import { constants } from 'node:os';
+import { DvkError } from '../../dvk/errors.ts';
 import type { FileId, FileService, LockRequest } from '../client/file-service.ts';
 import type { FileAttributes } from '../protocol/fs.ts';
 import { LockKind, LockType } from '../protocol/fs-change.ts';
 import type { Answers } from './answers.ts';
 import type { Change } from './change.ts';
+import type { ChangedDirectories } from './changed-directories.ts';
 import type { FlagsCall } from './file-flags.ts';
 import type { FreshPages } from './fresh-pages.ts';
 import type { KnownNames } from './known-names.ts';
@@ -23,7 +25,7 @@ import type { ChangingRequest } from './requests.ts';
 import { OpenFlag, Opcode } from './wire.ts';
 import { throwIf, type WriteBehind } from './write-behind.ts';
 
-const { EEXIST, ESTALE } = constants.errno;
+const { EEXIST, EINTR, ESTALE } = constants.errno;
 const { O_DIRECT, O_EXCL } = fileConstants;
 const WHOLE = { start: 0, end: Number.MAX_SAFE_INTEGER };
 
@@ -37,6 +39,7 @@ export interface ChangerParts {
   readonly writes: WriteBehind;
   readonly names: KnownNames;
   readonly fresh: FreshPages;
+  readonly directories: ChangedDirectories;
 }
 
 export class Changer {
@@ -45,6 +48,7 @@ export class Changer {
   readonly #writes: WriteBehind;
   readonly #names: KnownNames;
   readonly #fresh: FreshPages;
+  readonly #directories: ChangedDirectories;
   /** Locks that are waited for, by the request's number. */
   readonly #waits = new Map<number, AbortController>();
   /**
@@ -60,6 +64,7 @@ export class Changer {
     this.#writes = parts.writes;
     this.#names = parts.names;
     this.#fresh = parts.fresh;
+    this.#directories = parts.directories;
   }
 
   /**
@@ -84,9 +89,13 @@ export class Changer {
           await this.#service.setAttributes(request.file, change.change),
         );
         return;
-      case 'copy':
-        this.#answers.written(request, await this.#copy(request.file, change));
+      case 'copy': {
+        const bytes = await this.#copy(request.file, change);
+        // The same, but with room for more in the answer.
+        if (request.opcode === Opcode.COPY_FILE_RANGE_64) this.#answers.offset(request, bytes);
+        else this.#answers.written(request, bytes);
         return;
+      }
       case 'seek': {
         const at = { file: request.file, offset: change.offset };
         this.#answers.offset(request, await this.#service.seek(at, change.whence));
@@ -213,12 +222,16 @@ export class Changer {
     switch (change.kind) {
       case 'remove': {
         const place = { parent: file, name: change.name };
-        const held =
+        const askedMs = this.#directories.nowMs();
+        const removed =
           request.opcode === Opcode.RMDIR
             ? await service.removeDirectory(place, true)
             : await service.unlink(place, true);
         this.#names.removed(file, change.name);
-        if (held !== undefined) this.#releaseForgotten(held);
+        if ('held' in removed) this.#releaseForgotten(removed.held);
+        else if (request.opcode === Opcode.UNLINK) {
+          this.#directories.tell(removed.directory, askedMs);
+        }
         return;
       }
       case 'rename':
@@ -318,7 +331,7 @@ export class Changer {
   }
 
   async #lock(request: ChangingRequest, { handle, lock, mode }: Kind<'lock'>): Promise<void> {
-    const { file, unique } = request;
+    const { file } = request;
     if (mode === 'test') {
       this.#answers.lock(request, await this.#service.testLock(file, lock));
       return;
@@ -328,7 +341,7 @@ export class Changer {
       this.#ownsLock(handle, lock);
     }
     const attributes =
-      mode === 'set' ? await this.#service.lock(file, lock) : await this.#await(file, lock, unique);
+      mode === 'set' ? await this.#service.lock(file, lock) : await this.#await(request, lock);
     if (lock.type === LockType.UNLOCK) {
       this.#answers.done(request);
       return;
@@ -344,7 +357,10 @@ export class Changer {
     this.#lockOwners.set(handle, owners.add(lock.owner));
   }
 
-  async #await(file: FileId, lock: LockRequest, unique: number): Promise<FileAttributes> {
+  async #await(request: ChangingRequest, lock: LockRequest): Promise<FileAttributes> {
+    const { file, unique } = request;
+    // The kernel tells of a signal once, and that may have been before this.
+    if (request.interrupted) throw new DvkError(-EINTR, 'fuse');
     const wait = new AbortController();
     this.#waits.set(unique, wait);
     try {

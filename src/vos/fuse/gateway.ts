@@ -9,11 +9,13 @@ import type { Clock } from '../../dvk/clock.ts';
 import type { FileService } from '../client/file-service.ts';
 import type { Trust } from '../client/leases.ts';
 import { TRANSFER_BYTES_MAX, type FileAttributes, type Timestamp } from '../protocol/fs.ts';
+import { MOUNT_MEMORY, type MountMemory } from '../spec-fs.ts';
 import type { Answers, Send, SessionCounters } from './answers.ts';
 import { DIRECTORY_BYTES_MAX, EUCLEAN } from './answers.ts';
 import type { Negotiated } from './replies.ts';
 import { Session } from './session.ts';
 import { CHANGING_KINDS } from './change.ts';
+import { ChangedDirectories } from './changed-directories.ts';
 import { Changer } from './changer.ts';
 import { FreshPages } from './fresh-pages.ts';
 import { KnownNames } from './known-names.ts';
@@ -53,6 +55,10 @@ export interface GatewayOptions {
   readonly backgroundMax: number;
   /** Nothing can be changed: EROFS. */
   readonly readOnly: boolean;
+  /** Nobody else changes anything either; see `SessionOptions`. */
+  readonly constant: boolean;
+  /** What is kept at most; requests are left with the kernel while there are so many writes. */
+  readonly memory: MountMemory;
 }
 
 export const GATEWAY_DEFAULTS: GatewayOptions = {
@@ -63,9 +69,9 @@ export const GATEWAY_DEFAULTS: GatewayOptions = {
   writeBytesMax: TRANSFER_BYTES_MAX,
   backgroundMax: 16,
   readOnly: false,
+  constant: false,
+  memory: MOUNT_MEMORY,
 };
-/** Data of WRITEs that the service has not yet taken care of; more is left with the kernel. */
-const WRITE_BACKLOG_BYTES_MAX = 16 * TRANSFER_BYTES_MAX;
 
 export interface GatewayPort {
   readonly send: Send;
@@ -93,10 +99,15 @@ export class Gateway {
   readonly #recalls: Recalls | undefined;
   readonly #writes: WriteBehind;
   readonly #names: KnownNames;
+  readonly #directories: ChangedDirectories;
+  readonly #memory: MountMemory;
+  /** Data of WRITEs that the service has not yet taken care of. */
   #writeBacklogBytes = 0;
 
   constructor(service: FileService, port: GatewayPort, clock: Clock, options: GatewayOptions) {
-    const { attributesMs, entryMs, missingMs, writeBytesMax, backgroundMax, readOnly } = options;
+    this.#memory = options.memory;
+    const { attributesMs, entryMs, missingMs, writeBytesMax, backgroundMax } = options;
+    const { readOnly, constant } = options;
     const { trust } = port;
     this.#service = service;
     this.#port = port;
@@ -122,6 +133,7 @@ export class Gateway {
         writeBytesMax,
         backgroundMax,
         readOnly,
+        constant,
         trust,
       },
     );
@@ -131,13 +143,16 @@ export class Gateway {
     const nearMs = trust === undefined ? Math.min(attributesMs, entryMs) : 0;
     this.#writes = new WriteBehind(service, clock, errnoOf, () => port.lend?.());
     const latest = (): Timestamp => this.#answers.nodes.latest;
-    this.#names = new KnownNames({ service, clock, errnoOf, latest });
+    const { names: namesMax, entries: entriesMax } = options.memory;
+    this.#names = new KnownNames({ service, clock, errnoOf, latest, namesMax });
     // What a mount with leases has is never old, and a lock that waits for pages might wait for a
     // recall that waits for the same at another mount.
     const fresh = new FreshPages(this.#answers, trust === undefined ? port.pages : undefined);
-    const parts = { writes: this.#writes, names: this.#names, fresh };
+    this.#directories = new ChangedDirectories(clock, nearMs);
+    const known = { names: this.#names, directories: this.#directories };
+    const parts = { writes: this.#writes, fresh, ...known };
     this.#changer = new Changer(service, this.#answers, parts);
-    this.#neighbours = new Neighbours(service, clock, nearMs);
+    this.#neighbours = new Neighbours(service, clock, { validMs: nearMs, entriesMax });
   }
 
   get counters(): Readonly<SessionCounters> {
@@ -156,7 +171,7 @@ export class Gateway {
 
   /** Whether requests should be left with the kernel until `onRoom`. */
   get isFull(): boolean {
-    return this.#writeBacklogBytes >= WRITE_BACKLOG_BYTES_MAX;
+    return this.#writeBacklogBytes >= this.#memory.writes;
   }
 
   /** Takes one message of `length` bytes at the start of `view`. Never throws. */
@@ -185,19 +200,25 @@ export class Gateway {
         },
       )
       .finally(() => {
-        if (request.change !== undefined) this.#forget(request);
+        // A removal has told what its directory is like after it.
+        if (request.change !== undefined) this.#forget(request, request.change.kind === 'remove');
         const before = this.#writeBacklogBytes;
         this.#writeBacklogBytes -= backlogBytes;
-        if (before >= WRITE_BACKLOG_BYTES_MAX && !this.isFull) this.#port.onRoom?.();
+        if (before >= this.#memory.writes && !this.isFull) this.#port.onRoom?.();
       });
   }
 
   /** A change begins, or is done: what was known before is too old. */
-  #forget({ change, file }: ChangingRequest): void {
+  #forget({ change, file, opcode }: ChangingRequest, isTold = false): void {
     if (!CHANGING_KINDS.has(change.kind)) return;
     this.#neighbours.forget();
-    // `KnownNames` knows about new files itself, and writes change no directory.
-    if (change.kind === 'create' || change.kind === 'write') return;
+    // Writes change no directory.
+    if (change.kind === 'write') return;
+    // Of what a directory that goes away was like, too, nothing is true any more.
+    if (opcode === Opcode.RMDIR || change.kind === 'rename') this.#directories.clear();
+    else if (!isTold) this.#directories.forget(file);
+    // `KnownNames` knows about new files itself.
+    if (change.kind === 'create') return;
     this.#names.forget(file);
     if (change.kind === 'rename') this.#names.forget(change.to.parent);
   }
@@ -278,6 +299,11 @@ export class Gateway {
       return;
     }
     await this.#names.arrived(file);
+    const told = this.#directories.find(file);
+    if (told !== undefined && this.#isCurrent(told.attributes)) {
+      this.#answers.attributes(request, told.attributes, told.ageMs);
+      return;
+    }
     await this.#writes.settle(file);
     const attributes = await this.#service.getAttributes(file);
     this.#names.learn(attributes);

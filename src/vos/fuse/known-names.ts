@@ -26,8 +26,6 @@ import { throwIf } from './write-behind.ts';
 const ROW_MIN = 2;
 /** They are given back after so long without a new file. */
 const LINGER_MS = 20;
-/** Names known of all directories together. */
-const NAMES_MAX = 1 << 19;
 /** Directories that are watched. */
 const DIRECTORIES_MAX = 16;
 const LIST_BYTES = 131_072;
@@ -80,6 +78,8 @@ export interface NamesOptions {
   readonly errnoOf: (error: unknown) => number;
   /** The latest time of a change that the kernel was told of. */
   readonly latest: () => Timestamp;
+  /** Names known of all directories together. */
+  readonly namesMax: number;
 }
 
 interface Failure {
@@ -364,7 +364,7 @@ export class KnownNames {
   #hasRoom(): boolean {
     let names = 0;
     for (const directory of this.#directories.values()) names += directory.names?.size ?? 0;
-    return names < NAMES_MAX;
+    return names < this.#options.namesMax;
   }
 
   /**

@@ -8,6 +8,7 @@
 import { boot, bootFailed, type ServiceConfig } from '../../dvk/boot.ts';
 import { fuseDevice, Segment, systemClock } from '../../dvk/index.ts';
 import { FsClient } from '../client/fs-client.ts';
+import { MOUNT_MEMORY } from '../spec-fs.ts';
 import type { FuseServiceSpec } from '../spec.ts';
 import { mountFuse } from './mount.ts';
 
@@ -36,7 +37,9 @@ async function main(): Promise<void> {
       name: `${config.dvs}-${service.name}`,
       allowOther: service.allowOther,
       readOnly: service.readOnly,
+      constant: service.constant,
       owner: service.owner,
+      memory: { ...MOUNT_MEMORY, ...service.memory },
     },
   );
   await ready({ mount: mount.mountpoint, readAheadKiB: mount.readAheadKiB });

@@ -21,14 +21,19 @@ const LOOKUPS_MIN = 4;
 const ENTRIES_FOR_A_LOOKUP = 16;
 /** Of one call: about 700 entries, so that the server is soon there for others. */
 const LIST_BYTES = 65_536;
-/** Known at a time; a larger directory is listed up to there. */
-const ENTRIES_MAX = 8192;
 /** Directories that are watched, or known. */
 const DIRECTORIES_MAX = 64;
 
 export interface Neighbour {
   readonly attributes: FileAttributes;
   readonly ageMs: number;
+}
+
+export interface NeighbourLimits {
+  /** How long attributes may be believed; 0 makes this do nothing. */
+  readonly validMs: number;
+  /** Entries known at a time; a larger directory is listed up to there. */
+  readonly entriesMax: number;
 }
 
 interface Known {
@@ -51,6 +56,7 @@ export class Neighbours {
   readonly #service: FileService;
   readonly #clock: Clock;
   readonly #validMs: number;
+  readonly #entriesMax: number;
   /** The one that was asked for last is at the end. */
   readonly #directories = new Map<number, Directory>();
   #entries = 0;
@@ -58,11 +64,11 @@ export class Neighbours {
   #epoch = 0;
   #changedAtMs = -Infinity;
 
-  /** `validMs`: how long attributes may be believed; 0 makes this do nothing. */
-  constructor(service: FileService, clock: Clock, validMs: number) {
+  constructor(service: FileService, clock: Clock, { validMs, entriesMax }: NeighbourLimits) {
     this.#service = service;
     this.#clock = clock;
     this.#validMs = validMs;
+    this.#entriesMax = entriesMax;
   }
 
   /** Entries that are kept. */
@@ -163,7 +169,7 @@ export class Neighbours {
 
   /** Whether there is room for one more entry, if need be in place of another directory's. */
   #makeRoom(wanted: Directory): boolean {
-    if (this.#entries < ENTRIES_MAX) return true;
+    if (this.#entries < this.#entriesMax) return true;
     for (const directory of this.#directories.values()) {
       if (directory === wanted || directory.entries.size === 0) continue;
       this.#clear(directory);

@@ -5,7 +5,8 @@
  * `receive` answers by itself what needs no file: INIT, what is unknown (ENOSYS) and what is
  * malformed (EIO; a message whose header cannot be trusted is dropped). The rest it returns as a
  * `ServiceRequest`, whose owner calls one method of `answers` when the service has spoken. A
- * read-only session has no open files, and answers everything that writes with EROFS.
+ * read-only session answers everything that writes with EROFS; one of a file system that is
+ * constant has no open files either, and no locks beyond the kernel's own.
  *
  * The request's buffer may be used again when `receive` returns, and the reply's when the port
  * returns.
@@ -18,7 +19,7 @@ import { Answers, isDots } from './answers.ts';
 import { nodeOf } from './nodes.ts';
 import type { Negotiated } from './replies.ts';
 import * as replies from './replies.ts';
-import { decodeChange, isChange } from './change.ts';
+import { type Change, decodeChange, isChange } from './change.ts';
 import type { ReadingOpcode, ReadingRequest, ServiceRequest } from './requests.ts';
 import {
   BODY_BYTES_MIN,
@@ -62,10 +63,11 @@ const COMMON_FLAGS: number =
   InitFlag.POSIX_ACL |
   InitFlag.MAX_PAGES |
   InitFlag.CACHE_SYMLINKS;
-const READING_FLAGS: number = COMMON_FLAGS | InitFlag.NO_OPEN_SUPPORT | InitFlag.NO_OPENDIR_SUPPORT;
+const CONSTANT_FLAGS: number =
+  COMMON_FLAGS | InitFlag.NO_OPEN_SUPPORT | InitFlag.NO_OPENDIR_SUPPORT;
 // Without WRITEBACK_CACHE: what is written here is seen on other nodes at once. Without
 // ATOMIC_O_TRUNC: the kernel then sends a SETATTR of its own.
-const WRITING_FLAGS: number =
+const OPENING_FLAGS: number =
   COMMON_FLAGS |
   InitFlag.POSIX_LOCKS |
   InitFlag.FLOCK_LOCKS |
@@ -78,6 +80,11 @@ export interface SessionOptions extends AnswerOptions {
   readonly writeBytesMax: number;
   readonly backgroundMax: number;
   readonly readOnly: boolean;
+  /**
+   * Nobody changes what is there: the kernel opens files without asking, and keeps their pages.
+   * Goes with `readOnly`.
+   */
+  readonly constant: boolean;
 }
 
 export interface SessionPort {
@@ -160,13 +167,17 @@ export class Session {
         this.answers.accept(getUint64(view, IN.unique), 0);
         return undefined;
       default:
-        if (!this.#options.readOnly) return this.#dispatchChange(opcode, view, length);
-        this.#dispatchReadOnly(opcode, view);
+        if (this.#options.readOnly && WRITING_OPCODES.has(opcode)) {
+          this.answers.refuse(view, EROFS);
+          return undefined;
+        }
+        if (!this.#options.constant) return this.#dispatchChange(opcode, view, length);
+        this.#dispatchConstant(opcode, view);
         return undefined;
     }
   }
 
-  #dispatchReadOnly(opcode: number, view: DataView): void {
+  #dispatchConstant(opcode: number, view: DataView): void {
     if (opcode === Opcode.OPEN) {
       const writes = (view.getUint32(IN.body, true) & ACCESS_MODE_MASK) !== READ_ONLY;
       if (writes) this.answers.refuse(view, EROFS);
@@ -176,9 +187,9 @@ export class Session {
     } else if (opcode === Opcode.RELEASE || opcode === Opcode.RELEASEDIR) {
       this.answers.accept(getUint64(view, IN.unique), 0);
     } else {
-      // ENOSYS for FLUSH, FSYNC, ACCESS, LSEEK and their like: the kernel then does the sensible
-      // thing by itself.
-      this.answers.refuse(view, WRITING_OPCODES.has(opcode) ? EROFS : ENOSYS);
+      // FLUSH, FSYNC, ACCESS, LSEEK and their like: the kernel then does the sensible thing by
+      // itself.
+      this.answers.refuse(view, ENOSYS);
     }
   }
 
@@ -192,8 +203,8 @@ export class Session {
       find: (node) => this.answers.nodes.find(node),
     });
     const file = this.#file(view, false);
-    if (typeof change === 'number' || file === undefined) {
-      const errno = typeof change === 'number' ? change : ESTALE;
+    if (typeof change === 'number' || file === undefined || this.#isRefused(change)) {
+      const errno = typeof change === 'number' ? change : file === undefined ? ESTALE : EROFS;
       if (errno === EIO) this.answers.counters.malformed++;
       this.answers.refuse(view, errno);
       return undefined;
@@ -203,6 +214,11 @@ export class Session {
     const request = { opcode, change, unique, file, pid, answered: false, interrupted: false };
     this.answers.enlist(request);
     return request;
+  }
+
+  /** Calls whose opcode does not tell that they would write. */
+  #isRefused(change: Change): boolean {
+    return this.#options.readOnly && change.kind === 'flags' && change.call.set !== undefined;
   }
 
   /** INIT body: 0 u32 major | 4 u32 minor | 8 u32 read-ahead | 12 u32 flags */
@@ -219,7 +235,7 @@ export class Session {
       minor: major > PROTOCOL_MAJOR ? PROTOCOL_MINOR_MAX : Math.min(minor, PROTOCOL_MINOR_MAX),
       flags:
         view.getUint32(IN.body + 12, true) &
-        (this.#options.readOnly ? READING_FLAGS : WRITING_FLAGS),
+        (this.#options.constant ? CONSTANT_FLAGS : OPENING_FLAGS),
       // The kernel takes the least of this, its own and the device's; the gateway raises the
       // device's afterwards.
       readAheadBytesMax: 64 * TRANSFER_BYTES_MAX,

@@ -58,6 +58,7 @@ export const Opcode = {
   COPY_FILE_RANGE: 47,
   TMPFILE: 51,
   STATX: 52,
+  COPY_FILE_RANGE_64: 53,
 } as const;
 
 /** What the kernel can do and what we ask for, in the `flags` of INIT. */
@@ -147,6 +148,7 @@ export const WRITING_OPCODES: ReadonlySet<number> = new Set<number>([
   Opcode.FALLOCATE,
   Opcode.RENAME2,
   Opcode.COPY_FILE_RANGE,
+  Opcode.COPY_FILE_RANGE_64,
   Opcode.TMPFILE,
 ]);
 

@@ -7,7 +7,7 @@
  *   byte  8  u32  inode
  *        12  u32  generation          (0: any)
  *        16  u32  sequence            number of the request, 0 for none
- *        20  i32  grant               id of the client's memory, -1 for none
+ *        20  i32  grant               id of the client's memory, -1 for none; see `fs-window.ts`
  *
  * and goes on as `LAYOUTS` says. Bytes that a call has no field for are zero, else EBADREQUEST.
  * Names stand in the message, one behind the other, if all of them fit there; else they are at the

@@ -81,6 +81,8 @@ export const FsCall = {
   CREATE_MANY: PROTOCOL_BASE.fs + 101,
   // `fs-quota.ts`.
   QUOTA: PROTOCOL_BASE.fs + 110,
+  // `fs-window.ts`.
+  WINDOW: PROTOCOL_BASE.fs + 120,
 } as const;
 export type FsCall = (typeof FsCall)[keyof typeof FsCall];
 

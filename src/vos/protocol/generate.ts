@@ -202,6 +202,7 @@ function header(): string {
     '',
     ...enumLines('Requests: the type of a message.', 'CALL_', fs.FsCall),
     ...enumLines('Flags of CREATE.', 'CREATE_', change.CreateFlag),
+    ...enumLines('Flags of OPEN.', 'OPEN_', change.OpenFlag),
     ...enumLines('Flags of RENAME.', 'RENAME_', change.RenameFlag),
     ...enumLines('Flags of WRITE.', 'WRITE_', change.WriteFlag),
     ...enumLines('Flags of SETATTR.', 'ATTRIBUTE_', change.AttributeFlag),

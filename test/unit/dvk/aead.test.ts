@@ -3,7 +3,14 @@
 import { createCipheriv, randomBytes } from 'node:crypto';
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { AEAD_TAG_BYTES, aeadOpen, aeadSeal, aeadSealFrom } from '../../../src/dvk/aead.ts';
+import {
+  AEAD_TAG_BYTES,
+  aeadForget,
+  aeadOpen,
+  aeadOpenInto,
+  aeadSeal,
+  aeadSealFrom,
+} from '../../../src/dvk/aead.ts';
 
 const hex = (text: string): Uint8Array => Buffer.from(text.replaceAll(/\s/g, ''), 'hex');
 
@@ -92,6 +99,10 @@ describe('the packet cipher', () => {
 
           expect(packet).toEqual(expected);
           expect(other).toEqual(expected);
+          const opened = Buffer.alloc(body.length);
+          expect(aeadOpenInto(secret, other, head.length, { number, body: opened })).toBe(true);
+          expect(opened).toEqual(Buffer.from(body));
+          expect(other).toEqual(expected);
           expect(aeadOpen(secret, packet, head.length, number)).toBe(true);
           expect(packet.subarray(0, -AEAD_TAG_BYTES)).toEqual(Buffer.concat([head, body]));
         },
@@ -108,12 +119,31 @@ describe('the packet cipher', () => {
     for (let bit = 0; bit < 8 * packet.length; bit++) {
       const changed = Buffer.from(packet);
       changed[bit >>> 3] = (changed[bit >>> 3] ?? 0) ^ (1 << (bit & 7));
+      const body = new Uint8Array(40);
+      expect(aeadOpenInto(secret, changed, 16, { number: 7, body })).toBe(false);
       expect(aeadOpen(secret, changed, 16, 7)).toBe(false);
     }
     expect(aeadOpen(secret, Buffer.from(packet), 16, 8)).toBe(false);
     expect(aeadOpen(randomBytes(44), Buffer.from(packet), 16, 7)).toBe(false);
     expect(aeadOpen(secret, Buffer.from(packet), 15, 7)).toBe(false);
     expect(aeadOpen(secret, packet, 16, 7)).toBe(true);
+  });
+
+  it('gives the same with more keys than are kept, and with one that was forgotten', () => {
+    const secrets = Array.from({ length: 50 }, (_, i) => new Uint8Array(i % 2 ? 44 : 28).fill(i));
+    const head = new Uint8Array(16);
+    const all = (number: number): Uint8Array[] =>
+      secrets.map((secret) => sealed(secret, head, head, number));
+    const before = all(1);
+
+    for (const secret of secrets.slice(10, 20)) aeadForget(secret);
+    all(2);
+
+    expect(all(1)).toEqual(before);
+    expect(new Set(before.map((bytes) => Buffer.from(bytes).toString('hex'))).size).toBe(50);
+    expect(() => {
+      aeadForget(new Uint8Array(32));
+    }).toThrow(RangeError);
   });
 
   it('refuses impossible arguments', () => {
@@ -130,6 +160,7 @@ describe('the packet cipher', () => {
     for (const bytes of [0, 7, 9]) {
       const body = new Uint8Array(bytes);
       expect(() => aeadSealFrom(secret, packet, 16, { number: 0, body })).toThrow(refused);
+      expect(() => aeadOpenInto(secret, packet, 16, { number: 0, body })).toThrow(refused);
     }
     expect(() => aeadSeal('x' as never, packet, 16, 0)).toThrow(TypeError);
   });

@@ -1,8 +1,11 @@
 // Death and departure: a peer that is killed, a Worker that is terminated, a process that exits.
 // Method: the victim is in the middle of a call; what waits on it must end, and nothing may be left
 // behind.
+import { spawnSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { ANY, isDvkError, type Segment } from '../../../src/dvk/index.ts';
+import { findProgram } from '../../../src/cli/programs.ts';
+import { ANY, isDvkError, slotOf, type Segment } from '../../../src/dvk/index.ts';
 import { ChildPeer, WorkerPeer } from '../../support/peers.ts';
 import { TestSegment } from '../../support/segments.ts';
 
@@ -15,6 +18,8 @@ async function codeOf(action: () => unknown): Promise<string> {
   }
   return 'none';
 }
+
+const obstacle = findProgram('prlimit') ? undefined : 'needs prlimit (util-linux)';
 
 let test: TestSegment;
 let segment: Segment;
@@ -122,6 +127,33 @@ describe('a Worker that ends', () => {
 
     expect(await call).toBe('ESRCDIED');
   });
+});
+
+/** Lets the process `pid` map so many bytes more than it does now. */
+function limitMemory(pid: number, bytes: number): void {
+  const [pages = ''] = readFileSync(`/proc/${String(pid)}/statm`, 'utf8').split(' ');
+  const limit = Number(pages) * 4096 + bytes;
+  spawnSync('prlimit', ['--pid', String(pid), `--as=${String(limit)}`, '--core=0']);
+}
+
+// Fault row 9. What there is no memory for may be an exception, or the end of the whole program.
+describe.skipIf(obstacle !== undefined)(`a process without memory ${obstacle ?? ''}`, () => {
+  it.each(['exhaustBuffers', 'exhaustHeap'])(
+    'with a request in hand is gone for its client: %s',
+    async (role) => {
+      const client = segment.bind({ name: 'client' });
+      const peer = new ChildPeer(test.path, role);
+      const victim = await peer.ready();
+      limitMemory(peer.child.pid ?? 0, 1 << 26);
+
+      const call = codeOf(() => client.sendrec(victim));
+      expect(await peer.ended).not.toBe(0);
+      // The part of the node daemon, where it did not come to unbind itself.
+      segment.reap(slotOf(victim), victim);
+      expect(await call).toBe('ESRCDIED');
+      expect(names()).toEqual(['client']);
+    },
+  );
 });
 
 describe('a process that exits', () => {

@@ -202,6 +202,26 @@ describe.skipIf(imageObstacle() !== undefined)('delayed contents', () => {
     expect(afterCrash(device, 'file')).toEqual(filled(3 * BLOCK));
   });
 
+  it('are all there, and counted once, where some come to lie in front of others', () => {
+    const { volume, file, close } = world();
+    // The page of the first block becomes free, and is the one before that of the second.
+    volume.write(file, 9 * BLOCK, filled(BLOCK));
+    volume.write(file, BLOCK, filled(BLOCK, 1));
+    volume.write(file, 3 * BLOCK, filled(BLOCK, 3));
+    volume.write(file, 5 * BLOCK, filled(BLOCK, 5));
+    volume.truncate(file, 6 * BLOCK);
+
+    volume.write(file, 0, filled(BLOCK));
+
+    const content = new Uint8Array(6 * BLOCK).fill(7, 0, BLOCK);
+    for (const block of [1, 3, 5]) content.fill(block, block * BLOCK, (block + 1) * BLOCK);
+    expect(contentsOf(volume, file)).toEqual(content);
+    expect(volume.attributes(file).sectors).toBe((4 * BLOCK) / 512);
+    volume.truncate(file, 0);
+    expect(volume.attributes(file).sectors).toBe(0);
+    close();
+  });
+
   it('are not behind the size that a crash leaves', () => {
     const made = world(['-b', '1024', '-J', 'size=1', '-N', '4096']);
     const { volume, device, changes, file } = made;

@@ -1,9 +1,9 @@
-// The session of a mount that writes: each request of the kernel becomes the call it should, with
-// every field of its body, and each reply is what the kernel waits for.
+// A mount that writes: requests become the calls they should, and replies what the kernel awaits.
 import { constants } from 'node:os';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { Gateway, GATEWAY_DEFAULTS } from '../../../src/vos/fuse/gateway.ts';
 import { Opcode } from '../../../src/vos/fuse/wire.ts';
+import { MOUNT_MEMORY } from '../../../src/vos/spec-fs.ts';
 import {
   initMessage,
   join,
@@ -21,8 +21,7 @@ const { ENOTTY, EOPNOTSUPP, ESTALE } = constants.errno;
 /** FS_IOC_ calls of linux/fs.h. */
 const [GET_FLAGS, SET_FLAGS] = [0x8008_6601, 0x4008_6602];
 const [GET_EXTENDED, SET_EXTENDED] = [0x801c_581f, 0x401c_5820];
-const UID = 1234;
-const GID = 567;
+const [UID, GID] = [1234, 567];
 const text = new TextEncoder();
 
 let files: MemoryFiles;
@@ -222,8 +221,11 @@ describe('what changes files', () => {
     expect(body().getUint32(0, true)).toBe(12);
     await give(Opcode.LSEEK, node, words(0, 0, 99, 0, 3, 0));
     expect(port.last().error).toBe(-ENXIO);
-    await give(Opcode.COPY_FILE_RANGE, node, words(0, 0, 1, 0, node, 0, 0, 0, 10, 0, 3, 0, 0, 0));
+    const copy = words(0, 0, 1, 0, node, 0, 0, 0, 10, 0, 3, 0, 0, 0);
+    await give(Opcode.COPY_FILE_RANGE, node, copy);
     expect(body().getUint32(0, true)).toBe(3);
+    await give(Opcode.COPY_FILE_RANGE_64, node, copy);
+    expect(body().getBigUint64(0, true)).toBe(3n);
     expect(content('file').slice(10)).toBe('123');
   });
 
@@ -328,6 +330,49 @@ describe('names', () => {
   });
 });
 
+describe('attributes of a directory', () => {
+  let node: number;
+
+  /** How often the service is asked for them, and for how many ms they may be believed. */
+  async function look(): Promise<[asked: number, validMs: number]> {
+    const before = files.calls.get('getAttributes') ?? 0;
+    await give(Opcode.GETATTR, node, words(0, 0, 0, 0));
+    const reply = body();
+    const validMs = reply.getUint32(0, true) * 1000 + reply.getUint32(8, true) / 1e6;
+    return [(files.calls.get('getAttributes') ?? 0) - before, validMs];
+  }
+
+  beforeEach(async () => {
+    for (const one of 'abcdef') files.add(`/dir/${one}`, S_IFREG | 0o644);
+    files.add('/dir/g', S_IFDIR | 0o755);
+    node = await lookup('dir');
+  });
+
+  it('are known from a removal, for as long as they may be believed', async () => {
+    await give(Opcode.UNLINK, node, name('a'));
+    clock.advance(400);
+    expect(await look()).toEqual([0, 600]);
+    clock.advance(600);
+    expect(await look()).toEqual([1, 1000]);
+  });
+
+  it('are asked for after any other change of it', async () => {
+    const changes: (readonly [number, ...Uint8Array[]])[] = [
+      [Opcode.CREATE, words(0o101, 0o100666, 0, 0), name('new')],
+      [Opcode.RMDIR, name('g')],
+      [Opcode.RENAME, words(node, 0), name('f'), name('h')],
+      [Opcode.SETATTR, setattrBody(1, { 68: 0o700 })],
+      [Opcode.UNLINK, name('nothing')],
+    ];
+    for (const [index, [opcode, ...parts]] of changes.entries()) {
+      await give(Opcode.UNLINK, node, name('abcde'[index] ?? ''));
+      expect(await look()).toEqual([0, 1000]);
+      await give(opcode, node, ...parts);
+      expect(await look()).toEqual([1, 1000]);
+    }
+  });
+});
+
 describe('locks', () => {
   it('are told, taken and given up', async () => {
     const node = await lookup('file');
@@ -414,6 +459,18 @@ describe('locks', () => {
     expect(gateway.outstanding).toBe(0);
   });
 
+  it('end a wait that has not begun when the signal comes', async () => {
+    const node = await lookup('file');
+    await give(Opcode.SETLK, node, lockBody(7, 1));
+    const asked = give(Opcode.SETLKW, node, lockBody(8, 1));
+    const waiter = unique;
+    const interrupted = give(Opcode.INTERRUPT, 0, words(waiter, 0));
+    await Promise.all([asked, interrupted]);
+
+    expect(port.last()).toMatchObject({ error: -EINTR, unique: BigInt(waiter) });
+    expect(gateway.outstanding).toBe(0);
+  });
+
   it('of a process end with its first close', async () => {
     const node = await lookup('file');
     await give(Opcode.FLUSH, node, words(0, 0, 0, 0, 7, 0));
@@ -427,16 +484,19 @@ describe('locks', () => {
 
 describe('requests', () => {
   it('that change something are waited for, whatever signal comes', async () => {
-    let settle: (value: undefined) => void = () => undefined;
+    let settle = (): void => undefined;
+    const directory = await files.getAttributes({ inode: 2, generation: 0 });
     files.unlink = async () =>
       new Promise((resolve) => {
-        settle = resolve;
+        settle = () => {
+          resolve({ directory });
+        };
       });
     await give(Opcode.UNLINK, 1, name('file'));
     await give(Opcode.INTERRUPT, 0, words(unique, 0));
     clock.advance(10_000);
     expect(gateway.outstanding).toBe(1);
-    settle(undefined);
+    settle();
     await new Promise((done) => setImmediate(done));
     expect(port.last().error).toBe(0);
   });
@@ -514,7 +574,6 @@ describe('requests', () => {
   });
 
   it('that write wait in the kernel while too many are under way', async () => {
-    const node = await lookup('file');
     const settle: (() => void)[] = [];
     files.write = async (at, data) =>
       new Promise((resolve) => {
@@ -524,8 +583,13 @@ describe('requests', () => {
           resolve({ bytes: data.length, attributes });
         });
       });
+    const memory = { ...MOUNT_MEMORY, writes: 4 << 20 };
+    gateway = new Gateway(files, port, clock, { ...GATEWAY_DEFAULTS, memory });
+    const init = initMessage();
+    gateway.receive(init, init.byteLength);
+    const node = await lookup('file');
     const block = join(words(0, 0, 0, 0, 1 << 20, 0, 0, 0, 0, 0), new Uint8Array(1 << 20));
-    for (let i = 0; i < 16; i++) await give(Opcode.WRITE, node, block);
+    for (let i = 0; i < 4; i++) await give(Opcode.WRITE, node, block);
     expect(gateway.isFull).toBe(true);
     expect(port.events).not.toContain('room');
     settle[0]?.();

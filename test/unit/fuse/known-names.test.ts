@@ -36,6 +36,10 @@ function has(name: string): boolean {
   return files.files.get(ROOT.inode)?.children.has(name) === true;
 }
 
+function namesOf(namesMax: number): KnownNames {
+  return new KnownNames({ service: files, clock, errnoOf, latest: () => latest, namesMax });
+}
+
 /** Three files, after which others need not wait. */
 async function begin(): Promise<void> {
   for (const name of ['a', 'b', 'c']) await create(name);
@@ -47,7 +51,7 @@ beforeEach(() => {
   files.add('/old', S_IFREG | 0o644);
   clock = new ManualClock();
   latest = { seconds: 0, nanoseconds: 0 };
-  names = new KnownNames({ service: files, clock, errnoOf, latest: () => latest });
+  names = namesOf(1 << 19);
 });
 
 describe('the names of a directory', () => {
@@ -114,6 +118,15 @@ describe('the names of a directory', () => {
     files.calls.clear();
     for (const name of ['d', 'e', 'f', 'g']) await create(name);
     expect(files.calls.get('readDirectory')).toBeUndefined();
+  });
+
+  it('are those of a directory that is not too large, and of new files up to there', async () => {
+    for (let i = 0; i < 90; i++) files.add(`/many-${i}`, S_IFREG | 0o644);
+    names = namesOf(100);
+    await begin();
+    expect(lacks('new')).toBe(true);
+    for (let i = 0; i < 9; i++) await create(`new-${i}`);
+    expect(lacks('new')).toBe(false);
   });
 
   it('are known of few directories at a time', async () => {

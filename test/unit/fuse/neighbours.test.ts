@@ -106,11 +106,11 @@ describe('what is kept', () => {
   }
 
   it('is bounded, whatever the size and number of directories', async () => {
-    for (let i = 200; i < 20_000; i++) files.add(`/f${i}`, S_IFREG | 0o644);
-    const neighbours = new Neighbours(files, clock, VALID_MS);
+    for (let i = 200; i < 2000; i++) files.add(`/f${i}`, S_IFREG | 0o644);
+    const neighbours = new Neighbours(files, clock, { validMs: VALID_MS, entriesMax: 500 });
     for (let i = 0; i < 4; i++) neighbours.asked(ROOT);
     await settle();
-    expect(neighbours.size).toBe(8192);
+    expect(neighbours.size).toBe(500);
 
     for (let i = 0; i < 100; i++) {
       const directory = files.add(`/d${i}`, S_IFDIR | 0o755).attributes;
@@ -122,7 +122,7 @@ describe('what is kept', () => {
   });
 
   it('is not a list during which something changed', async () => {
-    const neighbours = new Neighbours(files, clock, VALID_MS);
+    const neighbours = new Neighbours(files, clock, { validMs: VALID_MS, entriesMax: 500 });
     for (let i = 0; i < 4; i++) neighbours.asked(ROOT);
     neighbours.forget();
     await settle();

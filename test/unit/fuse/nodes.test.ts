@@ -2,6 +2,18 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { nodeOf, NodeTable } from '../../../src/vos/fuse/nodes.ts';
+import { RowTable } from '../../../src/vos/fuse/row-table.ts';
+import type { FileAttributes } from '../../../src/vos/protocol/fs.ts';
+
+const TIME = { seconds: 1, nanoseconds: 0 };
+const numerically = (a: number, b: number): number => a - b;
+
+/** Different ones for each inode. */
+function attributesOf(inode: number): FileAttributes {
+  const times = { accessed: TIME, modified: TIME, changed: { seconds: inode, nanoseconds: inode } };
+  const owner = { mode: 0o100644, links: 1, uid: 0, gid: 0 };
+  return { inode, generation: 1, size: inode, sectors: 0, ...owner, ...times };
+}
 
 describe('node numbers', () => {
   it('are inode numbers, but for the root', () => {
@@ -52,5 +64,70 @@ describe('lookup counts', () => {
       expect(nodes.size).toBe([...model.values()].filter((count) => count > 0).length);
     });
     fc.assert(property, { seed: 1, numRuns: 200 });
+  });
+});
+
+describe('rows', () => {
+  it('are those of their keys, through growth and removal', () => {
+    const key = fc.oneof(fc.integer({ min: 1, max: 40 }), fc.integer({ min: 1, max: 2 ** 32 - 1 }));
+    const step = fc.record({ key, isAdded: fc.boolean() });
+    const property = fc.property(fc.array(step, { maxLength: 1000, size: 'max' }), (steps) => {
+      const table = new RowTable();
+      const model = new Map<number, number>();
+      let most = 0;
+      for (const { key, isAdded } of steps) {
+        expect(table.find(key)).toBe(model.get(key) ?? -1);
+        if (!isAdded) {
+          table.remove(key);
+          model.delete(key);
+        } else if (!model.has(key)) {
+          model.set(key, table.add(key));
+          most = Math.max(most, model.size);
+        }
+      }
+      for (const [key, row] of model) expect(table.find(key)).toBe(row);
+      expect([...table.keys()].toSorted(numerically)).toEqual(
+        [...model.keys()].toSorted(numerically),
+      );
+      expect(table.size).toBe(model.size);
+      expect(new Set(model.values()).size).toBe(model.size);
+      for (const row of model.values()) expect(row).toBeLessThan(most);
+    });
+    fc.assert(property, { seed: 2, numRuns: 50 });
+  });
+
+  it('are not those of what is no key', () => {
+    const table = new RowTable();
+    table.add(7);
+    for (const key of [0, -1, 2 ** 32 + 7, NaN, 8]) {
+      table.remove(key);
+      expect(table.find(key)).toBe(-1);
+    }
+    expect(table.find(7)).toBe(0);
+    table.clear();
+    expect([table.find(7), table.size]).toEqual([-1, 0]);
+  });
+});
+
+describe('a node', () => {
+  it('has what the kernel was told of it, whatever becomes of others', () => {
+    const nodes = new NodeTable();
+    for (let inode = 3; inode < 3000; inode++) nodes.remember(inode, 1, attributesOf(inode));
+    for (let inode = 3; inode < 3000; inode += 2) nodes.forget(inode, 1);
+    for (let inode = 3; inode < 1000; inode += 2) nodes.remember(inode, 2);
+
+    for (let inode = 3; inode < 1000; inode++) {
+      const known = inode % 2 === 0;
+      expect(nodes.isCurrent(attributesOf(inode))).toBe(known);
+      expect(nodes.knowsNewer({ ...attributesOf(inode), changed: TIME })).toBe(known);
+      expect(nodes.find(inode)).toEqual({ inode, generation: known ? 1 : 2 });
+    }
+    expect(nodes.knows(1001)).toBe(false);
+    nodes.lock(4);
+    nodes.lock(1001);
+    expect([4, 1001, 2].map((inode) => nodes.isLocked(inode))).toEqual([true, false, true]);
+    nodes.forget(4, 1);
+    nodes.remember(4, 1);
+    expect(nodes.isLocked(4)).toBe(false);
   });
 });

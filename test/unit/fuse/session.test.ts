@@ -42,7 +42,7 @@ const ENTRY_HEX =
   '0d0c0b0a00000000efbeadde00000000010000000000000002000000000000000065cd1d80b2e60e' +
   ATTRIBUTES_HEX;
 
-function start(missingMs = 0): { session: Session; port: RecordingPort } {
+function start(missingMs = 0, constant = true): { session: Session; port: RecordingPort } {
   const port = new RecordingPort();
   const session = new Session(port, {
     validity: { entryMs: 1500, attributesMs: 2250 },
@@ -50,6 +50,7 @@ function start(missingMs = 0): { session: Session; port: RecordingPort } {
     writeBytesMax: 1 << 20,
     backgroundMax: 16,
     readOnly: true,
+    constant,
   });
   return { session, port };
 }
@@ -315,6 +316,27 @@ describe('requests', () => {
     for (const opcode of [Opcode.OPEN, Opcode.OPENDIR]) {
       give(session, message(opcode, { body: words(0, 0) }));
       expect(port.last().error).toBe(-ENOSYS);
+    }
+  });
+
+  it('tells opens where others change what is there, and refuses what writes all the same', () => {
+    const { session, port } = start(0, false);
+    give(session, initMessage());
+    const flagsCall = (command: number): DataView =>
+      message(Opcode.IOCTL, { body: words(0, 0, 0, command, 0, 0, 4, 4, 0) });
+    const told = [
+      message(Opcode.OPEN, { body: words(0, 0) }),
+      message(Opcode.OPENDIR, { body: words(0, 0) }),
+      flagsCall(0x8008_6601),
+    ].map((view, i) => {
+      view.setUint32(8, 100 + i, true);
+      return session.receive(view, view.byteLength)?.change;
+    });
+    expect(told).toMatchObject([{ kind: 'open' }, { kind: 'open' }, { kind: 'flags' }]);
+
+    for (const view of [message(Opcode.WRITE), message(Opcode.TMPFILE), flagsCall(0x4008_6602)]) {
+      give(session, view);
+      expect(port.last().error).toBe(-EROFS);
     }
   });
 

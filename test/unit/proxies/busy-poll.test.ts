@@ -47,6 +47,23 @@ describe('the event loop of a proxy', () => {
     expect(Math.max(...turns)).toBe(5);
   });
 
+  it('has an answer looked for in each turn, which ends the moment when it is there', () => {
+    const loop = new Loop();
+    let looks = 0;
+
+    loop.poll.sent();
+    loop.poll.look = (): void => {
+      if (++looks === 3) loop.poll.received();
+    };
+    loop.run(1);
+    expect([looks, loop.turns]).toEqual([3, 4]);
+    // The next command may go another way.
+    loop.poll.sent();
+    loop.run(1);
+
+    expect(looks).toBe(3);
+  });
+
   it('sleeps after a moment, and soon at once, when answers take long', () => {
     const loop = new Loop();
 

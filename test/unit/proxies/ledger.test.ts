@@ -130,23 +130,52 @@ describe('a session', () => {
     expect(book.replayed()).toBe('d');
   });
 
-  it('goes on no more when what it sends again never arrives', () => {
+  it('goes on however often what it sends again is lost', () => {
     const book = new Book();
     book.send('a')();
 
-    for (let i = 0; i < 5; i++) {
+    for (let i = 0; i < 50; i++) {
+      expect(book.ledger.resume([0, 0])).toBe(true);
+      expect(book.replayed()).toBe('a');
+    }
+
+    expect(book.ledger.canResume).toBe(true);
+  });
+
+  it('goes on no more when five connections ended over what is kept in a lane', () => {
+    const book = new Book();
+    book.send('a', Lane.BULK)();
+    book.send('b', Lane.BULK)();
+
+    for (let i = 0; i < 8; i++) {
       expect(book.ledger.canResume).toBe(true);
-      book.ledger.resume([0, 0]);
-      book.replayed();
+      if (i === 3) book.ledger.acknowledge([0, 1]);
+      book.ledger.noteSilence();
     }
 
     expect(book.ledger.canResume).toBe(false);
   });
 
+  it('goes on no more when five connections ended over what came in a lane', () => {
+    const { ledger } = new Book();
+
+    for (let i = 0; i < 8; i++) {
+      expect(ledger.canResume).toBe(true);
+      if (i === 3) ledger.take(Lane.BULK, 0, KIB);
+      ledger.take(Lane.URGENT, i, KIB);
+      ledger.noteRefusal(Lane.BULK);
+    }
+
+    expect(ledger.canResume).toBe(false);
+  });
+
   it('may come back any number of times when nothing is kept', () => {
     const book = new Book();
 
-    for (let i = 0; i < 50; i++) expect(book.ledger.resume([0, 0])).toBe(true);
+    for (let i = 0; i < 50; i++) {
+      expect(book.ledger.resume([0, 0])).toBe(true);
+      book.ledger.noteSilence();
+    }
 
     expect(book.ledger.canResume).toBe(true);
   });

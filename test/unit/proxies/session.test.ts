@@ -8,7 +8,7 @@ import { decodeHello, encodeHello, HELLO_CONSTANTS } from '../../../src/proxies/
 import type { Hello } from '../../../src/proxies/hello.ts';
 import type { NodeIdentity } from '../../../src/proxies/identity.ts';
 import { Session } from '../../../src/proxies/session.ts';
-import type { Down } from '../../../src/proxies/down.ts';
+import { downBy, type Down } from '../../../src/proxies/down.ts';
 import type { SessionSelf } from '../../../src/proxies/session.ts';
 import { numbersIn } from '../../../src/proxies/ledger.ts';
 import { Lane } from '../../../src/proxies/transport.ts';
@@ -222,7 +222,7 @@ describe('the exchange of HELLO', () => {
     decoder.space().set(hello);
     decoder.filled(hello.length);
     decoder.next();
-    if (decoder.fault) b.session.fault(decoder.fault);
+    if (decoder.fault) b.session.refuse(downBy(decoder.fault), Lane.URGENT);
 
     const detail = 'the peer speaks TLS, and this node was started with --insecure';
     expect(b.why).toEqual({ code: 'security', detail });
@@ -237,7 +237,7 @@ describe('the exchange of HELLO', () => {
     decoder.space().set(bytes);
     decoder.filled(bytes.length);
     decoder.next();
-    if (decoder.fault) b.session.fault(decoder.fault);
+    if (decoder.fault) b.session.refuse(downBy(decoder.fault), Lane.URGENT);
 
     const detail =
       'the peer speaks wire version 9, and this node wire versions 1 to 2: upgrade this node';

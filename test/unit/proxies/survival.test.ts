@@ -19,6 +19,8 @@ import { SessionWorld } from '../../support/session-world.ts';
 
 const PORT_OF_1 = 101;
 const HOLD_MS = 1500;
+// Of a SHUTDOWN: the session may go on.
+const INTERRUPTED = 1;
 // Odd seeds have two lanes.
 const SEED = 8;
 
@@ -53,6 +55,28 @@ describe('a session whose connection is lost', () => {
     expect(a.came.length).toBe(200);
     expect(a.segment.history).toEqual(['down 1', 'up 1 (1)']);
     expect(a.engine.statistics().peers[0]).toMatchObject({ session: 1, resumed: 20 });
+  });
+
+  it('goes on when that happens as soon as both ends are up, again and again', async () => {
+    const world = await startWorld();
+    const [a, b] = world.nodes;
+    const areBoth = (state: string): boolean =>
+      stateOf(world, 0) === state && stateOf(world, 1) === state;
+    world.say(0, 10);
+    world.say(1, 10);
+
+    for (let round = 0; round < 40; round++) {
+      cutAll(world);
+      world.reach(() => areBoth('held'));
+      world.reach(() => areBoth('up'));
+      expect(a.came.length + b.came.length).toBe(0);
+    }
+    world.settle();
+
+    expect(b.came.map(({ id }) => id)).toEqual(a.taken.map(({ id }) => id));
+    expect(a.came.map(({ id }) => id)).toEqual(b.taken.map(({ id }) => id));
+    expect([a.came.length, b.came.length]).toEqual([10, 10]);
+    expect(a.engine.statistics().peers[0]).toMatchObject({ session: 1, resumed: 40 });
   });
 
   it('is held meanwhile, and takes nothing from the segment', async () => {
@@ -267,6 +291,42 @@ async function alone(
   world.nodes[1].engine.setSegments([segment]);
   return [world, new Hand(world), segment];
 }
+
+const SENSELESS = new Uint8Array(300).fill(7);
+const givenUp = [...Array<string>(4).fill('held'), 'down'];
+
+describe('a session whose connections all end before anything is taken', () => {
+  it.each([
+    ['goes on when they are cut', (hand: Hand) => hand.cut(), Array<string>(10).fill('held')],
+    ['is given up by who refuses what came', (hand: Hand) => hand.write(SENSELESS), givenUp],
+    [
+      'is given up when the peer ends them',
+      (hand: Hand) => hand.say({ kind: CommandKind.SHUTDOWN, callId: INTERRUPTED }),
+      givenUp,
+    ],
+  ])('%s', async (_, end, expected) => {
+    const [world, first, segment] = await alone();
+    const able = { last: 2, features: FEATURES };
+    const session = decodeHello(first.greet(able)!.payload)!.session;
+    segment.queue(0, { callId: 21 });
+    world.settle();
+    first.cut();
+
+    const states = expected.map((__, i) => {
+      const hand = new Hand(world);
+      const said = { ...able, session, attempt: 1 + i, incarnation: 2001n, expected: [0, 0] };
+      hand.greet(said);
+      expect(hand.said.map(({ callId }) => callId)).toEqual([0, 21]);
+      end(hand);
+      return stateOf(world, 1);
+    });
+
+    expect(states).toEqual(expected);
+    expect(segment.history.at(-1)).toBe(
+      expected.at(-1) === 'down' ? 'down 0' : `up 0 (${session})`,
+    );
+  });
+});
 
 describe('a node of wire version 1', () => {
   it('is answered in its own version, with numbers for every frame', async () => {

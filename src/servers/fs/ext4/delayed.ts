@@ -20,7 +20,7 @@ import { u16 } from './layout.ts';
 import { PagePool } from './page-pool.ts';
 
 /** The pool, unless told. It takes memory as it is used. */
-export const DELAYED_BYTES: number = 32 << 20;
+const DELAYED_BYTES = 32 << 20;
 
 /** Delayed blocks that follow one another, and so do their pages. */
 interface Piece {
@@ -187,6 +187,8 @@ export class Delayed implements Edited {
 
   #put(file: DelayedFile, piece: Piece): void {
     const { pieces } = file;
+    // The piece grows if it is joined with what follows.
+    const { count } = piece;
     const index = indexAt(pieces, piece.logical);
     const before = pieces[index];
     const after = pieces[index + 1];
@@ -196,9 +198,9 @@ export class Delayed implements Edited {
     const joined = joins ? before : piece;
     if (after !== undefined && follows(joined, after)) {
       joined.count += after.count;
-      pieces.splice(pieces.indexOf(after, index), 1);
+      pieces.splice(joins ? index + 1 : index + 2, 1);
     }
-    this.#count(file, piece.count);
+    this.#count(file, count);
   }
 
   /** Returns the pieces of `[from, to)` that the file had. */

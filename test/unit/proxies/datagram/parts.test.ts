@@ -199,7 +199,8 @@ describe('the detection of loss', () => {
   const only = (number: number): { start: number; end: number }[] => [
     { start: number, end: number + 1 },
   ];
-  const numbers = (packets: { number: number }[]): number[] => packets.map(({ number }) => number);
+  const numbers = (packets: readonly { number: number }[]): number[] =>
+    packets.map(({ number }) => number);
 
   it('takes a packet for lost when one three later has arrived', () => {
     const recovery = new Recovery();
