@@ -57,6 +57,8 @@ export interface PeerAddress extends PathAddress {
   others?: readonly PathAddress[];
 }
 
+// More than the callers of a peer can wait for at once that reads what it is told.
+const UNREAD_REFUSALS_MAX = 4096;
 const NO_PAYLOAD = new Uint8Array(0);
 const EDVSBADFRAME = -ErrorNumber.EDVSBADFRAME;
 const EDVSSLOTUSED = -ErrorNumber.EDVSSLOTUSED;
@@ -65,8 +67,6 @@ const TRACKING: readonly number[] = [CommandKind.PROCINFO, CommandKind.PROCINFO 
 // with data takes the time of several.
 const BURST = 64;
 const DATA_COST = 8;
-// More than the callers of a peer can wait for at once that reads what it is told.
-const UNREAD_REFUSALS_MAX = 4096;
 
 /** A container as shared with one peer. */
 class SharedContainer implements CommandSource {

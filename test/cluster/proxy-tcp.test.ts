@@ -13,6 +13,8 @@ const MIB = 1024 * 1024;
 const SERVER = { slot: 10 };
 // Short: what a session survives is for survival.test.ts.
 const HOLD_MS = 500;
+// Five times what it takes: a slow machine is not a fault, what waits for ever is.
+const HANGS_MS = 10_000;
 
 let nodes: ProxyNode[] = [];
 
@@ -154,7 +156,7 @@ describe('a proxy that is killed', () => {
     const { right } = await client.order<{ right: number }>(first);
 
     expect(outcome).toBe('ENOTCONN');
-    expect(spentMs).toBeLessThan(2000);
+    expect(spentMs).toBeLessThan(HANGS_MS);
     expect(reason).toMatch(/^connection: /);
     expect(right).toBe(501);
     // The request of the call that was let go is not among them.
@@ -196,7 +198,7 @@ describe('a proxy that is killed', () => {
 });
 
 describe('a node that stands still', () => {
-  it('is missed within two seconds, and comes back without a repeated request', async () => {
+  it('is missed, and comes back without a repeated request', async () => {
     const [a, b] = (await start(2)) as [ProxyNode, ProxyNode];
     const [server, client] = [await b.member(SERVER), await a.member()];
     await a.knows(server.endpoint);
@@ -220,7 +222,7 @@ describe('a node that stands still', () => {
 
     expect(reason).toBe('time-out: nothing came for 1500 ms');
     expect(spentMs).toBeGreaterThan(900);
-    expect(spentMs).toBeLessThan(2000);
+    expect(spentMs).toBeLessThan(HANGS_MS);
     expect(outcome).toBe('ENOTCONN');
     expect(right).toBe(100);
     expect(await echo).toEqual({ served: 100, repeated: 0 });
@@ -236,12 +238,12 @@ describe('a node that stands still', () => {
     b.proxy.kill('SIGCONT');
 
     expect(code).toBe(0);
-    expect(performance.now() - beginMs).toBeLessThan(2000);
+    expect(performance.now() - beginMs).toBeLessThan(HANGS_MS);
   });
 });
 
 describe('the proxy program', () => {
-  it('exits with 0 at SIGTERM within two seconds, and its peer hears that it left', async () => {
+  it('exits with 0 at SIGTERM, and its peer hears that it left', async () => {
     const [a, b] = (await start(2)) as [ProxyNode, ProxyNode];
     const [server, client] = [await b.member(SERVER), await a.member()];
     await a.knows(server.endpoint);
@@ -253,7 +255,7 @@ describe('the proxy program', () => {
     const [code] = (await once(a.proxy, 'exit')) as [number];
 
     expect(code).toBe(0);
-    expect(performance.now() - beginMs).toBeLessThan(2000);
+    expect(performance.now() - beginMs).toBeLessThan(HANGS_MS);
     expect(await call).toBe('ENOTCONN');
     expect(await b.link(0, 'down')).toBe('shutdown: the peer left');
   });

@@ -40,6 +40,8 @@ export interface ProxyNodeOptions {
   ethernet?: ControlEthernet;
   /** How long a session without a connection is held. */
   holdMs?: number;
+  /** Of the proxy; that of the test when absent. */
+  environment?: NodeJS.ProcessEnv;
 }
 
 type Told<Type extends FromProxy['type']> = Extract<FromProxy, { type: Type }>;
@@ -85,11 +87,12 @@ export class ProxyNode {
 
   /** Starts the proxy on its port of before, or on any. */
   async start(peers: ControlPeer[], dvs = 'lab'): Promise<void> {
-    const { namespace, host = HOST, transports, ethernet, holdMs } = this.#options;
+    const { namespace, host = HOST, transports, ethernet, holdMs, environment } = this.#options;
     const [program, ...before] =
       namespace === undefined ? [process.execPath] : [...inNamespace(namespace), process.execPath];
     const proxy = spawn(program, [...before, PROGRAM], {
       stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+      ...(environment && { env: environment }),
     });
     this.#proxy = proxy;
     this.#told = [];
