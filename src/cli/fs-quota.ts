@@ -3,8 +3,8 @@ import { rmSync } from 'node:fs';
 
 import { InvalidArgumentError, type Command } from 'commander';
 
-import { isDvkError, Segment, systemClock } from '../dvk/index.ts';
-import { FsClient } from '../vos/client/fs-client.ts';
+import { systemClock } from '../dvk/index.ts';
+import type { FsClient } from '../vos/client/fs-client.ts';
 import {
   QUOTA_BYTES_RANGE,
   QUOTA_INODES_RANGE,
@@ -12,23 +12,17 @@ import {
   type Quota,
   type QuotaLimits,
 } from '../vos/protocol/fs-quota.ts';
-import type { ContainerSpec, DvsSpec, FsServiceSpec } from '../vos/spec.ts';
 import { formatSize } from '../vos/spec-reader.ts';
+import { asking, serversOf, type Served } from './fs-servers.ts';
 import { requireState } from './inspect.ts';
 import { change, findOne, select, sizeOption, wholeNumber, withSelection } from './options.ts';
 import type { Selection } from './options.ts';
 import { CliError, ExitCode, output } from './output.ts';
-import { writeAtomically, type DvsPaths } from './runtime.ts';
+import { writeAtomically } from './runtime.ts';
 
 /** A server that runs takes a new quota over at once. */
 const TAKEN_OVER_MS = 5000;
 const LOOK_MS = 20;
-const OUTAGE_MS = 2000;
-
-interface Served {
-  readonly container: ContainerSpec;
-  readonly service: FsServiceSpec;
-}
 
 interface SetFlags extends Selection {
   /** Infinity: no limit. */
@@ -61,45 +55,6 @@ function inodesOrNone(text: string): number {
 function within(value: number, [min, max]: readonly [number, number]): number {
   if (value >= min && value <= max) return value;
   throw new InvalidArgumentError(`give ${String(min)} to ${String(max)}.`);
-}
-
-function serversOf({ containers }: DvsSpec): Served[] {
-  return containers.flatMap((container) =>
-    container.services.flatMap((service) =>
-      service.kind === 'fs' ? [{ container, service }] : [],
-    ),
-  );
-}
-
-/** Runs `work` with a client of a server; undefined when the server, or its node, is down. */
-async function asking<T>(
-  paths: DvsPaths,
-  { container, service }: Served,
-  work: (client: FsClient, segment: Segment) => Promise<T>,
-): Promise<T | undefined> {
-  let segment: Segment;
-  try {
-    segment = Segment.open(paths.node(service.node).segment(container.name));
-  } catch (error) {
-    if (isDvkError(error)) return undefined;
-    throw error;
-  }
-  const client = new FsClient(segment, {
-    serverSlot: service.slot,
-    name: 'dvk-fs',
-    clock: systemClock,
-    channels: 1,
-    outageMs: OUTAGE_MS,
-  });
-  try {
-    return await work(client, segment);
-  } catch (error) {
-    if (isDvkError(error, 'EIO')) return undefined;
-    throw error;
-  } finally {
-    client.close();
-    segment.close();
-  }
 }
 
 function describe({ container, service }: Served, quota: Quota | undefined): object {

@@ -1,12 +1,13 @@
 /**
- * `dvk fs`: volumes in image files and on devices, of which no server need know; quotas and mounts
- * of a DVS.
+ * `dvk fs`: volumes in image files and on devices, of which no server need know; counters, quotas
+ * and mounts of a DVS.
  */
 import { InvalidArgumentError, type Command } from 'commander';
 
 import { checkImage } from './fs-check.ts';
 import { dumpImage } from './fs-dump.ts';
 import { makeFileSystem } from './fs-mkfs.ts';
+import { registerInfo } from './fs-info.ts';
 import { registerMount } from './fs-mount.ts';
 import { registerQuota } from './fs-quota.ts';
 import { labelImage, resizeImage } from './fs-resize.ts';
@@ -17,7 +18,7 @@ const ENTRIES_SHOWN = 1000;
 export function register(program: Command): void {
   const fs = program
     .command('fs')
-    .description('volumes: mkfs, check, resize, label, dump, quota, mount, umount');
+    .description('volumes: mkfs, check, resize, label, dump, info, quota, mount, umount');
   const image = (name: string): Command =>
     fs
       .command(name)
@@ -56,6 +57,7 @@ export function register(program: Command): void {
     .option('--path <path>', 'the same, of a file by its path in the volume')
     .option('--limit <n>', 'groups, extents and entries at most', wholeNumber, ENTRIES_SHOWN)
     .action(dumpImage);
+  registerInfo(fs);
   registerQuota(fs);
   registerMount(fs);
 }

@@ -35,8 +35,14 @@ function escaped(text: string | number): string {
 }
 
 /** Samples by the name of their metric, since all of a metric stand together. */
-class Metrics {
+export class Metrics {
+  readonly #prefix: string;
   readonly #families = new Map<string, Family>();
+
+  /** Each name begins with `prefix`, as dvk_proxy. */
+  constructor(prefix: string) {
+    this.#prefix = prefix;
+  }
 
   /** Null is left out: it is not known. */
   add(what: Description, labels: Labels, value: number | null): void {
@@ -45,13 +51,13 @@ class Metrics {
     const family = this.#families.get(name) ?? { ...what, samples: [] };
     this.#families.set(name, family);
     const pairs = Object.entries(labels).map(([key, text]) => `${key}="${escaped(text)}"`);
-    family.samples.push(`dvk_proxy_${name}{${pairs.join(',')}} ${String(value)}`);
+    family.samples.push(`${this.#prefix}_${name}{${pairs.join(',')}} ${String(value)}`);
   }
 
   text(): string {
     const families = [...this.#families].flatMap(([name, { kind, help, samples }]) => [
-      `# HELP dvk_proxy_${name} ${help}`,
-      `# TYPE dvk_proxy_${name} ${kind}`,
+      `# HELP ${this.#prefix}_${name} ${help}`,
+      `# TYPE ${this.#prefix}_${name} ${kind}`,
       ...samples,
     ]);
     return families.map((line) => `${line}\n`).join('');
@@ -214,7 +220,7 @@ export function exposition(
   proxies: readonly Exposed[],
   containers: readonly { readonly id: number; readonly name: string }[],
 ): string {
-  const metrics = new Metrics();
+  const metrics = new Metrics('dvk_proxy');
   const names = new Map(containers.map(({ id, name }) => [id, name]));
   for (const { node, state, stats } of proxies) {
     const add: AddIn = (kind, where) => (name, help, value, labels) => {

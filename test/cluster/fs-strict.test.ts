@@ -93,6 +93,13 @@ describe.skipIf(skipped !== undefined)(`strict mounts ${skipped ?? ''}`, () => {
     } finally {
       segment.close();
     }
+    const { items } = await place.json<{ items: { counters: Record<string, number> }[] }>(
+      ...['fs', 'info', 'fs'],
+    );
+    const { leaseClients, leasesRecalled = 0, windows, cacheHits = 0 } = items[0]?.counters ?? {};
+    expect([leaseClients, windows]).toEqual([2, 2]);
+    expect(leasesRecalled).toBeGreaterThan(0);
+    expect(cacheHits).toBeGreaterThan(0);
   });
 
   it('show that in what is mapped, too', async () => {

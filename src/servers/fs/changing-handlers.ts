@@ -154,6 +154,11 @@ export class ChangingHandlers {
     return table;
   }
 
+  /** Files and directories that are claimed, or were a moment ago. */
+  get claims(): number {
+    return this.#claims.size;
+  }
+
   /** Ends what clients have claimed, if they still answer. Whether nobody has claimed anything. */
   endClaims(): boolean {
     return this.#claims.clear();

@@ -21,6 +21,7 @@ import {
   encodeStatus,
   inlineName,
 } from '../../vos/protocol/fs.ts';
+import { COUNTERS_BYTES, encodeCounters, type FsCounters } from '../../vos/protocol/fs-counters.ts';
 import { encodeQuota } from '../../vos/protocol/fs-quota.ts';
 import { ERRNO, FsError, isFsError } from './errors.ts';
 import { DIRECT_READ_BYTES_MIN } from './ext4/contents.ts';
@@ -58,9 +59,11 @@ interface Exchange {
   readonly reply: DataView;
 }
 
+/** `counters`: what the server has counted; left out, COUNTERS is unknown. */
 export function createHandlers(
   volume: Volume,
   memory: ClientMemory,
+  counters?: () => FsCounters,
 ): ReadonlyMap<number, FsHandler> {
   const handlers = new Handlers(volume, memory);
   return new Map<number, FsHandler>([
@@ -73,6 +76,9 @@ export function createHandlers(
     [FsCall.GETXATTR, serve((call) => handlers.onGetxattr(call))],
     [FsCall.LISTXATTR, serve((call) => handlers.onListxattr(call))],
     [FsCall.QUOTA, serve((call) => handlers.onQuota(call))],
+    ...(counters === undefined
+      ? []
+      : [[FsCall.COUNTERS, serve((call) => handlers.onCounters(call, counters()))] as const]),
   ]);
 }
 
@@ -184,6 +190,14 @@ class Handlers {
     checkUnused(call.request, { offset: true, name: true });
     encodeQuota(call.reply, this.#volume.quota());
     return 0;
+  }
+
+  onCounters(call: Exchange, counters: FsCounters): number {
+    checkUnused(call.request, { offset: true, name: true });
+    const data = this.#memory.stage(COUNTERS_BYTES);
+    const bytes = encodeCounters(data.subarray(0, call.request.grantBytes), counters);
+    if (bytes > 0) this.#copyOut(call, data.subarray(0, bytes));
+    return bytes;
   }
 
   onGetxattr(call: Exchange): number {

@@ -66,9 +66,18 @@ export class LeaseHandlers {
     return this.#table.counters;
   }
 
+  /** Leases of all clients. */
+  get size(): number {
+    return this.#table.size;
+  }
+
+  get clients(): number {
+    return this.#table.clients;
+  }
+
   /** Whether there are clients with leases. */
   get isUsed(): boolean {
-    return this.#table.clients > 0;
+    return this.clients > 0;
   }
 
   /** The calls of leases, and `handlers` with leases around them. */

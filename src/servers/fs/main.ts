@@ -10,6 +10,7 @@
  */
 import { boot, bootFailed, type ServiceConfig } from '../../dvk/boot.ts';
 import { isDvkError, Segment, slotOf, type Endpoint } from '../../dvk/index.ts';
+import type { FsCounters } from '../../vos/protocol/fs-counters.ts';
 import { quotaFile } from '../../vos/protocol/fs-quota.ts';
 import { FsCall, type Timestamp } from '../../vos/protocol/fs.ts';
 import { HeldReplies } from '../../vos/held-replies.ts';
@@ -43,6 +44,7 @@ const NS_PER_SECOND = 1_000_000_000n;
 /** A volume as the server uses it. */
 interface Opened {
   readonly volume: Volume;
+  readonly cache: BlockCache;
   readonly bytes: number;
   readonly replayed: number;
   /** Undefined: it is not written to. */
@@ -71,12 +73,12 @@ function open(service: FsServiceSpec, parts: OpenParts): Opened {
 function openReadOnly(service: FsServiceSpec, { allocate }: OpenParts): Opened {
   const image = openImage(service.image);
   const { device, transactions } = recover(image, rawCrc32c);
-  const memory = allocate(memoryOf(service).cache);
-  const volume = Volume.open(device, new BlockCache(device, memory), { crc32c: rawCrc32c });
+  const cache = new BlockCache(device, allocate(memoryOf(service).cache));
+  const volume = Volume.open(device, cache, { crc32c: rawCrc32c });
   const close = (): void => {
     image.close();
   };
-  return { volume, bytes: device.bytes, replayed: transactions, close };
+  return { volume, cache, bytes: device.bytes, replayed: transactions, close };
 }
 
 function openWritable(service: FsServiceSpec, parts: OpenParts): Opened {
@@ -106,6 +108,7 @@ function openWritable(service: FsServiceSpec, parts: OpenParts): Opened {
   });
   return {
     volume,
+    cache,
     bytes: image.bytes,
     replayed,
     commits: new Commits(changes),
@@ -198,6 +201,30 @@ function survivorsIn({ volume, commits, segment, now }: Surroundings): Survivors
   });
 }
 
+interface Counted {
+  readonly leases: LeaseHandlers;
+  readonly changing: ChangingHandlers;
+  readonly memory: GrantedMemory;
+  readonly cache: BlockCache;
+}
+
+function countersOf({ leases, changing, memory, cache }: Counted): FsCounters {
+  const { granted, recalled, evicted, lapsed, refused } = leases.counters;
+  return {
+    leases: leases.size,
+    leaseClients: leases.clients,
+    leasesGranted: granted,
+    leasesRecalled: recalled,
+    leasesEvicted: evicted,
+    leasesExpired: lapsed,
+    leasesRefused: refused,
+    claims: changing.claims,
+    windows: memory.windows.size,
+    cacheHits: cache.hits,
+    cacheMisses: cache.misses,
+  };
+}
+
 /** What failed is told to those who sync. */
 function quietly(run: () => void): void {
   try {
@@ -225,7 +252,7 @@ async function main(): Promise<void> {
   const segment = Segment.open(config.segment);
   const server = segment.bind({ slot: service.slot, level: 'server', name: service.name });
   const { now, follow } = timestamps();
-  const { volume, bytes, replayed, commits, close } = open(service, {
+  const { volume, cache, bytes, replayed, commits, close } = open(service, {
     allocate: (size) => server.allocate(size),
     now,
     sleeper: { segment: config.segment, endpoint: server.endpoint },
@@ -238,9 +265,7 @@ async function main(): Promise<void> {
   const leases = new LeaseHandlers(new LeaseTable(), {
     isAlive,
     nowMs: () => performance.now(),
-    hold: (wait, late) => {
-      held.await(wait, late);
-    },
+    hold: held.await.bind(held),
     copied: () => memory.copied,
     mayJoin: (): boolean => changing.endClaims(),
   });
@@ -259,7 +284,9 @@ async function main(): Promise<void> {
     follow,
     ...(survivors && { survivors }),
   });
-  const calls = changing.guarded(new Map([...createHandlers(volume, memory), ...changing.table()]));
+  const counters = (): FsCounters => countersOf({ leases, changing, memory, cache });
+  const reading = createHandlers(volume, memory, counters);
+  const calls = changing.guarded(new Map([...reading, ...changing.table()]));
   calls.set(FsCall.WINDOW, (request, reply) => memory.windows.onWindow(request, reply));
   await ready({
     endpoint: server.endpoint,

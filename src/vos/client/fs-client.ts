@@ -45,6 +45,7 @@ import {
   encodeTake,
   type EarlyFile,
 } from '../protocol/fs-early.ts';
+import { COUNTERS_BYTES, type FsCounters, decodeCounters } from '../protocol/fs-counters.ts';
 import type { Coherence } from '../protocol/fs-lease.ts';
 import { type Quota, decodeQuota } from '../protocol/fs-quota.ts';
 import type { Call, Channel, ChannelOptions } from './channels.ts';
@@ -215,6 +216,13 @@ export class FsClient implements FileService {
     return await this.#read({ call: FsCall.QUOTA, file }, (channel) =>
       decodeQuota(channel.process.message.view),
     );
+  }
+
+  /** What the server has counted. */
+  async counters(): Promise<Partial<FsCounters>> {
+    const file = { inode: 0, generation: 0 };
+    const call = { call: FsCall.COUNTERS, file, bytes: COUNTERS_BYTES };
+    return await this.#read(call, ({ buffer }, bytes) => decodeCounters(buffer.subarray(0, bytes)));
   }
 
   async getXattr(file: FileId, name: Uint8Array, bytes: number): Promise<SizedValue> {

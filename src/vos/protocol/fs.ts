@@ -83,6 +83,8 @@ export const FsCall = {
   QUOTA: PROTOCOL_BASE.fs + 110,
   // `fs-window.ts`.
   WINDOW: PROTOCOL_BASE.fs + 120,
+  // `fs-counters.ts`.
+  COUNTERS: PROTOCOL_BASE.fs + 121,
 } as const;
 export type FsCall = (typeof FsCall)[keyof typeof FsCall];
 
