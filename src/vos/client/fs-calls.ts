@@ -1,7 +1,13 @@
-/** One call of the changing half of the FS protocol, and what its answer is read as. */
+/** One call of the FS protocol, and what its answer is read as. */
 import { CLAIMED, type FsChange, encodeChange, namesFit } from '../protocol/fs-change.ts';
 import type { Taken } from '../protocol/fs-early.ts';
-import { type FileAttributes, FsCall, decodeAttributes } from '../protocol/fs.ts';
+import {
+  type FileAttributes,
+  FsCall,
+  INLINE_NAME_BYTES_MAX,
+  decodeAttributes,
+  encodeRequest,
+} from '../protocol/fs.ts';
 import type { Endpoint } from '../../dvk/index.ts';
 import type { Call, Channel } from './channels.ts';
 import type { FileId, Place, TakenNames, Written } from './file-service.ts';
@@ -32,6 +38,32 @@ export function encoded(change: ChangingCall): Call {
     ...(contents === undefined ? {} : { contentBytes: contents.length }),
     repeatable,
     onlyFor,
+  };
+}
+
+/** A call that reads; `bytes` of the channel's buffer may be filled by the server. */
+export interface ReadingCall {
+  readonly call: FsCall;
+  readonly file: FileId;
+  readonly offset?: number;
+  readonly bytes?: number;
+  readonly name?: Uint8Array;
+  /** What is filled in place of the channel's buffer. */
+  readonly memory?: Uint8Array;
+}
+
+export function reading({ name, file, bytes, offset, memory, call }: ReadingCall): Call {
+  const long = name !== undefined && name.length > INLINE_NAME_BYTES_MAX;
+  return {
+    encode: (message, { grant }) => {
+      const sizes = { grantBytes: bytes ?? 0, nameBytes: name?.length ?? 0 };
+      const request = { call, ...fileOf(file), offset: offset ?? 0, grant, ...sizes };
+      encodeRequest(message, request, name);
+    },
+    needsMemory: long || bytes !== undefined,
+    ...(long ? { parts: [name] } : {}),
+    ...(memory === undefined ? {} : { memory }),
+    repeatable: true,
   };
 }
 

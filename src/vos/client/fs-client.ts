@@ -27,10 +27,8 @@ import {
 import {
   decodeDirectoryEntries,
   decodeStatus,
-  encodeRequest,
   FsCall,
   isEarlier,
-  INLINE_NAME_BYTES_MAX,
   TRANSFER_BYTES_MAX,
   type DirectoryEntry,
   type FileAttributes,
@@ -67,6 +65,7 @@ import type {
 } from './file-service.ts';
 import {
   type ChangingCall,
+  type ReadingCall,
   asOther,
   attributesOf,
   encoded,
@@ -74,6 +73,7 @@ import {
   inDirectory,
   nothing,
   numbersOf,
+  reading,
   writtenOf,
 } from './fs-calls.ts';
 import { ChangedNames } from './changed-names.ts';
@@ -97,17 +97,6 @@ const WATCH_MS = 500;
 /** Modes of fallocate(2) that move what is behind the range: done twice they move it twice. */
 const MOVING_MODES = 8 | 32;
 const { EINTR, EIO } = constants.errno;
-
-/** A call that reads; `bytes` of the channel's buffer may be filled by the server. */
-interface ReadingCall {
-  readonly call: FsCall;
-  readonly file: FileId;
-  readonly offset?: number;
-  readonly bytes?: number;
-  readonly name?: Uint8Array;
-  /** What is filled in place of the channel's buffer. */
-  readonly memory?: Uint8Array;
-}
 
 export class FsClient implements FileService {
   /** Whether what this client was told may be believed; with `coherence: strict`. */
@@ -532,26 +521,7 @@ export class FsClient implements FileService {
   }
 
   async #read<T>(call: ReadingCall, take: (channel: Channel, result: number) => T): Promise<T> {
-    const { name, file, bytes } = call;
-    const long = name !== undefined && name.length > INLINE_NAME_BYTES_MAX;
-    const own: Call = {
-      encode: (message, { grant }) => {
-        const request = {
-          call: call.call,
-          ...fileOf(file),
-          offset: call.offset ?? 0,
-          grant,
-          grantBytes: bytes ?? 0,
-          nameBytes: name?.length ?? 0,
-        };
-        encodeRequest(message, request, name);
-      },
-      needsMemory: long || bytes !== undefined,
-      ...(long ? { parts: [name] } : {}),
-      ...(call.memory === undefined ? {} : { memory: call.memory }),
-      repeatable: true,
-    };
-    return await this.#channels.perform(own, take);
+    return await this.#channels.perform(reading(call), take);
   }
 
   async #change<T>(call: ChangingCall, take: (channel: Channel, result: number) => T): Promise<T> {
