@@ -87,12 +87,14 @@ async function serverAt(node: number): Promise<Endpoint> {
   return found!;
 }
 
+/** Calls, and waits until the server waits again: its last event is there by then. */
 async function echo(process: Process, to: Endpoint, count: number): Promise<void> {
   for (let i = 0; i < count; i++) {
     process.message.type = REQUEST_ECHO;
     if (i % 2 === 0) await process.sendrec(to);
     else process.sendrecSync(to);
   }
+  await until(() => segments[0]?.process(SERVER_SLOT)?.state === 'receiving request');
 }
 
 describe.skipIf(obstacle !== undefined)(`dvk trace ${obstacle ?? ''}`, () => {
