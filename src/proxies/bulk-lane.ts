@@ -392,8 +392,9 @@ export class LaneDesk {
     const socket = open(lane);
     lane.attach(socket);
     socket.on('error', () => undefined);
-    connection.join(lane, socket);
+    // Before the bytes that waited for the lane.
     socket.write(MAGIC);
+    connection.join(lane, socket);
     return lane;
   }
 }
