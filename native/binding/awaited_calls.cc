@@ -17,6 +17,10 @@ namespace {
 // A reply from another CPU mostly comes within this time, and the event loop stands still
 // meanwhile.
 constexpr uint64_t kAwaitedSpinNs = 20'000;
+// Looks at a call that is not complete yet: a word that changed was mostly claimed by the peer, and
+// is full a moment later. One that never ends is left to the event loop.
+constexpr int kLooksAtOnce = 8;
+
 // Whether calls are to be settled by the next turn of the event loop. The promise of one that is
 // settled at once is looked at before the loop turns, and so may those of all that follow, while
 // timers and sockets wait.
@@ -48,7 +52,8 @@ int settle_or_expect(Environment& environment, Waker& waker, BoundProcess& bound
     if (result == 0) postpone(process, result);
     return expect(waker, bound, result == 0 || arm(process));
   }
-  if (result == kPending && (spin_for(process, kAwaitedSpinNs) || yield_for(process))) {
+  for (int look = 0; result == kPending && look < kLooksAtOnce; look++) {
+    if (!spin_for(process, kAwaitedSpinNs) && !yield_for(process)) break;
     result = step(process);
   }
   while (result == kPending) {

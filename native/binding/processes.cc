@@ -4,6 +4,7 @@
 
 #include "../core/migrate.h"
 #include "../core/notify.h"
+#include "../core/rseq.h"
 #include "../core/standby.h"
 #include "method.h"
 #include "registers.h"
@@ -40,6 +41,7 @@ int add_process(Environment& environment, std::shared_ptr<Segment> segment, Proc
   bound->handle = environment.processes.add(bound);
   const int32_t handle = bound->handle;
   if (handle < 0) unbind_process(*bound);
+  leave_rseq();
   return handle;
 }
 

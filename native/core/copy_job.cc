@@ -24,7 +24,6 @@ constexpr int64_t kInsistNs = 20'000'000;
 constexpr int64_t kPauseNs = 500'000;
 // A wake across CPUs pays from this many bytes on.
 constexpr uint64_t kWakeBytes = 1 << 20;
-constexpr uint32_t kPauseMax = 1023;
 
 bool is_near(const Copier& copier, ProcessSlot* lender) {
   return copier.process != nullptr && same_cpu(*copier.process, lender);
@@ -162,21 +161,19 @@ bool CopyJob::is_blocked() const {
   return load(lender_->sleeping) != kOnFifo && is_waiting(atomic(lender_->rendezvous).load());
 }
 
-// Whether an offer will pay.
-bool CopyJob::worth_offering(uint64_t bytes) {
-  if (identity_ == 0 || copier_.process == nullptr) return false;
+// Whether the lender can take an offer, and may be quicker.
+bool CopyJob::may_offer(uint64_t bytes) const {
+  return identity_ != 0 && copier_.process != nullptr && load(lender_->lends) == kLendsAlways &&
+         is_blocked() &&
+         bytes >= (is_near(copier_, lender_) ? kStagedNearBytesMin : kStagedBytesMin);
+}
+
+// Whether the lender is awake, or was woken; one that sleeps, when this and the copies before it
+// make up for the price.
+bool CopyJob::rouse(uint64_t bytes) {
+  if (load(lender_->sleeping) == kAwake) return true;
   Process& requester = *copier_.process;
   const bool near = is_near(copier_, lender_);
-  if (load(lender_->lends) != kLendsAlways || !is_blocked() ||
-      bytes < (near ? kStagedNearBytesMin : kStagedBytesMin)) {
-    return false;
-  }
-  if (requester.offer_pause > 0) {
-    requester.offer_pause--;
-    return false;
-  }
-  if (load(lender_->sleeping) == kAwake) return true;
-  // A sleeper is woken when this and the copies before it make up for the price.
   requester.offer_credit += bytes;
   if (!near && requester.offer_credit < kWakeBytes) return false;
   requester.offer_credit = 0;
@@ -355,23 +352,20 @@ CopyJob::Progress CopyJob::insist(const Block& block, int64_t* deadline) {
   return progress;
 }
 
-// Offers that cost more than they gave become rare.
-void CopyJob::judge(uint64_t bytes, int64_t took) {
-  Process& process = *copier_.process;
-  const int64_t fair = 5'000 + static_cast<int64_t>(bytes / 8);
-  process.offer_penalty =
-      took <= fair ? process.offer_penalty / 2 : std::min(4 * process.offer_penalty + 3, kPauseMax);
-  process.offer_pause = process.offer_penalty;
+CopyJob::Progress CopyJob::run(const Block& block, bool again, int64_t* deadline) {
+  if (again || !may_offer(block.bytes)) return copy(block, false, deadline);
+  CopyPace& pace = copier_.process->paces.of(is_near(copier_, lender_), block.bytes);
+  const bool offers = pace.offers() && rouse(block.bytes);
+  const int64_t start = now_ns();
+  const Progress progress = copy(block, offers, deadline);
+  if (progress.done == block.bytes) pace.note(offers, block.bytes, now_ns() - start);
+  return progress;
 }
 
-CopyJob::Progress CopyJob::run(const Block& block, bool again, int64_t* deadline) {
+// By an offer first, if it is to be made; then by the system call; then as insist() does.
+CopyJob::Progress CopyJob::copy(const Block& block, bool offers, int64_t* deadline) {
   Progress progress{0, 0};
-  const bool offers = !again && worth_offering(block.bytes);
-  if (offers) {
-    const int64_t start = now_ns();
-    progress = offer(block);
-    judge(block.bytes, now_ns() - start);
-  }
+  if (offers) progress = offer(block);
   if (progress.error == 0 && progress.done < block.bytes) {
     if (offers && !held()) return {progress.done, kLenderLeft};
     const Block rest = block.from(progress.done);

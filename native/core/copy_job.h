@@ -3,10 +3,10 @@
 // process_vm_readv pins every page it touches, which costs more than copying it does. A process
 // that waits in a call has nothing else to do, so it moves its own memory to or from its stage, a
 // ring of chunks in the segment, while the requester moves the other way at the other end: two
-// memcpys that overlap, four times as fast on two CPUs, twice on one. It also needs no right to
-// trace the owner. Whenever the owner does not come, or stops, the requester goes on alone.
-// Where it may not trace the owner (Yama, another user, a sandbox) it waits for it to come into a
-// call, blocking or awaited. The proxy of the node is such a requester too.
+// memcpys that overlap. Which is quicker the requester measures (copy_pace.h). It also needs no
+// right to trace the owner. Whenever the owner does not come, or stops, the requester goes on
+// alone. Where it may not trace the owner (Yama, another user, a sandbox) it waits for it to come
+// into a call, blocking or awaited. The proxy of the node is such a requester too.
 //
 // The job is a word of the lender's slot:
 //
@@ -100,8 +100,10 @@ class CopyJob {
   bool held() const;
   bool renew();
   bool advance(uint64_t* word, uint64_t next);
+  Progress copy(const Block& block, bool offers, int64_t* deadline);
   bool is_blocked() const;
-  bool worth_offering(uint64_t bytes);
+  bool may_offer(uint64_t bytes) const;
+  bool rouse(uint64_t bytes);
   uint64_t order(const Block& block, uint32_t flags);
   Progress offer(const Block& block);
   int await_lender(uint64_t word, bool read, int64_t deadline);
@@ -110,7 +112,6 @@ class CopyJob {
   bool accepted(uint64_t word, int64_t ns);
   Progress stream(const Block& block, uint64_t first, bool near);
   bool stalled(int64_t since, bool* woken);
-  void judge(uint64_t bytes, int64_t took);
 
   const Copier copier_;
   ProcessSlot* const lender_;

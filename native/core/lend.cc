@@ -172,12 +172,13 @@ Moved move_chunk(Process& process, const Cut& cut) {
   DVK_CRASH_POINT("lend.busy");
   const bool good = move_own(part, part.address + cut.at(next), cut.staged(next), cut.size(next));
   if (!good) atomic(order->error).store(refusal_of(part.identity, EFAULT));
+  // Before the word tells the requester.
+  if (good) store(process.slot->lent_bytes, load(process.slot->lent_bytes) + cut.size(next));
   DVK_CRASH_POINT("lend.copied");
   uint64_t busy = with_state(word, kBusy);
   if (job.compare_exchange_strong(busy, good ? word + kNextOne : with_state(word, kAlone))) {
     if (!good) return Moved::kOver;
     DVK_CRASH_POINT("lend.moved");
-    store(process.slot->lent_bytes, load(process.slot->lent_bytes) + cut.size(next));
     return Moved::kChunk;
   }
   if (identity_of(busy) == part.identity && state_of(busy) == kAbandoned) {

@@ -6,6 +6,7 @@
 
 #include <optional>
 
+#include "copy_pace.h"
 #include "filter.h"
 #include "lock.h"
 #include "net.h"
@@ -153,9 +154,9 @@ class Process {
   uint32_t told = 0;      // serial of the migration that it was told of; see migrate.h
   bool searched = false;  // the receiver of the present message was looked for; see search.h
   bool standby = false;   // a backup that has not taken over; see standby.h
-  // As requester of copies: bytes since a lender was woken, and copies until the next offer.
+  // As requester of copies: bytes since a lender was woken, and what either way of copying takes.
   uint64_t offer_credit = 0;
-  uint32_t offer_penalty = 0, offer_pause = 0;
+  CopyPaces paces;
   Copying copying;
   uint64_t copied = 0;  // bytes of its last copy that are where they belong, whatever came of it
   // As lender.

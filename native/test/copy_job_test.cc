@@ -75,7 +75,7 @@ struct Lending {
   // On a busy machine a lender may come too late for one copy, but not for all.
   void until_lent() {
     until("the lender takes part", [&] {
-      server.offer_pause = 0;
+      server.paces.offer_next();
       CHECK_EQUAL(vcopy(server, there, here, bytes, kForever), static_cast<int64_t>(bytes));
       return lent() > 0;
     });
@@ -454,12 +454,12 @@ TEST("where others may write the segment, a lender moves what it granted and not
       CHECK(!lends(f, f.secret, own.data(), true));
       CHECK(!lends(f, f.secret, own.data(), false));
       CHECK(!lends(f, f.lent, own.data(), false));
-      f.server.offer_pause = 0;
+      f.server.paces.offer_next();
     }
     CHECK(f.lent[0] == 1 && f.secret[0] == 2 && own[0] == 7);
     // It may miss an offer that lasts a microsecond, but not all.
     until("the lender lends", [&] {
-      f.server.offer_pause = 0;
+      f.server.paces.offer_next();
       return lends(f, open ? f.secret : f.lent, own.data(), true);
     });
     CHECK_EQUAL(static_cast<int>(own[kMiB / 2]), open ? 2 : 1);
@@ -503,7 +503,7 @@ TEST("an order that was done once is not done again when its word comes back") {
   });
   std::vector<uint8_t> own(kMiB, 7);
   until("the lender lends", [&] {
-    f.server.offer_pause = 0;
+    f.server.paces.offer_next();
     return lends(f, f.secret, own.data(), false);
   });
   const uint64_t word = atomic(f.client.slot->copy_job).load();
