@@ -29,10 +29,8 @@ class CopyPace {
     int64_t& pace = offered ? offered_ : alone_;
     const bool quicker = offered_ <= alone_;
     const int64_t now = ns * kUnit / static_cast<int64_t>(bytes) + 1;
-    if (pace == 0) {
+    if (pace == 0 || now < pace) {
       pace = now;
-    } else if (now < pace) {
-      pace -= (pace - now) / 2;
     } else {
       // One that lost its CPU in the middle says little.
       pace += (now < 2 * pace ? now - pace : pace) / 8;

@@ -354,7 +354,8 @@ typedef struct dvk_fs_write_request {
   uint32_t gid;
   uint64_t offset;
   int32_t client;
-  uint8_t reserved0[12];
+  uint32_t count;
+  uint8_t reserved0[8];
 } dvk_fs_write_request;
 static_assert(sizeof(dvk_fs_write_request) == 64, "dvk_fs_write_request");
 static_assert(offsetof(dvk_fs_write_request, inode) == 8, "inode");
@@ -367,6 +368,7 @@ static_assert(offsetof(dvk_fs_write_request, uid) == 32, "uid");
 static_assert(offsetof(dvk_fs_write_request, gid) == 36, "gid");
 static_assert(offsetof(dvk_fs_write_request, offset) == 40, "offset");
 static_assert(offsetof(dvk_fs_write_request, client) == 48, "client");
+static_assert(offsetof(dvk_fs_write_request, count) == 52, "count");
 
 typedef struct dvk_fs_setattr_request {
   int32_t source;

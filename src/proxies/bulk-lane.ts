@@ -322,8 +322,10 @@ export function dialLane(
   const lane = new BulkLane(ticket, events);
   const answer = Buffer.alloc(MAGIC.length);
   let answered = 0;
+  // No more of the address: what else it is called may be an option of `connect`.
   const socket: Socket = connectSocket({
-    ...address,
+    host: address.host,
+    port: address.port,
     ...SOCKET_OPTIONS,
     onread: {
       buffer: () => (answered < answer.length ? answer.subarray(answered) : lane.space()),

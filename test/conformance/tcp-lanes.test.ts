@@ -5,6 +5,7 @@ import { once } from 'node:events';
 import { afterEach, describe, expect, it } from 'vitest';
 import { systemClock } from '../../src/dvk/clock.ts';
 import { PREAMBLE_BYTES } from '../../src/proxies/bulk-lane.ts';
+import type { PathAddress } from '../../src/proxies/path.ts';
 import { tcpTransport } from '../../src/proxies/tcp.ts';
 import { tlsTransport } from '../../src/proxies/tls.ts';
 import { Lane } from '../../src/proxies/transport.ts';
@@ -154,8 +155,9 @@ async function joined(
   via: (target: Address) => Promise<Address> = async (target) => Promise.resolve(target),
 ): Promise<Joined> {
   const { listener, accepted } = await listen(kind.accepter);
-  const address = { host: HOST, port: listener.port };
-  const dialer = await dial(kind.dialer, await via(address));
+  // As a path between two nodes has it; `path` is an option of node:net as well.
+  const address: PathAddress = { host: HOST, port: listener.port, path: 'tcp' };
+  const dialer = await dial(kind.dialer, { ...address, ...(await via(address)) });
   await until(() => accepted[0]?.connection !== undefined);
   return { dialer, accepted, address };
 }

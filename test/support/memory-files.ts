@@ -28,6 +28,7 @@ import {
   RenameFlag,
   WriteFlag,
 } from '../../src/vos/protocol/fs-change.ts';
+import type { Piece } from '../../src/vos/protocol/fs-pieces.ts';
 import type { EarlyFile } from '../../src/vos/protocol/fs-early.ts';
 import type {
   DirectoryEntry,
@@ -341,6 +342,16 @@ export class MemoryFiles implements FileService {
     this.#setData(file, after);
     const claimed = claims && this.#claim(at.file);
     return Promise.resolve({ bytes: data.length, attributes: { ...attributes }, claimed });
+  }
+
+  async writePieces(file: FileId, pieces: readonly Piece[], flags: number): Promise<Written> {
+    let last = await this.write({ file, offset: 0 }, new Uint8Array(0), flags);
+    let bytes = 0;
+    for (const { offset, data } of pieces) {
+      last = await this.write({ file, offset }, data, flags);
+      bytes += last.bytes;
+    }
+    return { ...last, bytes };
   }
 
   async setAttributes(id: FileId, change: AttributeChange): Promise<FileAttributes> {

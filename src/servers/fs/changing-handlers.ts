@@ -18,11 +18,13 @@ import {
   VALUE_BYTES_MAX,
   WriteFlag,
   XattrFlag,
+  type FsChange,
   decodeChange,
   encodeInfo,
   encodeLock,
   encodeOffset,
 } from '../../vos/protocol/fs-change.ts';
+import { decodePieces } from '../../vos/protocol/fs-pieces.ts';
 import type { Timestamp } from '../../vos/protocol/fs.ts';
 import { FsCall, TRANSFER_BYTES_MAX, encodeAttributes } from '../../vos/protocol/fs.ts';
 import { ACCESS_LIST } from './acl-rules.ts';
@@ -33,6 +35,7 @@ import { EarlyHandlers } from './early-handlers.ts';
 import { ERRNO, FsError } from './errors.ts';
 import { type Exchange, ExchangeTools } from './exchange.ts';
 import type { AllocateMode, VolumeWriter } from './ext4/changing.ts';
+import { bytesOf } from './ext4/incoming.ts';
 import type { Inode } from './ext4/inode.ts';
 import type { Volume } from './ext4/volume.ts';
 import type { ClientMemory, FsHandler } from './handlers.ts';
@@ -230,18 +233,35 @@ export class ChangingHandlers {
     const { change } = call;
     checkFlags(change.flags, WriteFlag);
     const append = (change.flags & WriteFlag.APPEND) !== 0;
-    const data = this.#tools.contents(call, append);
+    // What comes in pieces may not be fetched in parts.
+    const data = this.#tools.contents(call, append || change.count > 0);
     const writer = this.#tools.begin(change);
     const inode = this.#tools.inode(change);
     if (append && change.offset !== 0) throw new FsError('EBADREQUEST', 'an offset to append at');
     if ((change.flags & WriteFlag.KILL_PRIVILEGES) !== 0)
       killPrivileges(this.#volume, writer, inode);
-    const written = writer.write(inode, append ? inode.size : change.offset, data);
+    const written =
+      change.count > 0
+        ? this.#writePieces(writer, inode, bytesOf(data), change)
+        : writer.write(inode, append ? inode.size : change.offset, data);
     if ((change.flags & WriteFlag.SYNC) !== 0) this.#commit(call);
     this.#tools.attributes(call, inode);
     const early = mayAnswerEarly(inode, this.#volume);
     const claimed = early && this.#claims.take(inode.number, change);
     return claimed ? written + CLAIMED : written;
+  }
+
+  #writePieces(writer: VolumeWriter, inode: Inode, data: Uint8Array, change: FsChange): number {
+    const pieces = decodePieces(data, change.count);
+    const hasPlace = change.offset !== 0 || (change.flags & WriteFlag.APPEND) !== 0;
+    if (pieces === undefined || hasPlace) throw new FsError('EINVAL', 'a list of pieces');
+    let written = 0;
+    for (const piece of pieces) {
+      const bytes = writer.write(inode, piece.offset, piece.data);
+      written += bytes;
+      if (bytes < piece.data.length) break;
+    }
+    return written;
   }
 
   #onSetattr(call: Exchange): number {

@@ -2,8 +2,8 @@
  * The windows of clients on other nodes: memory of the server's, one piece for each endpoint that
  * asked for it. See `src/vos/protocol/fs-window.ts`.
  *
- * A client may change what is in its window at any time: it is looked at as contents of files and
- * as nothing else.
+ * A client may change what is in its window at any time: it is looked at as contents of files, and
+ * as lists of pieces, whose numbers are each read once.
  */
 import { encodeWindow } from '../../vos/protocol/fs-window.ts';
 import { TRANSFER_BYTES_MAX } from '../../vos/protocol/fs.ts';

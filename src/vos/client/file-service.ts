@@ -7,6 +7,7 @@
  */
 import type { FileInfo, LockAnswer } from '../protocol/fs-change.ts';
 import type { EarlyFile } from '../protocol/fs-early.ts';
+import type { Piece } from '../protocol/fs-pieces.ts';
 import type {
   DirectoryEntry,
   FileAttributes,
@@ -173,6 +174,13 @@ export interface FileService {
    * settles.
    */
   writeFrom?(at: FilePosition, source: Uint8Array, flags: number, owner: Owner): Promise<Written>;
+  /** Writes several pieces, as far as they go into one call (`piecesFit`), in their order. */
+  writePieces?(
+    file: FileId,
+    pieces: readonly Piece[],
+    flags: number,
+    owner: Owner,
+  ): Promise<Written>;
   /**
    * Ends a claim on the file's contents or the directory's names. While there is one on contents,
    * only writes that renew it may be asked for: any other call that it is in the way of waits.

@@ -15,7 +15,8 @@ import type { FileId, Place, TakenNames, Written } from './file-service.ts';
 export interface ChangingCall {
   readonly request: Partial<FsChange> & { readonly call: FsCall };
   readonly names?: readonly Uint8Array[];
-  readonly data?: Uint8Array;
+  /** Its parts lie one behind the other. */
+  readonly data?: Uint8Array | readonly Uint8Array[];
   /** What is read in place of `data` in the channel's buffer. */
   readonly memory?: Uint8Array;
   readonly repeatable?: boolean;
@@ -26,8 +27,9 @@ export function encoded(change: ChangingCall): Call {
   const { request, names = [], data, memory, repeatable = false, onlyFor } = change;
   const bytes = names.reduce((sum, { length }) => sum + length, 0);
   // A WRITE has no names in front of its data.
-  const contents = request.call === FsCall.WRITE ? (memory ?? data) : undefined;
-  const parts = [...(namesFit(request.call, bytes) ? [] : names), ...(data ? [data] : [])];
+  const isWrite = request.call === FsCall.WRITE;
+  const given = data instanceof Uint8Array ? [data] : (data ?? []);
+  const parts = [...(namesFit(request.call, bytes) ? [] : names), ...given];
   return {
     encode: (message, { grant, sequence }) => {
       encodeChange(message, { ...request, grant, sequence }, names);
@@ -35,7 +37,7 @@ export function encoded(change: ChangingCall): Call {
     needsMemory: parts.some(({ length }) => length > 0),
     parts,
     ...(memory === undefined ? {} : { memory }),
-    ...(contents === undefined ? {} : { contentBytes: contents.length }),
+    ...(isWrite ? { contentBytes: request.bytes ?? 0 } : {}),
     repeatable,
     onlyFor,
   };

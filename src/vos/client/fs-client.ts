@@ -44,6 +44,7 @@ import {
   type EarlyFile,
 } from '../protocol/fs-early.ts';
 import { COUNTERS_BYTES, type FsCounters, decodeCounters } from '../protocol/fs-counters.ts';
+import { type Piece, encodeList } from '../protocol/fs-pieces.ts';
 import type { Coherence } from '../protocol/fs-lease.ts';
 import { type Quota, decodeQuota } from '../protocol/fs-quota.ts';
 import type { Call, Channel, ChannelOptions } from './channels.ts';
@@ -358,17 +359,29 @@ export class FsClient implements FileService {
     return await this.#write(at, { memory }, memory.length, { flags, ...owner });
   }
 
+  async writePieces(
+    file: FileId,
+    pieces: readonly Piece[],
+    flags: number,
+    owner: Owner,
+  ): Promise<Written> {
+    const data = [encodeList(pieces), ...pieces.map((piece) => piece.data)];
+    const bytes = data.reduce((sum, { length }) => sum + length, 0);
+    const how = { flags, ...owner, count: pieces.length };
+    return await this.#write({ file, offset: 0 }, { data }, bytes, how);
+  }
+
   async #write(
     at: FilePosition,
-    source: { readonly data: Uint8Array } | { readonly memory: Uint8Array },
+    source: Pick<ChangingCall, 'data' | 'memory'>,
     bytes: number,
-    how: Owner & { readonly flags: number },
+    how: Owner & { readonly flags: number; readonly count?: number },
   ): Promise<Written> {
     const append = (how.flags & WriteFlag.APPEND) !== 0;
     const client = (how.flags & WriteFlag.CLAIM) !== 0 ? this.#channels.identity : 0;
     const place = { ...fileOf(at.file), bytes, offset: append ? 0 : at.offset, client };
-    const { flags, uid, gid } = how;
-    const request = { call: FsCall.WRITE, ...place, flags, uid, gid };
+    const { flags, uid, gid, count = 0 } = how;
+    const request = { call: FsCall.WRITE, ...place, flags, uid, gid, count };
     const synced = (flags & WriteFlag.SYNC) !== 0;
     const call = { request, ...source, repeatable: !append };
     return await this.#change(call, synced ? writtenOf : this.#written);

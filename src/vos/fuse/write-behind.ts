@@ -1,24 +1,28 @@
 /**
  * Tells programs that something is written while it is on its way to the server.
  *
- * Who writes a file from front to back claims its contents after a few writes. While the server
- * grants that, nobody else gets at the file, and a write is answered at once if not too much is
- * under way. Whatever else is asked of the file here waits until all of it has arrived, and ends
- * the claim (`settle`); so does a moment without writes. Hence what write(2) has returned for is
- * seen by whoever opens the file, on any node.
+ * Who writes a file several times in a row claims its contents. While the server grants that,
+ * nobody else gets at the file, and a write is answered at once if not too much is under way.
+ * Whatever else is asked of the file here waits until all of it has arrived, and ends the claim
+ * (`settle`); so does a moment without writes. Hence what write(2) has returned for is seen by
+ * whoever opens the file, on any node.
  *
  * A write that fails after it was answered is told to the next write, to each close of the file
  * until it was synced, and to one fsync of each open file; from then on nothing is answered early
  * until the file was closed.
  *
- * Writes that are no part of such a row are made in order, one after the other.
+ * Writes that follow one another in the file go side by side. What is written elsewhere meanwhile
+ * is gathered, and goes as pieces of one call when nothing else is under way, so the order of what
+ * overlaps is kept. Writes that are no part of a row are made one after the other.
  */
 import { constants } from 'node:os';
 import type { Clock } from '../../dvk/clock.ts';
-import type { FileId, FileService, Owner, Written } from '../client/file-service.ts';
+import type { FileId, FileService, Written } from '../client/file-service.ts';
 import { CLAIM_TRUSTED_MS, WriteFlag } from '../protocol/fs-change.ts';
+import { type Piece, piecesFit } from '../protocol/fs-pieces.ts';
 import { TRANSFER_BYTES_MAX } from '../protocol/fs.ts';
 import type { EndLoan } from './request-buffers.ts';
+import { WriteBatch, type WriteRequest } from './write-batch.ts';
 
 const { ENOSPC } = constants.errno;
 /** Writes in a row before the contents are claimed. */
@@ -36,16 +40,11 @@ const LENT_BYTES_MIN = 64 * 1024;
 /** A claim is given back after so long without writes. */
 const LINGER_MS = 5;
 
-export interface WriteRequest {
-  readonly offset: number;
-  readonly data: Uint8Array;
-  readonly flags: number;
-  readonly owner: Owner;
-}
-
 /** Its data may be a copy, which is in no request. */
 interface OwnWrite extends WriteRequest {
   readonly isOwn?: boolean;
+  /** What its data are in the file; its own offset counts for nothing. */
+  readonly pieces?: readonly Piece[];
 }
 
 export interface Begun {
@@ -58,13 +57,15 @@ export interface Begun {
 /** The writes to one file. */
 interface Stream {
   readonly file: FileId;
-  /** Where the next write of the row begins, and how many there were. */
+  /** Where the last write ended, and how many there were in a row. */
   next: number;
   row: number;
+  /** What is under way or gathered may overlap: it goes one call after the other. */
+  isScattered: boolean;
   underWay: number;
   /** Answered and not yet arrived. */
   bytes: number;
-  gathered: Gathered | undefined;
+  gathered: WriteBatch | undefined;
   /** The server may believe that this client has a claim. */
   isClaimed: boolean;
   /** Until when writes may be answered early. */
@@ -77,15 +78,6 @@ interface Stream {
   turn: Promise<unknown>;
   waiting: number;
   failure: Failure | undefined;
-}
-
-/** Short writes that follow one another. */
-interface Gathered {
-  readonly first: WriteRequest;
-  readonly buffer: Uint8Array;
-  length: number;
-  readonly done: Promise<number>;
-  readonly settle: (sent: Promise<number>) => void;
 }
 
 interface Failure {
@@ -142,13 +134,16 @@ export class WriteBehind {
     const failure = this.#failureForWriter(stream);
     if (failure !== undefined) return { early: false, done: Promise.reject(failure) };
     const { offset, data } = write;
-    const follows = (write.flags & WriteFlag.APPEND) === 0 && offset === stream.next;
-    stream.row = follows ? stream.row + 1 : 0;
+    const isAppend = (write.flags & WriteFlag.APPEND) !== 0;
+    const follows = !isAppend && offset === stream.next;
+    const isInRow = follows || (!isAppend && this.#service.writePieces !== undefined);
+    stream.row = isInRow ? stream.row + 1 : 0;
     stream.next = offset + data.length;
+    if (!follows && stream.underWay > 0) stream.isScattered = true;
     const isFree = stream.waiting === 0 && stream.settling === undefined;
     const mayClaim = stream.row >= ROW_MIN && stream.failure === undefined && isFree;
     const goesOn = stream.isClaimed ? this.#isTrusted(stream) : stream.underWay === 0;
-    if (mayClaim && goesOn) return this.#claiming(stream, write);
+    if (mayClaim && goesOn && keepsOrder(stream, write)) return this.#claiming(stream, write);
     if (isFree && !stream.isClaimed && stream.underWay === 0) {
       return { early: false, done: this.#send(stream, write) };
     }
@@ -159,8 +154,9 @@ export class WriteBehind {
   /** Resolves when all writes have arrived and nothing is claimed; undefined when that is so. */
   settle(file: FileId): Promise<void> | undefined {
     const stream = this.#streams.get(file.inode);
-    if (stream === undefined || (!stream.isClaimed && stream.underWay === 0)) return undefined;
-    stream.row = 0;
+    if (stream === undefined) return undefined;
+    stream.row = -1;
+    if (!stream.isClaimed && stream.underWay === 0) return undefined;
     return (stream.settling ??= this.#settle(stream).finally(() => {
       stream.settling = undefined;
     }));
@@ -203,9 +199,9 @@ export class WriteBehind {
     if (known?.file.generation === file.generation) return known;
     const stream: Stream = {
       file,
-      ...{ next: -1, row: 0, underWay: 0, bytes: 0, gathered: undefined, waiting: 0 },
+      ...{ next: -1, row: -1, isScattered: false, underWay: 0, bytes: 0, gathered: undefined },
       ...{ isClaimed: false, trustedUntilMs: 0, cancelLinger: undefined, drained: [] },
-      ...{ settling: undefined, turn: Promise.resolve(), failure: undefined },
+      ...{ settling: undefined, turn: Promise.resolve(), waiting: 0, failure: undefined },
     };
     this.#streams.set(file.inode, stream);
     return stream;
@@ -241,40 +237,32 @@ export class WriteBehind {
 
   /** Never rejects. */
   async #sendOrGather(stream: Stream, write: WriteRequest): Promise<number> {
-    const { data, owner } = write;
-    const fits = ({ length, first }: Gathered): boolean =>
-      length + data.length <= TRANSFER_BYTES_MAX &&
-      first.flags === write.flags &&
-      first.owner.uid === owner.uid;
-    if (stream.gathered !== undefined && !fits(stream.gathered)) this.#sendGathered(stream);
-    if (stream.underWay < UNDER_WAY_MIN || data.length > SHORT_BYTES) {
+    const { isScattered } = stream;
+    if (stream.gathered?.fits(write) === false) this.#sendGathered(stream);
+    const isLong = !isScattered && write.data.length > SHORT_BYTES;
+    if (isLong || stream.underWay < (isScattered ? 1 : UNDER_WAY_MIN)) {
       this.#sendGathered(stream);
       return this.#sendEarly(stream, write);
     }
-    const gathered = (stream.gathered ??= this.#gathering(write));
-    gathered.buffer.set(data, gathered.length);
-    gathered.length += data.length;
-    return gathered.done;
+    const batch = (stream.gathered ??= new WriteBatch(write, this.#takeMemory()));
+    batch.add(write);
+    return batch.done;
+  }
+
+  #takeMemory(): Uint8Array {
+    const memory = this.#spare ?? new Uint8Array(TRANSFER_BYTES_MAX);
+    this.#spare = undefined;
+    return memory;
   }
 
   #sendGathered(stream: Stream): void {
-    const { gathered } = stream;
-    if (gathered === undefined) return;
+    const { gathered, isScattered, underWay } = stream;
+    if (gathered === undefined || (isScattered && underWay > 0)) return;
     stream.gathered = undefined;
-    const { first, buffer, length, settle } = gathered;
-    const data = buffer.subarray(0, length);
-    settle(this.#sendEarly(stream, { ...first, data, isOwn: true }));
-    this.#spare = buffer;
-  }
-
-  #gathering(first: WriteRequest): Gathered {
-    let settle: Gathered['settle'] = () => undefined;
-    const done = new Promise<number>((resolve) => {
-      settle = resolve;
-    });
-    const buffer = this.#spare ?? new Uint8Array(TRANSFER_BYTES_MAX);
-    this.#spare = undefined;
-    return { first, buffer, length: 0, done, settle };
+    const { first, data, pieces } = gathered;
+    const write = { ...first, data, isOwn: true, ...(pieces.length > 1 && { pieces }) };
+    gathered.settle(this.#sendEarly(stream, write));
+    this.#spare = gathered.memory;
   }
 
   async #sendEarly(stream: Stream, write: OwnWrite): Promise<number> {
@@ -297,8 +285,12 @@ export class WriteBehind {
     return (await this.#call(file, write)).bytes;
   }
 
-  async #call(file: FileId, { offset, data, flags, owner, isOwn }: OwnWrite): Promise<Written> {
+  async #call(file: FileId, write: OwnWrite): Promise<Written> {
+    const { offset, data, flags, owner, isOwn, pieces } = write;
     const service = this.#service;
+    if (pieces !== undefined && service.writePieces !== undefined) {
+      return service.writePieces(file, pieces, flags, owner);
+    }
     const lends = isOwn !== true && data.length >= LENT_BYTES_MIN;
     const endLoan = lends && service.writeFrom !== undefined ? this.#lend() : undefined;
     if (endLoan === undefined || service.writeFrom === undefined) {
@@ -335,6 +327,7 @@ export class WriteBehind {
 
   /** Nothing is under way. */
   #rest(stream: Stream): void {
+    stream.isScattered = false;
     for (const resolve of stream.drained.splice(0)) resolve();
     if (!stream.isClaimed || stream.settling !== undefined) return;
     stream.cancelLinger = this.#clock.after(this.#isTrusted(stream) ? LINGER_MS : 0, () => {
@@ -378,6 +371,14 @@ export class WriteBehind {
     const isIdle = stream?.underWay === 0 && stream.waiting === 0 && !stream.isClaimed;
     if (isIdle) this.#streams.delete(inode);
   }
+}
+
+/** Whether the write, of a row, would overtake nothing that it may overlap. */
+function keepsOrder(stream: Stream, write: WriteRequest): boolean {
+  if (!stream.isScattered || stream.underWay === 0) return true;
+  const isEarly = stream.bytes + write.data.length <= EARLY_BYTES_MAX;
+  const fits = stream.gathered?.fits(write) ?? piecesFit(1, write.data.length);
+  return isEarly && fits;
 }
 
 /** Fails with what an earlier write came to, if it failed. */

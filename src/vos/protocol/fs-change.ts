@@ -68,6 +68,8 @@
  * results in 0 when the attributes tell what was committed before the restart, in 1 when they do
  * not. LOCK with RECLAIM fails with ENOLCK when somebody else may have had the lock meanwhile.
  *
+ * A WRITE with a `count` brings several pieces, see `fs-pieces.ts`.
+ *
  * A WRITE may claim the contents of its file; the result has CLAIMED added when `client` has the
  * claim from now on. While one client has a claim, calls of others that it is in the way of fail
  * with EALREADY, also those that read, and are to be made again; so do the owner's own ones that do
@@ -101,7 +103,7 @@ export interface FsChange {
   otherGeneration: number;
   /** Of target, value or data in the grant; or of the range. */
   bytes: number;
-  /** OPEN and RELEASE: how many holds; CREATE_MANY: how many files. */
+  /** OPEN and RELEASE: how many holds; CREATE_MANY: how many files; WRITE: see `fs-pieces.ts`. */
   count: number;
   offset: number;
   otherOffset: number;
@@ -297,6 +299,7 @@ const LAYOUTS: ReadonlyMap<number, Layout> = new Map<number, Layout>([
       ['gid', 36, 'u32'],
       ['offset', 40, 'u64'],
       ['client', 48, 'i32'],
+      ['count', 52, 'u32'],
     ]),
   ],
   [

@@ -18,6 +18,7 @@ import {
   encodeChange,
   namesFit,
 } from '../../../src/vos/protocol/fs-change.ts';
+import { encodeList } from '../../../src/vos/protocol/fs-pieces.ts';
 import { FsCall, ROOT_INODE, decodeAttributes } from '../../../src/vos/protocol/fs.ts';
 import type { FileAttributes } from '../../../src/vos/protocol/fs.ts';
 import {
@@ -256,6 +257,28 @@ describe.skipIf(obstacle !== undefined)(`FS handlers that change ${obstacle ?? '
       expect(write(inode, 'x', { flags: 64 })).toBe(-ERRNO.EINVAL);
       expect(write(ROOT_INODE, 'x')).toBe(-ERRNO.EISDIR);
       expect(call({ call: FsCall.WRITE, inode, bytes: (1 << 20) + 1 })).toBe(-ERRNO.EINVAL);
+    });
+
+    it('writes pieces in their order, and nothing of a list that is wrong', () => {
+      const { inode } = create('file');
+      write(inode, '0123456789');
+      const pieces = [[8, 'abcd'] as const, [0, 'xyz'] as const, [1, 'Y'] as const].map(
+        ([offset, text]) => ({ offset, data: Buffer.from(text) }),
+      );
+      const data = Buffer.concat([encodeList(pieces), ...pieces.map((piece) => piece.data)]);
+      const what = { call: FsCall.WRITE, inode, bytes: data.length, count: 3 };
+      expect(call(what, { data })).toBe(8);
+      expect(decodeAttributes(reply).size).toBe(12);
+      expect(content(inode)).toBe('xYz34567abcd');
+      for (const wrong of [{ count: 2 }, { count: 4 }, { bytes: 50 }, { offset: 1 }]) {
+        const short = data.subarray(0, wrong.bytes);
+        expect(call({ ...what, ...wrong, bytes: short.length }, { data: short })).toBe(
+          -ERRNO.EINVAL,
+        );
+      }
+      const append = { ...what, flags: WriteFlag.APPEND };
+      expect(call(append, { data })).toBe(-ERRNO.EINVAL);
+      expect(content(inode)).toBe('xYz34567abcd');
     });
 
     it('takes privileges away from what is written to, or given away', () => {

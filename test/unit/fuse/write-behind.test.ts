@@ -2,7 +2,8 @@
 // who is told of those that failed. The file service refuses what would get past a claim.
 import { beforeEach, describe, expect, it } from 'vitest';
 import { CLAIM_TRUSTED_MS, CreateFlag, WriteFlag } from '../../../src/vos/protocol/fs-change.ts';
-import type { FilePosition, Written } from '../../../src/vos/client/file-service.ts';
+import { PIECES_MAX, type Piece } from '../../../src/vos/protocol/fs-pieces.ts';
+import type { FileId, FilePosition, Written } from '../../../src/vos/client/file-service.ts';
 import type { FileAttributes } from '../../../src/vos/protocol/fs.ts';
 import { errnoOf } from '../../../src/vos/fuse/gateway.ts';
 import { WriteBehind, type Begun } from '../../../src/vos/fuse/write-behind.ts';
@@ -19,7 +20,18 @@ const OTHER_HANDLE = 2n;
 class SlowFiles extends MemoryFiles {
   readonly held: (() => void)[] = [];
   readonly sizes: number[] = [];
+  /** How long those were that came with one call. */
+  readonly pieces: number[][] = [];
   isSlow = false;
+
+  override async writePieces(
+    at: FileId,
+    pieces: readonly Piece[],
+    flags: number,
+  ): Promise<Written> {
+    this.pieces.push(pieces.map(({ data }) => data.length));
+    return super.writePieces(at, pieces, flags);
+  }
 
   override async write(at: FilePosition, data: Uint8Array, flags: number): Promise<Written> {
     const own = data.slice();
@@ -54,6 +66,12 @@ function write(bytes: number, at: number = next, flags = 0): Begun {
   // The buffer of a request is used again.
   data.fill(0xff);
   return begun;
+}
+
+/** A write of equal bytes. */
+function fill(value: number, at: number, bytes: number): Begun {
+  const data = new Uint8Array(bytes).fill(value);
+  return writes.begin(file, { offset: at, data, flags: 0, owner: OWNER });
 }
 
 function contents(): Uint8Array {
@@ -127,20 +145,45 @@ describe('a row of writes', () => {
     await failed;
   });
 
-  it('is over when a write is somewhere else, which comes after all others', async () => {
+  it('goes on when a write is somewhere else: those come as pieces, after all others', async () => {
     await beginRow();
     files.isSlow = true;
     write(100);
-    const over = write(50, 0);
-    const again = write(50, 50);
-    expect([over.early, again.early]).toEqual([false, false]);
+    write(100);
+    const over = [fill(1, 50, 250), fill(2, 80, 30), fill(3, 300, 10), fill(4, 310, 10)];
+    expect(over.map(({ early }) => early)).toEqual([true, true, true, true]);
+    files.letGo(1);
     await turns();
-    expect(files.sizes.length).toBe(4);
+    expect(files.sizes.length).toBe(5);
     files.isSlow = false;
     files.letGo();
-    expect(await Promise.all([over.done, again.done])).toEqual([50, 50]);
+    await Promise.all(over.map(async ({ done }) => done));
+    expect(files.pieces).toEqual([[250, 30, 20]]);
+    expect(files.claims.has(file.inode)).toBe(true);
+    const right = Uint8Array.from({ length: 500 }, (_, i) => i % 251);
+    right.fill(1, 50, 300).fill(2, 80, 110).fill(3, 300, 310).fill(4, 310, 320);
+    expect(contents()).toEqual(right);
+  });
+
+  it('waits for all others when there are more pieces than go into one call', async () => {
+    await beginRow();
+    files.isSlow = true;
+    write(100);
+    let begun = fill(1, 0, 1);
+    for (let i = 1; begun.early; i++) begun = fill(1, 2 * i, 1);
+    files.isSlow = false;
+    files.letGo();
+    expect(await begun.done).toBe(1);
+    expect(files.pieces).toEqual([Array(PIECES_MAX).fill(1)]);
     expect(files.claims.size).toBe(0);
-    expectContents(400);
+  });
+
+  it('is over when something else was asked of the file', async () => {
+    await write(100).done;
+    await write(100).done;
+    void writes.settle(file);
+    await write(100).done;
+    expect(files.claims.size).toBe(0);
   });
 
   it('never has appends in it', async () => {
