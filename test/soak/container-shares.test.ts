@@ -1,11 +1,11 @@
 // Promise S15 as it is said: while one container takes all that it can get of a link, 99 of a
 // hundred calls of another one take less than three times as long as when the link is quiet.
-// Method: two nodes with two containers; in one of them processes call, or copy blocks, without end,
-// in the other one process calls, in turn with the flood and without it. The ratio is that of
+// Method: two nodes with two containers; in one of them processes call, or copy blocks, without
+// end, in the other one process calls, in turn with the flood and without it. The ratio is that of
 // medians of rounds of the same run. Who copies keeps four processes busy all the time. Where there
-// are fewer cores for them than that and those of the calls, calls wait for the kernel to give
-// their processes a turn; so quiet is there with as many busy strangers that have nothing to do
-// with the link, and what is left is what proxies and links do.
+// are fewer cores than for them and those of the calls, calls wait for the kernel to give their
+// processes a turn; so quiet is there with as many busy strangers that have nothing to do with the
+// link, and what is left is what proxies and links do.
 import { spawn } from 'node:child_process';
 import { availableParallelism } from 'node:os';
 import { afterEach, expect, it } from 'vitest';
