@@ -2,23 +2,31 @@
 //
 //   npm run test:fuzz                    each for 60 s
 //   npm run test:fuzz -- NAME --seconds N
+//   npm run test:fuzz -- NAME --keep     puts what was found into native/fuzz/corpus
 //
 // With clang and its libFuzzer they search by coverage, from the kept corpus on. Without, and in
 // `npm test`, a plain main() runs the corpus and mutations of it from a fixed seed, under ASan and
 // UBSan of any compiler. A corpus is a text file, native/fuzz/corpus/NAME.txt; what breaks is to be
-// added to it as a line.
-import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+// added to it as a line. What reaches more than the corpus does stays in .build/fuzz/NAME/found,
+// where the next search begins; --keep adds those to the corpus that reach code which nothing in it
+// does.
+import { appendFileSync, existsSync, mkdirSync, readFileSync, readdirSync } from 'node:fs';
+import { renameSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { ADDRESS, compileObjects, compilerFor, cores, findCompiler } from './sanitized.mjs';
 import { link } from './sanitized.mjs';
 import { ensureDependencies } from './setup.mjs';
-import { fail, isMain, listFiles, root, run, say, step, summaryLine, summaryOf } from './steps.mjs';
-import { withLock } from './steps.mjs';
+import { fail, isMain, listFiles, root, run, say, step, StepError } from './steps.mjs';
+import { summaryLine, summaryOf, withLock } from './steps.mjs';
 
 const REPLAY = 'native/fuzz/replay.cc';
-const CHECKSUM = 'native/binding/crc32c.cc';
+// Of the addon, what decodes bytes and knows nothing of Node.js.
+const DECODERS = ['native/binding/crc32c.cc', 'native/binding/frame_runs.cc'];
 const MUTATIONS = 2000;
 const TIMEOUT_MS = 180_000;
+const BYTES_MAX = 4096;
+// Lines of a corpus are short enough to be read.
+const KEPT_BYTES_MAX = 256;
 const LIBFUZZER = {
   name: 'libfuzzer',
   flags: ['-fsanitize=fuzzer-no-link,address,undefined', '-fno-sanitize-recover=all'],
@@ -35,7 +43,7 @@ const corpusOf = (path) => join(root, `native/fuzz/corpus/${nameOf(path)}.txt`);
 async function compile(paths, { build, compiler, linkFlags, extra }) {
   return await withLock('sanitize', async () =>
     step(`compiling the fuzzers under ${build.name}`, async () => {
-      const shared = [...cores(), CHECKSUM, ...extra];
+      const shared = [...cores(), ...DECODERS, ...extra];
       const object = await compileObjects({ ...build, compiler }, [...shared, ...paths]);
       const executables = new Map();
       for (const path of paths) {
@@ -71,47 +79,89 @@ export async function replayCorpora(paths = fuzzers(), mutations = MUTATIONS) {
   return result;
 }
 
-/** The inputs of a text corpus as files, which is how libFuzzer takes them. */
+/** The inputs of a text corpus as files in `folder`, which is how libFuzzer takes them. */
 function unpackCorpus(path, folder) {
   rmSync(folder, { recursive: true, force: true });
   mkdirSync(folder, { recursive: true });
-  const lines = readFileSync(corpusOf(path), 'utf8').split('\n');
+  const lines = existsSync(corpusOf(path)) ? readFileSync(corpusOf(path), 'utf8').split('\n') : [];
   lines.forEach((line, index) => {
     const [hex = ''] = /^(?:[0-9a-f]{2})+/.exec(line) ?? [];
     if (hex !== '') writeFileSync(join(folder, `kept-${index + 1}`), Buffer.from(hex, 'hex'));
   });
 }
 
-async function search(paths, compiler, seconds) {
+/** The fuzzers by their paths, and folders for each, with libFuzzer. */
+async function searchers(paths, compiler) {
   const linkFlags = ['-fsanitize=fuzzer,address,undefined'];
   const executables = await compile(paths, { build: LIBFUZZER, compiler, linkFlags, extra: [] });
+  return [...executables].map(([path, program]) => {
+    const own = join(root, `.build/fuzz/${nameOf(path)}`);
+    const folders = { corpus: join(own, 'corpus'), found: join(own, 'found') };
+    unpackCorpus(path, folders.corpus);
+    mkdirSync(folders.found, { recursive: true });
+    return { path, own, ...folders, program };
+  });
+}
+
+/**
+ * The inputs of `found` that reach something that the corpus does not, and none for nothing; with
+ * `flags` of libFuzzer. They are in the folder that is returned.
+ */
+async function distil({ path, own, found, program }, flags) {
+  const merged = join(own, 'merged');
+  unpackCorpus(path, merged);
+  const args = ['-merge=1', '-verbosity=0', '-rss_limit_mb=2048', ...flags, merged, found];
+  const options = { timeoutMs: TIMEOUT_MS, env: LIBFUZZER.env, quiet: true };
+  const outcome = await run(program, args, options);
+  if (outcome.status !== 0) throw new StepError(`${nameOf(path)}: -merge: ${outcome.output}`);
+  for (const name of readdirSync(merged)) if (name.startsWith('kept-')) rmSync(join(merged, name));
+  return merged;
+}
+
+async function search(paths, compiler, seconds) {
   const result = { passed: 0, failed: 0, failures: [] };
-  for (const [path, program] of executables) {
-    const folder = join(root, `.build/fuzz/${nameOf(path)}`);
-    const found = join(folder, 'found');
-    unpackCorpus(path, folder);
-    mkdirSync(found);
+  for (const searcher of await searchers(paths, compiler)) {
+    const { path, own, corpus, found, program } = searcher;
+    const broken = join(own, 'broken');
+    rmSync(broken, { recursive: true, force: true });
+    mkdirSync(broken);
     const outcome = await run(
       program,
       [
-        ...[`-max_total_time=${seconds}`, '-max_len=4096', '-timeout=10', '-rss_limit_mb=2048'],
-        ...[`-artifact_prefix=${found}/`, '-print_final_stats=1', '-verbosity=0', folder],
+        ...[`-max_total_time=${seconds}`, `-max_len=${BYTES_MAX}`, '-timeout=10'],
+        ...['-rss_limit_mb=2048', `-artifact_prefix=${broken}/`, '-verbosity=0', found, corpus],
       ],
-      { timeoutMs: (seconds + 120) * 1000, env: LIBFUZZER.env },
+      { timeoutMs: (seconds + 120) * 1000, env: LIBFUZZER.env, quiet: true },
     );
-    const inputs = readdirSync(found);
     if (outcome.status === 0) {
+      const merged = await distil(searcher, [`-max_len=${BYTES_MAX}`]);
+      rmSync(found, { recursive: true });
+      renameSync(merged, found);
       result.passed++;
-      say(`ok ${nameOf(path)}`);
+      say(`ok ${nameOf(path)}: ${readdirSync(found).length} inputs beside the corpus`);
       continue;
     }
     result.failed++;
     result.failures.push(`${nameOf(path)}: code ${outcome.status}`);
-    for (const input of inputs) {
-      say(`${input}, a line for the corpus: ${readFileSync(join(found, input)).toString('hex')}`);
+    say(outcome.output);
+    for (const input of readdirSync(broken)) {
+      say(`${input}, a line for the corpus: ${readFileSync(join(broken, input)).toString('hex')}`);
     }
   }
   return result;
+}
+
+/** Adds to each corpus what reaches code that it does not, once or often. */
+async function keep(paths, compiler) {
+  for (const searcher of await searchers(paths, compiler)) {
+    const flags = [`-max_len=${KEPT_BYTES_MAX}`, '-use_counters=0', '-use_value_profile=0'];
+    const merged = await distil(searcher, flags);
+    const inputs = readdirSync(merged).map((name) => readFileSync(join(merged, name)));
+    const lines = inputs.map((bytes) => `${bytes.toString('hex')}\n`).sort();
+    appendFileSync(corpusOf(searcher.path), lines.join(''));
+    rmSync(merged, { recursive: true });
+    say(`${nameOf(searcher.path)}: ${lines.length} lines more`);
+  }
 }
 
 function secondsFrom(args) {
@@ -125,11 +175,13 @@ async function main() {
   await ensureDependencies();
   const names = args.filter((arg) => /^[a-z_]+$/.test(arg));
   const paths = fuzzers().filter((path) => names.every((name) => nameOf(path).includes(name)));
-  const kept = await replayCorpora(paths.filter((path) => existsSync(corpusOf(path))));
   const clang = await compilerFor(['-fsanitize=fuzzer,address'], ['clang++'], ENTRY);
   if (clang === undefined) say('clang++ with libFuzzer is missing (apt install clang)');
+  if (clang !== undefined && args.includes('--keep')) await keep(paths, clang);
+  const kept = await replayCorpora(paths.filter((path) => existsSync(corpusOf(path))));
   const none = { passed: 0, failed: 0, failures: [] };
-  const found = clang === undefined ? none : await search(paths, clang, secondsFrom(args));
+  const searches = clang !== undefined && !args.includes('--keep');
+  const found = !searches ? none : await search(paths, clang, secondsFrom(args));
   for (const failure of [...kept.failures, ...found.failures]) say(`failed: ${failure}`);
   const total = { passed: kept.passed + found.passed, failed: kept.failed + found.failed };
   say(summaryLine(total));

@@ -1,7 +1,7 @@
 /**
  * Runs of frames: short commands that the addon takes from the core as whole frames, and frames
- * that it acts on, many in one call (native/binding/frames.cc). They lie as src/proxies/frame.ts
- * has it, which is the way for one at a time, and for all others.
+ * that it acts on, many in one call (native/binding/frame_runs.cc). They lie as in
+ * src/proxies/frame.ts, which is the way for one at a time, and for all others.
  */
 import { fail } from './errors.ts';
 import type { NodeId } from './endpoint.ts';

@@ -13,6 +13,7 @@ import type { Side } from '../../src/proxies/datagram/security.ts';
 import { Proof } from '../../src/proxies/proof.ts';
 import { TestAuthority } from '../support/certificates.ts';
 import { SimulatedNetwork, seeded } from '../support/datagram-network.ts';
+import { runInput } from '../support/kept-inputs.ts';
 import { TrafficEnd } from '../support/datagram-traffic.ts';
 
 const INPUTS = 100_000;
@@ -126,15 +127,17 @@ describe('the decoders of datagrams', () => {
         (): Uint8Array => dataPacket(random(10), random(10), lyingBody(random)),
         (): Uint8Array => resized(random, whole),
       ][random(3)]!();
-      const head = readHead(bytes, SEAL.tagBytes);
-      if (typeof head === 'string') note(head);
-      else if (!SEAL.open(bytes, head.number, 0)) note('damaged');
-      else if (head.kind !== PacketKind.DATA) {
-        note(decodeHandshake(head, bytes, SEAL.tagBytes) ? 'handshake' : 'malformed');
-      } else {
-        const body = bytes.subarray(PacketLayout.BYTES, bytes.length - SEAL.tagBytes);
-        note(readFrames(body, IGNORE) ? 'frames' : 'bad frames');
-      }
+      runInput('packets', Uint8Array.of(0, ...bytes), () => {
+        const head = readHead(bytes, SEAL.tagBytes);
+        if (typeof head === 'string') note(head);
+        else if (!SEAL.open(bytes, head.number, 0)) note('damaged');
+        else if (head.kind !== PacketKind.DATA) {
+          note(decodeHandshake(head, bytes, SEAL.tagBytes) ? 'handshake' : 'malformed');
+        } else {
+          const body = bytes.subarray(PacketLayout.BYTES, bytes.length - SEAL.tagBytes);
+          note(readFrames(body, IGNORE) ? 'frames' : 'bad frames');
+        }
+      });
     }
 
     // The inputs reach every refusal, and the other side of each.

@@ -7,6 +7,7 @@ import { HEAD_BYTES, readHead, writeHead } from '../../src/proxies/ethernet-fram
 import { ethernetTransport } from '../../src/proxies/ethernet.ts';
 import { seeded } from '../support/datagram-network.ts';
 import { loopbackPackets } from '../support/datagram-wires.ts';
+import { runInput } from '../support/kept-inputs.ts';
 import { whyNoPackets } from '../support/network-namespaces.ts';
 import { TransportEnd } from '../support/transport-end.ts';
 
@@ -43,11 +44,14 @@ describe('the decoder of heads', () => {
     for (let input = 0; input < INPUTS; input++) {
       const payload = payloadOf(random, 7, 2000);
       const whole = payload.length + (random(20) === 0 ? random(3000) : 0);
-      const found = readHead(payload, whole, ADDRESSES[random(ADDRESSES.length)] ?? 0);
-      seen.add(typeof found === 'string' ? found : 'datagram');
-      if (typeof found === 'string') continue;
-      if (found.port < 1 || found.port > 0xffff) throw new Error(`port ${found.port}`);
-      if (HEAD_BYTES + found.bytes > payload.length) throw new Error(`${found.bytes} bytes`);
+      const address = ADDRESSES[random(ADDRESSES.length)] ?? 0;
+      runInput('heads', payload, () => {
+        const found = readHead(payload, whole, address);
+        seen.add(typeof found === 'string' ? found : 'datagram');
+        if (typeof found === 'string') return;
+        if (found.port < 1 || found.port > 0xffff) throw new Error(`port ${found.port}`);
+        if (HEAD_BYTES + found.bytes > payload.length) throw new Error(`${found.bytes} bytes`);
+      });
     }
 
     // The inputs reach every refusal, and the other side of each.

@@ -1,6 +1,6 @@
-// Frames that the addon takes and acts on in runs (native/binding/frames.cc), beside the same one
-// by one (src/proxies/frame.ts): what comes of them is the same, whatever a peer sends. Method: two
-// proxy engines with real segments get the same bytes in the same pieces, right ones and wrong
+// Frames that the addon takes and acts on in runs (native/binding/frame_runs.cc), beside the same
+// one by one (src/proxies/frame.ts): what comes of them is the same, whatever a peer sends. Method:
+// two proxy engines with real segments get the same bytes in the same pieces, right ones and wrong
 // ones, and one of them has no runs; all that they say and count is compared. DVK_SEED=N runs one
 // seed alone.
 import { describe, expect, it } from 'vitest';

@@ -22,6 +22,7 @@ import { DEFAULT_TIMES, Session } from '../../src/proxies/session.ts';
 import { changeSettings, DEFAULT_SETTINGS, SETTING_RULES } from '../../src/proxies/settings.ts';
 import { Vouchers } from '../../src/proxies/voucher.ts';
 import { TestAuthority } from '../support/certificates.ts';
+import { runInput } from '../support/kept-inputs.ts';
 import { command, frame } from '../support/proxy-frames.ts';
 
 const SEED = 0x4e110;
@@ -75,11 +76,13 @@ describe('the decoder of HELLO', () => {
   it('takes nothing that is not as long as it says', () => {
     fc.assert(
       fc.property(payloads, (bytes) => {
-        const hello = decodeHello(bytes);
-        if (hello === undefined) return;
-        expect(hello.containers.length).toBeLessThanOrEqual(HELLO_CONTAINERS_MAX);
-        expect(bytes.length).toBe(80 + 4 * hello.containers.length);
-        expect(hello.dvs.length).toBeLessThan(Limit.NAME_BYTES);
+        runInput('hello', bytes, () => {
+          const hello = decodeHello(bytes);
+          if (hello === undefined) return;
+          expect(hello.containers.length).toBeLessThanOrEqual(HELLO_CONTAINERS_MAX);
+          expect(bytes.length).toBe(80 + 4 * hello.containers.length);
+          expect(hello.dvs.length).toBeLessThan(Limit.NAME_BYTES);
+        });
       }),
       runs(20_000),
     );

@@ -8,6 +8,7 @@ import { decodeProbe, encodeProbe, type Probe } from '../../src/proxies/probe.ts
 import { Prober, PROBE_HOPS_MAX } from '../../src/proxies/prober.ts';
 import { seeded } from '../support/datagram-network.ts';
 import { HandProxies } from '../support/hand-proxy.ts';
+import { runInput } from '../support/kept-inputs.ts';
 
 const INPUTS = 20_000;
 const SEED = 0x5eed;
@@ -83,12 +84,14 @@ describe('a prober', () => {
       for (let n = 0; n < noise; n++) {
         command[Math.floor(random() * command.length)] = Math.floor(random() * 256);
       }
-      const probe = decodeProbe(command);
-      if (probe === undefined) continue;
-      decoded++;
-      const before = sent.length;
-      prober.receive(N1, probe, (nowMs += 5));
-      expect(sent.length - before).toBeLessThanOrEqual(1);
+      runInput('probes', command, () => {
+        const probe = decodeProbe(command);
+        if (probe === undefined) return;
+        decoded++;
+        const before = sent.length;
+        prober.receive(N1, probe, (nowMs += 5));
+        expect(sent.length - before).toBeLessThanOrEqual(1);
+      });
     }
     expect(decoded).toBeGreaterThan(INPUTS / 2);
     expect(sent.length).toBeGreaterThan(100);

@@ -2,9 +2,11 @@
 // once or not at all, in order, and by nobody but the proxy it was meant for; what is not acted on
 // belongs to a session that was given up, so that its caller heard ENOTCONN.
 // Method: a thousand short runs of two engines on a simulated network whose faults follow from the
-// seed: cables cut and held, bytes damaged, proxies killed, nodes that stand still. Every other run
-// has connections with two lanes, and of four runs one has two paths between the nodes, each with
-// faults of its own. Rows 11 to 17, 21 and 45 of the fault matrix.
+// seed: cables cut and held, bytes damaged, proxies killed, nodes that stand still, machines that
+// are suspended, so that their clocks stand still too, and clocks that leap ahead. (Nothing here
+// looks at the time of day, and monotonic clocks do not go back.) Every other run has connections
+// with two lanes, and of four runs one has two paths between the nodes, each with faults of its
+// own. Rows 11 to 17, 21, 22 and 45 of the fault matrix.
 import { describe, expect, it } from 'vitest';
 import { SessionWorld, type Came, type Taken } from '../support/session-world.ts';
 
@@ -27,7 +29,7 @@ async function incident(world: SessionWorld): Promise<void> {
   const node = world.pick(0, 1) as 0 | 1;
   const network = networks[world.pick(0, 2 * networks.length - 1)];
   const cables = network ? [...network.cables] : world.cables;
-  switch (world.pick(0, 9)) {
+  switch (world.pick(0, 11)) {
     case 0:
     case 1:
     case 2:
@@ -48,7 +50,14 @@ async function incident(world: SessionWorld): Promise<void> {
     case 7:
       if (random() < 0.4) await world.kill(node);
       break;
+    case 8:
+      world.jump(node, random() < 0.5 ? world.pick(1, 5000) : 3_600_000);
+      break;
+    case 9:
+      if (random() < 0.3) world.suspend(node);
+      break;
     default:
+      for (const one of [0, 1] as const) world.wake(one);
       for (const cable of cables) cable.release();
   }
 }
@@ -116,6 +125,7 @@ async function simulate(seed: number): Promise<SessionWorld> {
   // The network is well again.
   world.damage = 0;
   for (const node of world.nodes) node.frozenUntilMs = 0;
+  for (const node of [0, 1] as const) world.wake(node);
   for (const cable of world.cables) cable.release();
   world.pass(12_000);
   world.say(0, 3);
@@ -144,6 +154,34 @@ describe('sessions over a hostile network', () => {
 
     expect(first.nodes[1].came).toEqual(again.nodes[1].came);
   });
+
+  it('outlive clocks that leap, and machines that are suspended for less than they hold', () =>
+    Promise.all(
+      [1, 2, 3, 4].map(async (seed) => {
+        const world = new SessionWorld(seed);
+        await world.start();
+
+        for (let round = 0; round < 20; round++) {
+          const node = world.pick(0, 1) as 0 | 1;
+          if (round % 2 === 0) {
+            world.jump(node, 3_600_000);
+          } else {
+            world.suspend(node);
+            world.pass(world.pick(1, 50) * 25);
+            world.wake(node);
+          }
+          world.say(0, 3);
+          world.say(1, 3);
+          world.pass(1000);
+        }
+
+        expect(world.givenUp).toBe(0);
+        for (const [node, { taken }] of world.nodes.entries()) {
+          expect(world.nodes[1 - node]?.came.length).toBe(taken.length);
+          expect(taken.length).toBe(60);
+        }
+      }),
+    ));
 
   it(`act on each command once or not at all, with ${seeds.length} seeds`, async () => {
     let resumed = 0;

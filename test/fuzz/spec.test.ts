@@ -3,6 +3,7 @@
 // of the text doubled, swapped, and replaced by words that mean something to YAML.
 import { expect, it } from 'vitest';
 import { parseSpec, SpecError } from '../../src/vos/spec.ts';
+import { lineFor } from '../support/kept-inputs.ts';
 
 const CASES = 100_000;
 const SEED = 0x5eed;
@@ -87,7 +88,9 @@ it('ends with a spec or a SpecError for every mutation', () => {
       accepted++;
     } catch (error) {
       if (!(error instanceof SpecError) || error.problems.length === 0) {
-        throw new Error(`case ${String(i)}: ${JSON.stringify(text)}`, { cause: error });
+        throw new Error(`${JSON.stringify(text)}; ${lineFor('spec', Buffer.from(text))}`, {
+          cause: error,
+        });
       }
       refused++;
     }

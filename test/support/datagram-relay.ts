@@ -13,6 +13,9 @@ export interface RelayFaults {
   damage: number;
   /** A datagram is held back until the next one has passed. */
   swap: number;
+  /** Each takes so long, and up to `jitterMs` more; none unless told. */
+  delayMs?: number;
+  jitterMs?: number;
 }
 
 export interface Passed {
@@ -22,8 +25,9 @@ export interface Passed {
 }
 
 export class DatagramRelay {
-  /** Everything that came, as it came. */
+  /** Everything that came, as it came, while it `records`. */
   readonly seen: Passed[] = [];
+  records = true;
   faults: RelayFaults = { loss: 0, duplicate: 0, damage: 0, swap: 0 };
   damaged = 0;
   readonly #random = seeded(17);
@@ -69,8 +73,8 @@ export class DatagramRelay {
 
   #pass(onward: DatagramWire, passed: Passed): void {
     const random = this.#random;
-    const { loss, duplicate, damage, swap } = this.faults;
-    this.seen.push(passed);
+    const { loss, duplicate, damage, swap, delayMs = 0, jitterMs = 0 } = this.faults;
+    if (this.records) this.seen.push(passed);
     if (random() < loss) return;
     const bytes = Buffer.from(passed.bytes);
     if (random() < damage) {
@@ -79,9 +83,13 @@ export class DatagramRelay {
       this.damaged++;
     }
     const port = onward === this.#inner ? this.#target : this.#dialer;
-    const send = (): void => {
+    const sendNow = (): void => {
       void onward.send(bytes, port);
       if (random() < duplicate) void onward.send(bytes, port);
+    };
+    const send = (): void => {
+      if (delayMs + jitterMs === 0) sendNow();
+      else setTimeout(sendNow, delayMs + jitterMs * random());
     };
     const held = this.#held.get(onward);
     if (held === undefined && random() < swap) {

@@ -40,6 +40,8 @@ export interface ProxyNodeOptions {
   ethernet?: ControlEthernet;
   /** How long a session without a connection is held. */
   holdMs?: number;
+  /** Segments of other DCs that the node is a member of. */
+  others?: readonly TestSegment[];
   /** Of the proxy; that of the test when absent. */
   environment?: NodeJS.ProcessEnv;
 }
@@ -88,6 +90,10 @@ export class ProxyNode {
   /** Starts the proxy on its port of before, or on any. */
   async start(peers: ControlPeer[], dvs = 'lab'): Promise<void> {
     const { namespace, host = HOST, transports, ethernet, holdMs, environment } = this.#options;
+    const others = (this.#options.others ?? []).map(({ segment: { dcId }, path }) => ({
+      dcId,
+      path,
+    }));
     const [program, ...before] =
       namespace === undefined ? [process.execPath] : [...inNamespace(namespace), process.execPath];
     const proxy = spawn(program, [...before, PROGRAM], {
@@ -107,7 +113,7 @@ export class ProxyNode {
       incarnation: proxy.pid ?? 0,
       listen: { host, port: this.port },
       security: this.#security(),
-      segments: [{ dcId: DC, path: this.segment.path }],
+      segments: [{ dcId: DC, path: this.segment.path }, ...others],
       peers,
       ...(transports && { transports }),
       ...(ethernet && { ethernet }),
@@ -162,15 +168,20 @@ export class ProxyNode {
     return (await this.told('stats')).stats;
   }
 
-  async member(server?: { slot: number }): Promise<DcMember> {
-    const member = await DcMember.start(this.segment.path, server);
+  /** Processes of this node: the proxy, and the members. */
+  get pids(): number[] {
+    return [this.pid, ...this.#members.map(({ pid }) => pid)];
+  }
+
+  async member(server?: { slot: number }, segment = this.segment): Promise<DcMember> {
+    const member = await DcMember.start(segment.path, server);
     this.#members.push(member);
     return member;
   }
 
   /** Waits until this node knows the process. */
-  async knows(endpoint: number): Promise<void> {
-    while (!this.segment.segment.isBound(endpoint as never)) {
+  async knows(endpoint: number, { segment } = this.segment): Promise<void> {
+    while (!segment.isBound(endpoint as never)) {
       await new Promise((resolve) => setTimeout(resolve, 5));
     }
   }

@@ -62,7 +62,7 @@ class RecordingSegment extends FakeSegment {
     this.queues.delete(node);
   }
 
-  /** As the addon does it (native/binding/frames.cc). */
+  /** As the addon does it (native/binding/frame_runs.cc). */
   useRuns(): void {
     this.frames = {
       take: (node, run, shortOnly) => this.#takeRun(node, run, shortOnly),
@@ -134,12 +134,25 @@ interface Side {
   readonly came: Came[];
 }
 
+interface Timer {
+  /** By the node's clock. */
+  dueMs: number;
+  fire: () => void;
+  /** Ends the wait by the world's clock. */
+  cancel: () => void;
+}
+
 class Node implements Side {
   readonly taken: Taken[] = [];
   readonly came: Came[] = [];
   life = 0;
-  /** Timers and the proxy's turns wait while it stands still. */
+  /** Timers and the proxy's turns wait while it stands still; its clock goes on. */
   frozenUntilMs = 0;
+  /** By so much its clock is ahead of the world's. */
+  clockMs = 0;
+  /** When the machine was suspended: clock and timers stand still. */
+  suspendedMs: number | undefined;
+  readonly timers = new Set<Timer>();
   engine!: Engine;
   segment!: RecordingSegment;
 }
@@ -253,22 +266,74 @@ export class SessionWorld {
     return { transport, alternatives };
   }
 
+  #nowOf(side: Node): number {
+    return (side.suspendedMs ?? this.clock.nowMs()) + side.clockMs;
+  }
+
   // A dead proxy does nothing any more; one that stands still does it later.
   #clockOf(side: Node, isAlive: () => boolean): Clock {
     const after = (delayMs: number, callback: () => void): (() => void) => {
-      let cancel: () => void = () => undefined;
       const fire = (): void => {
+        timer.cancel();
+        side.timers.delete(timer);
         const waitMs = side.frozenUntilMs - this.clock.nowMs();
         if (!isAlive()) return;
-        if (waitMs > 0) cancel = this.clock.after(waitMs, fire);
+        if (waitMs > 0) this.#arm(side, timer, waitMs);
         else callback();
       };
-      cancel = this.clock.after(delayMs, fire);
+      const timer: Timer = { dueMs: this.#nowOf(side) + delayMs, fire, cancel: () => undefined };
+      this.#arm(side, timer, delayMs);
       return () => {
-        cancel();
+        timer.cancel();
+        side.timers.delete(timer);
       };
     };
-    return { nowMs: () => this.clock.nowMs(), after };
+    return { nowMs: () => this.#nowOf(side), after };
+  }
+
+  #arm(side: Node, timer: Timer, waitMs: number): void {
+    side.timers.add(timer);
+    if (side.suspendedMs === undefined) timer.cancel = this.clock.after(waitMs, timer.fire);
+  }
+
+  /** The clock of a node leaps: what it waits for is due at once, or sooner. */
+  jump(node: 0 | 1, ms: number): void {
+    const side = this.nodes[node];
+    side.clockMs += ms;
+    this.#rearm(side);
+  }
+
+  #rearm(side: Node): void {
+    const nowMs = this.#nowOf(side);
+    for (const timer of [...side.timers].sort((a, b) => a.dueMs - b.dueMs)) {
+      timer.cancel();
+      timer.cancel = this.clock.after(Math.max(0, timer.dueMs - nowMs), timer.fire);
+    }
+  }
+
+  /**
+   * The machine of a node is suspended: its clock stands still, nothing reaches it, and nobody is
+   * told.
+   */
+  suspend(node: 0 | 1): void {
+    const side = this.nodes[node];
+    if (side.suspendedMs !== undefined) return;
+    side.suspendedMs = this.clock.nowMs();
+    for (const timer of side.timers) timer.cancel();
+    for (const cable of this.cables) cable.hold('both');
+    for (const network of this.networks) this.dark.add(network);
+  }
+
+  /** Goes on as if no time had passed. */
+  wake(node: 0 | 1): void {
+    const side = this.nodes[node];
+    if (side.suspendedMs === undefined) return;
+    side.clockMs -= this.clock.nowMs() - side.suspendedMs;
+    side.suspendedMs = undefined;
+    this.#rearm(side);
+    if (this.nodes[1 - node]?.suspendedMs !== undefined) return;
+    for (const cable of this.cables) cable.release();
+    this.dark.clear();
   }
 
   #transport(network: LoopbackNetwork, isAlive: () => boolean): Transport {
@@ -316,6 +381,7 @@ export class SessionWorld {
 
   /** The proxy of a node is killed, and started again at once; its segment's calls have ended. */
   async kill(node: 0 | 1): Promise<void> {
+    this.wake(node);
     for (const [port, close] of this.#listeners) if (port === PORT + node) close();
     this.#listeners = this.#listeners.filter(([port]) => port !== PORT + node);
     this.nodes[node].life++;
