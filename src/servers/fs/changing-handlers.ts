@@ -277,9 +277,8 @@ export class ChangingHandlers {
     const { DATA, HOLE } = SeekWhence;
     const { flags } = change;
     if (flags !== DATA && flags !== HOLE) throw new FsError('EINVAL', 'no such whence');
-    const writer = this.#tools.begin({ uid: 0, gid: 0 });
     const what = flags === DATA ? 'data' : 'hole';
-    encodeOffset(call.reply, writer.seek(this.#tools.inode(change), change.offset, what));
+    encodeOffset(call.reply, this.#volume.seek(this.#tools.inode(change), change.offset, what));
     return 0;
   }
 
