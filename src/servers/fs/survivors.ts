@@ -15,7 +15,8 @@
  * no lock that others had meanwhile.
  *
  * A server that finds a list waits for those clients: until all have rejoined or are known to be
- * dead, or nobody has taken back anything for `GRACE_MS`. Meanwhile no file without a name is freed
+ * dead, or nobody has taken back anything for `GRACE_MS`. Of a client on another node that is not
+ * known here, that node is asked. Meanwhile no file without a name is freed
  * and no new lock is given. A server that dies while it waits leaves the list as it was.
  */
 import { type FsChange, LockCommand, LockType } from '../../vos/protocol/fs-change.ts';
@@ -29,6 +30,11 @@ export interface SurvivorParts {
   /** Returns when every change so far will be there after a crash. Throws EIO. */
   commit(): void;
   isAlive(client: number): boolean;
+  /**
+   * What another node says of a client that is not alive as seen from here: it may live, on its way
+   * back. `silent` when the node does not answer now.
+   */
+  ask(client: number, node: number): 'gone' | 'there' | 'silent';
   /** The node of a client that is alive. */
   nodeOf(client: number): number | undefined;
   /** Where the server is: a client of this node that is not alive will not come. */
@@ -42,6 +48,8 @@ export const LIST_NAME: Uint8Array = Buffer.from('trusted.dvk.clients');
 export const GRACE_MS = 10_000;
 /** However many files the clients take back. */
 const GRACE_MS_MAX = 60_000;
+/** Between two questions to the other nodes. */
+const ASK_MS = 1000;
 const ENTRY_BYTES = 8;
 const NODE_UNKNOWN = 0xffff_ffff;
 
@@ -56,6 +64,7 @@ export class Survivors {
   #awaited: Set<number>;
   #awaiting = true;
   #untilMs: number;
+  #askMs: number;
   readonly #untilMsMax: number;
 
   /** The volume must have been opened with `keepNameless`. Throws EIO, EUCLEAN. */
@@ -67,6 +76,7 @@ export class Survivors {
     this.#awaited = new Set(this.#listed.keys());
     const nowMs = parts.nowMs();
     this.#untilMs = nowMs + GRACE_MS;
+    this.#askMs = nowMs;
     this.#untilMsMax = nowMs + GRACE_MS_MAX;
     this.check();
   }
@@ -129,11 +139,8 @@ export class Survivors {
   /** Ends the wait when it is over. */
   check(): void {
     if (!this.#awaiting) return;
-    const { node, volume } = this.#parts;
-    for (const client of this.#awaited) {
-      const isHere = this.#listed.get(client) === node;
-      if (isHere && !this.#parts.isAlive(client)) this.#awaited.delete(client);
-    }
+    const { volume } = this.#parts;
+    this.#findGone();
     if (this.#awaited.size > 0 && this.#parts.nowMs() < this.#untilMs) return;
     this.#awaiting = false;
     const lost = [...this.#awaited];
@@ -142,6 +149,24 @@ export class Survivors {
     succeeds(() => {
       volume.freeNameless();
     });
+  }
+
+  /** Waits no more for those that are gone. A node that is silent is asked once at a time. */
+  #findGone(): void {
+    const parts = this.#parts;
+    const nowMs = parts.nowMs();
+    const asks = nowMs >= this.#askMs;
+    if (asks) this.#askMs = nowMs + ASK_MS;
+    const silent = new Set([NODE_UNKNOWN]);
+    for (const client of this.#awaited) {
+      const node = this.#listed.get(client) ?? NODE_UNKNOWN;
+      if (parts.isAlive(client)) continue;
+      if (node === parts.node) this.#awaited.delete(client);
+      if (node === parts.node || !asks || silent.has(node)) continue;
+      const said = parts.ask(client, node);
+      if (said === 'gone') this.#awaited.delete(client);
+      else if (said === 'silent') silent.add(node);
+    }
   }
 
   get #root(): ReturnType<Volume['inode']> {
