@@ -12,6 +12,8 @@ export interface FsOptions {
   readonly ramBytes?: number;
   /** The image is never written to. */
   readonly readOnly: boolean;
+  /** Whether the image is read and written past the page cache; by default it is not. */
+  readonly direct?: boolean;
   /** Whether what is freed is given back; by default that of an image that is a file. */
   readonly discard?: boolean;
   /** When reads mark access times; by default by the rule of relatime. */
@@ -67,8 +69,12 @@ export function isRam(image: string): boolean {
 /** The keys of a service of kind fs. */
 export const FS_KEYS = {
   slot: { required: true, doc: 'fixed slot, 0 to 63' },
-  image: { required: true, doc: 'path of an ext4 image or device, or ram:SIZE for a volume in memory' },
+  image: {
+    required: true,
+    doc: 'path of an ext4 image or device, or ram:SIZE for a volume in memory',
+  },
   readOnly: { doc: 'true: the image is never written to' },
+  direct: { doc: 'true: the image is read and written past the page cache of the host' },
   atime: { doc: 'access times: off, relatime (the default) or strict' },
   discard: { doc: 'whether freed blocks are given back; true for an image that is a file' },
   quota: { doc: 'how much of the volume the container may use: { size: 1 GiB, inodes: 10000 }' },
@@ -99,6 +105,7 @@ const QUOTA_KEYS: KeyTable = {
 
 export function readFsOptions(reader: SpecReader, fields: Fields): FsOptions {
   const readOnly = reader.flag(fields.get('readOnly')) ?? false;
+  const direct = reader.flag(fields.get('direct'));
   const discard = reader.flag(fields.get('discard'));
   const atime = reader.choice(fields.get('atime'), ACCESS_TIME_RULES);
   const at = fields.get('quota');
@@ -107,7 +114,7 @@ export function readFsOptions(reader: SpecReader, fields: Fields): FsOptions {
   if (at !== undefined && readOnly) {
     reader.report(at, 'nothing is written to this volume', 'leave quota or readOnly out');
   }
-  for (const key of ['readOnly'] as const) {
+  for (const key of ['readOnly', 'direct'] as const) {
     const place = fields.get(key);
     if (ramBytes === undefined || place === undefined || reader.flag(place) !== true) continue;
     reader.report(place, 'a volume in memory is empty, and cached', `leave ${key} out`);
@@ -115,6 +122,7 @@ export function readFsOptions(reader: SpecReader, fields: Fields): FsOptions {
   return {
     readOnly,
     ...(ramBytes !== undefined && { ramBytes }),
+    ...(direct !== undefined && { direct }),
     ...(discard !== undefined && { discard }),
     ...(atime !== undefined && { atime }),
     ...(at !== undefined && { quota: readQuota(reader, at) }),

@@ -365,6 +365,15 @@ describe('a problem of a spec', () => {
       'give ram: and a size from 8 MiB to 1 TiB',
     ],
     [
+      'a volume in memory past the page cache',
+      [
+        ...CONTAINER,
+        '    services:',
+        '      - { name: fs, kind: fs, node: 1, slot: 1, image: "ram:9MiB", direct: true }',
+      ],
+      'leave direct out',
+    ],
+    [
       'a volume in memory that nobody writes to',
       [
         ...CONTAINER,

@@ -21,7 +21,6 @@ import type { FsServiceSpec } from '../../vos/spec.ts';
 import { BlockCache } from './cache.ts';
 import { ChangingHandlers, type ChangingParts } from './changing-handlers.ts';
 import { Commits } from './commits.ts';
-import { openImage } from './device.ts';
 import { ERRNO, FsError, isFsError } from './errors.ts';
 import { COMPAT } from './ext4/layout.ts';
 import { Volume } from './ext4/volume.ts';
@@ -34,6 +33,7 @@ import { LeaseTable } from './leases.ts';
 import { openForWriting } from './open.ts';
 import { QuotaSource } from './quota-source.ts';
 import { rawCrc32c } from './raw-crc32c.ts';
+import { openServed } from './served-image.ts';
 import { Survivors } from './survivors.ts';
 import { WatchedWriter } from './watched-writer.ts';
 
@@ -48,8 +48,8 @@ const NS_PER_SECOND = 1_000_000_000n;
 interface Opened {
   readonly volume: Volume;
   readonly cache: BlockCache;
-  /** For those who start the server. */
-  readonly facts: { readonly bytes: number; readonly replayed: number };
+  /** For those who start the server; `io`: see `ServedImage`. */
+  readonly facts: { readonly bytes: number; readonly io: string; readonly replayed: number };
   /** Undefined: it is not written to. */
   readonly commits?: Commits;
   /** Leaves a volume that needs no recovery. Throws FsError. */
@@ -74,21 +74,21 @@ function open(service: FsServiceSpec, parts: OpenParts): Opened {
 }
 
 function openReadOnly(service: FsServiceSpec, { allocate }: OpenParts): Opened {
-  const image = openImage(service.image);
+  const { image, io } = openServed(service, 'read');
   const { device, transactions } = recover(image, rawCrc32c);
   const cache = new BlockCache(device, allocate(memoryOf(service).cache));
   const volume = Volume.open(device, cache, { crc32c: rawCrc32c });
   const close = (): void => {
     image.close();
   };
-  const facts = { bytes: device.bytes, replayed: transactions };
+  const facts = { bytes: device.bytes, io, replayed: transactions };
   return { volume, cache, facts, close };
 }
 
 function openWritable(service: FsServiceSpec, parts: OpenParts): Opened {
   const { allocate, now, sleeper } = parts;
   const sizes = memoryOf(service);
-  const image = openImage(service.image, 'write');
+  const { image, io } = openServed(service, 'write');
   const program = new URL('./journal/commit-worker.js', import.meta.url);
   const worker = { program, image, wake: sleeper };
   const memory = allocate(sizes.cache);
@@ -113,7 +113,7 @@ function openWritable(service: FsServiceSpec, parts: OpenParts): Opened {
   return {
     volume,
     cache,
-    facts: { bytes: image.bytes, replayed },
+    facts: { bytes: image.bytes, io, replayed },
     commits: new Commits(changes),
     close: () => {
       writing.close();
