@@ -126,8 +126,12 @@ export class Survivors {
     if (safe.length > 0) this.#commit();
   }
 
-  /** Takes those off the list that are not alive. Those that are awaited have time. */
+  /**
+   * Takes those off the list that are not alive. Those that are awaited have time, unless their
+   * nodes know better: a server that ends leaves no files without names for them.
+   */
   sweep(): void {
+    this.#askMs = this.#parts.nowMs();
     this.check();
     this.forget(
       [...this.#listed.keys()].filter(

@@ -200,6 +200,19 @@ describe.skipIf(obstacle !== undefined)(`survivors of a server ${obstacle ?? ''}
     expect([lock(A), questions]).toEqual([0, 21]);
   });
 
+  it('leave no files without names to a server that ends while it waits for them', () => {
+    const lost = file('lost', B, true);
+    changed.changes.commit();
+    alive.delete(B);
+    crash();
+    expect([isThere(lost), survivors.awaiting]).toEqual([true, true]);
+    said = 'gone';
+    handlers.sweep();
+    expect([isThere(lost), survivors.awaiting, listed()]).toEqual([false, false, 0]);
+    changed.close();
+    checkImage(changed.device.content);
+  });
+
   it('are those that the last server had, and no older ones', () => {
     expect(lock(B)).toBe(0);
     crash();
