@@ -173,10 +173,12 @@ export class ImageFile implements WritableDevice {
   }
 
   flush(): void {
-    this.#attempt('flushing', { at: 0, bytes: 0 }, () => {
+    try {
       fdatasyncSync(this.#descriptor);
-      return 0;
-    });
+    } catch (error) {
+      // Also where it was full: what the kernel could not write out it drops.
+      throw new FsError('EIO', `flushing ${this.path} failed`, { cause: error });
+    }
   }
 
   discard(at: number, bytes: number): void {

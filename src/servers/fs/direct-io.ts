@@ -8,9 +8,9 @@
  * kept until anybody writes: several threads may have the file open, and count their writes in
  * memory that they share.
  *
- * Invariants: the file is a multiple of its sectors, so that no write makes it longer. No two threads
- * write into one sector: the blocks of a volume are whole sectors, and each is written by one
- * thread at a time; the superblock alone, which is shorter, is written while the others rest.
+ * Invariants: the file is a multiple of its sectors, so that no write makes it longer. No two
+ * threads write into one sector: the blocks of a volume are whole sectors, and each is written by
+ * one thread at a time; the superblock alone, which is shorter, is written while the others rest.
  */
 import { readSync, writeSync } from 'node:fs';
 
