@@ -326,7 +326,8 @@ export class ChangingHandlers {
     }
     survivors?.mayReclaim(client);
     this.#holds?.reclaim(client, inode, count);
-    this.#tools.attributes(call, inode);
+    const changed = survivors?.wholeAt(client) ?? inode.changed;
+    encodeAttributes(call.reply, { ...this.#volume.attributes(inode), changed });
     return survivors === undefined ? 1 : 0;
   }
 
@@ -336,7 +337,8 @@ export class ChangingHandlers {
       throw new FsError('EINVAL', 'a look that holds');
     }
     const inode = this.#tools.inode(change);
-    const changed = this.#parts.survivors?.recovered.of(inode);
+    const { survivors } = this.#parts;
+    const changed = survivors?.wholeAt(change.client) ?? survivors?.recovered.of(inode);
     if (changed === undefined) return 1;
     encodeAttributes(call.reply, { ...this.#volume.attributes(inode), changed });
     return 0;

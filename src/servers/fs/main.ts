@@ -345,6 +345,7 @@ async function main(): Promise<void> {
   };
   serve(server, leases.around(calls), new Chores(settle, soonMs, tick), held);
   changing.sweep();
+  survivors?.end();
   close();
   held.settle(server);
   server.unbind();

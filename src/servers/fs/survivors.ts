@@ -7,6 +7,10 @@
  *
  *   count times: i32 endpoint | u32 node where the client lives
  *
+ * A server that ends as it should, and waits for nobody, adds the endpoint -1, in its last
+ * transaction: these clients have lost nothing. The next server takes it off before it does
+ * anything else.
+ *
  * A client gets on the list before it holds a file open, in the same transaction as its changes or
  * an earlier one, so whenever the removal of a name is there after a crash, the client that held
  * the file is on the list. Before its first lock the list is committed. A client that is gone is
@@ -52,6 +56,9 @@ const GRACE_MS_MAX = 60_000;
 const ASK_MS = 1000;
 const ENTRY_BYTES = 8;
 const NODE_UNKNOWN = 0xffff_ffff;
+const NOTHING_LOST = -1;
+/** With a part of a second, which times of small inodes have not. */
+const LATE: Timestamp = { seconds: 2 ** 33, nanoseconds: 1 };
 
 export class Survivors {
   readonly recovered: RecoveredTimes;
@@ -62,6 +69,8 @@ export class Survivors {
   readonly #safe: Set<number>;
   /** Those that have not rejoined. */
   #awaited: Set<number>;
+  /** Those of which nothing is lost. */
+  readonly #whole: ReadonlySet<number>;
   #awaiting = true;
   #untilMs: number;
   #askMs: number;
@@ -72,6 +81,12 @@ export class Survivors {
     this.#parts = parts;
     this.recovered = new RecoveredTimes(parts.now(), this.#root);
     this.#listed = decodeList(parts.volume.getXattr(this.#root, LIST_NAME));
+    const isWhole = this.#listed.delete(NOTHING_LOST);
+    this.#whole = new Set(isWhole ? this.#listed.keys() : []);
+    if (isWhole) {
+      this.#write();
+      this.#commit();
+    }
     this.#safe = new Set(this.#listed.keys());
     this.#awaited = new Set(this.#listed.keys());
     const nowMs = parts.nowMs();
@@ -92,6 +107,18 @@ export class Survivors {
     if (!this.awaiting || !this.#awaited.has(client)) return false;
     this.#untilMs = Math.min(this.#parts.nowMs() + GRACE_MS, this.#untilMsMax);
     return true;
+  }
+
+  /** A time that is later than all changes of the client's, if none of them is lost. */
+  wholeAt(client: number): Timestamp | undefined {
+    return this.#whole.has(client) ? LATE : undefined;
+  }
+
+  /** The server ends, and will have committed all that there is. */
+  end(): void {
+    if (this.awaiting || this.#listed.size === 0) return;
+    this.#listed.set(NOTHING_LOST, 0);
+    this.#write();
   }
 
   /** The client has taken back all that it had. */

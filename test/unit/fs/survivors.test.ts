@@ -200,6 +200,37 @@ describe.skipIf(obstacle !== undefined)(`survivors of a server ${obstacle ?? ''}
     expect([lock(A), questions]).toEqual([0, 21]);
   });
 
+  it('have lost nothing when the server before ended as it should, whatever times files have', () => {
+    // As a volume with inodes of 128 bytes has it.
+    const written = { seconds: 4e9, nanoseconds: 0 };
+    const inode = file('file', B, false);
+    const kept = (): boolean[] => {
+      expect(reclaim(B, inode)).toBe(0);
+      const ofFile = hasWrite(decodeAttributes(message).changed, written);
+      const request = { client: B, count: 0, flags: OpenFlag.LOOK };
+      expect(call({ call: FsCall.OPEN, ...request })).toBe(0);
+      return [ofFile, hasWrite(decodeAttributes(message).changed, { ...written, seconds: 5e9 })];
+    };
+    const end = (): void => {
+      survivors.end();
+      changed.close();
+      start(changed.device.content.slice());
+    };
+    end();
+    expect(kept()).toEqual([true, true]);
+    // It is said of one restart alone, and not by a server that still waits for somebody.
+    crash();
+    expect([kept()[1], survivors.awaiting]).toEqual([false, true]);
+    end();
+    expect(kept()[1]).toBe(false);
+    expect(rejoined(B)).toBe(0);
+    end();
+    expect(kept()).toEqual([true, true]);
+    // Who is not known was given up, and may have lost something.
+    expect(reclaim(A, inode)).toBe(0);
+    expect(decodeAttributes(message).changed.seconds).toBeLessThan(5e9);
+  });
+
   it('leave no files without names to a server that ends while it waits for them', () => {
     const lost = file('lost', B, true);
     changed.changes.commit();
