@@ -200,7 +200,7 @@ describe.skipIf(obstacle !== undefined)(`survivors of a server ${obstacle ?? ''}
     expect([lock(A), questions]).toEqual([0, 21]);
   });
 
-  it('have lost nothing when the server before ended as it should, whatever times files have', () => {
+  it('have lost nothing when the server before ended as it should, whatever times say', () => {
     // As a volume with inodes of 128 bytes has it.
     const written = { seconds: 4e9, nanoseconds: 0 };
     const inode = file('file', B, false);
