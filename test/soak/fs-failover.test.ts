@@ -1,8 +1,8 @@
 // Programs do not notice that the file system server is stopped and started again, over and over:
 // fault row 35. A server that ends as it should loses nothing, and its clients wait. Ten minutes.
 //
-// Method: the programs of test/support/programs.ts on the two mounts of a DVS, each beside a loop of
-// `dvk service restart fs`. What they say themselves counts, and e2fsck in the end.
+// Method: the programs of test/support/programs.ts on the two mounts of a DVS, each beside a loop
+// of `dvk service restart fs`. What they say themselves counts, and e2fsck in the end.
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { systemClock } from '../../src/dvk/clock.ts';
 import { whyNoMounts } from '../support/dvk-command.ts';
