@@ -4,6 +4,7 @@
  *   files SEGMENT SLOT list PATH          lists a directory
  *   files SEGMENT SLOT get PATH           writes a file to the standard output
  *   files SEGMENT SLOT put PATH           makes or replaces a file from the standard input
+ *   files SEGMENT SLOT info PATH          flags of a file, when it was made, and what is in use
  *
  * SLOT is that of the file system server in the spec. Data goes through a buffer in the arena: the
  * server moves it there by one memcpy, and this program reads it where it lies.
@@ -46,9 +47,20 @@ static void put(dvk_fs* fs, const char* path, void* buffer) {
   must("close", dvk_fs_close(file));
 }
 
+static void info(dvk_fs* fs, const char* path) {
+  dvk_fs_info info;
+  dvk_fs_quota quota;
+  must("get_info", dvk_fs_get_info(fs, path, &info));
+  must("get_quota", dvk_fs_get_quota(fs, &quota));
+  printf("flags 0x%x, made at %lld\n", info.flags, (long long)info.born.tv_sec);
+  printf("%llu bytes in use", (unsigned long long)quota.bytes_used);
+  if (quota.bytes_max != UINT64_MAX) printf(" of %llu", (unsigned long long)quota.bytes_max);
+  printf(", %llu files\n", (unsigned long long)quota.inodes_used);
+}
+
 int main(int argc, char** argv) {
   if (argc != 5) {
-    fprintf(stderr, "usage: files SEGMENT SLOT list|get|put PATH\n");
+    fprintf(stderr, "usage: files SEGMENT SLOT list|get|put|info PATH\n");
     return 2;
   }
   dvk_segment* segment = open_segment(argv[1]);
@@ -64,6 +76,8 @@ int main(int argc, char** argv) {
     list(fs, argv[4]);
   else if (strcmp(argv[3], "get") == 0)
     get(fs, argv[4], buffer);
+  else if (strcmp(argv[3], "info") == 0)
+    info(fs, argv[4]);
   else
     put(fs, argv[4], buffer);
 

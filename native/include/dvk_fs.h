@@ -87,6 +87,26 @@ typedef struct dvk_fs_space {
   uint64_t inodes, inodes_free;
 } dvk_fs_space;
 
+/* What stat(2) does not tell of a file. */
+typedef struct dvk_fs_info {
+  uint32_t flags;       /* those of FS_IOC_GETFLAGS (linux/fs.h) */
+  uint32_t has_born;    /* 0: the volume does not tell when the file was made */
+  struct timespec born; /* as stx_btime of statx(2) */
+} dvk_fs_info;
+
+/* A lock that somebody has; `type` is DVK_FS_LOCK_TYPE_UNLOCK for none. */
+typedef struct dvk_fs_lock_info {
+  uint32_t type;
+  uint32_t pid;        /* as its owner said */
+  uint64_t start, end; /* first and last byte, as of dvk_fs_lock() */
+} dvk_fs_lock_info;
+
+/* How much of the volume may be in use (UINT64_MAX: as much as there is), and is. */
+typedef struct dvk_fs_quota {
+  uint64_t bytes_max, bytes_used;
+  uint64_t inodes_max, inodes_used;
+} dvk_fs_quota;
+
 /* ---- Connections ---- */
 
 /*
@@ -104,9 +124,10 @@ DVK_API int dvk_fs_disconnect(dvk_fs* fs);
 
 /*
  * Opens a regular file or a directory; `flags` as in open(2): O_RDONLY, O_WRONLY, O_RDWR, O_CREAT
- * (with `mode`), O_EXCL, O_TRUNC, O_APPEND, O_DIRECTORY, O_NOFOLLOW, O_SYNC, O_DSYNC; others are
- * not looked at. Returns 0 and sets `*file`; -EEXIST, -EISDIR, -ENXIO (a device, FIFO or socket),
- * -ENFILE, -ENOSPC.
+ * (with `mode`), O_EXCL, O_TRUNC, O_APPEND, O_DIRECTORY, O_NOFOLLOW, O_SYNC, O_DSYNC, and O_TMPFILE
+ * (with `mode`) for a file without a name in the directory `path`, to which dvk_fs_link_file() may
+ * give one; others are not looked at. Returns 0 and sets `*file`; -EEXIST, -EISDIR, -ENXIO (a
+ * device, FIFO or socket), -ENFILE, -ENOSPC; for O_TMPFILE -ENOTDIR, -EINVAL (not for writing).
  */
 DVK_API int dvk_fs_open(dvk_fs* fs, const char* path, int flags, uint32_t mode, dvk_fs_file** file);
 
@@ -160,6 +181,13 @@ DVK_API int64_t dvk_fs_copy_range(dvk_fs_file* from, uint64_t from_offset, dvk_f
 DVK_API int dvk_fs_lock(dvk_fs_file* file, int kind, int type, uint64_t start, uint64_t end,
                         int64_t timeout_ms);
 
+/*
+ * The lock that is in the way of such a one, as F_GETLK of fcntl(2); `lock->type` is
+ * DVK_FS_LOCK_TYPE_UNLOCK when none is.
+ */
+DVK_API int dvk_fs_get_lock(dvk_fs_file* file, int kind, int type, uint64_t start, uint64_t end,
+                            dvk_fs_lock_info* lock);
+
 /* ---- Names ---- */
 
 /* lstat does not follow a symbolic link at the end of the path. */
@@ -181,6 +209,10 @@ DVK_API int dvk_fs_rename(dvk_fs* fs, const char* from, const char* to, unsigned
 
 /* A symbolic link at the end of `from` is not followed. -EEXIST, -EMLINK, -EPERM (a directory). */
 DVK_API int dvk_fs_link(dvk_fs* fs, const char* from, const char* to);
+
+/* A name for an open file, also for one that never had any. -ENOENT for one that lost its last. */
+DVK_API int dvk_fs_link_file(dvk_fs_file* file, const char* to);
+
 DVK_API int dvk_fs_symlink(dvk_fs* fs, const char* target, const char* path);
 
 /* Returns the bytes of the target, without a NUL; -ERANGE when `bytes` are too few. */
@@ -196,6 +228,17 @@ DVK_API int dvk_fs_chown(dvk_fs* fs, const char* path, uint32_t uid, uint32_t gi
 
 /* As utimensat(2): access and modification, with UTIME_NOW and UTIME_OMIT. */
 DVK_API int dvk_fs_utimens(dvk_fs* fs, const char* path, const struct timespec times[2]);
+
+DVK_API int dvk_fs_get_info(dvk_fs* fs, const char* path, dvk_fs_info* info);
+
+/*
+ * Sets those flags that `mask` names, as FS_IOC_SETFLAGS: S, i, a, d and A of chattr(1), and D and
+ * T of directories. -EOPNOTSUPP for a change of others.
+ */
+DVK_API int dvk_fs_set_flags(dvk_fs* fs, const char* path, uint32_t flags, uint32_t mask);
+
+/* What the container may use of the volume, and does. */
+DVK_API int dvk_fs_get_quota(dvk_fs* fs, dvk_fs_quota* quota);
 
 DVK_API int dvk_fs_statfs(dvk_fs* fs, dvk_fs_space* space);
 

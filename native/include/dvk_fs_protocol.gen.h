@@ -130,6 +130,12 @@ enum {
   DVK_FS_LOCK_TYPE_UNLOCK = 2,
 };
 
+/* Limits that a quota has. */
+enum {
+  DVK_FS_QUOTA_BYTES = 1,
+  DVK_FS_QUOTA_INODES = 2,
+};
+
 /* Limits. */
 enum {
   DVK_FS_ROOT_INODE = 2,
@@ -809,5 +815,36 @@ typedef struct dvk_fs_seek_answer {
 } dvk_fs_seek_answer;
 static_assert(sizeof(dvk_fs_seek_answer) == 64, "dvk_fs_seek_answer");
 static_assert(offsetof(dvk_fs_seek_answer, offset) == 8, "offset");
+
+typedef struct dvk_fs_info_answer {
+  int32_t source;
+  int32_t type;
+  uint32_t flags;
+  uint32_t has_born;
+  uint64_t born;
+  uint8_t reserved0[40];
+} dvk_fs_info_answer;
+static_assert(sizeof(dvk_fs_info_answer) == 64, "dvk_fs_info_answer");
+static_assert(offsetof(dvk_fs_info_answer, flags) == 8, "flags");
+static_assert(offsetof(dvk_fs_info_answer, has_born) == 12, "has_born");
+static_assert(offsetof(dvk_fs_info_answer, born) == 16, "born");
+
+typedef struct dvk_fs_quota_answer {
+  int32_t source;
+  int32_t type;
+  uint8_t limits;
+  uint8_t reserved0[7];
+  uint64_t bytes;
+  uint64_t bytes_used;
+  uint64_t inodes;
+  uint64_t inodes_used;
+  uint8_t reserved1[16];
+} dvk_fs_quota_answer;
+static_assert(sizeof(dvk_fs_quota_answer) == 64, "dvk_fs_quota_answer");
+static_assert(offsetof(dvk_fs_quota_answer, limits) == 8, "limits");
+static_assert(offsetof(dvk_fs_quota_answer, bytes) == 16, "bytes");
+static_assert(offsetof(dvk_fs_quota_answer, bytes_used) == 24, "bytes_used");
+static_assert(offsetof(dvk_fs_quota_answer, inodes) == 32, "inodes");
+static_assert(offsetof(dvk_fs_quota_answer, inodes_used) == 40, "inodes_used");
 
 #endif

@@ -120,6 +120,7 @@ bool is_directory(const dvk_fs_attributes& file);
 bool is_link(const dvk_fs_attributes& file);
 void fill_stat(const dvk_fs_attributes& from, dvk_fs_stat* stat);
 uint64_t pack_time(const timespec& time);
+timespec unpack_time(uint64_t packed);
 
 // Follows `path` from the root. A missing last name is no error. Returns 0 or an error.
 int find(dvk_fs* fs, std::string_view path, bool follow, Found* found);

@@ -63,6 +63,30 @@ int create(dvk_fs* fs, const Found& found, uint32_t mode, dvk_fs_attributes* fil
   return 0;
 }
 
+// Makes a file without a name in the directory at `path`, held open.
+int create_nameless(dvk_fs* fs, const char* path, uint32_t mode, dvk_fs_attributes* file,
+                    int32_t* server) {
+  dvk_fs_attributes parent;
+  const int error = dvk::files::find_file(fs, path, true, &parent);
+  if (error != 0) return error;
+  if (!dvk::files::is_directory(parent)) return -ENOTDIR;
+  dvk_fs_tmpfile_request request = {};
+  request.inode = parent.inode;
+  request.generation = parent.generation;
+  request.mode = static_cast<uint16_t>(S_IFREG | (mode & 07777));
+  request.uid = fs->uid;
+  request.gid = fs->gid;
+  request.umask = static_cast<uint16_t>(fs->umask);
+  request.client = fs->identity();
+  Call call;
+  call.put(DVK_FS_CALL_TMPFILE, request, false);
+  const int64_t result = fs->perform(&call);
+  if (result != 0) return static_cast<int>(result);
+  *file = call.attributes();
+  *server = call.server;
+  return 0;
+}
+
 // Whether a file may be opened with these flags.
 int check_open(const dvk_fs_attributes& file, int flags) {
   const bool writes = (flags & O_ACCMODE) != O_RDONLY || (flags & O_TRUNC) != 0;
@@ -75,6 +99,10 @@ int check_open(const dvk_fs_attributes& file, int flags) {
 // The file at `path`, held open, as `*server` knows.
 int hold(dvk_fs* fs, const char* path, int flags, uint32_t mode, dvk_fs_attributes* file,
          int32_t* server) {
+  if ((flags & O_TMPFILE) == O_TMPFILE) {
+    const bool writes = (flags & O_ACCMODE) != O_RDONLY;
+    return writes ? create_nameless(fs, path, mode, file, server) : -EINVAL;
+  }
   const bool creates = (flags & O_CREAT) != 0;
   const bool exclusive = creates && (flags & O_EXCL) != 0;
   const bool follow = (flags & O_NOFOLLOW) == 0 && !exclusive;

@@ -48,7 +48,9 @@ std::vector<Range> with_range(const std::vector<Range>& ranges, const Range& ran
 }  // namespace
 
 bool has_change(uint64_t changed, uint64_t written) {
-  return unpack(written).second != 0 && unpack(written) <= unpack(changed);
+  // Volumes with small inodes keep whole seconds, which tell nothing.
+  const bool tells = unpack(written).second != 0 || unpack(changed).second != 0;
+  return tells && unpack(written) <= unpack(changed);
 }
 
 std::vector<Lock> Kept::locks() const {

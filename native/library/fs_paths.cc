@@ -53,15 +53,6 @@ int64_t read_target(dvk_fs* fs, const dvk_fs_attributes& link, char* buffer, uin
   return result > static_cast<int64_t>(bytes) ? -EIO : result;
 }
 
-timespec unpack_time(uint64_t packed) {
-  timespec time;
-  const auto high = static_cast<uint32_t>(packed >> 32);
-  const auto low = static_cast<int32_t>(static_cast<uint32_t>(packed));
-  time.tv_sec = low + (static_cast<int64_t>(high & 3) << 32);
-  time.tv_nsec = high >> 2 > 999999999 ? 999999999 : static_cast<long>(high >> 2);
-  return time;
-}
-
 // What is left of a path: the next name is taken from its front.
 class Rest {
  public:
@@ -122,6 +113,15 @@ void fill_stat(const dvk_fs_attributes& from, dvk_fs_stat* stat) {
   stat->accessed = unpack_time(from.accessed);
   stat->modified = unpack_time(from.modified);
   stat->changed = unpack_time(from.changed);
+}
+
+timespec unpack_time(uint64_t packed) {
+  timespec time;
+  const auto high = static_cast<uint32_t>(packed >> 32);
+  const auto low = static_cast<int32_t>(static_cast<uint32_t>(packed));
+  time.tv_sec = low + (static_cast<int64_t>(high & 3) << 32);
+  time.tv_nsec = high >> 2 > 999999999 ? 999999999 : static_cast<long>(high >> 2);
+  return time;
 }
 
 // 32 bits of seconds, 2 bits of epoch, 30 bits of nanoseconds.
@@ -235,6 +235,22 @@ int make(dvk_fs* fs, const char* path, int32_t type, uint32_t mode, uint32_t dev
   static_assert(sizeof(dvk_fs_mkdir_request) == sizeof request);
   static_assert(offsetof(dvk_fs_mkdir_request, mode) == offsetof(dvk_fs_create_request, mode));
   call.put(type, request, false);
+  return perform_named(fs, &call, found.parent);
+}
+
+int link_to(dvk_fs* fs, uint32_t inode, uint32_t generation, const char* to) {
+  Found found;
+  const int error = find_new(fs, to, &found);
+  if (error != 0) return error;
+  dvk_fs_link_request request = {};
+  request.inode = found.parent.inode;
+  request.generation = found.parent.generation;
+  request.name_bytes = length(found.name);
+  request.other = inode;
+  request.other_generation = generation;
+  Call call;
+  put_names(&request, &call, found.name);
+  call.put(DVK_FS_CALL_LINK, request, false);
   return perform_named(fs, &call, found.parent);
 }
 
@@ -359,20 +375,12 @@ int dvk_fs_rename(dvk_fs* fs, const char* from, const char* to, unsigned flags) 
 
 int dvk_fs_link(dvk_fs* fs, const char* from, const char* to) {
   dvk_fs_attributes file;
-  Found found;
-  int error = find_file(fs, from, false, &file);
-  if (error == 0) error = find_new(fs, to, &found);
-  if (error != 0) return error;
-  dvk_fs_link_request request = {};
-  request.inode = found.parent.inode;
-  request.generation = found.parent.generation;
-  request.name_bytes = length(found.name);
-  request.other = file.inode;
-  request.other_generation = file.generation;
-  Call call;
-  put_names(&request, &call, found.name);
-  call.put(DVK_FS_CALL_LINK, request, false);
-  return perform_named(fs, &call, found.parent);
+  const int error = find_file(fs, from, false, &file);
+  return error != 0 ? error : link_to(fs, file.inode, file.generation, to);
+}
+
+int dvk_fs_link_file(dvk_fs_file* file, const char* to) {
+  return file == nullptr ? -EINVAL : link_to(file->fs, file->inode, file->generation, to);
 }
 
 int dvk_fs_symlink(dvk_fs* fs, const char* target, const char* path) {

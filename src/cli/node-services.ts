@@ -10,6 +10,7 @@ import { logEvent } from './output.ts';
 import type { ProcessId } from './process-table.ts';
 import type { ServiceReport } from './report.ts';
 import type { NodePaths } from './runtime.ts';
+import { prepareRam } from './ram-volume.ts';
 import { inRanks } from './start-order.ts';
 
 const SCRIPTS: Readonly<Record<ServiceSpec['kind'], string>> = {
@@ -75,8 +76,8 @@ export class NodeServices {
   async start(name: string): Promise<ServiceReport> {
     const service = this.#find(name);
     if (service.child.state !== 'up') {
-      if (service.spec.kind === 'fuse') await prepareMount(service.spec.mount);
       try {
+        await this.#prepare(service.spec);
         const ready = await service.child.start();
         service.info = (ready['info'] ?? {}) as Service['info'];
         logEvent('service.started', { name });
@@ -86,6 +87,13 @@ export class NodeServices {
       }
     }
     return report(service);
+  }
+
+  async #prepare(spec: ServiceSpec): Promise<void> {
+    if (spec.kind === 'fuse') await prepareMount(spec.mount);
+    else if (spec.ramBytes !== undefined) {
+      await prepareRam(this.#options.paths.ramVolume(spec.name), spec.ramBytes);
+    }
   }
 
   async stop(name: string): Promise<void> {
@@ -113,6 +121,12 @@ function report({ spec, container, child, info }: Service): ServiceReport {
   return { ...child.report(), container: container.name, spec, info };
 }
 
+/** What its process is told: a volume in memory is a file of the node's. */
+function servedSpec(spec: ServiceSpec, paths: NodePaths): ServiceSpec {
+  if (spec.kind !== 'fs' || spec.ramBytes === undefined) return spec;
+  return { ...spec, image: paths.ramVolume(spec.name) };
+}
+
 function makeChild(options: NodeServicesOptions, dc: ContainerSpec, spec: ServiceSpec): Child {
   const config: ServiceConfig<ServiceSpec> = {
     dvs: options.spec.dvs,
@@ -120,7 +134,7 @@ function makeChild(options: NodeServicesOptions, dc: ContainerSpec, spec: Servic
     dcId: dc.id,
     node: options.node,
     segment: options.paths.segment(dc.name),
-    service: spec,
+    service: servedSpec(spec, options.paths),
   };
   return new Child({
     name: spec.name,

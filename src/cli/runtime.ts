@@ -12,6 +12,7 @@
  *         daemon.sock        JSON lines, mode 0600
  *         daemon.json        who the daemon and its children are
  *         dc-<name>.seg      the node's segment of a container
+ *         ram-<service>.img  a volume in memory
  *         wake/              FIFOs
  *         log/*.log
  *
@@ -202,6 +203,11 @@ export class NodePaths {
 
   segment(container: string): string {
     return join(this.root, `dc-${container}.seg`);
+  }
+
+  /** The volume in memory of a file system server. */
+  ramVolume(service: string): string {
+    return join(this.root, `ram-${service}.img`);
   }
 
   log(name: string): string {

@@ -6,6 +6,7 @@ import type { ServiceStatus } from './inspect.ts';
 import { change, findOne, inspectSelected, type Held } from './options.ts';
 import { withDvs, withSelection, type Selection } from './options.ts';
 import { output } from './output.ts';
+import { RAM_NOTE } from './ram-volume.ts';
 import { servicesOf } from './start-order.ts';
 import { sinceCell, stateCell } from './status.ts';
 import { checkMount } from './up.ts';
@@ -33,6 +34,11 @@ function describe({ spec, ...rest }: ServiceStatus): Record<string, unknown> {
   return { name: spec.name, kind: spec.kind, ...rest, spec };
 }
 
+function detailOf(spec: ServiceSpec): string {
+  if (spec.kind === 'fuse') return spec.mount;
+  return spec.ramBytes === undefined ? spec.image : `${spec.image}, ${RAM_NOTE}`;
+}
+
 async function list(selection: Selection): Promise<void> {
   const { services } = await inspectSelected(selection);
   if (selection.json === true) {
@@ -49,7 +55,7 @@ async function list(selection: Selection): Promise<void> {
       stateCell(state),
       sinceCell(since),
       pid ?? '',
-      reason ?? (spec.kind === 'fs' ? spec.image : spec.mount),
+      reason ?? detailOf(spec),
     ]),
   );
 }

@@ -21,6 +21,7 @@ import {
   writeState,
   type DvsState,
 } from './runtime.ts';
+import { RAM_NOTE } from './ram-volume.ts';
 import { chooseSecurity } from './security.ts';
 import { inRanks, servicesOf } from './start-order.ts';
 import { sleep } from './wait.ts';
@@ -120,7 +121,7 @@ export function readSpec(file: string): string {
 
 function checkImages(spec: DvsSpec): void {
   for (const service of servicesOf(spec)) {
-    if (service.kind !== 'fs') continue;
+    if (service.kind !== 'fs' || service.ramBytes !== undefined) continue;
     try {
       accessSync(service.image, constants.R_OK);
     } catch (error) {
@@ -223,7 +224,7 @@ async function startServices(cluster: Cluster, spec: DvsSpec): Promise<void> {
   for (const service of inRanks(servicesOf(spec)).flat()) {
     await output.step(`service ${service.name} on node ${String(service.node)}`, async () => {
       await cluster.startService(service);
-      if (service.kind !== 'fuse') return undefined;
+      if (service.kind === 'fs') return service.ramBytes === undefined ? undefined : RAM_NOTE;
       await checkMount(service.mount);
       return service.mount;
     });

@@ -1,14 +1,19 @@
 /** What a spec says of a file system server and of mounts, besides where they run. */
 import { QUOTA_BYTES_RANGE, QUOTA_INODES_RANGE, type QuotaLimits } from './protocol/fs-quota.ts';
 import { WINDOWS_BYTES_RANGE } from './protocol/fs-window.ts';
+import { formatSize, parseSize } from './spec-reader.ts';
 import type { Fields, KeyTable, Place, SpecReader } from './spec-reader.ts';
 
 /** Rules by which reads mark access times, as mount(8) has them. */
 const ACCESS_TIME_RULES = ['off', 'relatime', 'strict'] as const;
 
 export interface FsOptions {
+  /** How large the volume is, in bytes, that is in memory; undefined for an image. */
+  readonly ramBytes?: number;
   /** The image is never written to. */
   readonly readOnly: boolean;
+  /** Whether the image is read and written past the page cache; by default it is not. */
+  readonly direct?: boolean;
   /** Whether what is freed is given back; by default that of an image that is a file. */
   readonly discard?: boolean;
   /** When reads mark access times; by default by the rule of relatime. */
@@ -51,11 +56,25 @@ export const MOUNT_MEMORY: MountMemory = { writes: 16 << 20, names: 1 << 19, ent
 const WRITES_RANGE = [1 << 20, 2 ** 30] as const;
 const COUNT_RANGE = [0, 1 << 24] as const;
 
+/** What an image begins with that is a volume in memory, before its size. */
+const RAM = 'ram:';
+/** Less has no room for a journal. */
+const RAM_BYTES_RANGE = [8 << 20, 2 ** 40] as const;
+
+/** Whether what a spec says of an image is a volume in memory. */
+export function isRam(image: string): boolean {
+  return image.startsWith(RAM);
+}
+
 /** The keys of a service of kind fs. */
 export const FS_KEYS = {
   slot: { required: true, doc: 'fixed slot, 0 to 63' },
-  image: { required: true, doc: 'path of an ext4 image' },
+  image: {
+    required: true,
+    doc: 'path of an ext4 image or device, or ram:SIZE for a volume in memory',
+  },
   readOnly: { doc: 'true: the image is never written to' },
+  direct: { doc: 'true: the image is read and written past the page cache of the host' },
   atime: { doc: 'access times: off, relatime (the default) or strict' },
   discard: { doc: 'whether freed blocks are given back; true for an image that is a file' },
   quota: { doc: 'how much of the volume the container may use: { size: 1 GiB, inodes: 10000 }' },
@@ -86,20 +105,43 @@ const QUOTA_KEYS: KeyTable = {
 
 export function readFsOptions(reader: SpecReader, fields: Fields): FsOptions {
   const readOnly = reader.flag(fields.get('readOnly')) ?? false;
+  const direct = reader.flag(fields.get('direct'));
   const discard = reader.flag(fields.get('discard'));
   const atime = reader.choice(fields.get('atime'), ACCESS_TIME_RULES);
   const at = fields.get('quota');
   const memory = fields.get('memory');
+  const ramBytes = readRam(reader, fields.get('image'));
   if (at !== undefined && readOnly) {
     reader.report(at, 'nothing is written to this volume', 'leave quota or readOnly out');
   }
+  for (const key of ['readOnly', 'direct'] as const) {
+    const place = fields.get(key);
+    if (ramBytes === undefined || place === undefined || reader.flag(place) !== true) continue;
+    reader.report(place, 'a volume in memory is empty, and cached', `leave ${key} out`);
+  }
   return {
     readOnly,
+    ...(ramBytes !== undefined && { ramBytes }),
+    ...(direct !== undefined && { direct }),
     ...(discard !== undefined && { discard }),
     ...(atime !== undefined && { atime }),
     ...(at !== undefined && { quota: readQuota(reader, at) }),
     ...(memory !== undefined && { memory: readMemory(reader, memory) }),
   };
+}
+
+/** What is no text has been told of. */
+function readRam(reader: SpecReader, at: Place | undefined): number | undefined {
+  const problems = reader.problems.length;
+  const text = reader.text(at, 'an image');
+  reader.problems.length = problems;
+  if (at === undefined || text === undefined || !isRam(text)) return undefined;
+  const bytes = parseSize(text.slice(RAM.length));
+  const [min, max] = RAM_BYTES_RANGE;
+  if (bytes !== undefined && bytes >= min && bytes <= max) return bytes;
+  const remedy = `give ram: and a size from ${formatSize(min)} to ${formatSize(max)}`;
+  reader.report(at, `${text} is no volume in memory`, `${remedy}, as ram:256MiB`);
+  return undefined;
 }
 
 export function readMountMemory(

@@ -36,7 +36,7 @@ import { resolve } from 'node:path';
 import { LIMITS } from '../dvk/abi/schema.ts';
 import { DEFAULT_ETHER_TYPE, ETHER_TYPE_RANGE } from '../dvk/ethernet.ts';
 import { COHERENCES, type Coherence } from './protocol/fs-lease.ts';
-import { FS_KEYS, MOUNT_MEMORY_KEY, readFsOptions, readMountMemory } from './spec-fs.ts';
+import { FS_KEYS, isRam, MOUNT_MEMORY_KEY, readFsOptions, readMountMemory } from './spec-fs.ts';
 import type { FsOptions, MountMemory } from './spec-fs.ts';
 import {
   formatAddress,
@@ -90,7 +90,7 @@ interface ServiceBase {
 export interface FsServiceSpec extends ServiceBase, FsOptions {
   readonly kind: 'fs';
   readonly slot: number;
-  /** Absolute path of an ext4 image. */
+  /** Absolute path of an ext4 image or of a device; `ram:SIZE` for a volume in memory. */
   readonly image: string;
 }
 
@@ -527,8 +527,10 @@ class DvsReader {
   }
 
   #image(at: Place | undefined): string {
-    const image = this.#path(at, 'the path of an image');
-    if (image !== '') this.#reader.unique(this.#seen.images, image, at, 'image');
+    const text = this.#reader.text(at, 'the path of an image');
+    if (text === undefined || isRam(text)) return text ?? '';
+    const image = resolve(this.#source.directory, text);
+    this.#reader.unique(this.#seen.images, image, at, 'image');
     return image;
   }
 

@@ -7,13 +7,16 @@
  *
  * Prints each check that fails, then `N checks, N failed`.
  */
+#define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "dvk_fs.h"
 
@@ -79,6 +82,11 @@ static void refuses_null(void) {
   CHECK(dvk_fs_rename(fs, "x", NULL, 0), -EINVAL);
   CHECK(dvk_fs_utimens(fs, "/", NULL), -EINVAL);
   CHECK(dvk_fs_statfs(fs, NULL), -EINVAL);
+  CHECK(dvk_fs_get_info(fs, "/", NULL), -EINVAL);
+  CHECK(dvk_fs_set_flags(NULL, "/", 0, 0), -EINVAL);
+  CHECK(dvk_fs_get_quota(fs, NULL), -EINVAL);
+  CHECK(dvk_fs_get_lock(NULL, 0, 0, 0, 0, NULL), -EINVAL);
+  CHECK(dvk_fs_link_file(NULL, "/x"), -EINVAL);
   CHECK(dvk_fs_readdir(NULL, NULL), -EINVAL);
   CHECK(dvk_fs_closedir(NULL), -EINVAL);
 }
@@ -235,6 +243,50 @@ static void files(void) {
   CHECK(dvk_fs_sync(fs), 0);
 }
 
+/* What stat does not tell, and files without names. */
+static void extras(void) {
+  dvk_fs_file *file = NULL, *other = NULL;
+  dvk_fs_stat stat;
+  dvk_fs_info info;
+  dvk_fs_lock_info lock;
+  dvk_fs_quota quota;
+  char text[8] = "";
+  CHECK(dvk_fs_open(fs, DIR, O_TMPFILE, 0640, &file), -EINVAL);
+  CHECK(dvk_fs_open(fs, DIR "/file", O_TMPFILE | O_RDWR, 0640, &file), -ENOTDIR);
+  CHECK(dvk_fs_open(fs, DIR, O_TMPFILE | O_RDWR, 0666, &file), 0);
+  CHECK(dvk_fs_fstat(file, &stat), 0);
+  CHECK(S_ISREG(stat.mode) && (stat.mode & 07777) == 0644 && stat.links == 0, 1);
+  CHECK(dvk_fs_pwrite(file, "nobody", 6, 0), 6);
+  CHECK(dvk_fs_link_file(file, DIR "/file"), -EEXIST);
+  CHECK(dvk_fs_link_file(file, DIR "/somebody"), 0);
+  CHECK(dvk_fs_close(file), 0);
+  CHECK(dvk_fs_open(fs, DIR "/somebody", O_RDWR, 0, &file), 0);
+  CHECK(dvk_fs_pread(file, text, 6, 0), 6);
+  CHECK(memcmp(text, "nobody", 6), 0);
+  CHECK(dvk_fs_get_info(fs, DIR "/somebody", &info), 0);
+  CHECK(info.has_born, 1);
+  CHECK(info.born.tv_sec > 1000000000 && info.born.tv_sec <= stat.changed.tv_sec, 1);
+  CHECK(info.flags & FS_APPEND_FL, 0);
+  CHECK(dvk_fs_set_flags(fs, DIR "/somebody", FS_APPEND_FL, FS_APPEND_FL | FS_NODUMP_FL), 0);
+  CHECK(dvk_fs_get_info(fs, DIR "/somebody", &info), 0);
+  CHECK(info.flags & (FS_APPEND_FL | FS_NODUMP_FL), FS_APPEND_FL);
+  CHECK(dvk_fs_pwrite(file, "X", 1, 0), -EPERM);
+  CHECK(dvk_fs_set_flags(fs, DIR "/somebody", 0, FS_APPEND_FL), 0);
+  CHECK(dvk_fs_set_flags(fs, DIR "/somebody", FS_COMPR_FL, FS_COMPR_FL), -EOPNOTSUPP);
+  CHECK(dvk_fs_get_info(fs, DIR "/none", &info), -ENOENT);
+  CHECK(dvk_fs_open(fs, DIR "/somebody", O_RDONLY, 0, &other), 0);
+  CHECK(dvk_fs_lock(file, DVK_FS_LOCK_KIND_POSIX, DVK_FS_LOCK_TYPE_READ, 3, 8, 0), 0);
+  CHECK(dvk_fs_get_lock(other, DVK_FS_LOCK_KIND_POSIX, DVK_FS_LOCK_TYPE_WRITE, 0, 99, &lock), 0);
+  CHECK(lock.type == DVK_FS_LOCK_TYPE_READ && lock.start == 3 && lock.end == 8, 1);
+  CHECK(lock.pid, getpid());
+  CHECK(dvk_fs_get_lock(other, DVK_FS_LOCK_KIND_POSIX, DVK_FS_LOCK_TYPE_READ, 0, 99, &lock), 0);
+  CHECK(lock.type, DVK_FS_LOCK_TYPE_UNLOCK);
+  CHECK(dvk_fs_close(other), 0);
+  CHECK(dvk_fs_close(file), 0);
+  CHECK(dvk_fs_get_quota(fs, &quota), 0);
+  CHECK(quota.bytes_max == UINT64_MAX && quota.bytes_used > 0 && quota.inodes_used > 10, 1);
+}
+
 static void directories(void) {
   dvk_fs_dir* directory = NULL;
   dvk_fs_entry entry;
@@ -356,6 +408,7 @@ int main(int argc, char** argv) {
     names();
     attributes();
     files();
+    extras();
     directories();
     threads();
   }

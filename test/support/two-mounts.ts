@@ -15,6 +15,8 @@ export interface TwoMountsOptions {
   readonly strict?: boolean;
   /** What FS may use of the arena, as a spec says it. */
   readonly memory?: string;
+  /** FS goes past the page cache, where what holds the image lets it. */
+  readonly direct?: boolean;
 }
 
 export class TwoMounts {
@@ -33,7 +35,11 @@ export class TwoMounts {
   }
 
   /** Needs what `whyNoMounts` looks for. */
-  static async start({ strict = false, memory }: TwoMountsOptions = {}): Promise<TwoMounts> {
+  static async start({
+    strict = false,
+    memory,
+    direct,
+  }: TwoMountsOptions = {}): Promise<TwoMounts> {
     const mounts = new TwoMounts();
     const services = [mounts.here, mounts.there].flatMap((path, node) => {
       const [name, at] = [node === 0 ? 'here' : 'there', `node: ${String(node)}`];
@@ -44,7 +50,8 @@ export class TwoMounts {
       const strictly = `kind: fuse, server: fs, coherence: strict, mount: ${path}-strict`;
       return [plain, `      - { name: strict-${name}, ${at}, ${strictly} }`];
     });
-    const more = memory === undefined ? '' : `, memory: ${memory}`;
+    const memoryOf = memory === undefined ? '' : `, memory: ${memory}`;
+    const more = direct === true ? `${memoryOf}, direct: true` : memoryOf;
     const spec = mounts.place.spec('writing.yaml', [
       'dvs: writing',
       'nodes: [{ id: 0 }, { id: 1 }]',

@@ -118,6 +118,18 @@ describe('parseSpec', () => {
     expect(mount?.memory).toEqual({ writes: 2 << 20 });
   });
 
+  it('takes volumes in memory, as many as wanted of the same size', () => {
+    const spec = parse([
+      ...CONTAINER,
+      '    services:',
+      '      - { name: one, kind: fs, node: 1, slot: 7, image: "ram:64 MiB" }',
+      '      - { name: two, kind: fs, node: 1, slot: 8, image: "ram:64 MiB" }',
+    ]);
+
+    const volume = { image: 'ram:64 MiB', ramBytes: 64 << 20 };
+    expect(spec.containers[0]?.services).toMatchObject([volume, volume]);
+  });
+
   it('mounts a server that only reads to read only', () => {
     const spec = parse([
       ...CONTAINER,
@@ -347,6 +359,29 @@ describe('a problem of a spec', () => {
     ['tells of lists that go too deep', ['- '.repeat(1000)], ':1: it is nested too deeply'],
     ['tells of keys that go too deep', ['? - &a '.repeat(1000)], ':1: it is nested too deeply'],
     ['tells of levels by indentation', levels(600), 'demo.yaml:1: key a: there is no such key'],
+    [
+      'a volume in memory that is too small',
+      [...CONTAINER, '    services: [{ name: fs, kind: fs, node: 1, slot: 1, image: "ram:1MiB" }]'],
+      'give ram: and a size from 8 MiB to 1 TiB',
+    ],
+    [
+      'a volume in memory past the page cache',
+      [
+        ...CONTAINER,
+        '    services:',
+        '      - { name: fs, kind: fs, node: 1, slot: 1, image: "ram:9MiB", direct: true }',
+      ],
+      'leave direct out',
+    ],
+    [
+      'a volume in memory that nobody writes to',
+      [
+        ...CONTAINER,
+        '    services:',
+        '      - { name: fs, kind: fs, node: 1, slot: 1, image: "ram:9MiB", readOnly: true }',
+      ],
+      'leave readOnly out',
+    ],
     [
       'a quota of nothing',
       [

@@ -297,9 +297,8 @@ export class ChangingHandlers {
     const { DATA, HOLE } = SeekWhence;
     const { flags } = change;
     if (flags !== DATA && flags !== HOLE) throw new FsError('EINVAL', 'no such whence');
-    const writer = this.#tools.begin({ uid: 0, gid: 0 });
     const what = flags === DATA ? 'data' : 'hole';
-    encodeOffset(call.reply, writer.seek(this.#tools.inode(change), change.offset, what));
+    encodeOffset(call.reply, this.#volume.seek(this.#tools.inode(change), change.offset, what));
     return 0;
   }
 
@@ -347,7 +346,8 @@ export class ChangingHandlers {
     }
     survivors?.mayReclaim(client);
     this.#holds?.reclaim(client, inode, count);
-    this.#tools.attributes(call, inode);
+    const changed = survivors?.wholeAt(client) ?? inode.changed;
+    encodeAttributes(call.reply, { ...this.#volume.attributes(inode), changed });
     return survivors === undefined ? 1 : 0;
   }
 
@@ -357,7 +357,8 @@ export class ChangingHandlers {
       throw new FsError('EINVAL', 'a look that holds');
     }
     const inode = this.#tools.inode(change);
-    const changed = this.#parts.survivors?.recovered.of(inode);
+    const { survivors } = this.#parts;
+    const changed = survivors?.wholeAt(change.client) ?? survivors?.recovered.of(inode);
     if (changed === undefined) return 1;
     encodeAttributes(call.reply, { ...this.#volume.attributes(inode), changed });
     return 0;

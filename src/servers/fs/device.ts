@@ -6,8 +6,10 @@
  * what was written since the last one any part may be lost when the machine stops, and any part may
  * be there.
  */
-import { closeSync, fdatasyncSync, fstatSync, openSync, readSync, writeSync } from 'node:fs';
+import { closeSync, constants, fdatasyncSync, fstatSync, openSync } from 'node:fs';
+import { readSync, writeSync } from 'node:fs';
 import { isDvkError, lockFile, punchHole } from '../../dvk/index.ts';
+import { type DirectFile, DirectIo, sectorBytesOf } from './direct-io.ts';
 import { FsError } from './errors.ts';
 
 export interface BlockDevice {
@@ -54,10 +56,13 @@ interface ByteRange {
   bytes: number;
 }
 
-interface OpenFile {
+/** What threads share of an image. */
+export interface OpenFile {
   readonly path: string;
   readonly descriptor: number;
   readonly bytes: number;
+  /** When it is read and written past the host's page cache. */
+  readonly direct?: DirectFile | undefined;
 }
 
 /** An image in a regular file, or a raw device of the host. */
@@ -66,11 +71,13 @@ export class ImageFile implements WritableDevice {
   readonly bytes: number;
   #descriptor: number;
   #discards = true;
+  #direct: DirectIo | undefined;
 
-  private constructor({ path, descriptor, bytes }: OpenFile) {
+  private constructor({ path, descriptor, bytes, direct }: OpenFile) {
     this.path = path;
     this.bytes = bytes;
     this.#descriptor = descriptor;
+    this.#direct = direct && new DirectIo(direct);
   }
 
   /**
@@ -102,6 +109,33 @@ export class ImageFile implements WritableDevice {
     return this.#descriptor;
   }
 
+  get direct(): DirectFile | undefined {
+    return this.#direct?.file;
+  }
+
+  /**
+   * Reads and writes past the host's page cache from now on. `blockBytes` is the least that two
+   * threads may write side by side. Returns why that cannot be, undefined when it is done.
+   */
+  goDirect(access: 'read' | 'write', blockBytes: number): string | undefined {
+    const mode = access === 'write' ? constants.O_RDWR : constants.O_RDONLY;
+    let descriptor: number;
+    try {
+      descriptor = openSync(`/proc/self/fd/${String(this.#descriptor)}`, mode | constants.O_DIRECT);
+    } catch {
+      return 'what holds it refuses O_DIRECT';
+    }
+    const sectorBytes = sectorBytesOf(descriptor) ?? Infinity;
+    if (blockBytes % sectorBytes === 0 && this.bytes % sectorBytes === 0) {
+      const writes = new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT);
+      this.#direct = new DirectIo({ descriptor, sectorBytes, writes });
+      return undefined;
+    }
+    closeSync(descriptor);
+    const what = blockBytes % sectorBytes === 0 ? 'the image is' : 'blocks of the volume are';
+    return `${what} no multiple of its sectors`;
+  }
+
   /** Whether it is a regular file, which takes less room when bytes are discarded. */
   get isFile(): boolean {
     return fstatSync(this.#descriptor).isFile();
@@ -113,7 +147,9 @@ export class ImageFile implements WritableDevice {
     while (done < bytes) {
       const range = { at: at + done, bytes: bytes - done };
       const got = this.#attempt('reading', range, () =>
-        readSync(this.#descriptor, target, done, range.bytes, range.at),
+        this.#direct === undefined
+          ? readSync(this.#descriptor, target, done, range.bytes, range.at)
+          : this.#direct.read(target, done, range.bytes, range.at),
       );
       if (got === 0) {
         throw new FsError('EIO', `${this.path} ends at byte ${String(at + done)}`);
@@ -127,7 +163,9 @@ export class ImageFile implements WritableDevice {
     for (let done = 0; done < data.length;) {
       const range = { at: at + done, bytes: data.length - done };
       const wrote = this.#attempt('writing', range, () =>
-        writeSync(this.#descriptor, data, done, range.bytes, range.at),
+        this.#direct === undefined
+          ? writeSync(this.#descriptor, data, done, range.bytes, range.at)
+          : this.#direct.write(data, done, range.bytes, range.at),
       );
       if (wrote === 0) throw new FsError('EIO', `${this.path} takes no bytes`);
       done += wrote;
@@ -135,10 +173,12 @@ export class ImageFile implements WritableDevice {
   }
 
   flush(): void {
-    this.#attempt('flushing', { at: 0, bytes: 0 }, () => {
+    try {
       fdatasyncSync(this.#descriptor);
-      return 0;
-    });
+    } catch (error) {
+      // Also where it was full: what the kernel could not write out it drops.
+      throw new FsError('EIO', `flushing ${this.path} failed`, { cause: error });
+    }
   }
 
   discard(at: number, bytes: number): void {
@@ -158,6 +198,8 @@ export class ImageFile implements WritableDevice {
 
   close(): void {
     if (this.#descriptor < 0) return;
+    if (this.#direct !== undefined) closeSync(this.#direct.file.descriptor);
+    this.#direct = undefined;
     closeSync(this.#descriptor);
     this.#descriptor = -1;
   }

@@ -9,7 +9,8 @@
  * a thread that writes the commit, and others are served meanwhile.
  */
 import { boot, bootFailed, type ServiceConfig } from '../../dvk/boot.ts';
-import { isDvkError, Segment, slotOf, type Endpoint } from '../../dvk/index.ts';
+import { isDvkError, Segment, slotOf } from '../../dvk/index.ts';
+import type { Endpoint, GrantId, LinkInfo, NodeId, Process } from '../../dvk/index.ts';
 import type { FsCounters } from '../../vos/protocol/fs-counters.ts';
 import { quotaFile } from '../../vos/protocol/fs-quota.ts';
 import { FsCall, type Timestamp } from '../../vos/protocol/fs.ts';
@@ -20,7 +21,6 @@ import type { FsServiceSpec } from '../../vos/spec.ts';
 import { BlockCache } from './cache.ts';
 import { ChangingHandlers, type ChangingParts } from './changing-handlers.ts';
 import { Commits } from './commits.ts';
-import { openImage } from './device.ts';
 import { ERRNO, FsError, isFsError } from './errors.ts';
 import { COMPAT } from './ext4/layout.ts';
 import { Volume } from './ext4/volume.ts';
@@ -33,11 +33,14 @@ import { LeaseTable } from './leases.ts';
 import { openForWriting } from './open.ts';
 import { QuotaSource } from './quota-source.ts';
 import { rawCrc32c } from './raw-crc32c.ts';
+import { openServed } from './served-image.ts';
 import { Survivors } from './survivors.ts';
 import { WatchedWriter } from './watched-writer.ts';
 
 /** What is not synced is committed after this time, as Linux's ext4 does. */
 const COMMIT_MS = 5000;
+/** How long the node of a client may take to say whether it lives. */
+const ASK_TIMEOUT_MS = 250;
 const NS_PER_MS = 1_000_000n;
 const NS_PER_SECOND = 1_000_000_000n;
 
@@ -45,8 +48,8 @@ const NS_PER_SECOND = 1_000_000_000n;
 interface Opened {
   readonly volume: Volume;
   readonly cache: BlockCache;
-  readonly bytes: number;
-  readonly replayed: number;
+  /** For those who start the server; `io`: see `ServedImage`. */
+  readonly facts: { readonly bytes: number; readonly io: string; readonly replayed: number };
   /** Undefined: it is not written to. */
   readonly commits?: Commits;
   /** Leaves a volume that needs no recovery. Throws FsError. */
@@ -71,20 +74,21 @@ function open(service: FsServiceSpec, parts: OpenParts): Opened {
 }
 
 function openReadOnly(service: FsServiceSpec, { allocate }: OpenParts): Opened {
-  const image = openImage(service.image);
+  const { image, io } = openServed(service, 'read');
   const { device, transactions } = recover(image, rawCrc32c);
   const cache = new BlockCache(device, allocate(memoryOf(service).cache));
   const volume = Volume.open(device, cache, { crc32c: rawCrc32c });
   const close = (): void => {
     image.close();
   };
-  return { volume, cache, bytes: device.bytes, replayed: transactions, close };
+  const facts = { bytes: device.bytes, io, replayed: transactions };
+  return { volume, cache, facts, close };
 }
 
 function openWritable(service: FsServiceSpec, parts: OpenParts): Opened {
   const { allocate, now, sleeper } = parts;
   const sizes = memoryOf(service);
-  const image = openImage(service.image, 'write');
+  const { image, io } = openServed(service, 'write');
   const program = new URL('./journal/commit-worker.js', import.meta.url);
   const worker = { program, image, wake: sleeper };
   const memory = allocate(sizes.cache);
@@ -109,8 +113,7 @@ function openWritable(service: FsServiceSpec, parts: OpenParts): Opened {
   return {
     volume,
     cache,
-    bytes: image.bytes,
-    replayed,
+    facts: { bytes: image.bytes, io, replayed },
     commits: new Commits(changes),
     close: () => {
       writing.close();
@@ -179,11 +182,18 @@ interface Surroundings {
   readonly volume: Volume;
   readonly commits: Commits | undefined;
   readonly segment: Segment;
+  readonly server: Process;
   readonly now: () => Timestamp;
 }
 
 /** Undefined where no open file outlives the server: those without names are freed then. */
-function survivorsIn({ volume, commits, segment, now }: Surroundings): Survivors | undefined {
+function survivorsIn({
+  volume,
+  commits,
+  segment,
+  server,
+  now,
+}: Surroundings): Survivors | undefined {
   if (commits === undefined || !isJournalled(volume)) {
     volume.freeNameless();
     return undefined;
@@ -195,10 +205,35 @@ function survivorsIn({ volume, commits, segment, now }: Surroundings): Survivors
       commits.commit();
     },
     isAlive: (client) => segment.isBound(client as Endpoint),
+    ask: (client, node) => askFor(client as Endpoint, segment.link(node as NodeId), server),
     nodeOf: (client) => segment.process(slotOf(client as Endpoint))?.node,
     nowMs: () => performance.now(),
     now,
   });
+}
+
+/**
+ * What the node of a client says of it. A copy looks for its parties; here it is of memory that
+ * nobody granted.
+ */
+function askFor(
+  client: Endpoint,
+  link: LinkInfo | undefined,
+  server: Process,
+): 'gone' | 'there' | 'silent' {
+  if (link === undefined) return 'gone';
+  // A link that was up and is down is given up, as all know; one that never was is still to come.
+  if (link.state !== 'up') return link.session > 0 ? 'gone' : 'silent';
+  try {
+    const source = { endpoint: client, grant: 0 as GrantId, at: 0 };
+    server.vcopySync(source, new Uint8Array(1), 1, ASK_TIMEOUT_MS);
+    return 'there';
+  } catch (error) {
+    if (!isDvkError(error)) throw error;
+    if (error.code === 'EDEADSRCDST') return 'gone';
+    const silent = ['ETIMEDOUT', 'ENOTCONN', 'EDVSNOPROXY', 'EINTR'].includes(error.code);
+    return silent ? 'silent' : 'there';
+  }
 }
 
 interface Counted {
@@ -252,7 +287,7 @@ async function main(): Promise<void> {
   const segment = Segment.open(config.segment);
   const server = segment.bind({ slot: service.slot, level: 'server', name: service.name });
   const { now, follow } = timestamps();
-  const { volume, cache, bytes, replayed, commits, close } = open(service, {
+  const { volume, cache, facts, commits, close } = open(service, {
     allocate: (size) => server.allocate(size),
     now,
     sleeper: { segment: config.segment, endpoint: server.endpoint },
@@ -260,7 +295,7 @@ async function main(): Promise<void> {
   const quota = new QuotaSource(volume, quotaFile(config.segment, service.name), service.quota);
   const memory = new GrantedMemory(server, segment, memoryOf(service).windows);
   const isAlive = (client: number): boolean => segment.isBound(client as Endpoint);
-  const survivors = survivorsIn({ volume, commits, segment, now });
+  const survivors = survivorsIn({ volume, commits, segment, server, now });
   const held = new HeldReplies();
   const leases = new LeaseHandlers(new LeaseTable(), {
     isAlive,
@@ -291,8 +326,7 @@ async function main(): Promise<void> {
   await ready({
     endpoint: server.endpoint,
     image: service.image,
-    bytes,
-    replayed,
+    ...facts,
     readOnly: volume.readOnly,
   });
   const settle = (): void => {
@@ -311,6 +345,7 @@ async function main(): Promise<void> {
   };
   serve(server, leases.around(calls), new Chores(settle, soonMs, tick), held);
   changing.sweep();
+  survivors?.end();
   close();
   held.settle(server);
   server.unbind();

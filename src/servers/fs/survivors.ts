@@ -7,6 +7,10 @@
  *
  *   count times: i32 endpoint | u32 node where the client lives
  *
+ * A server that ends as it should, and waits for nobody, adds the endpoint -1, in its last
+ * transaction: these clients have lost nothing. The next server takes it off before it does
+ * anything else.
+ *
  * A client gets on the list before it holds a file open, in the same transaction as its changes or
  * an earlier one, so whenever the removal of a name is there after a crash, the client that held
  * the file is on the list. Before its first lock the list is committed. A client that is gone is
@@ -15,7 +19,8 @@
  * no lock that others had meanwhile.
  *
  * A server that finds a list waits for those clients: until all have rejoined or are known to be
- * dead, or nobody has taken back anything for `GRACE_MS`. Meanwhile no file without a name is freed
+ * dead, or nobody has taken back anything for `GRACE_MS`. Of a client on another node that is not
+ * known here, that node is asked. Meanwhile no file without a name is freed
  * and no new lock is given. A server that dies while it waits leaves the list as it was.
  */
 import { type FsChange, LockCommand, LockType } from '../../vos/protocol/fs-change.ts';
@@ -29,6 +34,11 @@ export interface SurvivorParts {
   /** Returns when every change so far will be there after a crash. Throws EIO. */
   commit(): void;
   isAlive(client: number): boolean;
+  /**
+   * What another node says of a client that is not alive as seen from here: it may live, on its way
+   * back. `silent` when the node does not answer now.
+   */
+  ask(client: number, node: number): 'gone' | 'there' | 'silent';
   /** The node of a client that is alive. */
   nodeOf(client: number): number | undefined;
   /** Where the server is: a client of this node that is not alive will not come. */
@@ -42,8 +52,13 @@ export const LIST_NAME: Uint8Array = Buffer.from('trusted.dvk.clients');
 export const GRACE_MS = 10_000;
 /** However many files the clients take back. */
 const GRACE_MS_MAX = 60_000;
+/** Between two questions to the other nodes. */
+const ASK_MS = 1000;
 const ENTRY_BYTES = 8;
 const NODE_UNKNOWN = 0xffff_ffff;
+const NOTHING_LOST = -1;
+/** With a part of a second, which times of small inodes have not. */
+const LATE: Timestamp = { seconds: 2 ** 33, nanoseconds: 1 };
 
 export class Survivors {
   readonly recovered: RecoveredTimes;
@@ -54,8 +69,11 @@ export class Survivors {
   readonly #safe: Set<number>;
   /** Those that have not rejoined. */
   #awaited: Set<number>;
+  /** Those of which nothing is lost. */
+  readonly #whole: ReadonlySet<number>;
   #awaiting = true;
   #untilMs: number;
+  #askMs: number;
   readonly #untilMsMax: number;
 
   /** The volume must have been opened with `keepNameless`. Throws EIO, EUCLEAN. */
@@ -63,10 +81,17 @@ export class Survivors {
     this.#parts = parts;
     this.recovered = new RecoveredTimes(parts.now(), this.#root);
     this.#listed = decodeList(parts.volume.getXattr(this.#root, LIST_NAME));
+    const isWhole = this.#listed.delete(NOTHING_LOST);
+    this.#whole = new Set(isWhole ? this.#listed.keys() : []);
+    if (isWhole) {
+      this.#write();
+      this.#commit();
+    }
     this.#safe = new Set(this.#listed.keys());
     this.#awaited = new Set(this.#listed.keys());
     const nowMs = parts.nowMs();
     this.#untilMs = nowMs + GRACE_MS;
+    this.#askMs = nowMs;
     this.#untilMsMax = nowMs + GRACE_MS_MAX;
     this.check();
   }
@@ -82,6 +107,18 @@ export class Survivors {
     if (!this.awaiting || !this.#awaited.has(client)) return false;
     this.#untilMs = Math.min(this.#parts.nowMs() + GRACE_MS, this.#untilMsMax);
     return true;
+  }
+
+  /** A time that is later than all changes of the client's, if none of them is lost. */
+  wholeAt(client: number): Timestamp | undefined {
+    return this.#whole.has(client) ? LATE : undefined;
+  }
+
+  /** The server ends, and will have committed all that there is. */
+  end(): void {
+    if (this.awaiting || this.#listed.size === 0) return;
+    this.#listed.set(NOTHING_LOST, 0);
+    this.#write();
   }
 
   /** The client has taken back all that it had. */
@@ -116,8 +153,12 @@ export class Survivors {
     if (safe.length > 0) this.#commit();
   }
 
-  /** Takes those off the list that are not alive. Those that are awaited have time. */
+  /**
+   * Takes those off the list that are not alive. Those that are awaited have time, unless their
+   * nodes know better: a server that ends leaves no files without names for them.
+   */
   sweep(): void {
+    this.#askMs = this.#parts.nowMs();
     this.check();
     this.forget(
       [...this.#listed.keys()].filter(
@@ -129,11 +170,8 @@ export class Survivors {
   /** Ends the wait when it is over. */
   check(): void {
     if (!this.#awaiting) return;
-    const { node, volume } = this.#parts;
-    for (const client of this.#awaited) {
-      const isHere = this.#listed.get(client) === node;
-      if (isHere && !this.#parts.isAlive(client)) this.#awaited.delete(client);
-    }
+    const { volume } = this.#parts;
+    this.#findGone();
     if (this.#awaited.size > 0 && this.#parts.nowMs() < this.#untilMs) return;
     this.#awaiting = false;
     const lost = [...this.#awaited];
@@ -142,6 +180,24 @@ export class Survivors {
     succeeds(() => {
       volume.freeNameless();
     });
+  }
+
+  /** Waits no more for those that are gone. A node that is silent is asked once at a time. */
+  #findGone(): void {
+    const parts = this.#parts;
+    const nowMs = parts.nowMs();
+    const asks = nowMs >= this.#askMs;
+    if (asks) this.#askMs = nowMs + ASK_MS;
+    const silent = new Set([NODE_UNKNOWN]);
+    for (const client of this.#awaited) {
+      const node = this.#listed.get(client) ?? NODE_UNKNOWN;
+      if (parts.isAlive(client)) continue;
+      if (node === parts.node) this.#awaited.delete(client);
+      if (node === parts.node || !asks || silent.has(node)) continue;
+      const said = parts.ask(client, node);
+      if (said === 'gone') this.#awaited.delete(client);
+      else if (said === 'silent') silent.add(node);
+    }
   }
 
   get #root(): ReturnType<Volume['inode']> {

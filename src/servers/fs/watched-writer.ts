@@ -121,10 +121,6 @@ export class WatchedWriter implements VolumeWriter {
     this.#volume.allocate(inode, mode, range);
   }
 
-  seek(inode: Inode, offset: number, what: 'data' | 'hole'): number {
-    return this.#volume.seek(inode, offset, what);
-  }
-
   setAttributes(inode: Inode, changes: AttributeChanges): void {
     this.#touch(inode, changes.size === undefined ? ATTRIBUTES : ATTRIBUTES | DATA);
     this.#volume.setAttributes(inode, changes);

@@ -108,7 +108,8 @@ export class HeldFiles {
 /** Whether a file that was last changed at `changed` has what was written at `written`. */
 export function hasWrite(changed: Timestamp, written: Timestamp): boolean {
   // Volumes with small inodes keep whole seconds, which tell nothing.
-  return written.nanoseconds !== 0 && !isEarlier(changed, written);
+  const tells = written.nanoseconds !== 0 || changed.nanoseconds !== 0;
+  return tells && !isEarlier(changed, written);
 }
 
 export function later(a: Timestamp | undefined, b: Timestamp): Timestamp {

@@ -66,7 +66,8 @@
  * knew have done so, or their time is over, no file without a name is freed, and who wants a new
  * lock gets EINPROGRESS and asks again; see `src/servers/fs/survivors.ts`. OPEN with RECLAIM
  * results in 0 when the attributes tell what was committed before the restart, in 1 when they do
- * not. LOCK with RECLAIM fails with ENOLCK when somebody else may have had the lock meanwhile.
+ * not. When nothing of the client's is lost, the time of change is a late one, for LOOK too. LOCK
+ * with RECLAIM fails with ENOLCK when somebody else may have had the lock meanwhile.
  *
  * A WRITE with a `count` brings several pieces, see `fs-pieces.ts`.
  *

@@ -34,11 +34,13 @@ export interface Quota {
 export const QUOTA_BYTES_RANGE = [1 << 20, 2 ** 50] as const;
 export const QUOTA_INODES_RANGE = [16, 2 ** 32 - 1] as const;
 
-const FLAG = { bytes: 1, inodes: 2 } as const;
+/** Which limits there are. */
+export const QuotaFlag = { BYTES: 1, INODES: 2 } as const;
 
 export function encodeQuota(message: DataView, { limits, bytesUsed, inodesUsed }: Quota): void {
   const { bytes, inodes } = limits;
-  const flags = (bytes === undefined ? 0 : FLAG.bytes) | (inodes === undefined ? 0 : FLAG.inodes);
+  const flags =
+    (bytes === undefined ? 0 : QuotaFlag.BYTES) | (inodes === undefined ? 0 : QuotaFlag.INODES);
   message.setUint32(8, flags, true);
   setUint64(message, 16, bytes ?? 0);
   setUint64(message, 24, bytesUsed);
@@ -50,8 +52,8 @@ export function decodeQuota(message: DataView): Quota {
   const flags = message.getUint32(8, true);
   return {
     limits: {
-      bytes: flags & FLAG.bytes ? getUint64(message, 16) : undefined,
-      inodes: flags & FLAG.inodes ? getUint64(message, 32) : undefined,
+      bytes: flags & QuotaFlag.BYTES ? getUint64(message, 16) : undefined,
+      inodes: flags & QuotaFlag.INODES ? getUint64(message, 32) : undefined,
     },
     bytesUsed: getUint64(message, 24),
     inodesUsed: getUint64(message, 40),

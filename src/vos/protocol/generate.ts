@@ -14,6 +14,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 import * as change from './fs-change.ts';
+import { decodeQuota, QuotaFlag } from './fs-quota.ts';
 import * as fs from './fs.ts';
 
 const MESSAGE_BYTES = 64;
@@ -181,6 +182,33 @@ function enumLines(
   ];
 }
 
+/** INFO, of a file whose time of birth is known. */
+function infoAnswer(): Struct {
+  const base = new Uint8Array(MESSAGE_BYTES);
+  const unknown = { seconds: 0, nanoseconds: 0 };
+  change.encodeInfo(viewOf(base), { flags: 0, born: unknown });
+  const decode: Decode = (view) => {
+    const { flags, born } = change.decodeInfo(view);
+    return { flags, hasBorn: born !== undefined, born: born ?? unknown };
+  };
+  const fields = fieldsOf(decode, base, PAYLOAD_AT);
+  return { name: 'dvk_fs_info_answer', bytes: MESSAGE_BYTES, fields, namesAt: MESSAGE_BYTES };
+}
+
+/** QUOTA, where both limits are set; `limits` says which. */
+function quotaAnswer(): Struct {
+  const base = new Uint8Array(MESSAGE_BYTES);
+  base[PAYLOAD_AT] = QuotaFlag.BYTES | QuotaFlag.INODES;
+  const decode: Decode = (view) => {
+    const { limits, bytesUsed, inodesUsed } = decodeQuota(view);
+    const { bytes, inodes } = limits;
+    const set = `${String(bytes === undefined)} ${String(inodes === undefined)}`;
+    return { limits: set, bytes: bytes ?? 0, bytesUsed, inodes: inodes ?? 0, inodesUsed };
+  };
+  const fields = fieldsOf(decode, base, PAYLOAD_AT);
+  return { name: 'dvk_fs_quota_answer', bytes: MESSAGE_BYTES, fields, namesAt: MESSAGE_BYTES };
+}
+
 function header(): string {
   const attributes: Decode = (view) => ({ ...fs.decodeAttributes(view, 0) });
   const requests = Object.entries(fs.FsCall).flatMap(([name, call]) => requestOf(name, call) ?? []);
@@ -212,6 +240,7 @@ function header(): string {
     ...enumLines('Commands of LOCK.', 'LOCK_', change.LockCommand),
     ...enumLines('Kinds of locks.', 'LOCK_KIND_', change.LockKind),
     ...enumLines('Types of locks.', 'LOCK_TYPE_', change.LockType),
+    ...enumLines('Limits that a quota has.', 'QUOTA_', QuotaFlag),
     ...enumLines('Limits.', '', {
       ROOT_INODE: fs.ROOT_INODE,
       NAME_BYTES_MAX: fs.NAME_BYTES_MAX,
@@ -235,6 +264,8 @@ function header(): string {
     ...structLines(answerOf('dvk_fs_statfs_answer', status)),
     ...structLines(answerOf('dvk_fs_lock_answer', lock)),
     ...structLines(answerOf('dvk_fs_seek_answer', offset)),
+    ...structLines(infoAnswer()),
+    ...structLines(quotaAnswer()),
     '#endif',
     '',
   ].join('\n');

@@ -12,6 +12,7 @@ import {
   LockCommand,
   LockType,
   RemoveFlag,
+  SeekWhence,
   WriteFlag,
   decodeLock,
   decodeOffset,
@@ -492,6 +493,7 @@ describe.skipIf(obstacle !== undefined)(`FS handlers that change ${obstacle ?? '
 
   it('changes nothing on a volume that is read-only', () => {
     const { inode } = create('file');
+    write(inode, 'some');
     serve(changed.volume, true);
     const texts = { names: ['x'], data: name('x') };
     expect(call({ call: FsCall.CREATE, mode: REGULAR }, texts)).toBe(-ERRNO.EROFS);
@@ -500,6 +502,8 @@ describe.skipIf(obstacle !== undefined)(`FS handlers that change ${obstacle ?? '
     }
     expect(write(inode, 'x')).toBe(-ERRNO.EROFS);
     expect(call({ call: FsCall.SETATTR, inode, flags: 1 })).toBe(-ERRNO.EROFS);
+    const hole = { call: FsCall.SEEK, inode, flags: SeekWhence.HOLE, offset: 0 };
+    expect([call(hole), decodeOffset(reply)]).toEqual([0, 4]);
     expect(call({ call: FsCall.FSYNC })).toBe(0);
     expect(call({ call: FsCall.OPEN, inode, client: CLIENT, count: 1 })).toBe(0);
     expect(commits).toBe(0);

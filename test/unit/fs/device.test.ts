@@ -1,9 +1,26 @@
+import type * as Fs from 'node:fs';
 import { readFileSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import { openImage } from '../../../src/servers/fs/device.ts';
 import { withDirectory } from '../../support/images.ts';
 import { pattern } from '../../support/trees.ts';
+
+/** What fdatasync(2) fails with. */
+let flushFails: string | undefined;
+
+vi.mock('node:fs', async (original) => {
+  const fs = await original<typeof Fs>();
+  const fdatasyncSync = (descriptor: number): void => {
+    if (flushFails !== undefined) throw Object.assign(new Error('failed'), { code: flushFails });
+    fs.fdatasyncSync(descriptor);
+  };
+  return { ...fs, fdatasyncSync };
+});
+
+afterEach(() => {
+  flushFails = undefined;
+});
 
 describe('ImageFile', () => {
   const content = pattern(10_000, 1);
@@ -62,6 +79,18 @@ describe('ImageFile', () => {
       const found = readFileSync(path);
       expect([...found.subarray(9_997)]).toEqual([1, 2, 3]);
       expect([found.length, found[8191], found[8192]]).toEqual([10_000, 0, content[8192]]);
+    });
+  });
+
+  it('that could not be flushed has lost something, also when it was full', () => {
+    withImage((path) => {
+      const image = openImage(path, 'write');
+      for (flushFails of ['EIO', 'ENOSPC', 'EDQUOT']) {
+        expect(() => {
+          image.flush();
+        }).toThrow(/^EIO: flushing/);
+      }
+      image.close();
     });
   });
 

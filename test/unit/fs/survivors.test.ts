@@ -6,6 +6,7 @@ import { ChangingHandlers } from '../../../src/servers/fs/changing-handlers.ts';
 import { ERRNO } from '../../../src/servers/fs/errors.ts';
 import type { FsHandler } from '../../../src/servers/fs/handlers.ts';
 import { GRACE_MS, LIST_NAME, Survivors } from '../../../src/servers/fs/survivors.ts';
+import type { SurvivorParts } from '../../../src/servers/fs/survivors.ts';
 import type { FsChange } from '../../../src/vos/protocol/fs-change.ts';
 import {
   AttributeFlag,
@@ -38,6 +39,8 @@ const { EINPROGRESS, EINVAL, ENOLCK, ESTALE } = ERRNO;
 describe.skipIf(obstacle !== undefined)(`survivors of a server ${obstacle ?? ''}`, () => {
   const alive = new Set<number>();
   const nodes = new Map<number, number>();
+  let said: ReturnType<SurvivorParts['ask']> = 'silent';
+  let questions = 0;
   const message = new DataView(new ArrayBuffer(64));
   let image: Uint8Array;
   let changed: ChangedVolume;
@@ -59,6 +62,10 @@ describe.skipIf(obstacle !== undefined)(`survivors of a server ${obstacle ?? ''}
     survivors = new Survivors({
       ...{ volume, commit, isAlive, node: HERE, now, nowMs: () => nowMs },
       nodeOf: (client) => nodes.get(client),
+      ask: () => {
+        questions++;
+        return said;
+      },
     });
     const memory = { copyIn: nothing, copyOut: nothing, stage: () => new Uint8Array(0) };
     handlers = new ChangingHandlers(volume, memory, {
@@ -110,6 +117,7 @@ describe.skipIf(obstacle !== undefined)(`survivors of a server ${obstacle ?? ''}
       alive.add(client);
       nodes.set(client, client === A ? HERE : HERE + 1);
     }
+    said = 'silent';
     start(image.slice());
   });
 
@@ -168,6 +176,72 @@ describe.skipIf(obstacle !== undefined)(`survivors of a server ${obstacle ?? ''}
     expect(lock(B, RECLAIM)).toBe(-ENOLCK);
     // Who lives stays on the list.
     expect(listed()).toBe(1);
+  });
+
+  it('are not waited for when their node knows them no more', () => {
+    const clients = Array.from({ length: 10 }, (_, index) => 100 + index);
+    for (const client of clients) {
+      alive.add(client);
+      nodes.set(client, HERE + 1);
+      file(String(client), client, false);
+    }
+    changed.changes.commit();
+    for (const client of clients) alive.delete(client);
+    questions = 0;
+    crash();
+    // A node that does not answer is asked for one of them at a time.
+    expect([lock(A), questions]).toEqual([-EINPROGRESS, 1]);
+    nowMs += 1000;
+    said = 'there';
+    expect([lock(A), questions]).toEqual([-EINPROGRESS, 11]);
+    said = 'gone';
+    expect([lock(A), questions]).toEqual([-EINPROGRESS, 11]);
+    nowMs += 1000;
+    expect([lock(A), questions]).toEqual([0, 21]);
+  });
+
+  it('have lost nothing when the server before ended as it should, whatever times say', () => {
+    // As a volume with inodes of 128 bytes has it.
+    const written = { seconds: 4e9, nanoseconds: 0 };
+    const inode = file('file', B, false);
+    const kept = (): boolean[] => {
+      expect(reclaim(B, inode)).toBe(0);
+      const ofFile = hasWrite(decodeAttributes(message).changed, written);
+      const request = { client: B, count: 0, flags: OpenFlag.LOOK };
+      expect(call({ call: FsCall.OPEN, ...request })).toBe(0);
+      return [ofFile, hasWrite(decodeAttributes(message).changed, { ...written, seconds: 5e9 })];
+    };
+    const end = (): void => {
+      survivors.end();
+      changed.close();
+      start(changed.device.content.slice());
+    };
+    end();
+    expect(kept()).toEqual([true, true]);
+    // It is said of one restart alone, and not by a server that still waits for somebody.
+    crash();
+    expect([kept()[1], survivors.awaiting]).toEqual([false, true]);
+    end();
+    expect(kept()[1]).toBe(false);
+    expect(rejoined(B)).toBe(0);
+    end();
+    expect(kept()).toEqual([true, true]);
+    // Who is not known was given up, and may have lost something.
+    expect(reclaim(A, inode)).toBe(0);
+    expect(decodeAttributes(message).changed.seconds).toBeLessThan(5e9);
+  });
+
+  it('leave no files without names to a server that ends while it waits for them', () => {
+    const lost = file('lost', B, true);
+    changed.changes.commit();
+    alive.delete(B);
+    crash();
+    expect([isThere(lost), survivors.awaiting]).toEqual([true, true]);
+    said = 'gone';
+    handlers.sweep();
+    expect([isThere(lost), survivors.awaiting, listed()]).toEqual([false, false, 0]);
+    changed.close();
+    checkImage(changed.device.content);
   });
 
   it('are those that the last server had, and no older ones', () => {

@@ -146,8 +146,6 @@ export interface VolumeWriter {
    * them. collapseRange and insertRange take whole blocks.
    */
   allocate(inode: Inode, mode: AllocateMode, range: ByteRange): void;
-  /** As lseek(2) with SEEK_DATA and SEEK_HOLE. ENXIO behind the end, or for no more data. */
-  seek(inode: Inode, offset: number, what: 'data' | 'hole'): number;
 
   setAttributes(inode: Inode, changes: AttributeChanges): void;
   /**

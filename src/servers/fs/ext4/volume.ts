@@ -172,6 +172,17 @@ export class Volume implements VolumeWriter {
     return this.#contents.peek(inode, offset, readable);
   }
 
+  /** As lseek(2) with SEEK_DATA and SEEK_HOLE. ENXIO behind the end, or for no more data. */
+  seek(inode: Inode, offset: number, what: 'data' | 'hole'): number {
+    const outside = new FsError('ENXIO', `byte ${String(offset)} is behind the end`);
+    if (offset < 0 || this.readableBytes(inode, offset, 1) === 0) throw outside;
+    if (hasFlag(inode, INODE_FLAG.inlineData)) return what === 'data' ? offset : inode.size;
+    const found = this.#contents.seek(inode, offset, what === 'data');
+    if (found < inode.size) return found;
+    if (what === 'data') throw outside;
+    return inode.size;
+  }
+
   /** How many of `bytes` from `offset` on are inside the file. Throws as `read` does. */
   readableBytes(inode: Inode, offset: number, bytes: number): number {
     const type = fileType(inode);
@@ -334,16 +345,6 @@ export class Volume implements VolumeWriter {
 
   allocate(inode: Inode, mode: AllocateMode, range: ByteRange): void {
     this.#writer.allocate(inode, mode, range);
-  }
-
-  seek(inode: Inode, offset: number, what: 'data' | 'hole'): number {
-    const outside = new FsError('ENXIO', `byte ${String(offset)} is behind the end`);
-    if (offset < 0 || this.readableBytes(inode, offset, 1) === 0) throw outside;
-    if (hasFlag(inode, INODE_FLAG.inlineData)) return what === 'data' ? offset : inode.size;
-    const found = this.#contents.seek(inode, offset, what === 'data');
-    if (found < inode.size) return found;
-    if (what === 'data') throw outside;
-    return inode.size;
   }
 
   setAttributes(inode: Inode, changes: AttributeChanges): void {

@@ -73,7 +73,7 @@ export interface WriterParts {
   readonly quota: ContainerQuota;
 }
 
-export class Writer implements Omit<VolumeWriter, 'seek'> {
+export class Writer implements VolumeWriter {
   readonly #delayed: Delayed;
   readonly #delayedWriter: DelayedWriter;
   readonly #changes: Changes;

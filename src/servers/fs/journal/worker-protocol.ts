@@ -5,11 +5,12 @@
  * shared memory: a word to wait for, an error's number, and its sentence.
  */
 import type { Endpoint } from '../../../dvk/index.ts';
+import type { OpenFile } from '../device.ts';
 import type { Ring } from './log-writer.ts';
 
 export interface WorkerStart {
   /** The server's own descriptor of the image. */
-  readonly image: { readonly path: string; readonly descriptor: number; readonly bytes: number };
+  readonly image: OpenFile;
   readonly pool: SharedArrayBuffer;
   readonly ring: Ring;
   readonly status: SharedArrayBuffer;

@@ -29,9 +29,9 @@ export class WorkerRunner implements CommitRunner {
   readonly #status = new JobStatus();
 
   constructor({ program, wake, image, pool, ring }: WorkerOptions) {
-    const { path, descriptor, bytes } = image;
+    const { path, descriptor, bytes, direct } = image;
     const start: WorkerStart = {
-      image: { path, descriptor, bytes },
+      image: { path, descriptor, bytes, direct },
       pool: pool.memory,
       ring,
       status: this.#status.memory,

@@ -1,0 +1,113 @@
+// A device that fails below a volume that is mounted: who syncs is told, nothing that was synced
+// before vanishes, and after a restart all goes on.
+//
+// Method: the volume is on a loop device, whose file has holes on a tmpfs that gets full: what the
+// kernel has taken for the device it cannot write out, and drops.
+import { appendFileSync, mkdirSync, readFileSync, rmSync, truncateSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { TestPlace, whyNoMounts } from '../support/dvk-command.ts';
+import { mountObstacle, run } from '../support/images.ts';
+
+const MIB = 1 << 20;
+const skipped = whyNoMounts() ?? mountObstacle();
+
+describe.skipIf(skipped !== undefined)(`a device that fails ${skipped ?? ''}`, () => {
+  let place: TestPlace;
+  let host: string;
+  let mount: string;
+  let backing: string;
+  let device: string;
+
+  beforeAll(async () => {
+    place = new TestPlace();
+    [host, mount] = [join(place.files, 'host'), join(place.files, 'mnt')];
+    for (const path of [host, mount]) mkdirSync(path);
+    run('mount', '-t', 'tmpfs', '-o', 'size=24m', 'dvk', host);
+    backing = join(host, 'backing');
+    writeFileSync(backing, '');
+    truncateSync(backing, 64 * MIB);
+    device = run('losetup', '--show', '-f', backing).toString().trim();
+    run('mke2fs', '-q', '-t', 'ext4', '-b', '4096', '-J', 'size=4', device);
+    const spec = place.spec('device.yaml', [
+      'dvs: device',
+      'nodes: [{ id: 0 }]',
+      'containers:',
+      '  - name: mol',
+      '    services:',
+      `      - { name: fs, kind: fs, node: 0, slot: 1, image: ${device}, discard: false }`,
+      `      - { name: here, kind: fuse, node: 0, server: fs, mount: ${mount} }`,
+    ]);
+    await place.must('up', spec, '--detach');
+  });
+
+  afterAll(async () => {
+    if (skipped !== undefined) return;
+    await place.run('down');
+    const check = run('e2fsck', '-fn', device).toString();
+    run('losetup', '-d', device);
+    run('umount', '-l', host);
+    const left = place.leftovers();
+    await place.end();
+    expect(left).toEqual([]);
+    expect(check).not.toMatch(/recover|error|Fix/i);
+  });
+
+  /** What a program for Python 3 prints, which has `mount` and `name(call)`. */
+  function python(...lines: readonly string[]): string[] {
+    const head = [
+      'import os, errno',
+      `mount = ${JSON.stringify(mount)}`,
+      'def name(call, *args):',
+      '    try: call(*args)',
+      '    except OSError as e: return errno.errorcode[e.errno]',
+      "    return 'done'",
+      'def put(path, data):',
+      '    f = os.open(mount + path, os.O_RDWR | os.O_CREAT)',
+      '    os.write(f, data); return f',
+    ];
+    return run('python3', '-c', [...head, ...lines].join('\n'))
+      .toString()
+      .trim()
+      .split('\n');
+  }
+
+  it('lends no set-id bits and no devices to the host', () => {
+    const line = readFileSync('/proc/self/mountinfo', 'utf8').split('\n');
+    const options = line.find((entry) => entry.split(' ')[4] === mount)?.split(' ')[5] ?? '';
+    expect(options.split(',')).toEqual(expect.arrayContaining(['nosuid', 'nodev']));
+  });
+
+  it('fails who syncs, and keeps what was synced, until the server is started again', async () => {
+    const before = python("f = put('/kept', b'k' * 100000); print(name(os.fsync, f))");
+    const filler = join(host, 'filler');
+    fillUp(filler);
+
+    const during = python(
+      "f, g = put('/lost', b'l' * (4 << 20)), put('/other', b'o')",
+      'print(name(os.fsync, f), name(os.fsync, f), name(os.fsync, g))',
+      "print(os.read(os.open(mount + '/kept', os.O_RDONLY), 200000) == b'k' * 100000)",
+      "print(name(os.mkdir, mount + '/directory'))",
+    );
+    rmSync(filler);
+    await place.must('service', 'restart', 'fs');
+    const after = python(
+      "print(os.read(os.open(mount + '/kept', os.O_RDONLY), 200000) == b'k' * 100000)",
+      "f = put('/again', b'a' * (4 << 20)); print(name(os.fsync, f))",
+    );
+
+    expect(before).toEqual(['done']);
+    expect(during).toEqual(['EIO EIO EIO', 'True', 'EROFS']);
+    expect(after).toEqual(['True', 'done']);
+  });
+});
+
+/** Writes until the file system is full. */
+function fillUp(path: string): void {
+  try {
+    for (;;) appendFileSync(path, new Uint8Array(65536));
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOSPC') throw error;
+  }
+}
