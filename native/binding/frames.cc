@@ -6,8 +6,13 @@
 // Whatever is out of the ordinary is left to JavaScript: a frame that came and is not whole, is at
 // fault or has data, and all kinds that the proxy itself has a part in.
 
-#include <cstring>
+#include <sched.h>
 
+#include <algorithm>
+#include <cstring>
+#include <optional>
+
+#include "../core/clock.h"
 #include "../core/link.h"
 #include "../core/wait.h"
 #include "crc32c.h"
@@ -127,11 +132,40 @@ bool read_frame(const uint8_t* place, uint32_t session, uint32_t sequence, Comma
          sum(command, sizeof *command) == header.body_checksum;
 }
 
+// Gives the CPU to a process of this one that was woken, while that pays: it answers at once, as a
+// rule, and the proxy goes on with its answer. The alternative is a turn of the event loop, at the
+// end of which it sleeps, and is woken by a byte in a FIFO. Pauses grow and shrink as those of
+// core/yield.h: a stranger that is given the CPU keeps it for a slice.
+class Courtesy {
+ public:
+  void yield(Segment& segment, uint32_t node) {
+    // It was given the CPU with its wake.
+    if (!segment.link_queue(node).empty()) return;
+    if (pause_ > 0) {
+      pause_--;
+      return;
+    }
+    const uint64_t begun = ticks();
+    sched_yield();
+    const bool is_good = ticks() - begun <= good_ticks_ && !segment.link_queue(node).empty();
+    penalty_ = is_good ? penalty_ / 2 : std::min(4 * penalty_ + 3, kPauseMax);
+    pause_ = penalty_;
+  }
+
+ private:
+  static constexpr int64_t kGoodNs = 30'000;
+  static constexpr uint32_t kPauseMax = 65535;
+
+  const uint64_t good_ticks_ = ticks_in(kGoodNs);
+  uint32_t penalty_ = 0, pause_ = 0;  // runs with somebody to wake until the next yield
+};
+
 // putFrames: see src/dvk/native.ts.
 int js_put_frames(Segment& segment, uint32_t node, Bytes in, uint32_t at, uint32_t end,
                   uint32_t session, uint32_t sequence, uint32_t most, Words last) {
   if (end > in.length || last.length == 0) return -ERANGE;
-  const WakesPutOff put_off(segment);
+  thread_local Courtesy courtesy;
+  std::optional<WakesPutOff> put_off(std::in_place, segment);
   uint32_t count = 0;
   last.data[0] = 0;
   while (count < most && end >= at && end - at >= kHeadBytes && last.data[0] == 0) {
@@ -145,6 +179,9 @@ int js_put_frames(Segment& segment, uint32_t node, Bytes in, uint32_t at, uint32
     at += kHeadBytes;
     count++;
   }
+  const bool has_neighbours = put_off->has_neighbours();
+  put_off.reset();
+  if (has_neighbours) courtesy.yield(segment, node);
   return static_cast<int>(count);
 }
 
