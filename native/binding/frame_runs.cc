@@ -116,7 +116,7 @@ int take_frames(Segment& segment, uint32_t node, uint8_t* out, size_t bytes, con
 }
 
 int put_frames(Segment& segment, uint32_t node, const uint8_t* in, size_t end, const FrameRun& run,
-               int32_t* last) {
+               int32_t* last, bool* wakes_neighbours) {
   const WakesPutOff put_off(segment);
   uint32_t count = 0;
   *last = 0;
@@ -131,6 +131,7 @@ int put_frames(Segment& segment, uint32_t node, const uint8_t* in, size_t end, c
     *last = put2lcl(segment, node, command, nullptr, 0);
     count++;
   }
+  *wakes_neighbours = put_off.has_neighbours();
   return static_cast<int>(count);
 }
 

@@ -65,6 +65,10 @@ class WakesPutOff {
   ~WakesPutOff();
   WakesPutOff(const WakesPutOff&) = delete;
   WakesPutOff& operator=(const WakesPutOff&) = delete;
+  // Whether processes on this CPU will be woken, that sleep in blocking calls.
+  bool has_neighbours() const {
+    return words_.count > 0;
+  }
 
  private:
   friend void wake(Segment& segment, ProcessSlot* slot);

@@ -232,7 +232,9 @@ class World {
     const uint32_t first = next_first_ + static_cast<uint32_t>(at / kFrameHeadBytes);
     int32_t last = 0;
     const FrameRun run{at, kSession, first, most};
-    const int got = binding::put_frames(segment_, kPeer, held.data(), held.size(), run, &last);
+    bool wakes = false;
+    const int got =
+        binding::put_frames(segment_, kPeer, held.data(), held.size(), run, &last, &wakes);
     must(got >= 0 && static_cast<uint32_t>(got) <= most, "an impossible number of frames");
     const auto count = static_cast<size_t>(got);
     must(count == 0 || at + count * kFrameHeadBytes <= end, "bytes behind the end were acted on");

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -12,6 +13,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "../core/yield.h"
 #include "network.h"
 
 namespace dvk::test {
@@ -434,9 +436,42 @@ TEST("wakes that are put off come at the end, one for each event loop") {
     CHECK_EQUAL(link_down(here, 0), 0);
     for (const Process* caller : callers) CHECK(!is_waiting(load(caller->slot->rendezvous)));
     CHECK_EQUAL(rings(fd), 0);
+    CHECK(!put_off.has_neighbours());
   }
   CHECK_EQUAL(rings(fd), 1);
   for (Process* caller : callers) CHECK_EQUAL(step(*caller), -ENOTCONN);
+}
+
+// Keeps this thread where it is for as long as it exists.
+struct OnOneCpu {
+  OnOneCpu() {
+    sched_getaffinity(0, sizeof before, &before);
+    cpu_set_t here;
+    CPU_ZERO(&here);
+    CPU_SET(static_cast<unsigned>(sched_getcpu()), &here);
+    sched_setaffinity(0, sizeof here, &here);
+  }
+  ~OnOneCpu() {
+    sched_setaffinity(0, sizeof before, &before);
+  }
+  OnOneCpu(const OnOneCpu&) = delete;
+  OnOneCpu& operator=(const OnOneCpu&) = delete;
+  cpu_set_t before;
+};
+
+TEST("a proxy knows whether it will wake somebody who sleeps on its own CPU") {
+  Remote r;
+  r.settle();
+  Segment& here = r.network[1];
+  CHECK_EQUAL(start_send(r.client, r.server.endpoint, message(1, 1)), kPending);
+  store(r.client.slot->sleeping, static_cast<uint32_t>(kOnFutex));
+  const OnOneCpu pinned;
+  publish_cpu(r.client);
+
+  const WakesPutOff put_off(here);
+  CHECK(!put_off.has_neighbours());
+  CHECK_EQUAL(link_down(here, 0), 0);
+  CHECK(put_off.has_neighbours());
 }
 
 TEST("short commands can be taken while those with data are left where they are") {

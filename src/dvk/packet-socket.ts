@@ -172,7 +172,7 @@ export class PacketSocket {
     const { table } = this.#out;
     table[at] = bytes;
     table[at + 1] = Math.floor(to / UPPER);
-    table[at + 2] = to % UPPER;
+    table[at + 2] = to | 0;
   }
 
   /** Sends what is queued. A frame that the host does not take is gone. */

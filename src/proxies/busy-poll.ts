@@ -79,8 +79,10 @@ export class BusyPoll {
       const isStolen = nowMs - this.#turnMs > STOLEN_MS;
       this.#turnMs = nowMs;
       if (!isStolen && nowMs < this.#untilMs) {
-        this.#tools.nextTurn(this.#turn);
         this.look?.();
+        // With what it has found the event loop may sleep at once.
+        this.#isTurning = this.#untilMs > 0;
+        if (this.#isTurning) this.#tools.nextTurn(this.#turn);
         return;
       }
       this.#untilMs = 0;

@@ -44,6 +44,9 @@ export class DatagramDriver {
   readonly #clock: Clock;
   #isScheduled = false;
   #isRunning = false;
+  // Datagrams are handed over, and whether one of them has given the machine something to do.
+  #isReceiving = false;
+  #isDue = false;
   #isClosed = false;
   #stopTimer: () => void = () => undefined;
   // When the machine last had something to do.
@@ -92,20 +95,30 @@ export class DatagramDriver {
   /** A datagram came; `settle` is due after those that came together. */
   receive(datagram: Uint8Array, from: string): void {
     if (this.#isClosed) return;
+    this.#isReceiving = this.#socket.isBatched;
     this.#lastMs = this.#clock.nowMs();
     this.endpoint.receive(datagram, from, this.#lastMs);
   }
 
   /** Sends what answers the datagrams that came, and sees to it that the machine wakes up. */
   settle(): void {
-    if (this.#isScheduled || this.#isClosed) return;
-    this.#socket.flush();
-    this.#arm(this.#lastMs);
+    this.#isReceiving = false;
+    if (this.#isDue) {
+      this.#isDue = false;
+      this.#run();
+    } else if (!this.#isScheduled && !this.#isClosed) {
+      this.#socket.flush();
+      this.#arm(this.#lastMs);
+    }
   }
 
   /** After what goes on now, so that what came or is to be sent together goes together. */
   schedule(): void {
     if (this.#isScheduled || this.#isClosed) return;
+    if (this.#isReceiving) {
+      this.#isDue = true;
+      return;
+    }
     this.#isScheduled = true;
     // A machine with more to send than one turn may lets the event loop have its own.
     if (this.#socket.isBatched && !this.#isRunning) void NOW.then(this.#take);
@@ -118,6 +131,7 @@ export class DatagramDriver {
   };
 
   #run(): void {
+    if (this.#isClosed) return;
     this.#isRunning = true;
     const nowMs = (this.#lastMs = this.#clock.nowMs());
     this.endpoint.run(nowMs);

@@ -119,17 +119,19 @@ class EthernetSocket implements DatagramSocket {
 
   flush(): void {
     if (this.#packets.queued === 0) return;
-    const { endpoint } = this.driver;
     const { poll } = this.#options;
     // An answer is to come to the socket that has sent last.
     if (poll) poll.look = this.#look;
-    this.#packets.flush((place, bytes, code) => {
-      const to = this.#waiting[place] ?? '';
-      if (code === 'EMSGSIZE') endpoint.tooLong(to, bytes - HEAD_BYTES);
-      // An interface that is down carries nothing; what is lost otherwise is sent again.
-      else if (code === 'ENETDOWN' || code === 'ENXIO') endpoint.unreachable(code);
-    });
+    this.#packets.flush(this.#failed);
   }
+
+  readonly #failed = (place: number, bytes: number, code: string): void => {
+    const { endpoint } = this.driver;
+    const to = this.#waiting[place] ?? '';
+    if (code === 'EMSGSIZE') endpoint.tooLong(to, bytes - HEAD_BYTES);
+    // An interface that is down carries nothing; what is lost otherwise is sent again.
+    else if (code === 'ENETDOWN' || code === 'ENXIO') endpoint.unreachable(code);
+  };
 
   close(): void {
     const { poll } = this.#options;

@@ -184,6 +184,7 @@ export class DatagramEndpoint {
     this.#pass(nowMs);
     if (this.#dialling.size > 0 || this.#opening.size > 0) this.#runHandshakes();
     for (const connection of this.#connections.values()) {
+      if (this.#due.has(connection)) continue;
       if (connection.wakeMs <= this.#nowMs) this.#due.add(connection);
     }
     [this.#due, this.#running] = [this.#running, this.#due];

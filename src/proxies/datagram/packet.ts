@@ -149,8 +149,8 @@ export function uint16At(bytes: Uint8Array, at: number): number {
 }
 
 export function writeUint48(view: DataView, at: number, value: number): void {
-  view.setUint32(at, value % 0x1_0000_0000, true);
-  view.setUint16(at + 4, Math.floor(value / 0x1_0000_0000), true);
+  view.setUint32(at, value >>> 0, true);
+  view.setUint16(at + 4, Math.floor(value / UPPER), true);
 }
 
 export function writeHead(view: DataView, head: PacketHead): void {

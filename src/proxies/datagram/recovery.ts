@@ -165,6 +165,7 @@ export class Recovery {
   get timeoutMs(): number {
     if (this.#sent.size === 0) return Infinity;
     const once = this.rtt.probeTimeoutMs(ACK_DELAY_MS);
+    if (this.#timeoutsInRow === 0) return this.#lastSentMs + once;
     const backedOff = once * 2 ** Math.min(this.#timeoutsInRow, 16);
     return this.#lastSentMs + Math.max(once, Math.min(backedOff, TIMEOUT_MS_MAX));
   }

@@ -56,7 +56,8 @@ describe('the event loop of a proxy', () => {
       if (++looks === 3) loop.poll.received();
     };
     loop.run(1);
-    expect([looks, loop.turns]).toEqual([3, 4]);
+    // The event loop sleeps at once, so that whom the answer is for runs.
+    expect([looks, loop.turns]).toEqual([3, 3]);
     // The next command may go another way.
     loop.poll.sent();
     loop.run(1);
