@@ -57,7 +57,7 @@ int js_put_frames(Segment& segment, uint32_t node, Bytes in, uint32_t at, uint32
   thread_local Courtesy courtesy;
   bool wakes_neighbours = false;
   const int count = put_frames(segment, node, in.data, end, run, last.data, &wakes_neighbours);
-  if (wakes_neighbours && getenv("DVK_NOYIELD")==nullptr) courtesy.yield(segment, node);
+  if (wakes_neighbours) courtesy.yield(segment, node);
   return count;
 }
 
