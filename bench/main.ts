@@ -39,7 +39,11 @@ interface Bench {
   readonly placements: readonly Placement[];
   readonly baselines: readonly string[];
   /** Of its runs, where they differ from those of the others. */
-  readonly sizes?: { readonly runMs?: number; readonly smokeMs?: number; readonly warmUpMs?: number };
+  readonly sizes?: {
+    readonly runMs?: number;
+    readonly smokeMs?: number;
+    readonly warmUpMs?: number;
+  };
   /** Options that mean nothing to it. */
   readonly refuses?: readonly ('placement' | 'pairs' | 'case' | 'fresh')[];
   run(setting: Setting, cleanup: Cleanup): Promise<Row[]>;

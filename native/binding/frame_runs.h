@@ -44,8 +44,8 @@ int take_frames(Segment& segment, uint32_t node, uint8_t* out, size_t bytes, con
                 double data_sequence, bool short_only);
 
 // Acts on the frames of `node` that lie before `end`, up to the first one that is out of the
-// ordinary or that the core refuses. Returns how many it acted on; `last` is the last one's result, and
-// `wakes_neighbours` whether they woke somebody who sleeps on this CPU.
+// ordinary or that the core refuses. Returns how many it acted on; `last` is the last one's result,
+// and `wakes_neighbours` whether they woke somebody who sleeps on this CPU.
 int put_frames(Segment& segment, uint32_t node, const uint8_t* in, size_t end, const FrameRun& run,
                int32_t* last, bool* wakes_neighbours);
 
