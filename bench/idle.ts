@@ -5,7 +5,8 @@
  *
  * `busiest` is the one process of a kind that used most, in percent of one core; `sum` is all
  * processes together, in percent of the whole machine. `top` shows tenths of a percent: what stays
- * below 0.05 it shows as 0.0. Before and after each round every process is called and must answer.
+ * below 0.05 it shows as 0.0. Before the first round and after the last one every process is called
+ * and must answer; between, nobody calls, as in a system that is idle.
  */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
@@ -137,8 +138,8 @@ export async function idleRows(options: IdleOptions, cleanup: Cleanup): Promise<
   for (let run = 1; run <= options.runs; run++) {
     options.progress?.(`run ${String(run)} of ${String(options.runs)}`);
     rounds.push(await usage(waiters, options.runMs));
-    checked += callAll(caller, waiters);
   }
+  checked += callAll(caller, waiters);
   return rowsOf(waiters, rounds, checked);
 }
 

@@ -109,6 +109,7 @@ Environment* make_environment(Napi::Env env) {
   }
   current = environment;
   abandoned = [] { return !still_wanted(); };
+  is_abandoned_soon = gettid() != getpid();
   const std::lock_guard<std::mutex> guard(living_mutex);
   static const int registered = std::atexit(on_exit);
   static_cast<void>(registered);

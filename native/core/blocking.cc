@@ -16,6 +16,7 @@ namespace dvk {
 
 std::atomic<bool> interrupted{false};
 thread_local bool (*abandoned)() = nullptr;
+thread_local bool is_abandoned_soon = false;
 
 namespace {
 
@@ -61,7 +62,7 @@ int64_t net_ns(const Process& process, uint32_t word, uint32_t looks) {
   // Who waits for nobody in particular has nobody to look after.
   const bool open = state_of(word) == State::kAny || state_of(word) == State::kRequest ||
                     process.operation.kind == Kind::kBind;
-  const uint32_t growth = abandoned == nullptr || !open ? std::min(looks, 3u) : 0;
+  const uint32_t growth = is_abandoned_soon && open ? 0 : std::min(looks, 3u);
   return ((open ? 10 : 1) * kNetMs * 1'000'000) << growth;
 }
 

@@ -81,5 +81,8 @@ void disarm(Process& process);
 extern std::atomic<bool> interrupted;
 // Asked now and then by a blocked call of this thread: true ends the call with -EINTR.
 extern thread_local bool (*abandoned)();
+// Whether that may happen to this thread alone, while its process goes on, and is to be noticed
+// within a second: so for Workers.
+extern thread_local bool is_abandoned_soon;
 
 }  // namespace dvk
