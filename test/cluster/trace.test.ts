@@ -198,43 +198,37 @@ describe.skipIf(obstacle !== undefined)(`dvk trace ${obstacle ?? ''}`, () => {
     expect(wrong[0]).toMatch(/ sendrec +-> 99\.0 +EDEADSRCDST$/);
   });
 
-  it(
-    'writes a file that Perfetto opens: tracks, slices that nest, arrows',
-    { retry: 3 },
-    async () => {
-      const file = join(files, 'trace.json');
-      const child = await watch('--export', file);
-      const near = caller(0, 'near');
-      const far = caller(1, 'far');
-      await echo(near, await serverAt(0), 6);
-      await echo(far, await serverAt(1), 6);
-      near.notify(await serverAt(0));
-      for (const one of [near, far]) one.unbind();
+  it('writes a file that Perfetto opens: tracks, slices that nest, arrows', async () => {
+    const file = join(files, 'trace.json');
+    const child = await watch('--export', file);
+    const near = caller(0, 'near');
+    const far = caller(1, 'far');
+    await echo(near, await serverAt(0), 6);
+    await echo(far, await serverAt(1), 6);
+    near.notify(await serverAt(0));
+    for (const one of [near, far]) one.unbind();
 
-      const { code, stdout, stderr } = await interrupted(child);
+    const { code, stdout, stderr } = await interrupted(child);
 
-      expect([code, stdout]).toEqual([0, '']);
-      expect(stderr).toMatch(/^\d+ events in .*trace\.json$/m);
-      const { traceEvents, displayTimeUnit, otherData } = JSON.parse(
-        readFileSync(file, 'utf8'),
-      ) as ChromeFile;
-      expect([displayTimeUnit, otherData.lost, otherData.torn]).toEqual(['ns', 0, 0]);
-      expect(chromeFaults(traceEvents)).toEqual([]);
-      const tracks = traceEvents.filter(({ name }) => name === 'thread_name');
-      expect(tracks.map(({ args }) => String(args?.['name']).replace(/ .*/, ''))).toEqual(
-        expect.arrayContaining(['c-server', 'near', 'far', 'links']),
-      );
-      const slices = traceEvents.filter(
-        ({ ph, name }) => ph === 'X' && name === 'sendrec c-server',
-      );
-      expect(slices).toHaveLength(12);
-      // Each call has an arrow there, and one back.
-      expect(traceEvents.filter(({ ph }) => ph === 's')).toHaveLength(24);
-      expect(
-        traceEvents.find(({ ph, name }) => ph === 'i' && name === 'notify c-server'),
-      ).toBeDefined();
-    },
-  );
+    expect([code, stdout]).toEqual([0, '']);
+    expect(stderr).toMatch(/^\d+ events in .*trace\.json$/m);
+    const { traceEvents, displayTimeUnit, otherData } = JSON.parse(
+      readFileSync(file, 'utf8'),
+    ) as ChromeFile;
+    expect([displayTimeUnit, otherData.lost, otherData.torn]).toEqual(['ns', 0, 0]);
+    expect(chromeFaults(traceEvents)).toEqual([]);
+    const tracks = traceEvents.filter(({ name }) => name === 'thread_name');
+    expect(tracks.map(({ args }) => String(args?.['name']).replace(/ .*/, ''))).toEqual(
+      expect.arrayContaining(['c-server', 'near', 'far', 'links']),
+    );
+    const slices = traceEvents.filter(({ ph, name }) => ph === 'X' && name === 'sendrec c-server');
+    expect(slices).toHaveLength(12);
+    // Each call has an arrow there, and one back.
+    expect(traceEvents.filter(({ ph }) => ph === 's')).toHaveLength(24);
+    expect(
+      traceEvents.find(({ ph, name }) => ph === 'i' && name === 'notify c-server'),
+    ).toBeDefined();
+  });
 
   it('sums up calls by pair, with errors and quantiles', async () => {
     const child = await watch('--node', '0', '--summary', '--json');
