@@ -265,8 +265,10 @@ int answer_remote(Process& process, int32_t client, uint32_t word, uint32_t call
   }
   DVK_CRASH_POINT("answer.queued");
   const uint32_t idle = pack(State::kIdle, sequence_of(word), 0);
-  if (!atomic(slot->rendezvous).compare_exchange_strong(claim, idle)) return -EDVSPROCSTS;
-  if (error != 0) return error;
+  const bool held = atomic(slot->rendezvous).compare_exchange_strong(claim, idle);
+  if (error != 0) return held ? error : -EDVSPROCSTS;
+  // What is queued is on its way, held or not: where this process lost its CPU meanwhile, the
+  // client may have the answer, and its next call the descriptor.
   store(process.slot->sent_remote, load(process.slot->sent_remote) + 1);
   return 0;
 }

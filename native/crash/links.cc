@@ -112,6 +112,9 @@ void serve_far(Actor& a) {
     const std::vector<int> lost = {-ENOTCONN, -EDEADSRCDST, -EDVSPROCSTS};
     const int replied = reply(a.me(), m.source, test::message(2, test::value_of(m)));
     a.expect("reply", replied, {{kProxy, lost}, {client, lost}, {a.self, lost}});
+    const Desk& desk = a.board.desks[client];
+    const bool came = desk.least.load() >= desk.received.load();
+    a.require("a reply that came is not refused", replied != -EDVSPROCSTS || !came);
   }
 }
 
@@ -167,6 +170,15 @@ void senda_far(Actor& a) {
 SCENARIO({"sendrec to another node",
           {kCarrier, far_server(serve_far), far_client("client", call_far),
            far_client("other", call_far)},
+          2});
+
+SCENARIO({"sendrec to another node, and again",
+          {kCarrier, far_server(serve_far),
+           far_client("client",
+                      [](Actor& a) {
+                        call_far(a);
+                        call_far(a);
+                      })},
           2});
 
 SCENARIO({"send to another node",
