@@ -1,6 +1,7 @@
 #include "process.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -8,6 +9,7 @@
 
 #include "bindings.h"
 #include "call.h"
+#include "clock.h"
 #include "copy_job.h"
 #include "link.h"
 #include "lock.h"
@@ -324,12 +326,36 @@ int32_t lookup(const Segment& segment, uint32_t index) {
   return endpoint < 0 || endpoint == kEndpointNone ? -EDVSNOTBOUND : endpoint;
 }
 
+namespace {
+
+bool is_bound(uint32_t life) {
+  return is(life, ProcessLife::kLocal) || is(life, ProcessLife::kRemote);
+}
+
+// Who moves here, or takes over as a backup, is halfway for a microsecond; for longer where whoever
+// places it has lost its CPU, and for ever when that died, until the table is mended.
+constexpr int64_t kArrivalNs = 100'000'000;
+
+// Waits for a process of a fixed slot that is halfway. Returns whether it is bound then.
+bool await_arrival(const Segment& segment, uint32_t index, int32_t endpoint) {
+  if (index >= kSystemProcesses) return false;
+  const int64_t end = now_ns() + kArrivalNs;
+  uint32_t life = life_of(segment, index);
+  while (is(life, ProcessLife::kBinding) && load(segment.slot(index)->endpoint) == endpoint &&
+         now_ns() < end) {
+    sched_yield();
+    life = life_of(segment, index);
+  }
+  return is_bound(life);
+}
+
+}  // namespace
+
 int check_endpoint(const Segment& segment, int32_t endpoint, uint32_t* slot) {
   const int index = segment.slot_of(endpoint);
   if (index < 0) return -ERANGE;
   *slot = static_cast<uint32_t>(index);
-  const uint32_t life = life_of(segment, *slot);
-  const bool bound = is(life, ProcessLife::kLocal) || is(life, ProcessLife::kRemote);
+  const bool bound = is_bound(life_of(segment, *slot)) || await_arrival(segment, *slot, endpoint);
   if (!bound || load(segment.slot(*slot)->endpoint) != endpoint) return -EDEADSRCDST;
   return 0;
 }

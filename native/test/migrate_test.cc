@@ -2,7 +2,11 @@
 // was on its way. Reference: section 10.1 of the M3-IPC notes.
 
 #include <errno.h>
+#include <sched.h>
 #include <string.h>
+
+#include <atomic>
+#include <thread>
 
 #include "../core/notify.h"
 #include "moves.h"
@@ -354,6 +358,31 @@ TEST("a move that nobody commits ends by itself when its time is over") {
   m.serve(*m.server, 3);
   check_answer(client, 4);
   m.whole();
+}
+
+TEST("a call waits for a process that is halfway onto its node, and not for ever") {
+  Container container;
+  Segment& segment = container.segment;
+  Process& server = bind_server(segment, 1);
+  Process& client = bind_client(segment);
+  const auto set = [&](ProcessLife life) {
+    atomic(server.slot->life).store(static_cast<uint32_t>(life));
+  };
+  for (int i = 0; i < 100; i++) {
+    set(ProcessLife::kBinding);
+    std::atomic<bool> begins{false};
+    std::thread proxy([&] {
+      while (!begins.load()) sched_yield();
+      set(ProcessLife::kLocal);
+    });
+    begins.store(true);
+    CHECK_EQUAL(start_sendrec(client, server.endpoint, message(1, 1)), kPending);
+    proxy.join();
+    CHECK_EQUAL(cancel(client, -ETIMEDOUT), -ETIMEDOUT);
+  }
+  set(ProcessLife::kBinding);
+  CHECK_EQUAL(start_sendrec(client, server.endpoint, message(1, 1)), -EDEADSRCDST);
+  set(ProcessLife::kLocal);
 }
 
 }  // namespace
