@@ -10,6 +10,7 @@
  */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
+import { setTimeout as sleep } from 'node:timers/promises';
 
 import { Segment } from '../src/dvk/index.ts';
 import type { Endpoint, Process } from '../src/dvk/index.ts';
@@ -27,6 +28,8 @@ export interface IdleOptions {
   readonly runs: number;
   /** Length of a round. */
   readonly runMs: number;
+  /** From the first calls until the first round: until the waits have grown to their full length. */
+  readonly warmUpMs: number;
   readonly progress?: (what: string) => void;
 }
 
@@ -114,7 +117,7 @@ async function usage(waiters: readonly Waiter[], ms: number): Promise<number[]> 
   const pids = waiters.map(({ pid }) => pid);
   const before = await cpuTimesNs(pids);
   const start = performance.now();
-  await new Promise((resolve) => setTimeout(resolve, ms));
+  await sleep(ms);
   const after = await cpuTimesNs(pids);
   const ns = (performance.now() - start) * 1e6;
   return after.map((time, index) => ((time - (before[index] ?? 0)) / ns) * 100);
@@ -134,7 +137,8 @@ export async function idleRows(options: IdleOptions, cleanup: Cleanup): Promise<
 
   const rounds: number[][] = [];
   let checked = callAll(caller, waiters);
-  await usage(waiters, options.runMs); // The first calls warm up what the first wait costs.
+  options.progress?.('waits until all are idle');
+  await sleep(options.warmUpMs);
   for (let run = 1; run <= options.runs; run++) {
     options.progress?.(`run ${String(run)} of ${String(options.runs)}`);
     rounds.push(await usage(waiters, options.runMs));

@@ -107,7 +107,8 @@ const BENCHES: Readonly<Record<string, Bench>> = {
     about: 'CPU time of processes that wait',
     placements: ['free'],
     baselines: [],
-    sizes: { runMs: 3000, smokeMs: 100 },
+    // Who blocks looks after 1, 3, 7 and 15 s, then every 8 s: once in each round at least.
+    sizes: { runMs: 9000, smokeMs: 100, warmUpMs: 16_000 },
     refuses: ['placement', 'pairs', 'case', 'fresh'],
     run: async ({ smoke, plan }, cleanup) =>
       idleRows({ ...plan, processes: IDLE_PROCESSES[smoke ? 'smoke' : 'full'] }, cleanup),
