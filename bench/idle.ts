@@ -28,7 +28,7 @@ export interface IdleOptions {
   readonly runs: number;
   /** Length of a round. */
   readonly runMs: number;
-  /** From the first calls until the first round: until the waits have grown to their full length. */
+  /** From the first calls until the first round, while the waits grow to their full length. */
   readonly warmUpMs: number;
   readonly progress?: (what: string) => void;
 }
