@@ -1,5 +1,7 @@
-// Moves the time of day of one process: to be preloaded. DVK_TEST_CLOCK names a file of 8 bytes, by
-// so many nanoseconds the clock is ahead, at each moment. Clocks that only go forward stay.
+// Moves the time of day of one process: to be preloaded. DVK_TEST_CLOCK names a file of three words
+// of 8 bytes, which hold at each moment: by how many nanoseconds the clock is ahead, how many times
+// as fast it goes, and since when it does, in nanoseconds of the true time of day. Clocks that only
+// go forward stay.
 
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -12,23 +14,29 @@
 
 #define SECOND 1000000000LL
 
-static volatile const long long* ahead;
+struct shift {
+  long long ahead, rate, since;
+};
+
+static volatile const struct shift* shift;
 
 __attribute__((constructor)) static void attach(void) {
   const char* path = getenv("DVK_TEST_CLOCK");
   const int fd = path == NULL ? -1 : open(path, O_RDONLY | O_CLOEXEC);
   if (fd < 0) abort();
-  void* at = mmap(NULL, sizeof *ahead, PROT_READ, MAP_SHARED, fd, 0);
+  void* at = mmap(NULL, sizeof *shift, PROT_READ, MAP_SHARED, fd, 0);
   if (at == MAP_FAILED) abort();
-  ahead = at;
+  shift = at;
   close(fd);
 }
 
 int clock_gettime(clockid_t clock, struct timespec* now) {
   const int result = (int)syscall(SYS_clock_gettime, clock, now);
-  if (result != 0 || ahead == NULL) return result;
+  if (result != 0 || shift == NULL) return result;
   if (clock != CLOCK_REALTIME && clock != CLOCK_REALTIME_COARSE) return 0;
-  const long long ns = now->tv_sec * SECOND + now->tv_nsec + *ahead;
+  const long long true_ns = now->tv_sec * SECOND + now->tv_nsec;
+  const long long gained = (shift->rate - 1) * (true_ns - shift->since);
+  const long long ns = true_ns + shift->ahead + gained;
   now->tv_sec = ns / SECOND;
   now->tv_nsec = ns % SECOND;
   return 0;

@@ -115,11 +115,12 @@ export class NamespacePair {
     run(...inNamespace(this.names[end]), 'ip', ...command.split(' '));
   }
 
-  /** Drops that many of a hundred packets that come in, at both ends. */
-  lose(percent: number): void {
+  /** Drops that many of a hundred packets that come in, at both ends or at one. */
+  lose(percent: number, end?: 0 | 1): void {
     // Classic BPF: load a random word; above the limit pass (0), else drop (2, TC_ACT_SHOT).
     const limit = Math.round((percent / 100) * 0xffff_ffff);
-    this.#filter(`4,32 0 0 ${RANDOM_WORD},37 1 0 ${limit},6 0 0 2,6 0 0 0`);
+    const names = end === undefined ? this.names : [this.names[end]];
+    this.#filter(`4,32 0 0 ${RANDOM_WORD},37 1 0 ${limit},6 0 0 2,6 0 0 0`, names);
   }
 
   /** Drops every packet of TCP that comes in, at both ends; `lose(0)` ends that. */
@@ -128,8 +129,8 @@ export class NamespacePair {
     this.#filter('4,48 0 0 23,21 0 1 6,6 0 0 2,6 0 0 0');
   }
 
-  #filter(program: string): void {
-    for (const namespace of this.names) {
+  #filter(program: string, names: readonly string[] = this.names): void {
+    for (const namespace of names) {
       const tc = [...inNamespace(namespace), 'tc'];
       run(...tc, ...'qdisc replace dev v0 clsact'.split(' '));
       run(
