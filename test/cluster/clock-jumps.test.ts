@@ -1,8 +1,8 @@
 // The time of day jumps, on one of two nodes: it is nobody's business but that of certificates. Row
 // 22 of the fault matrix. Method: real proxies; that of node 1 has a library preloaded
 // (clock-shift.c) by which the test moves its clock, an hour ahead and back, and by more each time,
-// or lets it go ten times as fast, while node 0 calls. Clocks that jump under the reliable layer of datagrams are simulated in
-// test/fuzz/datagram-network.test.ts.
+// or lets it go ten times as fast, while node 0 calls. Clocks that jump under the reliable layer of
+// datagrams are simulated in test/fuzz/datagram-network.test.ts.
 import { execFileSync } from 'node:child_process';
 import { closeSync, mkdtempSync, openSync, rmSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
