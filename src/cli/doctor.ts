@@ -192,18 +192,25 @@ function checkCopies(): Check {
   return check(name, 'warn', found, remedy);
 }
 
-// Yama decides whether process_vm_readv may read another process of the same user. Where it may
-// not, the owner of the memory has to come into a call; see docs/decisions/0027-untraced-copies.md.
 function checkPtrace(): Check {
-  const name = 'ptrace_scope';
   let scope = '';
   try {
     scope = readFileSync('/proc/sys/kernel/yama/ptrace_scope', 'utf8').trim();
   } catch {
     // A kernel without Yama.
   }
+  return ptraceCheck(scope, process.getuid?.() === 0);
+}
+
+/**
+ * Yama decides whether process_vm_readv may read another process of the same user. Where it may
+ * not, the owner of the memory has to come into a call; see docs/decisions/0027-untraced-copies.md.
+ * `scope` is that of the kernel, '' without Yama.
+ */
+export function ptraceCheck(scope: string, isRoot: boolean): Check {
+  const name = 'ptrace_scope';
   const yama = scope === '' ? 'no Yama' : `Yama ${scope}`;
-  if (scope === '' || scope === '0' || (process.getuid?.() === 0 && scope !== '3')) {
+  if (scope === '' || scope === '0' || (isRoot && scope !== '3')) {
     return check(name, 'ok', `${yama}: every copy between processes of one user works`);
   }
   const works = 'copies of the arena, and of private memory whose owner waits or soon will';

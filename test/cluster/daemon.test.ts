@@ -2,7 +2,7 @@
 // goes away. Method: the built command, as a user runs it, under a runtime directory of the test's
 // own.
 import { spawnSync } from 'node:child_process';
-import { closeSync, existsSync, openSync, statSync, writeSync } from 'node:fs';
+import { chmodSync, closeSync, existsSync, openSync, statSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { DvsStatus } from '../../src/cli/inspect.ts';
@@ -59,13 +59,6 @@ describe('a DVS of three nodes', () => {
     expect(await place.json('dc', 'info', 'mol')).toMatchObject({ name: 'mol' });
     expect(await place.json('proc', 'ls')).toEqual({ items: [] });
     expect(await place.json('service', 'ls')).toEqual({ items: [] });
-    // S7: nobody else comes near.
-    const modeOf = (path: string): number => statSync(join(place.runtime, path)).mode & 0o777;
-    expect(['bare', 'bare/node1', 'bare/node1/wake'].map(modeOf)).toEqual([0o700, 0o700, 0o700]);
-    expect(['daemon.sock', 'dc-mol.seg'].map((name) => modeOf(`bare/node1/${name}`))).toEqual([
-      0o600, 0o600,
-    ]);
-
     await place.must('down');
     expect(place.leftovers()).toEqual([]);
     expect((await place.must('down')).stderr).toContain('nothing to bring down');
@@ -341,5 +334,43 @@ describe.skipIf(whyNoMounts() !== undefined)(`services (${whyNoMounts() ?? 'with
     expect(differences()).toBe('');
     await place.must('down', '--name', 'withfs');
     expect(place.leftovers()).toEqual([]);
+  });
+});
+
+// What another user comes to: it lists, opens, connects and signals, and says the codes of that.
+const INTRUDER = `
+  const { openSync, readdirSync } = require('node:fs');
+  const [directory, pid] = process.argv.slice(1);
+  const codes = [];
+  const attempt = (action) => {
+    try { action(); codes.push('none'); } catch (error) { codes.push(error.code); }
+  };
+  attempt(() => readdirSync(directory));
+  attempt(() => openSync(directory + '/node1/dc-mol.seg', 'r'));
+  attempt(() => process.kill(Number(pid), 'SIGCONT'));
+  require('node:net').connect(directory + '/node1/daemon.sock')
+    .on('connect', () => { console.log(...codes, 'none'); process.exit(); })
+    .on('error', ({ code }) => { console.log(...codes, code); });`;
+
+describe('S7: what a DVS has', () => {
+  it('is of its owner alone, and another user comes to nothing', async () => {
+    const spec = place.spec('bare.yaml', ['dvs: bare', ...BARE]);
+    await place.must('up', spec, '--detach');
+    const directory = join(place.runtime, 'bare');
+
+    for (const name of ['', 'node1', 'node1/wake']) {
+      expect(statSync(join(directory, name)).mode & 0o077, name).toBe(0);
+    }
+    if (process.getuid?.() === 0) {
+      // The folder of the test is not what keeps the other user out.
+      chmodSync(place.runtime, 0o755);
+      const pid = String((await status()).nodes[1]?.pid);
+      const user = ['--reuid=65534', '--regid=65534', '--clear-groups'];
+      const program = [process.execPath, '-e', INTRUDER, directory, pid];
+      const { stdout } = spawnSync('setpriv', [...user, ...program], { encoding: 'utf8' });
+      chmodSync(place.runtime, 0o700);
+      expect(stdout).toBe('EACCES EACCES EPERM EACCES\n');
+    }
+    await place.must('down');
   });
 });

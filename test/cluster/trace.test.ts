@@ -230,6 +230,30 @@ describe.skipIf(obstacle !== undefined)(`dvk trace ${obstacle ?? ''}`, () => {
     ).toBeDefined();
   });
 
+  it('exports what passes the filters, and nothing else', async () => {
+    const file = join(files, 'filtered.json');
+    const slow = join(files, 'slow.json');
+    const wanted = ['--process', 'picked', '--call', 'sendrec'];
+    const some = await watch('--export', file, ...wanted);
+    const none = await watch('--export', slow, '--slower', '100s');
+    const [picked, other] = [caller(0, 'picked'), caller(0, 'other')];
+    const to = await serverAt(0);
+    for (const one of [picked, other]) await echo(one, to, 3);
+    picked.notify(to);
+    for (const one of [picked, other]) one.unbind();
+
+    await Promise.all([interrupted(some), interrupted(none)]);
+
+    const eventsOf = (path: string): ChromeFile['traceEvents'] =>
+      (JSON.parse(readFileSync(path, 'utf8')) as ChromeFile).traceEvents;
+    const shown = eventsOf(file).filter(({ name }) => !/^(sleep|thread|process)/.test(name));
+    expect(shown.map(({ ph, name }) => [ph, name])).toEqual(
+      Array.from({ length: 3 }, () => ['X', 'sendrec c-server']),
+    );
+    expect(chromeFaults(eventsOf(file))).toEqual([]);
+    expect(eventsOf(slow)).toEqual([]);
+  });
+
   it('sums up calls by pair, with errors and quantiles', async () => {
     const child = await watch('--node', '0', '--summary', '--json');
     const process = caller(0, 'summed');

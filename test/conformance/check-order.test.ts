@@ -111,6 +111,29 @@ describe.each(CALLS)('5.2 %s', (name, codeOf, selfError) => {
   });
 });
 
+const WAITS: [string, (from: Endpoint) => string][] = [
+  ['receive', (from) => errorName(caller.receiveRaw(from, 0))],
+  ['rcvrqst', () => errorName(caller.rcvrqstRaw(0))],
+];
+
+describe.each(WAITS)('5.2 %s', (name, codeOf) => {
+  it('looks for faults of the caller in the order of the authors, then for the source', () => {
+    const dead = makeEndpoint(200);
+    set(caller, { to: peersIn([]) });
+    const sources = [BEYOND, caller.endpoint, dead].map(codeOf);
+    // A receive needs no right to send. rcvrqst takes requests of anyone.
+    const wrong = ['ERANGE', 'EDVSENDPOINT', 'EDEADSRCDST'];
+    expect(sources).toEqual(name === 'receive' ? wrong : ['EAGAIN', 'EAGAIN', 'EAGAIN']);
+    expect(codeOf(peer.endpoint)).toBe('EAGAIN');
+    segment.endContainer();
+    expect(codeOf(BEYOND)).toBe('EDVSDCNOTRUN');
+    set(caller, { calls: [] });
+    expect(codeOf(BEYOND)).toBe('ETRAPDENIED');
+    caller.unbind();
+    expect(codeOf(BEYOND)).toBe('EDVSNOTBOUND');
+  });
+});
+
 describe('5.2 reply', () => {
   it('looks for faults in the same order, and for the state of the client last', () => {
     const client = segment.bind({ name: 'client' });

@@ -2,7 +2,7 @@
 // them.
 import { spawn } from 'node:child_process';
 import { describe, expect, it } from 'vitest';
-import { examine } from '../../../src/cli/doctor.ts';
+import { examine, ptraceCheck } from '../../../src/cli/doctor.ts';
 import { parseMounts, probe, runProgram } from '../../../src/cli/mounts.ts';
 import { identify, isAlive, killAll, withEnvironment } from '../../../src/cli/process-table.ts';
 import { findProgram } from '../../../src/cli/programs.ts';
@@ -97,5 +97,16 @@ describe('doctor', () => {
 
     expect(check).toMatchObject({ verdict: 'fail' });
     expect(check?.remedy).toContain('--runtime /dev/shm/');
+  });
+
+  it.each([
+    ['', false, 'no Yama: every copy'],
+    ['0', false, 'Yama 0: every copy'],
+    ['1', true, 'Yama 1: every copy'],
+    ['1', false, 'Yama 1: copies of the arena, and of private memory whose owner waits'],
+    ['3', true, 'Yama 3: copies of the arena'],
+  ])('says which copies work with ptrace_scope %j, as root: %s', (scope, isRoot, found) => {
+    expect(ptraceCheck(scope, isRoot)).toMatchObject({ verdict: 'ok', remedy: null });
+    expect(ptraceCheck(scope, isRoot).found).toContain(found);
   });
 });
