@@ -13,11 +13,9 @@
 
 #include "../core/bindings.h"
 #include "../core/check.h"
-#include "../core/ipc.h"
 #include "../core/link.h"
-#include "../core/notify.h"
-#include "../core/senda.h"
 #include "../core/vcopy.h"
+#include "calls.h"
 #include "fuzz.h"
 
 namespace dvk::fuzz {
@@ -142,30 +140,11 @@ class World {
     Process& process = *processes_[input.take<uint8_t>() % kProcesses];
     const uint8_t kind = input.take<uint8_t>();
     const int32_t peer = endpoint(input);
-    if (process.operation.stage != Operation::Stage::kNone) cancel(process, -EINTR);
-    Message message{};
-    message.type = kind;
-    switch (kind % 7) {
-      case 0:
-        start_sendrec(process, peer, message);
-        break;
-      case 1:
-        start_receive(process, peer);
-        break;
-      case 2:
-        start_rcvrqst(process);
-        break;
-      case 3:
-        notify(process, peer);
-        break;
-      case 4:
-        reply(process, peer, message);
-        break;
-      case 6:
-        copy(input, process, peer);
-        break;
-      default:
-        senda(process, peer, message, 0);
+    if (kind % 7 == 6) {
+      if (process.operation.stage != Operation::Stage::kNone) cancel(process, -EINTR);
+      copy(input, process, peer);
+    } else {
+      begin_call(process, peer, kind % 7);
     }
   }
 

@@ -13,9 +13,7 @@
 #include "../binding/frame_runs.h"
 #include "../core/bindings.h"
 #include "../core/check.h"
-#include "../core/ipc.h"
-#include "../core/notify.h"
-#include "../core/senda.h"
+#include "calls.h"
 #include "fuzz.h"
 
 namespace dvk::fuzz {
@@ -138,28 +136,7 @@ class World {
     Process& process = *processes_[input.take<uint8_t>() % kProcesses];
     const uint8_t kind = input.take<uint8_t>();
     const int32_t peer = endpoint(input);
-    if (process.operation.stage != Operation::Stage::kNone) cancel(process, -EINTR);
-    Message message{};
-    message.type = kind;
-    switch (kind % 6) {
-      case 0:
-        start_sendrec(process, peer, message);
-        break;
-      case 1:
-        start_receive(process, kEndpointAny);
-        break;
-      case 2:
-        start_rcvrqst(process);
-        break;
-      case 3:
-        notify(process, peer);
-        break;
-      case 4:
-        reply(process, peer, message);
-        break;
-      default:
-        senda(process, peer, message, 0);
-    }
+    begin_call(process, kind % 6 == 1 ? kEndpointAny : peer, kind);
   }
 
   // What is taken can be put.

@@ -167,6 +167,16 @@ struct dvk_fs {
   void wrote(const dvk::files::Call& call);
   void named(const dvk_fs_attributes& directory, const dvk::files::Call& call);
   void locked(const dvk::files::Lock& lock);
+  // Fills the part that all requests which make a file have in common: where, what, and for whom.
+  template <typename Request>
+  void fill_new(Request* request, const dvk_fs_attributes& parent, uint32_t mode) const {
+    request->inode = parent.inode;
+    request->generation = parent.generation;
+    request->mode = static_cast<uint16_t>(mode);
+    request->uid = uid;
+    request->gid = gid;
+    request->umask = static_cast<uint16_t>(umask);
+  }
   // fsync of a file; -EIO once when something of it was lost with a server.
   int sync(uint32_t inode, uint32_t generation, uint32_t flags);
   // Ends the watcher.
@@ -208,3 +218,11 @@ struct dvk_fs_dir {
   uint64_t at = 0, filled = 0;
   std::vector<uint8_t> buffer;
 };
+
+namespace dvk::files {
+
+// What asks for a lock of an open file, or who has one: `command` is DVK_FS_LOCK_*.
+dvk_fs_lock_request lock_request(const dvk_fs_file& file, int command, int kind,
+                                 const Range& range);
+
+}  // namespace dvk::files

@@ -43,14 +43,9 @@ int create(dvk_fs* fs, const Found& found, uint32_t mode, dvk_fs_attributes* fil
            int32_t* server) {
   if (found.only_directory) return -EISDIR;
   dvk_fs_create_request request = {};
-  request.inode = found.parent.inode;
-  request.generation = found.parent.generation;
+  fs->fill_new(&request, found.parent, S_IFREG | (mode & 07777));
   request.name_bytes = static_cast<uint8_t>(found.name.size());
   request.flags = DVK_FS_CREATE_HOLD;
-  request.mode = static_cast<uint16_t>(S_IFREG | (mode & 07777));
-  request.uid = fs->uid;
-  request.gid = fs->gid;
-  request.umask = static_cast<uint16_t>(fs->umask);
   request.client = fs->identity();
   Call call;
   dvk::files::put_names(&request, &call, found.name);
@@ -71,12 +66,7 @@ int create_nameless(dvk_fs* fs, const char* path, uint32_t mode, dvk_fs_attribut
   if (error != 0) return error;
   if (!dvk::files::is_directory(parent)) return -ENOTDIR;
   dvk_fs_tmpfile_request request = {};
-  request.inode = parent.inode;
-  request.generation = parent.generation;
-  request.mode = static_cast<uint16_t>(S_IFREG | (mode & 07777));
-  request.uid = fs->uid;
-  request.gid = fs->gid;
-  request.umask = static_cast<uint16_t>(fs->umask);
+  fs->fill_new(&request, parent, S_IFREG | (mode & 07777));
   request.client = fs->identity();
   Call call;
   call.put(DVK_FS_CALL_TMPFILE, request, false);
@@ -202,22 +192,12 @@ int64_t write_at(dvk_fs_file* file, const void* buffer, uint64_t bytes, uint64_t
 }
 
 int set_lock(dvk_fs_file* file, int kind, int type, int command, uint64_t start, uint64_t end) {
-  dvk_fs_lock_request request = {};
-  request.inode = file->inode;
-  request.generation = file->generation;
-  request.lock_command = static_cast<uint8_t>(command);
-  request.lock_kind = static_cast<uint8_t>(kind);
-  request.lock_type = static_cast<uint16_t>(type);
-  request.client = file->fs->identity();
-  request.pid = static_cast<uint32_t>(getpid());
-  request.owner = file->owner;
-  request.start = start;
-  request.end = end;
+  const Range range = {static_cast<uint16_t>(type), start, end};
+  const auto request = dvk::files::lock_request(*file, command, kind, range);
   Call call;
   call.put(DVK_FS_CALL_LOCK, request, true);
   const int64_t result = file->fs->perform(&call);
   if (result == 0) {
-    const Range range = {request.lock_type, start, end};
     file->fs->locked({file->inode, file->generation, request.lock_kind, file->owner, range});
   }
   return static_cast<int>(result);
@@ -228,6 +208,22 @@ bool is_moved(const dvk_fs_file* file, const void* buffer, uint64_t bytes) {
 }
 
 }  // namespace
+
+dvk_fs_lock_request dvk::files::lock_request(const dvk_fs_file& file, int command, int kind,
+                                             const Range& range) {
+  dvk_fs_lock_request request = {};
+  request.inode = file.inode;
+  request.generation = file.generation;
+  request.lock_command = static_cast<uint8_t>(command);
+  request.lock_kind = static_cast<uint8_t>(kind);
+  request.lock_type = range.type;
+  request.client = file.fs->identity();
+  request.pid = static_cast<uint32_t>(getpid());
+  request.owner = file.owner;
+  request.start = range.start;
+  request.end = range.end;
+  return request;
+}
 
 int dvk_fs_open(dvk_fs* fs, const char* path, int flags, uint32_t mode, dvk_fs_file** file) {
   if (fs == nullptr || path == nullptr || file == nullptr) return -EINVAL;

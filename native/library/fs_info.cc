@@ -7,6 +7,7 @@
 #include "fs.h"
 
 using dvk::files::Call;
+using dvk::files::Range;
 
 namespace {
 
@@ -45,19 +46,9 @@ int dvk_fs_get_lock(dvk_fs_file* file, int kind, int type, uint64_t start, uint6
                     dvk_fs_lock_info* lock) {
   if (file == nullptr || lock == nullptr || kind < 0 || kind > 1 || start > end) return -EINVAL;
   if (type != DVK_FS_LOCK_TYPE_READ && type != DVK_FS_LOCK_TYPE_WRITE) return -EINVAL;
-  dvk_fs_lock_request request = {};
-  request.inode = file->inode;
-  request.generation = file->generation;
-  request.lock_command = DVK_FS_LOCK_GET;
-  request.lock_kind = static_cast<uint8_t>(kind);
-  request.lock_type = static_cast<uint16_t>(type);
-  request.client = file->fs->identity();
-  request.pid = static_cast<uint32_t>(getpid());
-  request.owner = file->owner;
-  request.start = start;
-  request.end = end;
+  const Range range = {static_cast<uint16_t>(type), start, end};
   Call call;
-  call.put(DVK_FS_CALL_LOCK, request, true);
+  call.put(DVK_FS_CALL_LOCK, dvk::files::lock_request(*file, DVK_FS_LOCK_GET, kind, range), true);
   const int64_t result = file->fs->perform(&call);
   if (result != 0) return static_cast<int>(result);
   const auto answer = call.answer<dvk_fs_lock_answer>();

@@ -222,13 +222,8 @@ int make(dvk_fs* fs, const char* path, int32_t type, uint32_t mode, uint32_t dev
   if (error != 0) return error;
   if (found.only_directory && type != DVK_FS_CALL_MKDIR) return -ENOENT;
   dvk_fs_create_request request = {};
-  request.inode = found.parent.inode;
-  request.generation = found.parent.generation;
+  fs->fill_new(&request, found.parent, mode);
   request.name_bytes = length(found.name);
-  request.mode = static_cast<uint16_t>(mode);
-  request.uid = fs->uid;
-  request.gid = fs->gid;
-  request.umask = static_cast<uint16_t>(fs->umask);
   request.device = device;
   Call call;
   put_names(&request, &call, found.name);

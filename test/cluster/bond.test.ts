@@ -2,10 +2,10 @@
 // and they come back; each call is answered once. And one proxy that carries the links of its node
 // with several others at once. Method: proxy processes in network namespaces that the test makes,
 // with a filter of the kernel that drops TCP, and the cable pulled.
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it } from 'vitest';
 import type { PathStatistics } from '../../src/proxies/path.ts';
 import type { DcMember } from '../support/dc-members.ts';
-import { NamespacePair, whyNoNamespaces } from '../support/network-namespaces.ts';
+import { useCable } from '../support/cable.ts';
 import { ProxyNode, startNodes } from '../support/proxy-node.ts';
 
 const CALLERS = 8;
@@ -17,7 +17,6 @@ interface Echo {
   repeated: number;
 }
 
-const skipped = whyNoNamespaces();
 let nodes: ProxyNode[] = [];
 
 afterEach(async () => {
@@ -77,25 +76,11 @@ class Callers {
 }
 
 describe('two nodes that are joined by TCP and UDP', () => {
-  let network: NamespacePair;
-
-  beforeAll(() => {
-    if (skipped === undefined) network = new NamespacePair();
-  });
-
-  afterEach(() => {
-    if (skipped !== undefined) return;
-    network.lose(0);
-    network.plug('up');
-  });
-
-  afterAll(() => {
-    if (skipped === undefined) network.remove();
-  });
+  const network = useCable();
 
   async function start(holdMs: number): Promise<[ProxyNode, ProxyNode]> {
     const made = ([0, 1] as const).map((node) => {
-      const place = { namespace: network.names[node], host: network.addresses[node] };
+      const place = { namespace: network().names[node], host: network().addresses[node] };
       return new ProxyNode(node, [1 - node], { ...place, transports: TRANSPORTS, holdMs });
     });
     nodes = made;
@@ -132,14 +117,13 @@ describe('two nodes that are joined by TCP and UDP', () => {
   const moved = async (a: ProxyNode, b: ProxyNode, path: string): Promise<unknown> =>
     Promise.all([a, b].map(async (node) => node.told('moved', (one) => one.path === path)));
 
-  it('answer every call once while TCP is cut and comes back', async (ctx) => {
-    if (skipped !== undefined) ctx.skip(skipped);
+  it('answer every call once while TCP is cut and comes back', async () => {
     const [a, b] = await start(5000);
     const callers = await Callers.start(b, a);
     await callers.call(50);
     const [before] = (await a.statistics()).peers;
 
-    network.dropTcp();
+    network().dropTcp();
     await callers.callUntil(moved(a, b, 'udp'));
     await callers.call(50);
     expect(await pathsOf(a)).toMatchObject([
@@ -147,7 +131,7 @@ describe('two nodes that are joined by TCP and UDP', () => {
       { path: 'udp', carries: true, state: 'up' },
     ]);
 
-    network.lose(0);
+    network().lose(0);
     await callers.callUntil(moved(a, b, 'tcp'));
     await callers.call(50);
 
@@ -157,21 +141,20 @@ describe('two nodes that are joined by TCP and UDP', () => {
     expect(after?.paths.map(({ state }) => state)).toEqual(['up', 'up']);
   });
 
-  it('hold calls while both are cut, and end them with ENOTCONN after that', async (ctx) => {
-    if (skipped !== undefined) ctx.skip(skipped);
+  it('hold calls while both are cut, and end them with ENOTCONN after that', async () => {
     const [a, b] = await start(4000);
     const callers = await Callers.start(b, a);
     await callers.call(50);
 
-    network.plug('down');
+    network().plug('down');
     const calls = callers.call(50);
     await Promise.all([a.link(1, 'held'), b.link(0, 'held')]);
-    network.plug('up');
+    network().plug('up');
     await calls;
 
-    network.plug('down');
+    network().plug('down');
     expect(await callers.outcomes()).toEqual(Array(CALLERS).fill('ENOTCONN'));
-    network.plug('up');
+    network().plug('up');
     await Promise.all([a.link(1, 'up'), b.link(0, 'up')]);
     await bothUp(a);
   });

@@ -1,42 +1,25 @@
 // A cable that carries in one direction only: row 13 of the fault matrix. Method: real proxies at
 // the two ends of a veth pair; a filter of the kernel drops all that comes in at one end. What the
 // machines of sessions do then, without processes, is in test/unit/proxies.
-import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from 'vitest';
-import { NamespacePair, whyNoNamespaces } from '../support/network-namespaces.ts';
-import { startNodes, type ProxyNode, type ProxyNodeOptions } from '../support/proxy-node.ts';
+import { afterEach, expect, it } from 'vitest';
+import { atEnd, useCable } from '../support/cable.ts';
+import { startNodes, type ProxyNode } from '../support/proxy-node.ts';
 
 const TIMES = { keepaliveMs: 100, deadMs: 400 };
 const HOLD_MS = 300;
 
-const skipped = whyNoNamespaces();
-let network: NamespacePair;
+const network = useCable();
 let nodes: ProxyNode[] = [];
-
-beforeAll(() => {
-  if (skipped === undefined) network = new NamespacePair();
-});
-
-beforeEach((ctx) => {
-  if (skipped !== undefined) ctx.skip(skipped);
-});
 
 afterEach(async () => {
   for (const node of nodes.splice(0)) await node.remove();
-  if (skipped === undefined) network.lose(0);
-});
-
-afterAll(() => {
-  if (skipped === undefined) network.remove();
 });
 
 async function start(transport: string): Promise<[ProxyNode, ProxyNode]> {
-  nodes = await startNodes(2, (node): ProxyNodeOptions => {
-    const end = node as 0 | 1;
-    const place = { namespace: network.names[end], transports: [transport], holdMs: HOLD_MS };
-    return transport === 'ethernet'
-      ? { ...place, ethernet: { interface: 'v0' } }
-      : { ...place, host: network.addresses[end] };
-  });
+  nodes = await startNodes(2, (node) => ({
+    ...atEnd(network(), node, transport),
+    holdMs: HOLD_MS,
+  }));
   for (const node of nodes) {
     node.tell({ type: 'set', settings: TIMES });
     expect(await node.told('set')).toHaveProperty('changes');
@@ -55,10 +38,10 @@ it.each(['tcp', 'udp', 'ethernet'])('is a lost link to both ends, over %s', asyn
     const start = deaf * 2e8;
     const endless = { do: 'calls', server: server.endpoint, count: 1e8, start } as const;
     const calls = client.order(endless).catch((error: unknown) => (error as Error).message);
-    network.lose(100, deaf);
+    network().lose(100, deaf);
     await Promise.all([a.link(1, 'down'), b.link(0, 'down')]);
     const outcome = await calls;
-    network.lose(0);
+    network().lose(0);
     await Promise.all([a.link(1, 'up'), b.link(0, 'up')]);
     await a.knows(server.endpoint);
 

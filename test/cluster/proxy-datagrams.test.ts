@@ -3,11 +3,10 @@
 // network is a veth pair between two namespaces that the test makes, with a filter that drops
 // packets at random, a token bucket, and the link set down.
 import { readFileSync } from 'node:fs';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { DATAGRAM_KINDS, type DatagramKind } from '../support/datagram-wires.ts';
-import { NamespacePair, whyNoNamespaces } from '../support/network-namespaces.ts';
-import type { ProxyNode, ProxyNodeOptions } from '../support/proxy-node.ts';
-import { startNodes } from '../support/proxy-node.ts';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { atEnd, useCable } from '../support/cable.ts';
+import { DATAGRAM_KINDS } from '../support/datagram-wires.ts';
+import { startNodes, type ProxyNode } from '../support/proxy-node.ts';
 
 const MIB = 1024 * 1024;
 const SERVER = { slot: 10 };
@@ -165,46 +164,23 @@ describe('two nodes over two transports', () => {
   });
 });
 
-const skipped = whyNoNamespaces();
-
-/** How a node at one end of a cable is reached. */
-function atEnd({ name }: DatagramKind, network: NamespacePair, end: number): ProxyNodeOptions {
-  const namespace = network.names[end]!;
-  const transports = [name];
-  return name === 'udp'
-    ? { namespace, transports, host: network.addresses[end]! }
-    : { namespace, transports, ethernet: { interface: 'v0' } };
-}
-
 // A veth pair carries Ethernet's 1500 bytes, less the heads of IPv4 and UDP, or our own.
 const DATAGRAM_BYTES = { udp: 1472, ethernet: 1492 } as const;
 
 describe.each(DATAGRAM_KINDS)('two nodes over a bad network, by %s', (_, kind) => {
-  let network: NamespacePair;
-
-  beforeAll(() => {
-    if (skipped === undefined) network = new NamespacePair();
-  });
-
-  afterEach(() => {
-    if (skipped !== undefined) return;
-    network.lose(0);
-    network.plug('up');
-  });
-
-  afterAll(() => {
-    if (skipped === undefined) network.remove();
-  });
+  const network = useCable();
 
   async function start(): Promise<[ProxyNode, ProxyNode]> {
-    nodes = await startNodes(2, (node) => ({ ...atEnd(kind, network, node), holdMs: HOLD_MS }));
+    nodes = await startNodes(2, (node) => ({
+      ...atEnd(network(), node, kind.name),
+      holdMs: HOLD_MS,
+    }));
     return nodes as [ProxyNode, ProxyNode];
   }
 
-  it('answer every call once and copy rightly, with 5 % of packets lost', async (ctx) => {
-    if (skipped !== undefined) ctx.skip(skipped);
+  it('answer every call once and copy rightly, with 5 % of packets lost', async () => {
     const [a, b] = await start();
-    network.lose(5);
+    network().lose(5);
     const [server, client] = [await b.member(SERVER), await a.member()];
     await a.knows(server.endpoint);
     const echo = server.order<{ served: number; repeated: number }>({ do: 'echo', count: 2000 });
@@ -222,10 +198,9 @@ describe.each(DATAGRAM_KINDS)('two nodes over a bad network, by %s', (_, kind) =
     expect(peer?.quality?.datagramBytes).toBe(DATAGRAM_BYTES[kind.name]);
   });
 
-  it('answer a call once or end it, while the cable is pulled and plugged', async (ctx) => {
-    if (skipped !== undefined) ctx.skip(skipped);
+  it('answer a call once or end it, while the cable is pulled and plugged', async () => {
     const [a, b] = await start();
-    network.lose(5);
+    network().lose(5);
     const [server, client] = [await b.member(SERVER), await a.member()];
     const outcomes: string[] = [];
     let right = 0;
@@ -240,15 +215,15 @@ describe.each(DATAGRAM_KINDS)('two nodes over a bad network, by %s', (_, kind) =
         .then(() => 'answered', messageOf);
       await pause(150);
       // A short cut is a delay; a long one ends the link on both sides, and it comes back alone.
-      network.plug('down');
+      network().plug('down');
       await pause(300);
-      network.plug('up');
+      network().plug('up');
       await pause(300);
-      network.plug('down');
+      network().plug('down');
       const down = Promise.all([a.link(1, 'down'), b.link(0, 'down')]);
       outcomes.push(await calls);
       await down;
-      network.plug('up');
+      network().plug('up');
       await Promise.all([a.link(1, 'up'), b.link(0, 'up')]);
       await a.knows(server.endpoint);
       const after = { do: 'calls', server: server.endpoint, count: 100 } as const;
@@ -261,11 +236,10 @@ describe.each(DATAGRAM_KINDS)('two nodes over a bad network, by %s', (_, kind) =
     expect((await a.statistics()).peers[0]).toMatchObject({ state: 'up', reconnects: 3 });
   });
 
-  it('call while a bulk copy fills a narrow link', async (ctx) => {
-    if (skipped !== undefined) ctx.skip(skipped);
+  it('call while a bulk copy fills a narrow link', async () => {
     const [a, b] = await start();
-    network.limit(0, 20);
-    network.limit(1, 20);
+    network().limit(0, 20);
+    network().limit(1, 20);
     const [server, client] = [await b.member(SERVER), await a.member()];
     await a.knows(server.endpoint);
     const echo = server.order<{ served: number }>({ do: 'echo', count: 50 });

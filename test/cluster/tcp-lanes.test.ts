@@ -1,6 +1,6 @@
 // Calls over TCP while a copy fills a narrow link, between two network namespaces.
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { NamespacePair, whyNoNamespaces } from '../support/network-namespaces.ts';
+import { afterEach, describe, expect, it } from 'vitest';
+import { atEnd, useCable } from '../support/cable.ts';
 import { startNodes, type ProxyNode } from '../support/proxy-node.ts';
 
 const MIB = 1024 * 1024;
@@ -9,33 +9,19 @@ const MEGABITS = 100;
 // 64 MiB in all.
 const COPIERS = 4;
 const BYTES = 16 * MIB;
-const skipped = whyNoNamespaces();
-let network: NamespacePair;
+const network = useCable();
 let nodes: ProxyNode[] = [];
-
-beforeAll(() => {
-  if (skipped === undefined) network = new NamespacePair();
-});
 
 afterEach(async () => {
   await Promise.all(nodes.splice(0).map(async (node) => node.remove()));
-});
-
-afterAll(() => {
-  if (skipped === undefined) network.remove();
 });
 
 describe.each([
   ['sealed', false],
   ['in plain text', true],
 ])('two nodes over TCP, %s', (_, insecure) => {
-  it('call while 64 MiB are copied over a narrow link', async (ctx) => {
-    if (skipped !== undefined) ctx.skip(skipped);
-    nodes = await startNodes(2, (node) => ({
-      insecure,
-      namespace: network.names[node]!,
-      host: network.addresses[node]!,
-    }));
+  it('call while 64 MiB are copied over a narrow link', async () => {
+    nodes = await startNodes(2, (node) => ({ ...atEnd(network(), node, 'tcp'), insecure }));
     const [a, b] = nodes as [ProxyNode, ProxyNode];
     const [server, client] = [await b.member(SERVER), await a.member()];
     await a.knows(server.endpoint);
@@ -51,8 +37,8 @@ describe.each([
     );
     const echo = server.order<{ served: number }>({ do: 'echo', count: 60 });
     const calls = { do: 'calls', server: server.endpoint } as const;
-    network.limit(0, MEGABITS);
-    network.limit(1, MEGABITS);
+    network().limit(0, MEGABITS);
+    network().limit(1, MEGABITS);
     let isCopying = true;
 
     const copies = Promise.all(

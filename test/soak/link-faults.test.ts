@@ -5,13 +5,13 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it } from 'vitest';
+import { atEnd, useCable } from '../support/cable.ts';
 import type { DcMember } from '../support/dc-members.ts';
 import { DatagramRelay, type RelayFaults } from '../support/datagram-relay.ts';
 import { DATAGRAM_KINDS, UDP_KIND } from '../support/datagram-wires.ts';
-import { NamespacePair, whyNoNamespaces } from '../support/network-namespaces.ts';
 import { frameBytes } from '../support/proxy-frames.ts';
-import { ProxyNode, startNodes, type ProxyNodeOptions } from '../support/proxy-node.ts';
+import { ProxyNode, startNodes } from '../support/proxy-node.ts';
 
 const HOST = '127.0.0.1';
 const MIB = 1024 * 1024;
@@ -76,38 +76,13 @@ async function copyBothWays(a: ProxyNode, b: ProxyNode, bytes: number): Promise<
   expect(await copier.order<string>({ do: 'hash' })).toBe(mine);
 }
 
-const skipped = whyNoNamespaces();
 const PATHS = ['tcp', 'udp', 'ethernet'] as const;
 
 describe.each(PATHS)('two nodes on a cable, over %s', (transport) => {
-  let network: NamespacePair;
-
-  beforeAll(() => {
-    if (skipped === undefined) network = new NamespacePair();
-  });
-
-  beforeEach((ctx) => {
-    if (skipped !== undefined) ctx.skip(skipped);
-  });
-
-  afterEach(() => {
-    if (skipped !== undefined) return;
-    network.lose(0);
-    network.plug('up');
-  });
-
-  afterAll(() => {
-    if (skipped === undefined) network.remove();
-  });
+  const network = useCable();
 
   async function start(): Promise<[ProxyNode, ProxyNode]> {
-    nodes = await startNodes(2, (node): ProxyNodeOptions => {
-      const end = node as 0 | 1;
-      const place = { namespace: network.names[end], transports: [transport] };
-      return transport === 'ethernet'
-        ? { ...place, ethernet: { interface: 'v0' } }
-        : { ...place, host: network.addresses[end] };
-    });
+    nodes = await startNodes(2, (node) => atEnd(network(), node, transport));
     return nodes as [ProxyNode, ProxyNode];
   }
 
@@ -116,7 +91,7 @@ describe.each(PATHS)('two nodes on a cable, over %s', (transport) => {
     [20, 60, MIB / 16],
   ])('row 14: are right with %i %% of packets lost', async (percent, count, bytes) => {
     const [a, b] = await start();
-    network.lose(percent);
+    network().lose(percent);
 
     await callAll(a, b, CALLERS, count);
     await copyBothWays(a, b, bytes);
@@ -136,8 +111,8 @@ describe.each(PATHS)('two nodes on a cable, over %s', (transport) => {
       const one = await a.member();
       waiting.push(one.codeOf({ call: 'send', peer: sleeper.endpoint, timeoutMs: 120_000 }));
     }
-    network.limit(0, 1);
-    network.limit(1, 1);
+    network().limit(0, 1);
+    network().limit(1, 1);
 
     await Promise.all([callAll(a, b, 2, 50), copyBothWays(a, b, MIB)]);
 
@@ -147,8 +122,8 @@ describe.each(PATHS)('two nodes on a cable, over %s', (transport) => {
     for (let i = 0; i < CALLERS; i++) await sleeper.order({ do: 'receive' });
     expect(await Promise.all(waiting)).toEqual(Array(CALLERS).fill('none'));
     // Another cable has no bucket.
-    network.ip(0, 'link delete v0');
-    network.lay();
+    network().ip(0, 'link delete v0');
+    network().lay();
   });
 
   it('row 45: go on with half a second of silence in every two, for five minutes', async () => {
@@ -168,9 +143,9 @@ describe.each(PATHS)('two nodes on a cable, over %s', (transport) => {
     })();
 
     while (performance.now() < end) {
-      network.plug('down');
+      network().plug('down');
       await pause(500);
-      network.plug('up');
+      network().plug('up');
       await pause(1500);
     }
     await calls;

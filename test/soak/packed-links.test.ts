@@ -1,8 +1,8 @@
 // On a link of little bandwidth copies of what can be packed get faster by themselves, and copies
 // of what cannot do not get slower. Method: two nodes in network namespaces, a token bucket between
 // them, and the same copies with the setting `compress` off and auto, in turn.
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { NamespacePair, whyNoNamespaces } from '../support/network-namespaces.ts';
+import { afterEach, describe, expect, it } from 'vitest';
+import { atEnd, useCable } from '../support/cable.ts';
 import { startNodes, type ProxyNode } from '../support/proxy-node.ts';
 
 const MIB = 1024 * 1024;
@@ -10,7 +10,6 @@ const BYTES = 8 * MIB;
 const ROUNDS = 5;
 const MEGABITS = 200;
 
-const skipped = whyNoNamespaces();
 const KINDS = [
   ['tcp', false],
   ['tcp', true],
@@ -23,27 +22,16 @@ function median(values: readonly number[]): number {
 }
 
 describe.each(KINDS)('two nodes over %s, in plain text: %s', (transport, insecure) => {
-  let network: NamespacePair;
+  const network = useCable();
   let nodes: ProxyNode[] = [];
-
-  beforeAll(() => {
-    if (skipped === undefined) network = new NamespacePair();
-  });
 
   afterEach(async () => {
     for (const node of nodes.splice(0)) await node.remove();
   });
 
-  afterAll(() => {
-    if (skipped === undefined) network.remove();
-  });
-
   /** Seconds that copies took, with and without packing, and the share of bytes that was left. */
   async function measure(words: boolean): Promise<{ auto: number; off: number; left: number }> {
-    nodes = await startNodes(2, (node) => ({
-      ...{ insecure, transports: [transport] },
-      ...{ namespace: network.names[node as 0 | 1], host: network.addresses[node as 0 | 1] },
-    }));
+    nodes = await startNodes(2, (node) => ({ ...atEnd(network(), node, transport), insecure }));
     const [a, b] = nodes as [ProxyNode, ProxyNode];
     const [holder, copier] = [await b.member({ slot: 11 }), await a.member()];
     await a.knows(holder.endpoint);
@@ -68,10 +56,9 @@ describe.each(KINDS)('two nodes over %s, in plain text: %s', (transport, insecur
     return { auto: median(seconds.auto), off: median(seconds.off), left };
   }
 
-  it('copy what can be packed faster', async (ctx) => {
-    if (skipped !== undefined) ctx.skip(skipped);
-    network.limit(0, MEGABITS);
-    network.limit(1, MEGABITS);
+  it('copy what can be packed faster', async () => {
+    network().limit(0, MEGABITS);
+    network().limit(1, MEGABITS);
 
     const { auto, off, left } = await measure(true);
 
@@ -79,10 +66,9 @@ describe.each(KINDS)('two nodes over %s, in plain text: %s', (transport, insecur
     expect(auto).toBeLessThan(0.85 * off);
   });
 
-  it('copy what cannot be packed as fast as without', async (ctx) => {
-    if (skipped !== undefined) ctx.skip(skipped);
-    network.limit(0, MEGABITS);
-    network.limit(1, MEGABITS);
+  it('copy what cannot be packed as fast as without', async () => {
+    network().limit(0, MEGABITS);
+    network().limit(1, MEGABITS);
 
     const { auto, off, left } = await measure(false);
 
