@@ -23,7 +23,8 @@ import { connect as connectSocket, type Socket } from 'node:net';
 import { AEAD_SHORT_KEY_BYTES, AEAD_TAG_BYTES } from '../dvk/aead.ts';
 import type { Clock } from '../dvk/clock.ts';
 import { EpochCipher, HASH_BYTES } from './key-schedule.ts';
-import { SOCKET_OPTIONS, writeAtOnce, type Reader, type SocketConnection } from './socket.ts';
+import { reading, SOCKET_OPTIONS, TURN_BYTES, writeAtOnce } from './socket.ts';
+import type { Reader, SocketConnection } from './socket.ts';
 import { Lane, type Address, type ConnectionEvents } from './transport.ts';
 
 export const PREAMBLE_BYTES = 64;
@@ -134,6 +135,8 @@ export class BulkLane implements Reader {
   readonly #writes: Write[] = [];
   #waitingBytes = 0;
   #inFlight = 0;
+  // For the next turn of the event loop.
+  #waits = false;
   #socket: Socket | undefined;
   #isEnding = false;
   // What came and is not whole.
@@ -272,7 +275,17 @@ export class BulkLane implements Reader {
       this.#abandon();
       return;
     }
+    if (this.#waits) return;
+    let left = TURN_BYTES;
     while (this.#inFlight < RECORDS_IN_FLIGHT) {
+      if (left <= 0) {
+        this.#waits = true;
+        setImmediate(() => {
+          this.#waits = false;
+          this.#pump();
+        });
+        return;
+      }
       const write = this.#writes[0];
       if (write === undefined) {
         if (this.#isEnding) socket.end();
@@ -281,6 +294,7 @@ export class BulkLane implements Reader {
       const body = write.bytes.subarray(write.at, write.at + RECORD_BODY_BYTES);
       write.at += body.length;
       this.#waitingBytes -= body.length;
+      left -= body.length;
       const isLast = write.at === write.bytes.length;
       if (isLast) this.#writes.shift();
       const buffer = this.#spare.pop() ?? Buffer.allocUnsafeSlow(RECORD_BYTES_MAX);
@@ -322,26 +336,26 @@ export function dialLane(
   const lane = new BulkLane(ticket, events);
   const answer = Buffer.alloc(MAGIC.length);
   let answered = 0;
+  const reader: Reader = {
+    space: () => (answered < answer.length ? answer.subarray(answered) : lane.space()),
+    received: (bytes) => {
+      if (answered === answer.length) {
+        lane.received(bytes);
+        return;
+      }
+      answered += bytes;
+      if (answered < answer.length) return;
+      stopTimer();
+      if (answer.equals(MAGIC)) connection.join(lane, socket);
+      else socket.destroy();
+    },
+  };
   // No more of the address: what else it is called may be an option of `connect`.
   const socket: Socket = connectSocket({
     host: address.host,
     port: address.port,
     ...SOCKET_OPTIONS,
-    onread: {
-      buffer: () => (answered < answer.length ? answer.subarray(answered) : lane.space()),
-      callback: (bytes) => {
-        if (answered === answer.length) {
-          lane.received(bytes);
-          return true;
-        }
-        answered += bytes;
-        if (answered < answer.length) return true;
-        stopTimer();
-        if (answer.equals(MAGIC)) connection.join(lane, socket);
-        else socket.destroy();
-        return true;
-      },
-    },
+    onread: reading(reader, () => socket),
   });
   const stopTimer = clock.after(JOIN_WAIT_MS, () => {
     socket.destroy();

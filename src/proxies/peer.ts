@@ -63,10 +63,10 @@ const NO_PAYLOAD = new Uint8Array(0);
 const EDVSBADFRAME = -ErrorNumber.EDVSBADFRAME;
 const EDVSSLOTUSED = -ErrorNumber.EDVSSLOTUSED;
 const TRACKING: readonly number[] = [CommandKind.PROCINFO, CommandKind.PROCINFO | CommandKind.ACK];
-// Commands taken from one container before the others, and the event loop, have their turn. One
-// with data takes the time of several.
+// Commands taken from one container before the others, and the event loop, have their turn. Data
+// of so many bytes takes the time of one.
 const BURST = 64;
-const DATA_COST = 8;
+const COST_SHIFT = 12;
 
 /** A container as shared with one peer. */
 class SharedContainer implements CommandSource {
@@ -107,7 +107,7 @@ class SharedContainer implements CommandSource {
   }
 
   #note(command: Uint8Array): number {
-    this.#left -= uint32In(command, CommandLayout.payloadBytes) > 0 ? DATA_COST : 1;
+    this.#left -= 1 + (uint32In(command, CommandLayout.payloadBytes) >>> COST_SHIFT);
     this.#vouchers.issue(command);
     this.traffic.noteSent(command);
     return UNSEALED;

@@ -215,13 +215,33 @@ export interface Reader {
   received(bytes: number): void;
 }
 
+/**
+ * So much of one socket is read, or written to the bulky lane, in a turn of the event loop; then
+ * the others have theirs, which may have short commands. libuv by itself reads a socket up to 32
+ * times.
+ */
+export const TURN_BYTES = 262_144;
+
 /** Lets a socket read straight into the owner's buffer. */
-export function reading(reader: Reader, isOver: () => boolean): OnReadOpts {
+export function reading(
+  reader: Reader,
+  socketOf: () => Socket,
+  isOpen: () => boolean = () => true,
+): OnReadOpts {
+  let left = TURN_BYTES;
   return {
     buffer: () => reader.space(),
     callback: (bytes) => {
-      if (!isOver()) reader.received(bytes);
-      return true;
+      const socket = socketOf();
+      if (socket.destroyed || !isOpen()) return true;
+      reader.received(bytes);
+      left -= bytes;
+      if (left > 0) return true;
+      left = TURN_BYTES;
+      setImmediate(() => {
+        socket.resume();
+      });
+      return false;
     },
   };
 }
@@ -253,7 +273,7 @@ export function takeOver(accepted: Socket, reader: Reader): Socket | undefined {
     handle.readStop?.();
   }
   inner._handle = null;
-  const options = { handle, onread: reading(reader, () => socket.destroyed) };
+  const options = { handle, onread: reading(reader, () => socket) };
   const socket: Socket = new Socket(options as ConstructorParameters<typeof Socket>[0]);
   return socket;
 }

@@ -117,7 +117,7 @@ export function tcpTransport(clock: Clock, options: TcpOptions = {}): Transport 
       host: address.host,
       port: address.port,
       ...SOCKET_OPTIONS,
-      onread: reading(events, () => socket.destroyed),
+      onread: reading(events, () => socket),
     });
     join(socket, events);
     const dialOwn = (connection: SocketConnection): void => {

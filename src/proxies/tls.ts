@@ -186,7 +186,11 @@ function dial(
     port: address.port,
     // Whom the certificate names is compared with the node that was dialled, not with the host.
     checkServerIdentity: () => undefined,
-    onread: reading(events, () => socket.destroyed || !isOpen),
+    onread: reading(
+      events,
+      () => socket,
+      () => isOpen,
+    ),
   };
   const socket: TLSSocket = connectSealed(options);
   socket.setNoDelay(SOCKET_OPTIONS.noDelay);

@@ -364,7 +364,8 @@ describe('the proxy program', () => {
         const socket: Socket = connect({ host: '127.0.0.1', port: b.port });
         socket.on('error', () => undefined);
         socket.resume();
-        closed.push(once(socket, 'close'));
+        // What it says too late is answered by a reset.
+        closed.push(new Promise((resolve) => socket.once('close', resolve)));
         return socket;
       });
       await Promise.all(sockets.map(async (socket) => once(socket, 'connect')));

@@ -6,7 +6,7 @@ import { once } from 'node:events';
 import { closeSync, openSync } from 'node:fs';
 import { afterEach, describe, expect, it } from 'vitest';
 import { sendAtOnce, setTcpCongestion } from '../../../src/dvk/tcp-info.ts';
-import { writeAtOnce } from '../../../src/proxies/socket.ts';
+import { reading, TURN_BYTES, writeAtOnce } from '../../../src/proxies/socket.ts';
 import { seeded } from '../../support/datagram-network.ts';
 
 const WRITES = 60;
@@ -121,6 +121,44 @@ describe('writes that the kernel takes at once', () => {
 
     expect(sendAtOnce(file, new Uint8Array(10))).toBe(0);
     expect(sendAtOnce(descriptorOf(near), new Uint8Array(10))).toBe(10);
+  });
+});
+
+describe('a socket that has much to read', () => {
+  it('leaves the others their turn, and brings all of it', async () => {
+    const all = Buffer.alloc(32 * TURN_BYTES, 7);
+    const room = Buffer.alloc(65_536);
+    const server = createServer((socket) => socket.end(all));
+    server.listen({ host: '127.0.0.1', port: 0 });
+    await once(server, 'listening');
+    let bytes = 0;
+    let turnBytes = 0;
+    let most = 0;
+    const reader = {
+      space: () => room,
+      received: (count: number): void => {
+        expect(room[count - 1]).toBe(7);
+        bytes += count;
+        if (turnBytes === 0) setImmediate(() => (turnBytes = 0));
+        turnBytes += count;
+        most = Math.max(most, turnBytes);
+      },
+    };
+    const { port } = server.address() as AddressInfo;
+    const socket: Socket = connect({
+      host: '127.0.0.1',
+      port,
+      onread: reading(reader, () => socket),
+    });
+    cleanups.push(() => {
+      socket.destroy();
+      server.close();
+    });
+
+    await once(socket, 'close');
+
+    expect(bytes).toBe(all.length);
+    expect(most).toBeLessThan(TURN_BYTES + room.length);
   });
 });
 
