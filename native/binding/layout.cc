@@ -37,6 +37,9 @@ Napi::Object describe_segment_header(Napi::Env env) {
   DVK_FIELD(proxy_partner);
   DVK_FIELD(migrating);
   DVK_FIELD(ticket);
+  DVK_FIELD(departures);
+  DVK_FIELD(warned);
+  DVK_FIELD(warning);
   return object;
 }
 
@@ -275,6 +278,19 @@ Napi::Object describe_probe(Napi::Env env) {
   return object;
 }
 
+Napi::Object describe_departure_slot(Napi::Env env) {
+  using Struct = DepartureSlot;
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("BYTES", sizeof(Struct));
+  DVK_FIELD(number);
+  DVK_FIELD(endpoint);
+  DVK_FIELD(pid);
+  DVK_FIELD(status);
+  DVK_FIELD(level);
+  DVK_FIELD(name);
+  return object;
+}
+
 Napi::Object describe_migration_slot(Napi::Env env) {
   using Struct = MigrationSlot;
   Napi::Object object = Napi::Object::New(env);
@@ -366,6 +382,7 @@ Napi::Value js_abi_layout(Environment& environment) {
   object.Set("TraceWatcher", describe_trace_watcher(env));
   object.Set("TraceRing", describe_trace_ring(env));
   object.Set("TraceEvent", describe_trace_event(env));
+  object.Set("DepartureSlot", describe_departure_slot(env));
   object.Set("MigrationSlot", describe_migration_slot(env));
   object.Set("Migrant", describe_migrant(env));
   object.Set("MigrantNotice", describe_migrant_notice(env));

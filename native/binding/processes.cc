@@ -109,6 +109,26 @@ int js_migrate_start(Segment& segment, int32_t endpoint, Timeout timeout) {
   return timeout.ms < 0 ? -EINVAL : migrate_start(segment, endpoint, timeout.ms);
 }
 
+int js_has_unbound(Segment& segment, int32_t endpoint) {
+  return has_unbound(segment, endpoint) ? 1 : 0;
+}
+
+Napi::Value js_find_departure(Environment& environment, Segment& segment, double number) {
+  Departure departure{};
+  if (!(number >= 0 && number < 0x1p53) ||
+      !find_departure(segment, static_cast<uint64_t>(number), &departure)) {
+    return environment.env.Undefined();
+  }
+  Napi::Object object = Napi::Object::New(environment.env);
+  object.Set("number", static_cast<double>(departure.number));
+  object.Set("endpoint", departure.endpoint);
+  object.Set("pid", departure.pid);
+  object.Set("status", departure.status);
+  object.Set("level", departure.level);
+  object.Set("name", std::string(departure.name));
+  return object;
+}
+
 Napi::Value js_migration(Environment& environment, Segment& segment, int32_t endpoint) {
   MigrationInfo migration{};
   const int error = migration_info(segment, endpoint, &migration);
@@ -128,6 +148,10 @@ void register_processes(Napi::Object exports, Environment* environment) {
          {
              {"bind", method<js_bind>},
              {"bindFor", method<js_bind_for>},
+             {"askToUnbind", method<ask_to_unbind>},
+             {"hasUnbound", method<js_has_unbound>},
+             {"setWarned", method<set_warned>},
+             {"findDeparture", method<js_find_departure>},
              {"adopt", method<js_adopt>},
              {"promote", method<promote>},
              {"countBound", method<js_count_bound>},

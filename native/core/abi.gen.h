@@ -18,6 +18,7 @@ inline constexpr uint64_t kNodesMax = 1024;  // nodes of a DC at most
 inline constexpr uint64_t kGrants = 32;  // grants a process can hold at a time
 inline constexpr uint64_t kAsyncs = 32;  // messages of senda that a process can have under way at a time
 inline constexpr uint64_t kStageBytes = 262144;  // stage of a process, through which it moves its own memory in a copy
+inline constexpr uint64_t kDepartures = 256;  // processes that have gone, of which a node keeps record
 inline constexpr uint64_t kExtents = 4096;  // arena allocations of a DC at a time
 inline constexpr uint64_t kArenaBytesDefault = 1073741824;  // arena of a DC; the file is sparse, so unused bytes cost nothing
 inline constexpr uint64_t kCopyChunkBytes = 1048576;  // most bytes of one copy command between nodes; bounds a frame
@@ -66,6 +67,7 @@ enum Error : int {
   EDVSBADSEGMENT = 356,  // the file is no segment of this version, or is damaged
   EDVSBADFRAME = 357,  // a frame or command is malformed
   EDVSSTANDBY = 358,  // the process stands by for its primary on another node
+  EDVSSHUTDOWN = 359,  // the process was asked to end by another one, which unbinds it
 };
 
 enum CommandKind : uint32_t {
@@ -237,7 +239,10 @@ struct SegmentHeader {
   uint32_t proxy_partner;  // slot, plus one, whose copy job the proxy holds; 0 none
   uint64_t migrating;  // bit n: there is something to do for MigrationSlot n
   uint64_t ticket;  // next place in a queue; on a cache line of its own
-  uint8_t reserved2[120];  // zero
+  uint64_t departures;  // how many processes of this node have gone
+  int32_t warned;  // endpoint that KERNEL notifies of each, or NONE
+  uint32_t warning;  // with this value
+  uint8_t reserved2[104];  // zero
 };
 static_assert(sizeof(SegmentHeader) == 256);
 static_assert(offsetof(SegmentHeader, magic) == 0);
@@ -260,7 +265,10 @@ static_assert(offsetof(SegmentHeader, handed) == 112);
 static_assert(offsetof(SegmentHeader, proxy_partner) == 116);
 static_assert(offsetof(SegmentHeader, migrating) == 120);
 static_assert(offsetof(SegmentHeader, ticket) == 128);
-static_assert(offsetof(SegmentHeader, reserved2) == 136);
+static_assert(offsetof(SegmentHeader, departures) == 136);
+static_assert(offsetof(SegmentHeader, warned) == 144);
+static_assert(offsetof(SegmentHeader, warning) == 148);
+static_assert(offsetof(SegmentHeader, reserved2) == 152);
 
 // One process of a DC. Its slot is its index in the table, and the table never moves.
 struct ProcessSlot {
@@ -471,6 +479,25 @@ static_assert(offsetof(LinkSlot, received_bytes) == 72);
 static_assert(offsetof(LinkSlot, dropped) == 80);
 static_assert(offsetof(LinkSlot, copies_in_parts) == 88);
 static_assert(offsetof(LinkSlot, reserved0) == 92);
+
+// A process of this node that has gone.
+struct DepartureSlot {
+  uint64_t number;  // of the departure, from 1; 0 while it is written
+  int32_t endpoint;
+  int32_t pid;
+  int32_t status;  // 0: it unbound; -1: it ended, or was ended
+  uint32_t level;  // ProcessLevel
+  char name[16];
+  uint8_t reserved0[24];  // zero
+};
+static_assert(sizeof(DepartureSlot) == 64);
+static_assert(offsetof(DepartureSlot, number) == 0);
+static_assert(offsetof(DepartureSlot, endpoint) == 8);
+static_assert(offsetof(DepartureSlot, pid) == 12);
+static_assert(offsetof(DepartureSlot, status) == 16);
+static_assert(offsetof(DepartureSlot, level) == 20);
+static_assert(offsetof(DepartureSlot, name) == 24);
+static_assert(offsetof(DepartureSlot, reserved0) == 40);
 
 // One allocation in the arena.
 struct Extent {

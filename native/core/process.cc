@@ -141,15 +141,15 @@ void get_name(char (&text)[kNameBytes], char (&shared)[kNameBytes]) {
   text[kNameBytes - 1] = 0;
 }
 
-void release_slot(Segment& segment, uint32_t index) {
+void release_slot(Segment& segment, uint32_t index, int32_t status) {
   ProcessSlot* slot = segment.slot(index);
+  const uint32_t life = life_of(segment, index);
   // Each line may be repeated, so a process that dies in here leaves work, not damage. The endpoint
   // goes first: from then on no new waiter appears, and the waiters of before are found below. It
   // is kept in want_source for whoever has to go on.
   int32_t endpoint = load(slot->endpoint);
-  if (endpoint == kEndpointNone && is(life_of(segment, index), ProcessLife::kDying)) {
-    endpoint = load(slot->want_source);
-  }
+  const bool again = is(life, ProcessLife::kDying);
+  if (endpoint == kEndpointNone && again) endpoint = load(slot->want_source);
   const bool remote = load(slot->node) != segment.node_id();
   store(slot->want_source, endpoint);
   set_life(slot, ProcessLife::kDying);
@@ -176,6 +176,10 @@ void release_slot(Segment& segment, uint32_t index) {
   store(slot->command_state, static_cast<uint32_t>(CommandState::kNone));
   segment.bind_waiters().remove(index);
   DVK_CRASH_POINT("free.asyncs");
+  const bool gone = again || is(life, ProcessLife::kLocal);
+  if (gone && !remote && endpoint != kEndpointNone) {
+    note_departure(segment, index, endpoint, status, again);
+  }
   const bool backup = is_backup(slot);
   store(slot->bind_flags, 0u);
   store(slot->pid, 0);
@@ -259,7 +263,7 @@ int Process::unbind() {
   if (is_backup(slot)) {
     retire_backup(segment, index);
   } else {
-    release_slot(segment, index);
+    release_slot(segment, index, kUnbound);
   }
   return 0;
 }

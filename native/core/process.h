@@ -197,6 +197,18 @@ struct ProcessInfo {
 // Binds `options.pid`, another program of this host, which takes the slot by Process::adopt. What
 // is sent to it meanwhile waits. Returns the endpoint, or the errors of Process::bind.
 int32_t bind_for(Segment& segment, const BindOptions& options);
+// Unbinds a process of another program of this host: that gets SIGTERM, the call in which the
+// process waits ends with -EDVSSHUTDOWN, and the caller waits until the process has unbound, or its
+// program has ended. Where that has not taken its slot yet, the slot is freed. Returns 0,
+// -ETIMEDOUT (-EAGAIN for a time-out of 0): asked, and still bound; -EINTR; -ERANGE, -EDEADSRCDST,
+// -EDVSRMTPROC (it, or the primary of a backup, is on another node), -EDVSENDPOINT (of the
+// caller's own program), -EDVSDCNOTRUN; -EPERM: the caller may not signal or look into that
+// program, or it has not mapped this segment.
+int unbind_for(Segment& segment, int32_t endpoint, int64_t timeout_ms);
+// The steps of it, for who does not block: whether it may be, and then is, asked; whether it is
+// bound no more.
+int ask_to_unbind(Segment& segment, int32_t endpoint);
+bool has_unbound(Segment& segment, int32_t endpoint);
 
 // A descriptor for a process of another node; replaces a stale one. Returns 0, -EDVSSLOTUSED when a
 // local process holds the slot, -EDVSNODCNODE, -EDVSLCLPROC.

@@ -17,6 +17,7 @@
 // writes goes where nobody looks, and its last compare-and-swap fails.
 #pragma once
 
+#include "departures.h"
 #include "filter.h"
 #include "segment.h"
 
@@ -194,9 +195,9 @@ void fail_waiter(Segment& segment, uint32_t index, uint32_t slot, int32_t endpoi
 void fail_waiters(Segment& segment, uint32_t slot, int32_t endpoint);
 // Reads a name of the segment; it always ends.
 void get_name(char (&text)[kNameBytes], char (&shared)[kNameBytes]);
-// Frees what a process held and its slot. Preconditions: the table lock is held, the owner makes no
-// more calls.
-void release_slot(Segment& segment, uint32_t slot);
+// Frees what a process held and its slot; `status`: how it went, see departures.h. Preconditions:
+// the table lock is held, the owner makes no more calls.
+void release_slot(Segment& segment, uint32_t slot, int32_t status = kEnded);
 // Moves a waiting process of this node to an error. Returns false when the word has changed.
 bool fail(Segment& segment, uint32_t slot, uint32_t word, int error);
 

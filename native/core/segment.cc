@@ -23,8 +23,8 @@ constexpr uint64_t kBlockBytes = 65536;
 // Where each table begins; a function of the limits alone, so that no offset is read from the file.
 struct Geometry {
   uint64_t slots, grants, senders, notices, asyncs, async_senders, links, link_queues,
-      announcements, extents, orders, privileges, notice_values, trace, migrations, arena, stages,
-      trace_events, bytes, set_bytes;
+      announcements, extents, orders, privileges, notice_values, trace, migrations, departures,
+      arena, stages, trace_events, bytes, set_bytes;
 };
 
 uint64_t page_up(uint64_t bytes) {
@@ -57,6 +57,7 @@ Geometry geometry(uint64_t processes, uint64_t nodes, uint64_t arena_bytes) {
   g.trace = place(sizeof(TraceHeader) + kTraceWatchers * sizeof(TraceWatcher) +
                   rings * sizeof(TraceRing));
   g.migrations = place(kSystemProcesses * sizeof(MigrationSlot));
+  g.departures = place(kDepartures * sizeof(DepartureSlot));
   g.arena = place(arena_bytes);
   g.stages = place(processes * kStageBytes);
   g.trace_events = place(rings * kTraceEvents * sizeof(TraceEvent));
@@ -108,6 +109,7 @@ int fill(uint8_t* base, const Geometry& g, const SegmentOptions& options) {
   copy_name(header->dvs_name, options.dvs_name);
   header->state = 1;
   header->ticket = 1;
+  header->warned = kEndpointNone;
   ProcessSlot* slots = reinterpret_cast<ProcessSlot*>(base + g.slots);
   for (uint32_t i = 0; i < options.processes; i++) {
     slots[i].endpoint = kEndpointNone;
@@ -239,6 +241,7 @@ int Segment::open(const char* path, Segment** segment, std::string* reason) {
   s->privileges_ = reinterpret_cast<PrivilegeSlot*>(s->base_ + g.privileges);
   s->notice_values_ = reinterpret_cast<uint64_t*>(s->base_ + g.notice_values);
   s->migrations_ = reinterpret_cast<MigrationSlot*>(s->base_ + g.migrations);
+  s->departures_ = reinterpret_cast<DepartureSlot*>(s->base_ + g.departures);
   s->trace_ = reinterpret_cast<TraceHeader*>(s->base_ + g.trace);
   s->trace_events_ = reinterpret_cast<TraceEvent*>(s->base_ + g.trace_events);
   s->arena_ = s->base_ + g.arena;

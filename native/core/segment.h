@@ -199,6 +199,10 @@ class Segment {
   MigrationSlot* migration(uint32_t index) const {
     return migrations_ + index;
   }
+  // See departures.h. Preconditions: index < kDepartures.
+  DepartureSlot* departure(uint64_t index) const {
+    return departures_ + index;
+  }
   // See trace.h. `ring` is a slot, or processes() for the links.
   TraceHeader* trace() const {
     return trace_;
@@ -265,6 +269,7 @@ class Segment {
   PrivilegeSlot* privileges_ = nullptr;
   uint64_t* notice_values_ = nullptr;
   MigrationSlot* migrations_ = nullptr;
+  DepartureSlot* departures_ = nullptr;
   TraceHeader* trace_ = nullptr;
   TraceEvent* trace_events_ = nullptr;
   uint8_t *arena_ = nullptr, *stages_ = nullptr;

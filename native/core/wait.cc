@@ -180,9 +180,9 @@ bool spin_for(Process& process, uint64_t ns) {
 }
 
 int wake_fifo_create(const std::string& directory, uint64_t wake_id) {
-  mkdir((directory + "/wake").c_str(), 0770);
+  mkdir((directory + "/wake").c_str(), 0700);
   const std::string path = fifo_path(directory, wake_id);
-  if (mkfifo(path.c_str(), 0660) != 0 && errno != EEXIST) return -errno;
+  if (mkfifo(path.c_str(), 0600) != 0 && errno != EEXIST) return -errno;
   const int fd = ::open(path.c_str(), O_RDWR | O_NONBLOCK | O_CLOEXEC);
   return fd < 0 ? -errno : fd;
 }

@@ -31,7 +31,8 @@
  * during the call), -DVK_ELOCKED (a cycle of processes that wait for one another; across nodes it
  * is found after a moment, and one call in it ends); for a peer on another node -DVK_EDVSNOPROXY
  * and -ENOTCONN. Errors of calls that wait ("waiting errors"): -ETIMEDOUT, or -EAGAIN for a
- * time-out of 0; -EINTR after dvk_interrupt().
+ * time-out of 0; -EINTR after dvk_interrupt(); -DVK_EDVSSHUTDOWN, the process is to end: see
+ * dvk_unbind_for().
  */
 #ifndef DVK_H
 #define DVK_H
@@ -311,6 +312,7 @@ DVK_API int32_t dvk_bind_for(dvk_segment* segment, int pid, const dvk_bind_optio
  */
 DVK_API int dvk_adopt(dvk_segment* segment, int64_t timeout_ms, dvk_process** process);
 
+#include "dvk_ends.h"
 #include "dvk_migrate.h"
 
 /*

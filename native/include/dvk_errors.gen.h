@@ -12,6 +12,7 @@ enum {
   DVK_NODES_MAX = 1024, /* nodes of a DC at most */
   DVK_GRANTS = 32, /* grants a process can hold at a time */
   DVK_ASYNCS = 32, /* messages of senda that a process can have under way at a time */
+  DVK_DEPARTURES = 256, /* processes that have gone, of which a node keeps record */
   DVK_COPY_BYTES_MAX = 1073741824, /* most bytes of one vcopy */
   DVK_NOTIFY_TYPE = 4096, /* type of the message that a notification is received as */
   DVK_GENERATION_MAX = 32766, /* generations run from 0 to this and wrap; 32767 marks special endpoints */
@@ -120,6 +121,7 @@ enum {
   DVK_EDVSBADSEGMENT = 356, /* the file is no segment of this version, or is damaged */
   DVK_EDVSBADFRAME = 357, /* a frame or command is malformed */
   DVK_EDVSSTANDBY = 358, /* the process stands by for its primary on another node */
+  DVK_EDVSSHUTDOWN = 359, /* the process was asked to end by another one, which unbinds it */
 };
 
 /* X(name, number, sentence) for each of these errors. */
@@ -153,6 +155,7 @@ enum {
   X(EDVSNOSLOT, 355, "no process slot is free") \
   X(EDVSBADSEGMENT, 356, "the file is no segment of this version, or is damaged") \
   X(EDVSBADFRAME, 357, "a frame or command is malformed") \
-  X(EDVSSTANDBY, 358, "the process stands by for its primary on another node")
+  X(EDVSSTANDBY, 358, "the process stands by for its primary on another node") \
+  X(EDVSSHUTDOWN, 359, "the process was asked to end by another one, which unbinds it")
 
 #endif

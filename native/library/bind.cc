@@ -15,6 +15,7 @@ static_assert(DVK_BIND_PROCESS == static_cast<int>(dvk::BindKind::kProcess));
 static_assert(DVK_BIND_THREAD == static_cast<int>(dvk::BindKind::kThread));
 static_assert(DVK_BIND_REPLICA == static_cast<int>(dvk::BindKind::kReplica));
 static_assert(DVK_BIND_BACKUP == static_cast<int>(dvk::BindKind::kBackup));
+static_assert(DVK_UNBOUND == dvk::kUnbound && DVK_ENDED == dvk::kEnded);
 
 bool is_name(const char* name) {
   return name != nullptr && strnlen(name, dvk::kNameBytes) < dvk::kNameBytes;
@@ -79,6 +80,27 @@ int32_t dvk_bind_for(dvk_segment* segment, int pid, const dvk_bind_options* give
   if (error != 0) return error;
   options.pid = pid;
   return dvk::bind_for(*segment->core, options);
+}
+
+int dvk_unbind_for(dvk_segment* segment, int32_t endpoint, int64_t timeout_ms) {
+  return segment == nullptr ? -EINVAL : dvk::unbind_for(*segment->core, endpoint, timeout_ms);
+}
+
+int dvk_set_warned(dvk_segment* segment, int32_t endpoint, uint32_t value) {
+  return segment == nullptr ? -EINVAL : dvk::set_warned(*segment->core, endpoint, value);
+}
+
+int dvk_find_departure(const dvk_segment* segment, uint64_t number, dvk_departure* departure) {
+  if (segment == nullptr || departure == nullptr) return -EINVAL;
+  dvk::Departure found{};
+  if (!dvk::find_departure(*segment->core, number, &found)) return 0;
+  departure->number = found.number;
+  departure->endpoint = found.endpoint;
+  departure->pid = found.pid;
+  departure->status = found.status;
+  departure->level = static_cast<int32_t>(found.level);
+  memcpy(departure->name, found.name, sizeof departure->name);
+  return 1;
 }
 
 int dvk_adopt(dvk_segment* segment, int64_t timeout_ms, dvk_process** process) {

@@ -423,5 +423,46 @@ TEST("processes that are bound and killed by the thousand leave no file and no s
   CHECK_EQUAL(damage(segment), "");
 }
 
+// In the middle of calls to one another, and all killed in one blow.
+TEST("a storm of processes that are killed at once leaves every slot free") {
+  const Container container;
+  Segment& segment = container.segment;
+  constexpr uint32_t kStorms = 2;
+  const uint32_t members = static_cast<uint32_t>(scaled(48, 8));
+  for (uint32_t storm = 0; storm < kStorms; storm++) {
+    auto* bound = shared<uint32_t>();
+    std::vector<pid_t> children;
+    for (uint32_t n = 0; n < members; n++) {
+      children.push_back(spawn([&, n] {
+        Process& own =
+            n % 2 == 0 ? bind_server(segment, static_cast<int>(n)) : bind_client(segment);
+        CHECK(arena_allocate(own, 4096) >= 0);
+        CHECK(grant(own, bound, 4, 1, kEndpointAny) >= 0);
+        atomic(*bound).fetch_add(1);
+        for (uint32_t turn = 0;; turn++) {
+          Message m = message(1, turn);
+          const int32_t server = lookup(segment, turn * 2 % members);
+          if (n % 2 != 0) {
+            sendrec(own, server, &m, 5);
+          } else if (rcvrqst(own, &m, 5) == 0) {
+            notify(own, m.source);
+            reply(own, m.source, m);
+          }
+        }
+      }));
+    }
+    until("all are bound", [&] { return atomic(*bound).load() == members; });
+    for (const pid_t child : children) kill(child, SIGKILL);
+    for (const pid_t child : children) join_killed(child);
+    sweep(segment);
+    CHECK_EQUAL(count_bound(segment), 0u);
+    for (uint32_t slot = 0; slot < segment.processes(); slot++) {
+      CHECK_EQUAL(lookup(segment, slot), -EDVSNOTBOUND);
+    }
+    CHECK_EQUAL(arena_used(segment), 0);
+    CHECK_EQUAL(damage(segment), "");
+  }
+}
+
 }  // namespace
 }  // namespace dvk::test

@@ -190,7 +190,7 @@ export class Child {
 
 /** Opens a log for appending; one that has grown large makes room first. */
 export function openLog(path: string): number {
-  mkdirSync(dirname(path), { recursive: true, mode: 0o750 });
+  mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
   if (existsSync(path) && statSync(path).size > LOG_BYTES_MAX) renameSync(path, `${path}.old`);
   return openSync(path, 'a', 0o600);
 }

@@ -3,15 +3,16 @@
  *
  *   DIRECTORY/
  *     ca.crt             certificate of the CA; every node needs it
- *     ca.key             its key; needed to issue, and by no running node. Mode 0600
+ *     ca.key             its key; needed to issue, and by no running node
  *     denied             serial numbers that are refused, one a line; every node needs it
  *     node<N>/node.crt   certificate of node N
- *     node<N>/node.key   its key; mode 0600
+ *     node<N>/node.key   its key
  *
- * Files are replaced by rename. Nothing here is ever written over unless that was asked for.
+ * Folders have mode 0700 and files 0600. Files are replaced by rename. Nothing here is ever written
+ * over unless that was asked for.
  */
 import { createPrivateKey, X509Certificate } from 'node:crypto';
-import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
 import { renameSync, writeFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
@@ -62,10 +63,9 @@ function validity(days: number): Validity {
   return { fromMs: nowMs - SKEW_MS, toMs: nowMs + days * DAY_MS };
 }
 
-function place(path: string, text: string, mode: number): void {
+function place(path: string, text: string): void {
   const temporary = `${path}.${String(process.pid)}`;
-  writeFileSync(temporary, text, { mode, flag: 'wx' });
-  chmodSync(temporary, mode);
+  writeFileSync(temporary, text, { mode: 0o600, flag: 'wx' });
   renameSync(temporary, path);
 }
 
@@ -105,11 +105,11 @@ export class ClusterDirectory {
         'New certificates for the nodes: dvk init --renew. Another DVS: dvk init --name NAME.',
       );
     }
-    mkdirSync(this.root, { recursive: true, mode: 0o755 });
+    mkdirSync(this.root, { recursive: true, mode: 0o700 });
     const made = makeAuthority(dvs, validity(AUTHORITY_DAYS));
-    place(this.#caKey, made.key, 0o600);
-    place(this.#denied, '# Serial numbers of certificates that are refused, one a line.\n', 0o644);
-    place(this.#ca, made.certificate, 0o644);
+    place(this.#caKey, made.key);
+    place(this.#denied, '# Serial numbers of certificates that are refused, one a line.\n');
+    place(this.#ca, made.certificate);
   }
 
   /** The DVS that the CA is for. Throws a CliError when there is no CA, or it cannot be read. */
@@ -125,8 +125,8 @@ export class ClusterDirectory {
     const identity = { dvs: this.dvs(), node: node.id, name: node.name };
     const made = issue(this.#authority(), identity, validity(days));
     mkdirSync(join(files.key, '..'), { recursive: true, mode: 0o700 });
-    place(files.key, made.key, 0o600);
-    place(files.certificate, made.certificate, 0o644);
+    place(files.key, made.key);
+    place(files.certificate, made.certificate);
     return this.report(node.id);
   }
 
@@ -208,7 +208,7 @@ export class ClusterDirectory {
   deny(serial: string, remark: string): boolean {
     if (this.denied().has(serial)) return false;
     const text = readFileSync(this.#denied, 'utf8');
-    place(this.#denied, `${text.replace(/\n?$/, '\n')}${serial} # ${remark}\n`, 0o644);
+    place(this.#denied, `${text.replace(/\n?$/, '\n')}${serial} # ${remark}\n`);
     return true;
   }
 

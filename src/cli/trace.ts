@@ -30,12 +30,14 @@ const POLL_MS = 20;
 const HOLD_NS = 5e6;
 const WRITE_BYTES = 1 << 18;
 
+const SHOWN: readonly TraceGroup[] = ['calls', 'bindings'];
+
 interface TraceOptions extends Selection {
   readonly node?: number;
   readonly process?: readonly string[];
   readonly peer?: readonly string[];
   readonly call?: readonly TraceCallName[];
-  readonly show: readonly TraceGroup[];
+  readonly show?: readonly TraceGroup[];
   readonly errors?: boolean;
   readonly slower?: number;
   readonly count?: number;
@@ -51,10 +53,11 @@ export function register(program: Command): void {
     .option('--process <process>', 'only of this one: name, slot or endpoint; repeatable', collect)
     .option('--peer <process>', 'only with this one; repeatable', collect)
     .option('--call <calls>', `only these: ${TRACE_CALLS.join(',')}`, callsOption)
-    .option('--show <groups>', `of ${Object.keys(TRACE_GROUPS).join(',')}`, groupsOption, [
-      'calls',
-      'bindings',
-    ])
+    .option(
+      '--show <groups>',
+      `of ${Object.keys(TRACE_GROUPS).join(',')}; ${SHOWN.join(',')} unless given`,
+      groupsOption,
+    )
     .option('--errors', 'only what failed')
     .option('--slower <duration>', 'only what took at least so long, as 100us or 2ms', slowerOption)
     .option('--count <events>', 'end after so many', wholeNumber)
@@ -108,6 +111,13 @@ interface Sink {
 async function run(wanted: string, options: TraceOptions): Promise<void> {
   if (options.summary === true && options.export !== undefined) {
     throw new CliError('give --summary or --export', 'One file, or one table.', ExitCode.USAGE);
+  }
+  if (options.show !== undefined && options.export !== undefined) {
+    throw new CliError(
+      '--show has no part in --export',
+      'A file has all groups; choose in its viewer, or leave events out by the other options.',
+      ExitCode.USAGE,
+    );
   }
   const { containers } = await inspectSelected(options);
   const container = findOne(
@@ -224,7 +234,7 @@ class EventStream {
     this.#names = names;
     this.#losses = losses;
     this.#left = options.count ?? Infinity;
-    const { process: processes, peer: peers, call: calls, errors, slower, show } = options;
+    const { process: processes, peer: peers, call: calls, errors, slower, show = SHOWN } = options;
     // A file has its own way to show each kind.
     const groups: readonly TraceGroup[] = options.export === undefined ? show : ['all'];
     this.#wanted = traceFilter(

@@ -67,6 +67,7 @@ export {
   type MessageKind,
   type NotifyOptions,
 } from './process.ts';
+export type { Departure, Departures } from './departures.ts';
 export type { MigrateOptions, Migration, Migrations } from './migrations.ts';
 export { Segment, type AdoptOptions, type BindOptions, type CreateOptions } from './segment.ts';
 export {

@@ -80,6 +80,15 @@ export interface RawLinkInfo {
 /** Source endpoint, grant and place, the same of the destination, and bytes. */
 export type RawCopyElement = [number, number, RawPlace, number, number, RawPlace, number];
 
+export interface RawDeparture {
+  number: number;
+  endpoint: number;
+  pid: number;
+  status: number;
+  level: number;
+  name: string;
+}
+
 export interface RawMigration {
   /** MigrationState. */
   state: number;
@@ -212,6 +221,13 @@ export interface SegmentBinding {
   segmentLink(segment: number, node: number): RawLinkInfo | number;
   segmentEnd(segment: number): number;
   countBound(segment: number): number;
+  /** Signals the owner and ends its call; 0, or -errno. */
+  askToUnbind(segment: number, endpoint: number): number;
+  /** 1 when it is bound no more. */
+  hasUnbound(segment: number, endpoint: number): number;
+  setWarned(segment: number, endpoint: number, value: number): number;
+  /** The first one with that number or a higher one. */
+  findDeparture(segment: number, number: number): RawDeparture | number | undefined;
   promote(segment: number, endpoint: number): number;
   migrateStart(segment: number, endpoint: number, timeoutMs: number): number;
   migrateCommit(segment: number, endpoint: number, node: number): number;

@@ -17,8 +17,8 @@
  * first: ENOTCONN when one does not answer), EDSTDIED or ESRCDIED (died during it),
  * ELOCKED (a cycle of processes that wait for one another, which of this node are also looked for
  * by awaited calls with a time-out of 0), EDVSNOPROXY and ENOTCONN (process of another node).
- * Errors of calls that wait: ETIMEDOUT (EAGAIN for a time-out of 0), EDVSWOKENUP, EINTR (blocking
- * calls, see `interruptOn`), ECANCELED (awaited calls).
+ * Errors of calls that wait: ETIMEDOUT (EAGAIN for a time-out of 0), EDVSWOKENUP, EDVSSHUTDOWN
+ * (`unbindFor` of another program), EINTR (blocking calls, see `interruptOn`), ECANCELED (awaited).
  */
 import { constants } from 'node:os';
 

@@ -3,17 +3,17 @@
  * its queues.
  *
  * A segment is a file in memory; its directory also holds the FIFOs that wake event loops, in
- * `wake/`. Opening it is what lets a process into the DC, so the file's mode and group decide who
- * may.
+ * `wake/`. Opening it is what lets a process into the DC, so the file's mode decides who may. The
+ * FIFOs are their owners' alone: awaited calls are for members of one user.
  */
 import { mkdirSync } from 'node:fs';
-import { constants } from 'node:os';
 import { dirname, join } from 'node:path';
 
 import { ErrorNumber, Limit } from './abi/abi.gen.ts';
-import { systemClock, type Clock } from './clock.ts';
+import { pollUntil, systemClock, type Clock } from './clock.ts';
 import { slotOf, type DcId, type Endpoint, type NodeId } from './endpoint.ts';
 import { check, DvkError, fail } from './errors.ts';
+import { Departures } from './departures.ts';
 import {
   linkInfo,
   levelNumber,
@@ -101,9 +101,6 @@ const DEFAULT_MODE = 0o600;
 const ANY_SLOT = -1;
 const EDVSNOTBOUND = -ErrorNumber.EDVSNOTBOUND;
 const EDVSNODCNODE = -ErrorNumber.EDVSNODCNODE;
-const EAGAIN = constants.errno.EAGAIN;
-const ETIMEDOUT = constants.errno.ETIMEDOUT;
-const UNBOUND_POLL_MS = 10;
 /** By their numbers in the core. */
 const BIND_KINDS = ['process', 'thread', 'replica', 'backup'] as const;
 
@@ -129,6 +126,8 @@ export class Segment {
   readonly arena: Uint8Array;
   /** The moves of processes of this node to others. */
   readonly migrations: Migrations;
+  /** The processes of this node that have gone, and who is told of each. */
+  readonly departures: Departures;
   /** Those of this node's processes for others; for the proxy of this node. */
   readonly searches: Searches;
   /** Of its proxy. */
@@ -145,6 +144,7 @@ export class Segment {
     this.path = path;
     this.#handle = handle;
     this.migrations = new Migrations(handle);
+    this.departures = new Departures(handle);
     this.searches = new Searches(handle, () => this.#ownWaker());
     this.frames = new FrameRuns(handle);
     const info = this.info();
@@ -161,7 +161,7 @@ export class Segment {
    * bad geometry.
    */
   static create(path: string, options: CreateOptions): void {
-    mkdirSync(join(dirname(path), 'wake'), { recursive: true });
+    mkdirSync(join(dirname(path), 'wake'), { recursive: true, mode: 0o700 });
     const result = native().segmentCreate(path, {
       dcId: options.dcId,
       nodeId: options.nodeId,
@@ -232,6 +232,20 @@ export class Segment {
     const numbers = bindNumbers(options);
     const result = this.#native.bindFor(this.#handle, pid, numbers, options.name);
     return check(result, 'bindFor', { reason: options.name }) as Endpoint;
+  }
+
+  /**
+   * Unbinds a process of another program of this host: that gets SIGTERM, the call in which the
+   * process waits ends with EDVSSHUTDOWN, and this is over when it has unbound, or its program has
+   * ended. For administration, as far as the caller may signal that program and read its maps:
+   * EPERM. ETIMEDOUT, or EAGAIN for a time-out of 0: it was asked, and is still bound. EDEADSRCDST,
+   * ERANGE, EDVSRMTPROC, EDVSENDPOINT (it is of this program), EDVSDCNOTRUN.
+   */
+  async unbindFor(endpoint: Endpoint, timeoutMs = FOREVER, clock = systemClock): Promise<void> {
+    check(this.#native.askToUnbind(this.#handle, endpoint), 'unbindFor', { endpoint });
+    const isGone = (): boolean =>
+      check(this.#native.hasUnbound(this.#handle, endpoint), 'unbindFor', { endpoint }) === 1;
+    await pollUntil(isGone, 'unbindFor', timeoutMs, clock);
   }
 
   /** Takes a slot that `bindFor` has bound for this program. ETIMEDOUT, EAGAIN, EDVSDCNOTRUN. */
@@ -421,14 +435,9 @@ export class Segment {
    * 0.
    */
   async untilUnbound(timeoutMs = FOREVER, clock: Clock = systemClock): Promise<void> {
-    const endMs = clock.nowMs() + timeoutMs;
-    while (check(this.#native.countBound(this.#handle), 'untilUnbound') > 0) {
-      if (timeoutMs === 0) fail(-EAGAIN, 'untilUnbound');
-      if (timeoutMs > 0 && clock.nowMs() >= endMs) fail(-ETIMEDOUT, 'untilUnbound');
-      await new Promise<void>((resolve) => {
-        clock.after(UNBOUND_POLL_MS, resolve);
-      });
-    }
+    const isEmpty = (): boolean =>
+      check(this.#native.countBound(this.#handle), 'untilUnbound') === 0;
+    await pollUntil(isEmpty, 'untilUnbound', timeoutMs, clock);
   }
 
   /** Bytes of the arena that are allocated. */

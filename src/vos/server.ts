@@ -27,7 +27,9 @@ export interface Chore {
 }
 
 const { EAGAIN, EINTR, ETIMEDOUT } = constants.errno;
-const { EDVSDCNOTRUN, EDVSWOKENUP, EBADREQUEST } = ErrorNumber;
+const { EDVSDCNOTRUN, EDVSSHUTDOWN, EDVSWOKENUP, EBADREQUEST } = ErrorNumber;
+/** A signal, an unbind by another program, or the end of the container. */
+const ENDS: ReadonlySet<number> = new Set([-EINTR, -EDVSSHUTDOWN, -EDVSDCNOTRUN]);
 const NO_CHORE: Chore = { leftMs: () => -1, run: () => undefined };
 
 /**
@@ -53,7 +55,7 @@ export function serve(
       continue;
     }
     if (result < 0) {
-      if (result === -EINTR || result === -EDVSDCNOTRUN) return;
+      if (ENDS.has(result)) return;
       fail(result, 'rcvrqst');
     }
     const client = message.source;

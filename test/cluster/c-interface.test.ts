@@ -87,7 +87,7 @@ describe.skipIf(obstacle !== undefined)(`dvk.h ${obstacle ?? ''}`, () => {
   });
 
   it('declares what the library exports, and nothing else is exported', () => {
-    const headers = ['dvk.h', 'dvk_migrate.h', 'dvk_fs.h'].map((name) =>
+    const headers = ['dvk.h', 'dvk_ends.h', 'dvk_migrate.h', 'dvk_fs.h'].map((name) =>
       readFileSync(join(ROOT, 'native/include', name), 'utf8'),
     );
     const text = headers.join('\n');

@@ -1,8 +1,8 @@
 // Group C of section 20: what the authors' programs do between two and three nodes, over real proxy
-// processes that seal their links. Also rows 11 and 19 of the fault matrix: a proxy that is killed
-// while all kinds of calls wait, and a receiver that stands still. Method: a node is a segment and
-// a proxy process; most of its processes are bound by the test, and the one that stands still is a
-// program of its own.
+// processes that seal their links; and a cycle of waits over two nodes. Also rows 11 and 19 of the
+// fault matrix: a proxy that is killed while all kinds of calls wait, and a receiver that stands
+// still. Method: a node is a segment and a proxy process; most of its processes are bound by the
+// test, and the one that stands still is a program of its own.
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { ANY, type Endpoint, type Process } from '../../src/dvk/index.ts';
 import { codeOf } from '../support/codes.ts';
@@ -151,6 +151,31 @@ describe('20.C two and three nodes', () => {
     const [first, , last] = ring;
     expect(first?.message.int32[NUMBER]).toBe(ROUNDS * 111);
     expect(first?.message.source).toBe(last?.endpoint);
+  });
+});
+
+describe('a cycle of waits over two nodes', () => {
+  it.each([
+    ['sendrec', 'sendrec'],
+    ['send', 'sendrec'],
+  ] as const)('of a %s and a %s: one gets ELOCKED, and serves the other one', async (...kinds) => {
+    const pair = [await server(0, 41), await server(1, 42)] as const;
+    const codes: (string | undefined)[] = [undefined, undefined];
+    const calls = pair.map(async (one, i) => {
+      const next = pair[i === 0 ? 1 : 0];
+      say(one, 1, i);
+      codes[i] = await codeOf(() => one[kinds[i] ?? 'send'](next.endpoint));
+    });
+
+    await Promise.race(calls);
+    const locked = codes.indexOf('ELOCKED');
+    expect(codes.filter((code) => code !== undefined)).toEqual(['ELOCKED']);
+    const [told, waiting] = locked === 0 ? pair : [pair[1], pair[0]];
+    await told.receive(waiting.endpoint);
+    if (told.lastKind === 'call') told.replySync(waiting.endpoint);
+    await Promise.all(calls);
+
+    expect([told.message.source, codes[1 - locked]]).toEqual([waiting.endpoint, 'none']);
   });
 });
 

@@ -340,6 +340,7 @@ describe.skipIf(obstacle !== undefined)(`dvk trace ${obstacle ?? ''}`, () => {
       ...[
         ['--count', 'x'],
         ['--summary', '--export', 'x'],
+        ['--show', 'calls', '--export', 'x'],
       ],
     ]) {
       expect((await place.run('trace', 'mol', ...options)).code, options.join(' ')).toBe(2);

@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "dvk.h"
@@ -31,6 +32,7 @@ static dvk_process *server, *user;
 static void refuses_null(void) {
   dvk_message message = {0};
   dvk_party party = dvk_own(&message);
+  dvk_departure departure;
   void* address = NULL;
   CHECK(dvk_open(NULL, &segment), -EINVAL);
   CHECK(dvk_open("x", NULL), -EINVAL);
@@ -45,6 +47,10 @@ static void refuses_null(void) {
   CHECK(dvk_bind(NULL, -1, DVK_LEVEL_USER, "x", &user), -EINVAL);
   CHECK(dvk_bind_as(segment, NULL, &user), -EINVAL);
   CHECK(dvk_bind_for(segment, 1, NULL), -EINVAL);
+  CHECK(dvk_unbind_for(NULL, 1, 0), -EINVAL);
+  CHECK(dvk_set_warned(NULL, 1, 0), -EINVAL);
+  CHECK(dvk_find_departure(NULL, 0, &departure), -EINVAL);
+  CHECK(dvk_find_departure(segment, 0, NULL), -EINVAL);
   CHECK(dvk_adopt(NULL, 0, &user), -EINVAL);
   CHECK(dvk_bind_remote(NULL, 1, 1, DVK_LEVEL_USER, "x"), -EINVAL);
   CHECK(dvk_unbind_remote(NULL, 1), -EINVAL);
@@ -291,6 +297,38 @@ static void binds_otherwise(void) {
   CHECK(dvk_bind_as(segment, &options, &own), -EINVAL);
 }
 
+static void unbinds_others(void) {
+  dvk_departure departure = {0};
+  dvk_process* brief = NULL;
+  dvk_message message = {0};
+  CHECK(dvk_bind(segment, 24, DVK_LEVEL_SERVER, "brief", &brief), 0);
+  const int32_t endpoint = dvk_endpoint(brief);
+  CHECK(dvk_unbind_for(segment, endpoint, 0), -DVK_EDVSENDPOINT);
+  CHECK(dvk_unbind_for(segment, DVK_ANY, 0), -ERANGE);
+  CHECK(dvk_set_warned(segment, dvk_endpoint(server), 5), 0);
+  CHECK(dvk_unbind(brief), 0);
+  CHECK(dvk_receive(server, DVK_KERNEL, &message, 0), 0);
+  CHECK(dvk_notify_value(&message), 5);
+  uint64_t number = 0;
+  while (dvk_find_departure(segment, number, &departure) == 1) number = departure.number + 1;
+  CHECK(departure.endpoint, endpoint);
+  CHECK(departure.pid, getpid());
+  CHECK(departure.status, DVK_UNBOUND);
+  CHECK(strcmp(departure.name, "brief"), 0);
+  CHECK(dvk_set_warned(segment, endpoint, 0), -DVK_EDEADSRCDST);
+  CHECK(dvk_set_warned(segment, DVK_NONE, 0), 0);
+
+  const pid_t child = fork();
+  if (child == 0) {
+    for (;;) pause();
+  }
+  dvk_bind_options options = {DVK_BIND_PROCESS, 24, 0, 0, DVK_LEVEL_SERVER, 0, "child"};
+  CHECK(dvk_unbind_for(segment, dvk_bind_for(segment, child, &options), 0), 0);
+  CHECK(dvk_lookup(segment, 24), -DVK_EDVSNOTBOUND);
+  CHECK(kill(child, SIGKILL), 0);
+  CHECK(waitpid(child, NULL, 0), child);
+}
+
 static void stands_by(void) {
   dvk_process* backup = NULL;
   dvk_message message = {.type = 1};
@@ -437,6 +475,7 @@ int main(int argc, char** argv) {
   is_interrupted();
   copies();
   binds_otherwise();
+  unbinds_others();
   stands_by();
   ends();
   CHECK(dvk_close(segment), 0);

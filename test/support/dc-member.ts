@@ -39,6 +39,7 @@ export type MemberOrder =
   | { do: 'calls'; server: number; count: number; start: number }
   | { do: 'tries'; server: number; answers: number; timeoutMs: number }
   | { do: 'receive' }
+  | { do: 'ignore' }
   | ({ do: 'ipc' } & MemberCall)
   | { do: 'lend'; server: number; bytes: number; seed: number }
   | { do: 'awaitBind'; slot: number }
@@ -83,6 +84,8 @@ class Member {
       case 'receive':
         this.#process.receiveSync(ANY);
         return this.#process.message.type;
+      case 'ignore':
+        return process.on('SIGTERM', () => undefined).listenerCount('SIGTERM');
       case 'ipc':
         return this.#ipc(order);
       case 'lend':

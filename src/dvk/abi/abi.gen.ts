@@ -24,6 +24,8 @@ export const Limit = {
   ASYNCS: 32,
   /** stage of a process, through which it moves its own memory in a copy */
   STAGE_BYTES: 262144,
+  /** processes that have gone, of which a node keeps record */
+  DEPARTURES: 256,
   /** arena allocations of a DC at a time */
   EXTENTS: 4096,
   /** arena of a DC; the file is sparse, so unused bytes cost nothing */
@@ -122,6 +124,8 @@ export const ErrorNumber = {
   EDVSBADFRAME: 357,
   /** the process stands by for its primary on another node */
   EDVSSTANDBY: 358,
+  /** the process was asked to end by another one, which unbinds it */
+  EDVSSHUTDOWN: 359,
 } as const;
 
 /** Commands between nodes. */
@@ -349,7 +353,10 @@ export const SegmentHeaderLayout = {
   proxyPartner: 116,
   migrating: 120,
   ticket: 128,
-  reserved2: 136,
+  departures: 136,
+  warned: 144,
+  warning: 148,
+  reserved2: 152,
 } as const;
 
 /** One process of a DC. Its slot is its index in the table, and the table never moves. Size in bytes, and the offset of each field. */
@@ -470,6 +477,18 @@ export const LinkSlotLayout = {
   dropped: 80,
   copiesInParts: 88,
   reserved0: 92,
+} as const;
+
+/** A process of this node that has gone. Size in bytes, and the offset of each field. */
+export const DepartureSlotLayout = {
+  BYTES: 64,
+  number: 0,
+  endpoint: 8,
+  pid: 12,
+  status: 16,
+  level: 20,
+  name: 24,
+  reserved0: 40,
 } as const;
 
 /** One allocation in the arena. Size in bytes, and the offset of each field. */

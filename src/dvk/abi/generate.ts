@@ -148,7 +148,8 @@ function cppHeader(): string {
 /** Limits that matter to a program in C; the others are the core's own affair. */
 const C_LIMITS = [
   ...(['MESSAGE_BYTES', 'NAME_BYTES', 'PROCESSES_MAX', 'SYSTEM_PROCESSES', 'NODES_MAX'] as const),
-  ...(['GRANTS', 'ASYNCS', 'COPY_BYTES_MAX', 'NOTIFY_TYPE', 'GENERATION_MAX'] as const),
+  ...(['GRANTS', 'ASYNCS', 'DEPARTURES', 'COPY_BYTES_MAX'] as const),
+  ...(['NOTIFY_TYPE', 'GENERATION_MAX'] as const),
 ];
 
 function cEnum(doc: string, rows: (readonly [string, number, string])[]): string[] {

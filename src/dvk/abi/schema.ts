@@ -25,6 +25,7 @@ export const LIMITS = {
   GRANTS: [32, 'grants a process can hold at a time'],
   ASYNCS: [32, 'messages of senda that a process can have under way at a time'],
   STAGE_BYTES: [262144, 'stage of a process, through which it moves its own memory in a copy'],
+  DEPARTURES: [256, 'processes that have gone, of which a node keeps record'],
   EXTENTS: [4096, 'arena allocations of a DC at a time'],
   ARENA_BYTES_DEFAULT: [
     1073741824,
@@ -87,6 +88,7 @@ export const ERRORS = {
   EDVSBADSEGMENT: [356, 'the file is no segment of this version, or is damaged'],
   EDVSBADFRAME: [357, 'a frame or command is malformed'],
   EDVSSTANDBY: [358, 'the process stands by for its primary on another node'],
+  EDVSSHUTDOWN: [359, 'the process was asked to end by another one, which unbinds it'],
 } as const;
 
 /** Commands between nodes, M3-IPC's numbers (proxy_usr.h); an acknowledgement has ACK set. */
@@ -165,7 +167,10 @@ const segmentHeader: StructSchema = [
   ['proxy_partner', 'u32', 'slot, plus one, whose copy job the proxy holds; 0 none'],
   ['migrating', 'u64', 'bit n: there is something to do for MigrationSlot n'],
   ['ticket', 'u64', 'next place in a queue; on a cache line of its own'],
-  ['reserved2', 'u8[120]', 'zero'],
+  ['departures', 'u64', 'how many processes of this node have gone'],
+  ['warned', 'i32', 'endpoint that KERNEL notifies of each, or NONE'],
+  ['warning', 'u32', 'with this value'],
+  ['reserved2', 'u8[104]', 'zero'],
 ];
 
 const processSlot: StructSchema = [
@@ -433,6 +438,16 @@ const migrantNotice: StructSchema = [
   ['reserved0', 'u32', 'zero'],
 ];
 
+const departureSlot: StructSchema = [
+  ['number', 'u64', 'of the departure, from 1; 0 while it is written'],
+  ['endpoint', 'i32', ''],
+  ['pid', 'i32', ''],
+  ['status', 'i32', '0: it unbound; -1: it ended, or was ended'],
+  ['level', 'u32', 'ProcessLevel'],
+  ['name', 'name', ''],
+  ['reserved0', 'u8[24]', 'zero'],
+];
+
 /** What the core tells the proxy of a process that waits for one of another node. */
 const remoteWait: StructSchema = [
   ['waiter', 'i32', 'endpoint'],
@@ -473,6 +488,7 @@ export const STRUCTS = {
     linkSlot,
     'What this node knows of another node of the DC, and the state of the link to it.',
   ],
+  DepartureSlot: [64, departureSlot, 'A process of this node that has gone.'],
   Extent: [16, extent, 'One allocation in the arena.'],
   TraceHeader: [64, traceHeader, 'Who watches a DC on this node.'],
   TraceWatcher: [8, traceWatcher, 'One of those who watch.'],

@@ -1,0 +1,159 @@
+// The unbind of another program: unbind with an endpoint of M3-IPC. The core frees no slot of a
+// process that lives, since that goes on using it; it asks the program to end, and waits.
+//
+// Slots are shared memory, so the pid in one is only a hint, and a signal goes to nobody but the
+// program that can have bound it: one with the slot's start time that has this segment mapped. A
+// member that lies can name another member, and no stranger.
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <string>
+
+#include "slots.h"
+#include "wait.h"
+
+namespace dvk {
+namespace {
+
+// An unbind tells nobody who waits without being bound.
+constexpr int64_t kPauseMs = 5;
+
+// Device and inode of the file that a line of maps (proc(5)) is about, as it has them.
+std::string mapped_file(const char* line) {
+  char device[32];
+  unsigned long inode;
+  if (sscanf(line, "%*s %*s %*s %31s %lu", device, &inode) != 2 || inode == 0) return "";
+  return std::string(device) + " " + std::to_string(inode);
+}
+
+// Calls visit(line) for the mappings of a program until it returns true. Returns 1 when it did, 0
+// when not, -EPERM when this process may not look.
+template <typename Visit>
+int each_mapping(int pid, Visit visit) {
+  FILE* file = fopen(("/proc/" + std::to_string(pid) + "/maps").c_str(), "re");
+  if (file == nullptr) return errno == ENOENT || errno == ESRCH ? 0 : -EPERM;
+  char* line = nullptr;
+  size_t room = 0;
+  int found = 0;
+  while (found == 0 && getline(&line, &room, file) >= 0) found = visit(line) ? 1 : 0;
+  free(line);
+  fclose(file);
+  return found;
+}
+
+// Whether the program has the segment mapped, or an error. What stat(2) says of a file is not what
+// maps says on every file system, so the mapping of this process is looked for there, too.
+int has_mapped(const Segment& segment, int pid) {
+  const uint64_t base = reinterpret_cast<uint64_t>(segment.base());
+  std::string own;
+  const int seen = each_mapping(getpid(), [&](const char* line) {
+    uint64_t first = 0, end = 0;
+    const bool covers = sscanf(line, "%lx-%lx", &first, &end) == 2 && first <= base && base < end;
+    if (covers) own = mapped_file(line);
+    return covers;
+  });
+  if (seen <= 0 || own.empty()) return -EPERM;
+  return each_mapping(pid, [&](const char* line) { return mapped_file(line) == own; });
+}
+
+// A program that is held by a handle of the kernel, which names no other one when the pid does.
+class Program {
+ public:
+  explicit Program(int pid) : handle_(static_cast<int>(syscall(SYS_pidfd_open, pid, 0))) {}
+  ~Program() {
+    if (handle_ >= 0) close(handle_);
+  }
+  Program(const Program&) = delete;
+  Program& operator=(const Program&) = delete;
+
+  bool held() const {
+    return handle_ >= 0;
+  }
+  int ask_to_end() const {
+    return syscall(SYS_pidfd_send_signal, handle_, SIGTERM, nullptr, 0) == 0 ? 0 : -errno;
+  }
+
+ private:
+  const int handle_;
+};
+
+// Asks the owner of a slot to end. Returns 0, also when it has just ended; -EPERM.
+int signal_owner(const Segment& segment, ProcessSlot* slot, int32_t endpoint) {
+  const int pid = load(slot->pid);
+  const int thread = load(slot->thread);
+  const uint64_t start_time = load(slot->start_time);
+  if (pid <= 0) return -EPERM;
+  const Program program(pid);
+  if (!program.held()) return errno == ESRCH ? 0 : -errno;
+  const auto now = thread == 0 ? find_start_time(pid) : find_start_time(pid, thread);
+  if (!now.has_value()) return -EMFILE;
+  if (*now == 0 || *now != start_time) return 0;
+  const int mapped = has_mapped(segment, pid);
+  if (mapped < 0) return mapped;
+  // It may have unbound and closed the segment just now.
+  if (mapped == 0) return atomic(slot->endpoint).load() == endpoint ? -EPERM : 0;
+  const int error = program.ask_to_end();
+  return error == -ESRCH ? 0 : error;
+}
+
+bool is_handed(ProcessSlot* slot) {
+  return (load(slot->bind_flags) & static_cast<uint32_t>(BindFlag::kHanded)) != 0;
+}
+
+// Ends the call in which the process waits; or frees a slot that nobody has taken yet.
+int end_call(Segment& segment, uint32_t index, int32_t endpoint) {
+  const TableLock lock(segment);
+  if (lock.error() != 0) return lock.error();
+  ProcessSlot* slot = segment.slot(index);
+  if (!is(life_of(segment, index), ProcessLife::kLocal) || load(slot->endpoint) != endpoint) {
+    return 0;
+  }
+  if (is_handed(slot)) {
+    release_slot(segment, index, kUnbound);
+    return 0;
+  }
+  const auto rendezvous = atomic(slot->rendezvous);
+  for (uint32_t word = rendezvous.load(); is_waiting(word); word = rendezvous.load()) {
+    if (fail(segment, index, word, EDVSSHUTDOWN)) break;
+  }
+  return 0;
+}
+
+}  // namespace
+
+int ask_to_unbind(Segment& segment, int32_t endpoint) {
+  if (!segment.running()) return -EDVSDCNOTRUN;
+  uint32_t index;
+  int error = check_endpoint(segment, endpoint, &index);
+  if (error != 0) return error;
+  ProcessSlot* slot = segment.slot(index);
+  if (!is(life_of(segment, index), ProcessLife::kLocal)) return -EDVSRMTPROC;
+  if (load(slot->pid) == getpid()) return -EDVSENDPOINT;
+  if (!is_handed(slot)) error = signal_owner(segment, slot, endpoint);
+  return error == 0 ? end_call(segment, index, endpoint) : error;
+}
+
+bool has_unbound(Segment& segment, int32_t endpoint) {
+  uint32_t index;
+  if (check_endpoint(segment, endpoint, &index) != 0) return true;
+  return !owner_alive(segment.slot(index)) && reap(segment, index, endpoint, kRepairLockMs) != 0;
+}
+
+int unbind_for(Segment& segment, int32_t endpoint, int64_t timeout_ms) {
+  Deadline deadline(timeout_ms);
+  const int asked = ask_to_unbind(segment, endpoint);
+  if (asked != 0) return asked;
+  uint32_t never = 0;
+  while (!has_unbound(segment, endpoint)) {
+    const int error = deadline.sleep(&never, 0, kPauseMs);
+    if (error != 0) return error;
+  }
+  return 0;
+}
+
+}  // namespace dvk
