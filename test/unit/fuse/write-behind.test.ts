@@ -169,7 +169,7 @@ describe('a row of writes', () => {
     expect(Buffer.compare(contents(), right)).toBe(0);
   });
 
-  it('answers no such write any more while somebody wants the file, or after a failure', async () => {
+  it('answers none so while somebody wants the file, or after a failure', async () => {
     await beginRow();
     files.isSlow = true;
     const begun = Array.from({ length: 17 }, () => write(2 ** 18));
