@@ -44,7 +44,7 @@ export const S_IFLNK = 0o120000;
 export const S_IFIFO = 0o010000;
 const S_IFMT = 0o170000;
 const FIRST_FREE_INODE = 11;
-const FILE_BYTES_MAX = 2 ** 20;
+const FILE_BYTES_MAX = 2 ** 23;
 
 /** Returns up to `bytes` from `offset`; a promise that never settles plays a server that hangs. */
 export type ReadData = (offset: number, bytes: number) => Uint8Array | Promise<Uint8Array>;

@@ -153,10 +153,15 @@ export class Changer {
       change.data = change.data.slice();
       await coming;
     }
-    const { early, done } = this.#writes.begin(request.file, change);
+    const { early, soon, done } = this.#writes.begin(request.file, change);
+    let isAnswered = early;
     if (early) this.#answers.written(request, length);
+    void soon?.then(() => {
+      isAnswered = true;
+      this.#answers.written(request, length);
+    });
     const bytes = await done;
-    if (!early) this.#answers.written(request, bytes);
+    if (!isAnswered) this.#answers.written(request, bytes);
   }
 
   async #copy(file: FileId, { offset, owner, ...change }: Kind<'copy'>): Promise<number> {

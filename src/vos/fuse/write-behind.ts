@@ -5,7 +5,8 @@
  * nobody else gets at the file, and a write is answered at once if not too much is under way.
  * Whatever else is asked of the file here waits until all of it has arrived, and ends the claim
  * (`settle`); so does a moment without writes. Hence what write(2) has returned for is seen by
- * whoever opens the file, on any node.
+ * whoever opens the file, on any node. When too much is under way, a write is answered as soon as
+ * enough of that has arrived: so there is always something for the link and the server to do.
  *
  * A write that fails after it was answered is told to the next write, to each close of the file
  * until it was synced, and to one fsync of each open file; from then on nothing is answered early
@@ -50,8 +51,17 @@ interface OwnWrite extends WriteRequest {
 export interface Begun {
   /** The write may be answered now, as done. */
   readonly early: boolean;
-  /** Bytes that were written; of an early one it never rejects. */
+  /** Of one that may be so later: resolves at that time, unless it has arrived before. */
+  readonly soon?: Promise<void>;
+  /** Bytes that were written; of one that could be answered before, it never rejects. */
   readonly done: Promise<number>;
+}
+
+/** A write that is under way, and is answered when enough of what came before it has arrived. */
+interface Late {
+  readonly length: number;
+  isAnswered: boolean;
+  answer: () => void;
 }
 
 /** The writes to one file. */
@@ -65,6 +75,8 @@ interface Stream {
   underWay: number;
   /** Answered and not yet arrived. */
   bytes: number;
+  /** Those that wait for their answer, in their order. */
+  readonly late: Late[];
   gathered: WriteBatch | undefined;
   /** The server may believe that this client has a claim. */
   isClaimed: boolean;
@@ -200,6 +212,7 @@ export class WriteBehind {
     const stream: Stream = {
       file,
       ...{ next: -1, row: -1, isScattered: false, underWay: 0, bytes: 0, gathered: undefined },
+      late: [],
       ...{ isClaimed: false, trustedUntilMs: 0, cancelLinger: undefined, drained: [] },
       ...{ settling: undefined, turn: Promise.resolve(), waiting: 0, failure: undefined },
     };
@@ -221,18 +234,60 @@ export class WriteBehind {
   /** A write of a row: it asks for the claim, or renews it. */
   #claiming(stream: Stream, write: WriteRequest): Begun {
     const { length } = write.data;
-    const early = stream.isClaimed && stream.bytes + length <= EARLY_BYTES_MAX;
+    const { isClaimed } = stream;
     stream.isClaimed = true;
-    if (!early) {
+    if (!isClaimed) {
       this.#sendGathered(stream);
-      return { early, done: this.#sendClaiming(stream, write) };
+      return { early: false, done: this.#sendClaiming(stream, write) };
     }
+    if (stream.bytes + length > EARLY_BYTES_MAX) return this.#beginLate(stream, write);
     stream.bytes += length;
     const done = this.#sendOrGather(stream, write).finally(() => {
-      stream.bytes -= length;
-      this.#writes++;
+      this.#noteArrived(stream, length);
     });
-    return { early, done };
+    return { early: true, done };
+  }
+
+  /** There is no room for it yet among those that are answered early. */
+  #beginLate(stream: Stream, write: WriteRequest): Begun {
+    const late: Late = { length: write.data.length, isAnswered: false, answer: () => undefined };
+    const soon = new Promise<void>((resolve) => {
+      late.answer = resolve;
+    });
+    stream.late.push(late);
+    this.#sendGathered(stream);
+    return { early: false, soon, done: this.#sendLate(stream, write, late) };
+  }
+
+  async #sendLate(stream: Stream, write: WriteRequest, late: Late): Promise<number> {
+    const { length } = late;
+    try {
+      const bytes = await this.#sendClaiming(stream, write);
+      if (late.isAnswered && bytes < length) this.#fail(stream, ENOSPC);
+      return bytes;
+    } catch (error) {
+      if (!late.isAnswered) throw error;
+      this.#fail(stream, this.#errnoOf(error));
+      return 0;
+    } finally {
+      if (late.isAnswered) this.#noteArrived(stream, length);
+      else stream.late.splice(stream.late.indexOf(late), 1);
+    }
+  }
+
+  /** So much that was answered has arrived: others may be. */
+  #noteArrived(stream: Stream, bytes: number): void {
+    stream.bytes -= bytes;
+    this.#writes++;
+    const mayAnswer = stream.failure === undefined && stream.settling === undefined;
+    while (mayAnswer && this.#isTrusted(stream)) {
+      const [first] = stream.late;
+      if (first === undefined || stream.bytes + first.length > EARLY_BYTES_MAX) return;
+      stream.late.shift();
+      stream.bytes += first.length;
+      first.isAnswered = true;
+      first.answer();
+    }
   }
 
   /** Never rejects. */

@@ -3,6 +3,7 @@ import { constants } from 'node:os';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { errnoOf, Gateway, GATEWAY_DEFAULTS } from '../../../src/vos/fuse/gateway.ts';
 import { Opcode } from '../../../src/vos/fuse/wire.ts';
+import { WriteFlag } from '../../../src/vos/protocol/fs-change.ts';
 import {
   initMessage,
   join,
@@ -213,4 +214,37 @@ describe('interrupts', () => {
     expect(port.last()).toMatchObject({ error: 0, unique: 20n });
     expect(port.replies.length).toBe(count);
   });
+});
+
+it('answers a write, once, when enough of those before it has arrived', async () => {
+  files.grantsClaims = true;
+  const written: (() => void)[] = [];
+  files.write = async ({ file }, data, flags) => {
+    await new Promise<void>((resolve) => written.push(resolve));
+    const attributes = await files.getAttributes(file);
+    return { bytes: data.length, attributes, claimed: (flags & WriteFlag.CLAIM) !== 0 };
+  };
+  await give(message(Opcode.CREATE, { body: join(words(0o101, 0o100666, 0, 0), name('new')) }));
+  const node = new DataView(port.last().body.buffer).getUint32(0, true);
+  const bytes = 2 ** 20;
+  const write = async (index: number): Promise<void> => {
+    const head = words(0, 0, index * bytes, 0, bytes, 0, 0, 0, 0, 0);
+    const body = join(head, new Uint8Array(bytes));
+    await give(message(Opcode.WRITE, { unique: 100 + index, node, body }));
+  };
+  const answered = (): number[] =>
+    port.replies.map(({ unique }) => Number(unique) - 100).filter((index) => index >= 0);
+  for (let i = 0; i < 3; i++) {
+    await write(i);
+    written.shift()?.();
+    await new Promise((done) => setImmediate(done));
+  }
+  for (let i = 3; i < 8; i++) await write(i);
+  expect(answered()).toEqual([0, 1, 2, 3, 4, 5, 6]);
+  written.shift()?.();
+  await new Promise((done) => setImmediate(done));
+  expect(answered()).toEqual([0, 1, 2, 3, 4, 5, 6, 7]);
+  for (const resolve of written) resolve();
+  await new Promise((done) => setImmediate(done));
+  expect(answered()).toEqual([0, 1, 2, 3, 4, 5, 6, 7]);
 });

@@ -139,10 +139,61 @@ describe('a row of writes', () => {
     let begun = write(2 ** 18);
     for (; begun.early; begun = write(2 ** 18)) early++;
     expect(early).toBe(16);
-    const failed = expect(begun.done).rejects.toMatchObject({ code: 'EFBIG' });
     files.isSlow = false;
     files.letGo();
-    await failed;
+    expect(await begun.done).toBe(2 ** 18);
+  });
+
+  it('answers a write for which there was no room when enough has arrived', async () => {
+    await beginRow();
+    files.isSlow = true;
+    const begun = Array.from({ length: 18 }, () => write(2 ** 18));
+    const [late, later] = begun.slice(16);
+    const answers: string[] = [];
+    void late?.soon?.then(() => answers.push('late'));
+    void later?.soon?.then(() => answers.push('later'));
+    await turns();
+    expect([late?.early, answers]).toEqual([false, []]);
+    files.letGo(1);
+    await turns();
+    expect(answers).toEqual(['late']);
+    const mark = writes.arrived;
+    files.letGo(1);
+    await turns();
+    expect(answers).toEqual(['late', 'later']);
+    files.isSlow = false;
+    files.letGo();
+    await Promise.all(begun.map(async ({ done }) => done));
+    expect(writes.arrived).toBe(mark + 17);
+    const right = Uint8Array.from({ length: 300 + 18 * 2 ** 18 }, (_, i) => i % 251);
+    expect(Buffer.compare(contents(), right)).toBe(0);
+  });
+
+  it('answers none so while somebody wants the file, or after a failure', async () => {
+    await beginRow();
+    files.isSlow = true;
+    const begun = Array.from({ length: 17 }, () => write(2 ** 18));
+    let isAnswered = false;
+    void begun[16]?.soon?.then(() => (isAnswered = true));
+    const settled = writes.settle(file);
+    files.letGo(1);
+    await turns();
+    expect(isAnswered).toBe(false);
+    files.letGo();
+    await settled;
+    expect([await begun[16]?.done, isAnswered]).toEqual([2 ** 18, false]);
+    files.isSlow = false;
+    next = 0;
+    await beginRow();
+    files.isSlow = true;
+    const more = Array.from({ length: 17 }, () => write(2 ** 18));
+    void more[16]?.soon?.then(() => (isAnswered = true));
+    files.failing.set('write', 'EIO');
+    files.letGo(1);
+    await turns();
+    expect(isAnswered).toBe(false);
+    files.letGo();
+    await expect(more[16]?.done).rejects.toMatchObject({ code: 'EIO' });
   });
 
   it('goes on when a write is somewhere else: those come as pieces, after all others', async () => {
@@ -239,6 +290,18 @@ describe('a row of writes', () => {
 });
 
 describe('a write that failed after it was answered', () => {
+  it('is one like any other when it was answered late', async () => {
+    await beginRow();
+    files.isSlow = true;
+    const begun = Array.from({ length: 17 }, () => write(2 ** 18));
+    files.letGo(1);
+    await begun[16]?.soon;
+    files.failing.set('write', 'ENOSPC');
+    files.letGo();
+    await expect(Promise.all(begun.map(async ({ done }) => done))).resolves.toHaveLength(17);
+    expect(writes.failureAtSync(file, HANDLE)).toBe(ENOSPC);
+  });
+
   async function fail(): Promise<void> {
     await beginRow();
     files.failing.set('write', 'ENOSPC');
