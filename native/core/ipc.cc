@@ -90,7 +90,7 @@ bool source_dead(const Process& process) {
   const int32_t peer = process.operation.peer;
   uint32_t slot;
   return peer != kEndpointAny && peer != kEndpointKernel &&
-         check_endpoint(process.segment, peer, &slot) != 0;
+         find_endpoint(process.segment, peer, &slot) == -EDEADSRCDST;
 }
 
 bool has_candidate(Process& process) {
@@ -241,7 +241,7 @@ int start_message(Process& process, int32_t destination, const Message& message,
   const int self_error = call ? -EDVSENDPOINT : -EDVSBADDEST;
   uint32_t target;
   if (error == 0) error = check_peer(process, destination, self_error, process.index, &target);
-  const bool unknown = error == -EDEADSRCDST && can_search(process.segment, destination);
+  const bool unknown = can_await(process.segment, destination, error);
   if (error != 0 && !unknown) {
     return refuse(process, call ? TraceCall::kSendrec : TraceCall::kSend, destination, error);
   }
@@ -266,9 +266,7 @@ int follow_relay(Process& process, uint32_t word) {
   const int error = operation.peer == process.endpoint
                         ? -EDVSENDPOINT
                         : check_endpoint(process.segment, operation.peer, &target);
-  if (error == -EDEADSRCDST && can_search(process.segment, operation.peer)) {
-    return start_search(process);
-  }
+  if (can_await(process.segment, operation.peer, error)) return start_search(process);
   if (error != 0) return finish(process, error == -ERANGE ? -EDVSENDPOINT : error);
   if (!takes_from(process.segment, target, process.index)) {
     return finish(process, -ECALLDENIED);
@@ -281,10 +279,9 @@ int relaunch(Process& process) {
   void_command(process.slot);
   atomic(process.slot->rendezvous).store(idle_word(process), std::memory_order_release);
   uint32_t target;
-  if (check_endpoint(process.segment, process.operation.peer, &target) != 0) {
-    return finish(process, -EDSTDIED);
-  }
-  return launch(process, target);
+  const int error = check_endpoint(process.segment, process.operation.peer, &target);
+  if (error == -EDVSMIGRATING) return start_search(process);
+  return error == 0 ? launch(process, target) : finish(process, -EDSTDIED);
 }
 
 // Whether a message that node `before` gave back goes anywhere else, or waits for its receiver's
@@ -389,7 +386,7 @@ int start_receive(Process& process, int32_t source) {
     const bool own = source == process.endpoint || source == kEndpointSelf;
     error = own ? -EDVSENDPOINT : check_endpoint(process.segment, source, &slot);
   }
-  if (error == -EDEADSRCDST && can_search(process.segment, source)) {
+  if (can_await(process.segment, source, error)) {
     process.operation.kind = Kind::kReceive;
     process.operation.peer = source;
     return start_search(process);
@@ -418,6 +415,7 @@ int resume(Process& process) {
   }
   uint32_t target;
   const int error = check_endpoint(process.segment, process.operation.peer, &target);
+  if (error == -EDVSMIGRATING) return start_search(process);
   if (error != 0) return finish(process, error);
   if (!takes_from(process.segment, target, process.index)) return finish(process, -ECALLDENIED);
   return launch(process, target);

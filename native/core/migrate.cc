@@ -214,7 +214,7 @@ void take_place(Segment& segment, uint32_t index, const Migrant& migrant,
   PrivilegeSlot* privileges = segment.privilege(index);
   const int32_t endpoint = load(slot->endpoint);
   const uint32_t before = load(slot->node);
-  set_life(slot, ProcessLife::kBinding);
+  set_life(slot, ProcessLife::kArriving);
   DVK_CRASH_POINT("migrate.taking");
   const uint32_t word = atomic(slot->rendezvous).load();
   atomic(slot->rendezvous).store(pack(State::kIdle, sequence_of(word) + 1, 0));
@@ -232,14 +232,10 @@ void take_place(Segment& segment, uint32_t index, const Migrant& migrant,
   store(privileges->held, rights | held_mark());
   for (uint32_t i = 0; i < count; i++) unpack_notice(segment, index, endpoint, notices[i]);
   store(slot->generation, generation_of(endpoint));
-  store(slot->node, segment.node_id());
-  atomic(slot->bind_flags).fetch_and(~static_cast<uint32_t>(BindFlag::kBackup));
   DVK_CRASH_POINT("migrate.placed");
-  set_life(slot, ProcessLife::kLocal);
+  end_arrival(segment, index);
   DVK_CRASH_POINT("migrate.taken");
-  wake_backup(segment, slot);
   release_held(segment, index, before);
-  tell_of_bind(segment, index);
 }
 
 namespace {
