@@ -183,7 +183,7 @@ int check_idle_caller(Process& process, CallRight right) {
   return error == 0 && process.operation.stage != Stage::kNone ? -EBUSY : error;
 }
 
-int start_remote_message(Process& process, uint32_t target, uint32_t kind) {
+int start_remote_message(Process& process, uint32_t kind) {
   ProcessSlot* slot = process.slot;
   void_command(slot);
   note_launch(process, load(slot->call_id) + 1);
@@ -192,9 +192,10 @@ int start_remote_message(Process& process, uint32_t target, uint32_t kind) {
   store(slot->command_endpoint, process.operation.peer);
   store(slot->destination_endpoint, kEndpointNone);
   count(slot->sent_remote);
-  process.sent_to = load(process.segment.slot(target)->node);
   return start_remote(process, process.sent_to);
 }
+
+int relaunch(Process& process);
 
 // Sends operation.message to its peer, whose slot is `target`.
 int launch(Process& process, uint32_t target) {
@@ -204,7 +205,10 @@ int launch(Process& process, uint32_t target) {
   store(process.slot->want_source, operation.peer);
   if (is_remote(process.segment, target)) {
     const uint32_t kind = call ? kCommandSndrecMsg : kCommandSendMsg;
-    const int result = start_remote_message(process, target, kind);
+    process.sent_to = load(process.segment.slot(target)->node);
+    // Where it has arrived here meanwhile, that is no other node.
+    if (!is_remote(process.segment, target)) return relaunch(process);
+    const int result = start_remote_message(process, kind);
     return result < 0 ? finish(process, result) : result;
   }
   if (load(process.slot->async_busy) != 0) tidy_asyncs(process);

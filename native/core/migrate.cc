@@ -270,6 +270,8 @@ void release_held(Segment& segment, uint32_t index, uint32_t before) {
 void take_back(Segment& segment, uint32_t index, int result) {
   MigrationSlot* migration = segment.migration(index);
   ProcessSlot* slot = segment.slot(index);
+  // For whoever has to go on from here.
+  store(migration->result, result);
   const bool mine = is(life_of(segment, index), ProcessLife::kRemote) &&
                     load(slot->endpoint) == load(migration->endpoint);
   if (mine && is_backup(slot) && owner_alive(slot)) {

@@ -36,9 +36,9 @@ int look(const Process& process) {
   return find_endpoint(process.segment, process.operation.peer, &slot) == 0 ? 0 : kPending;
 }
 
-bool arrives(const Segment& segment, int32_t endpoint) {
+bool is_absent(const Segment& segment, int32_t endpoint) {
   uint32_t slot;
-  return find_endpoint(segment, endpoint, &slot) == -EDVSMIGRATING;
+  return find_endpoint(segment, endpoint, &slot) == -EDEADSRCDST;
 }
 
 int leave(Process& process, int result) {
@@ -60,23 +60,25 @@ bool read_search(Segment& segment, uint32_t index, Search* search) {
   if (!binds && kind != kCommandProcinfo) return false;
   if (segment.slot_of(search->seeker) != static_cast<int>(index)) return false;
   if (!binds && segment.slot_of(search->endpoint) != static_cast<int>(search->slot)) return false;
-  if (!binds && arrives(segment, search->endpoint)) return false;
+  if (!binds && !is_absent(segment, search->endpoint)) return false;
   if (search->slot >= segment.processes()) return false;
   search->home = home_of(segment, search->slot);
   return atomic(slot->call_id).load() == search->call_id;
 }
 
 // Ends the search of the process in `index`, if it has one; a tracker that died may have claimed
-// it.
+// it. One for a process that is here, or arrives, ends by itself.
 void fail_orphan(Segment& segment, uint32_t index) {
   ProcessSlot* slot = segment.slot(index);
   for (;;) {
     const uint32_t word = atomic(slot->rendezvous).load();
     const bool claimed = state_of(word) == State::kFilling && peer_of(word) == kProxyPeer;
-    const bool searches =
-        life_is(slot, ProcessLife::kLocal) && load(slot->command_kind) == kCommandProcinfo &&
-        (watches_table(word) || claimed) && !arrives(segment, atomic(slot->want_source).load());
-    if (!searches || fail(segment, index, word, EDVSNOPROXY)) return;
+    const bool searches = life_is(slot, ProcessLife::kLocal) &&
+                          load(slot->command_kind) == kCommandProcinfo &&
+                          (watches_table(word) || claimed);
+    if (!searches) return;
+    const bool absent = is_absent(segment, atomic(slot->want_source).load());
+    if (absent ? fail(segment, index, word, EDVSNOPROXY) : kick(segment, slot, word)) return;
   }
 }
 
