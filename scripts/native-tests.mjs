@@ -7,15 +7,15 @@ import { run, say, summaryOf } from './steps.mjs';
 const TIMEOUT_MS = 600_000;
 
 /**
- * Runs one executable after the other. Returns the counts, the skipped tests, and a line for each
- * failure.
+ * Runs one executable after the other, each with `args`. Returns the counts, the skipped tests,
+ * and a line for each failure.
  */
 export async function runNativeTests(executables, options = {}) {
   const result = { passed: 0, failed: 0, skipped: [], failures: [] };
   for (const path of executables) {
     const name = options.title ?? basename(path);
     say(`--- ${name}`);
-    const [program, ...args] = [...(options.prefix ?? []), path];
+    const [program, ...args] = [...(options.prefix ?? []), path, ...(options.args ?? [])];
     const { timeoutMs = TIMEOUT_MS, env } = options;
     const outcome = await run(program, args, { timeoutMs, env });
     const counts = summaryOf(outcome.output) ?? { passed: 0, failed: 0 };

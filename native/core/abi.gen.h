@@ -58,7 +58,7 @@ enum Error : int {
   EDVSPROXYRUN = 311,  // another proxy serves that node
   EDVSNODCNODE = 319,  // the node is not a member of the distributed container
   EDVSPROCSTS = 324,  // the process is not in a state that allows this
-  EDVSMIGRATING = 332,  // the process is being moved to another node
+  EDVSMIGRATING = 332,  // the process is moving to another node, or its backup is taking over
   EDVSSLOTUSED = 337,  // the process slot is taken
   EDVSWOKENUP = 348,  // the call was ended by wakeup
   EDVSBADDEST = 353,  // nobody can send there: it is the caller itself, or KERNEL
@@ -102,6 +102,7 @@ enum class ProcessLife : uint32_t {
   kLocal = 2,
   kRemote = 3,
   kDying = 4,
+  kArriving = 5,
 };
 
 enum class ProcessLevel : uint32_t {

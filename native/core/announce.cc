@@ -22,7 +22,7 @@ void announce_for(Segment& segment, uint32_t descriptor) {
 
 void announce(Segment& segment, uint32_t index) {
   ProcessSlot* slot = segment.slot(index);
-  const bool local = life_is(slot, ProcessLife::kLocal);
+  const bool local = life_is(slot, ProcessLife::kLocal) || life_is(slot, ProcessLife::kArriving);
   // A client makes itself known by its first call; its end is told to all.
   if (local && load(slot->level) == static_cast<uint32_t>(ProcessLevel::kUser)) return;
   for (uint32_t node = 0; node < segment.nodes(); node++) {
@@ -88,6 +88,8 @@ bool owes_answers(Segment& segment, uint32_t node, uint32_t index) {
 bool take_announcement(Segment& segment, uint32_t node, Command* command) {
   SlotSet announcements = segment.announcements(node);
   return announcements.each([&](uint32_t index) {
+    // Who arrives is told of once it is here.
+    if (life_is(segment.slot(index), ProcessLife::kArriving)) return false;
     const bool binding = !life_is(segment.slot(index), ProcessLife::kRemote);
     if (binding && owes_answers(segment, node, index)) return false;
     announcements.remove(index);

@@ -97,9 +97,8 @@ bool is_handed_to(ProcessSlot* slot, int pid, uint64_t start_time) {
 // A slot that was bound for this program, or -1.
 int find_handed(const Segment& segment, uint64_t start_time) {
   for (uint32_t index = 0; index < segment.processes(); index++) {
-    const uint32_t life = life_of(segment, index);
-    const bool bound = is(life, ProcessLife::kLocal) || is(life, ProcessLife::kRemote);
-    if (bound && is_handed_to(segment.slot(index), getpid(), start_time)) {
+    if (is_bound(life_of(segment, index)) &&
+        is_handed_to(segment.slot(index), getpid(), start_time)) {
       return static_cast<int>(index);
     }
   }
@@ -154,24 +153,19 @@ int promote(Segment& segment, int32_t endpoint) {
   // The primary was to move; whatever came of that, its node tells only who still has it for its
   // own.
   forget_migration(segment, index, endpoint);
-  char name[kNameBytes];
-  get_name(name, slot->name);
   const uint32_t primary = load(slot->node);
-  set_life(slot, ProcessLife::kBinding);
+  set_life(slot, ProcessLife::kArriving);
+  DVK_CRASH_POINT("promote.begun");
   quiet_descriptor(segment, index);
   if (primary < segment.nodes()) segment.link_queue(primary).remove(index);
-  occupy(segment, index, endpoint, segment.node_id(), static_cast<ProcessLevel>(load(slot->level)),
-         name);
+  renew(segment, index);
   store(slot->generation, generation_of(endpoint));
   // The process gives itself its rights when it takes over.
   const auto level = static_cast<ProcessLevel>(load(slot->level));
   store(segment.privilege(index)->held,
         default_privileges(level).rights | static_cast<uint32_t>(kHeldRights));
   suspend_rights(segment, index);
-  atomic(slot->bind_flags).fetch_and(~static_cast<uint32_t>(BindFlag::kBackup));
-  set_life(slot, ProcessLife::kLocal);
-  wake_backup(segment, slot);
-  tell_of_bind(segment, index);
+  end_arrival(segment, index);
   return 0;
 }
 

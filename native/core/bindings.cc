@@ -7,6 +7,7 @@
 #include "privilege.h"
 #include "search.h"
 #include "senda.h"
+#include "slots.h"
 #include "wait.h"
 
 namespace dvk {
@@ -23,9 +24,7 @@ bool is_watching(uint32_t word) {
 // binds writes the slot first and looks for waiters after.
 int32_t owner_of(const Segment& segment, uint32_t index) {
   ProcessSlot* slot = segment.slot(index);
-  const uint32_t life = atomic(slot->life).load();
-  const bool bound = life == static_cast<uint32_t>(ProcessLife::kLocal) ||
-                     life == static_cast<uint32_t>(ProcessLife::kRemote);
+  const bool bound = is_bound(atomic(slot->life).load());
   const int32_t endpoint = atomic(slot->endpoint).load();
   return bound && segment.slot_of(endpoint) == static_cast<int>(index) ? endpoint : kEndpointNone;
 }

@@ -8,6 +8,7 @@
 #include "copy_job.h"
 #include "deadlock.h"
 #include "search.h"
+#include "slots.h"
 #include "standby.h"
 #include "trace.h"
 #include "wait.h"
@@ -33,17 +34,17 @@ uint32_t awaited_slot(const Process& process, uint32_t word) {
   return open || !is_waiting(word) ? kNobody : peer_of(word);
 }
 
-// Whether the owner of `slot` is alive, or of another node.
+// Whether the owner of `slot` is alive, or of another node, or arrives here.
 bool lives_on(ProcessSlot* slot) {
   const uint32_t life = load(slot->life);
-  if (life == static_cast<uint32_t>(ProcessLife::kRemote)) return true;
-  return life == static_cast<uint32_t>(ProcessLife::kLocal) && owner_alive(slot);
+  return is_bound(life) && (!is(life, ProcessLife::kLocal) || owner_alive(slot));
 }
 
 // A waiter without news looks after its peer, should the death notice be lost. Where the table is
 // locked for long it ends its own wait at least.
 void look_after_peer(Process& process) {
   Segment& segment = process.segment;
+  mend(segment);
   if (process.operation.stage == Operation::Stage::kSearching) end_orphan(process);
   const uint32_t word = atomic(process.slot->rendezvous).load();
   const uint32_t peer = awaited_slot(process, word);

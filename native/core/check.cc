@@ -160,12 +160,14 @@ void Checker::check_slot(uint32_t index) {
       return;
     case ProcessLife::kBinding:
     case ProcessLife::kDying:
+    case ProcessLife::kArriving:
       // Under the lock; where it goes on its owner is alive.
       if (const uint64_t owner = atomic(segment_.header()->table_lock).load();
           owner == 0 || !lock_owner_alive(owner)) {
-        at(index, life == static_cast<uint32_t>(ProcessLife::kBinding)
-                      ? "a bind was cut short"
-                      : "the end of its process was cut short");
+        at(index, life == static_cast<uint32_t>(ProcessLife::kBinding) ? "a bind was cut short"
+                  : life == static_cast<uint32_t>(ProcessLife::kDying)
+                      ? "the end of its process was cut short"
+                      : "the arrival of its process was cut short");
       }
       return;
     case ProcessLife::kLocal:

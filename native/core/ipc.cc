@@ -90,7 +90,7 @@ bool source_dead(const Process& process) {
   const int32_t peer = process.operation.peer;
   uint32_t slot;
   return peer != kEndpointAny && peer != kEndpointKernel &&
-         check_endpoint(process.segment, peer, &slot) != 0;
+         find_endpoint(process.segment, peer, &slot) == -EDEADSRCDST;
 }
 
 bool has_candidate(Process& process) {
@@ -183,7 +183,7 @@ int check_idle_caller(Process& process, CallRight right) {
   return error == 0 && process.operation.stage != Stage::kNone ? -EBUSY : error;
 }
 
-int start_remote_message(Process& process, uint32_t target, uint32_t kind) {
+int start_remote_message(Process& process, uint32_t kind) {
   ProcessSlot* slot = process.slot;
   void_command(slot);
   note_launch(process, load(slot->call_id) + 1);
@@ -192,9 +192,10 @@ int start_remote_message(Process& process, uint32_t target, uint32_t kind) {
   store(slot->command_endpoint, process.operation.peer);
   store(slot->destination_endpoint, kEndpointNone);
   count(slot->sent_remote);
-  process.sent_to = load(process.segment.slot(target)->node);
   return start_remote(process, process.sent_to);
 }
+
+int relaunch(Process& process);
 
 // Sends operation.message to its peer, whose slot is `target`.
 int launch(Process& process, uint32_t target) {
@@ -204,7 +205,10 @@ int launch(Process& process, uint32_t target) {
   store(process.slot->want_source, operation.peer);
   if (is_remote(process.segment, target)) {
     const uint32_t kind = call ? kCommandSndrecMsg : kCommandSendMsg;
-    const int result = start_remote_message(process, target, kind);
+    process.sent_to = load(process.segment.slot(target)->node);
+    // Where it has arrived here meanwhile, that is no other node.
+    if (!is_remote(process.segment, target)) return relaunch(process);
+    const int result = start_remote_message(process, kind);
     return result < 0 ? finish(process, result) : result;
   }
   if (load(process.slot->async_busy) != 0) tidy_asyncs(process);
@@ -241,7 +245,7 @@ int start_message(Process& process, int32_t destination, const Message& message,
   const int self_error = call ? -EDVSENDPOINT : -EDVSBADDEST;
   uint32_t target;
   if (error == 0) error = check_peer(process, destination, self_error, process.index, &target);
-  const bool unknown = error == -EDEADSRCDST && can_search(process.segment, destination);
+  const bool unknown = can_await(process.segment, destination, error);
   if (error != 0 && !unknown) {
     return refuse(process, call ? TraceCall::kSendrec : TraceCall::kSend, destination, error);
   }
@@ -266,9 +270,7 @@ int follow_relay(Process& process, uint32_t word) {
   const int error = operation.peer == process.endpoint
                         ? -EDVSENDPOINT
                         : check_endpoint(process.segment, operation.peer, &target);
-  if (error == -EDEADSRCDST && can_search(process.segment, operation.peer)) {
-    return start_search(process);
-  }
+  if (can_await(process.segment, operation.peer, error)) return start_search(process);
   if (error != 0) return finish(process, error == -ERANGE ? -EDVSENDPOINT : error);
   if (!takes_from(process.segment, target, process.index)) {
     return finish(process, -ECALLDENIED);
@@ -281,10 +283,9 @@ int relaunch(Process& process) {
   void_command(process.slot);
   atomic(process.slot->rendezvous).store(idle_word(process), std::memory_order_release);
   uint32_t target;
-  if (check_endpoint(process.segment, process.operation.peer, &target) != 0) {
-    return finish(process, -EDSTDIED);
-  }
-  return launch(process, target);
+  const int error = check_endpoint(process.segment, process.operation.peer, &target);
+  if (error == -EDVSMIGRATING) return start_search(process);
+  return error == 0 ? launch(process, target) : finish(process, -EDSTDIED);
 }
 
 // Whether a message that node `before` gave back goes anywhere else, or waits for its receiver's
@@ -389,7 +390,7 @@ int start_receive(Process& process, int32_t source) {
     const bool own = source == process.endpoint || source == kEndpointSelf;
     error = own ? -EDVSENDPOINT : check_endpoint(process.segment, source, &slot);
   }
-  if (error == -EDEADSRCDST && can_search(process.segment, source)) {
+  if (can_await(process.segment, source, error)) {
     process.operation.kind = Kind::kReceive;
     process.operation.peer = source;
     return start_search(process);
@@ -418,6 +419,7 @@ int resume(Process& process) {
   }
   uint32_t target;
   const int error = check_endpoint(process.segment, process.operation.peer, &target);
+  if (error == -EDVSMIGRATING) return start_search(process);
   if (error != 0) return finish(process, error);
   if (!takes_from(process.segment, target, process.index)) return finish(process, -ECALLDENIED);
   return launch(process, target);

@@ -7,6 +7,7 @@
 
 #include "own_pid.h"
 #include "process.h"
+#include "standby.h"
 #include "wait.h"
 
 namespace dvk {
@@ -32,6 +33,16 @@ bool lock_owner_alive(uint64_t word) {
   return !start.has_value() || (*start != 0 && static_cast<uint32_t>(*start) == word >> 32);
 }
 
+bool is_lock_broken(const Segment& segment) {
+  const uint64_t owner = atomic(segment.header()->table_lock).load();
+  return owner != 0 && !lock_owner_alive(owner);
+}
+
+void mend(Segment& segment) {
+  if (!is_lock_broken(segment)) return;
+  const TableLock inherited(segment, kRepairLockMs);
+}
+
 TableLock::TableLock(Segment& segment, int64_t timeout_ms) : segment_(segment), self_(self_word()) {
   if (self_ >> 32 == 0) {
     // Without its start time the owner would be taken for dead.
@@ -51,6 +62,7 @@ TableLock::TableLock(Segment& segment, int64_t timeout_ms) : segment_(segment), 
     if ((tries > 20 || late) && !lock_owner_alive(seen) &&
         word.compare_exchange_strong(seen, self_, std::memory_order_acquire)) {
       DVK_CRASH_POINT("lock.inherited");
+      end_arrivals(segment);
       return;
     }
     if (late) {

@@ -4,7 +4,8 @@
 // since glibc follows pointers inside such a mutex, and a scribbling member could lead it anywhere.
 // A dead owner loses the lock to the next taker; a stopped one keeps it, and takers give up after
 // a time. Every change under the lock can be repeated from its start, so a half-done one
-// needs no rollback. It is the only lock; no call of IPC takes it.
+// needs no rollback; but for a process that arrives (standby.h), which the next taker of the lock
+// sets right before anything else. It is the only lock; no call of IPC takes it.
 #pragma once
 
 #include "segment.h"
@@ -18,6 +19,11 @@ inline constexpr int64_t kRepairLockMs = 20;
 
 // Whether the process that the word of the table lock names is alive, or may be.
 bool lock_owner_alive(uint64_t word);
+
+// Whether the table lock is held by a process that is dead.
+bool is_lock_broken(const Segment& segment);
+// Takes the lock from such a process, and mends what it left halfway; see end_arrivals.
+void mend(Segment& segment);
 
 class TableLock {
  public:

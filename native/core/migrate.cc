@@ -214,7 +214,7 @@ void take_place(Segment& segment, uint32_t index, const Migrant& migrant,
   PrivilegeSlot* privileges = segment.privilege(index);
   const int32_t endpoint = load(slot->endpoint);
   const uint32_t before = load(slot->node);
-  set_life(slot, ProcessLife::kBinding);
+  set_life(slot, ProcessLife::kArriving);
   DVK_CRASH_POINT("migrate.taking");
   const uint32_t word = atomic(slot->rendezvous).load();
   atomic(slot->rendezvous).store(pack(State::kIdle, sequence_of(word) + 1, 0));
@@ -232,14 +232,10 @@ void take_place(Segment& segment, uint32_t index, const Migrant& migrant,
   store(privileges->held, rights | held_mark());
   for (uint32_t i = 0; i < count; i++) unpack_notice(segment, index, endpoint, notices[i]);
   store(slot->generation, generation_of(endpoint));
-  store(slot->node, segment.node_id());
-  atomic(slot->bind_flags).fetch_and(~static_cast<uint32_t>(BindFlag::kBackup));
   DVK_CRASH_POINT("migrate.placed");
-  set_life(slot, ProcessLife::kLocal);
+  end_arrival(segment, index);
   DVK_CRASH_POINT("migrate.taken");
-  wake_backup(segment, slot);
   release_held(segment, index, before);
-  tell_of_bind(segment, index);
 }
 
 namespace {
@@ -274,6 +270,8 @@ void release_held(Segment& segment, uint32_t index, uint32_t before) {
 void take_back(Segment& segment, uint32_t index, int result) {
   MigrationSlot* migration = segment.migration(index);
   ProcessSlot* slot = segment.slot(index);
+  // For whoever has to go on from here.
+  store(migration->result, result);
   const bool mine = is(life_of(segment, index), ProcessLife::kRemote) &&
                     load(slot->endpoint) == load(migration->endpoint);
   if (mine && is_backup(slot) && owner_alive(slot)) {

@@ -373,8 +373,9 @@ void migrations_removed(Segment& segment, uint32_t node) {
 int absent_error(Segment& segment, int32_t endpoint) {
   MigrationSlot* migration = find_migration(segment, endpoint);
   uint32_t index;
-  if (migration == nullptr || load(migration->endpoint) != endpoint ||
-      check_endpoint(segment, endpoint, &index) != 0 ||
+  const int error = find_endpoint(segment, endpoint, &index);
+  if (error == -EDVSMIGRATING) return error;
+  if (migration == nullptr || load(migration->endpoint) != endpoint || error != 0 ||
       !is(life_of(segment, index), ProcessLife::kRemote)) {
     return -EDEADSRCDST;
   }

@@ -82,9 +82,12 @@ int detach_proxy(Segment& segment, uint32_t node) {
   LinkSlot* link = segment.link(node);
   if (link_is(link, LinkState::kAbsent)) return -EDVSNODCNODE;
   if (load(link->proxy_pid) != getpid()) return -EDVSNOPROXY;
+  // While it is the proxy yet: should it die in here, the link is taken down as that of a dead one.
+  const int error = link_down(segment, node);
+  drop_proxy_copy_job(segment);
   store(link->proxy_pid, 0);
   store(link->wake_id, uint64_t{0});
-  return link_down(segment, node);
+  return error;
 }
 
 }  // namespace dvk

@@ -245,7 +245,7 @@ int give_notice(Process& process, int32_t destination, int32_t source, uint32_t 
   error = check_source(process, &source, &from);
   if (error == 0) error = check_peer(process, destination, -EDVSENDPOINT, from, &target);
   const bool own = from == process.index;
-  if (error == -EDEADSRCDST && own && can_search(segment, destination)) {
+  if (own && can_await(segment, destination, error)) {
     if (value != 0 && from >= kSystemProcesses) return -EDVSENDPOINT;
     return post_notice(process, destination, value);
   }

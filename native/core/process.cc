@@ -101,6 +101,21 @@ void occupy(Segment& segment, uint32_t index, int32_t endpoint, uint32_t node, P
   ProcessSlot* slot = segment.slot(index);
   set_life(slot, ProcessLife::kBinding);
   DVK_CRASH_POINT("bind.begun");
+  store(slot->node, node);
+  renew(segment, index);
+  store(slot->level, static_cast<uint32_t>(level));
+  store(segment.privilege(index)->held, 0u);
+  // What a process of another node may do is asked there.
+  const bool local = node == segment.node_id();
+  store_privileges(segment, index, default_privileges(local ? level : ProcessLevel::kKernel));
+  set_name(slot->name, name);
+  DVK_CRASH_POINT("bind.cleared");
+  atomic(slot->endpoint).store(endpoint);
+  DVK_CRASH_POINT("bind.endpoint");
+}
+
+void renew(Segment& segment, uint32_t index) {
+  ProcessSlot* slot = segment.slot(index);
   const uint32_t old = atomic(slot->rendezvous).load();
   // The other message buffer: a stopped sender of the previous owner may still write the one in
   // use.
@@ -112,13 +127,6 @@ void occupy(Segment& segment, uint32_t index, int32_t endpoint, uint32_t node, P
   store(slot->command_state, static_cast<uint32_t>(CommandState::kNone));
   store(slot->wakeup, 0u);
   store(slot->cpu, 0u);
-  store(slot->node, node);
-  store(slot->level, static_cast<uint32_t>(level));
-  store(segment.privilege(index)->held, 0u);
-  // What a process of another node may do is asked there.
-  const bool local = node == segment.node_id();
-  store_privileges(segment, index, default_privileges(local ? level : ProcessLevel::kKernel));
-  set_name(slot->name, name);
   for (uint64_t* counter : {&slot->sent, &slot->received, &slot->sent_remote, &slot->notified,
                             &slot->copied_bytes, &slot->waits, &slot->lent_bytes}) {
     store(*counter, uint64_t{0});
@@ -129,9 +137,6 @@ void occupy(Segment& segment, uint32_t index, int32_t endpoint, uint32_t node, P
   });
   clear_notices(segment, index);
   drop_asyncs(segment, index);
-  DVK_CRASH_POINT("bind.cleared");
-  atomic(slot->endpoint).store(endpoint);
-  DVK_CRASH_POINT("bind.endpoint");
 }
 
 void get_name(char (&text)[kNameBytes], char (&shared)[kNameBytes]) {
@@ -324,44 +329,39 @@ int unbind_remote(Segment& segment, int32_t endpoint) {
 
 int32_t lookup(const Segment& segment, uint32_t index) {
   if (index >= segment.processes()) return -EDVSBADPROC;
-  const uint32_t life = life_of(segment, index);
-  if (!is(life, ProcessLife::kLocal) && !is(life, ProcessLife::kRemote)) return -EDVSNOTBOUND;
+  if (!is_bound(life_of(segment, index))) return -EDVSNOTBOUND;
   const int32_t endpoint = load(segment.slot(index)->endpoint);
   return endpoint < 0 || endpoint == kEndpointNone ? -EDVSNOTBOUND : endpoint;
 }
 
 namespace {
 
-bool is_bound(uint32_t life) {
-  return is(life, ProcessLife::kLocal) || is(life, ProcessLife::kRemote);
-}
-
-// Who moves here, or takes over as a backup, is halfway for a microsecond; for longer where whoever
-// places it has lost its CPU, and for ever when that died, until the table is mended.
-constexpr int64_t kArrivalNs = 100'000'000;
-
-// Waits for a process of a fixed slot that is halfway. Returns whether it is bound then.
-bool await_arrival(const Segment& segment, uint32_t index, int32_t endpoint) {
-  if (index >= kSystemProcesses) return false;
-  const int64_t end = now_ns() + kArrivalNs;
-  uint32_t life = life_of(segment, index);
-  while (is(life, ProcessLife::kBinding) && load(segment.slot(index)->endpoint) == endpoint &&
-         now_ns() < end) {
-    sched_yield();
-    life = life_of(segment, index);
-  }
-  return is_bound(life);
-}
+// Who moves here, or takes over as a backup, arrives within microseconds; later where whoever
+// places it has lost its CPU, and when that died, once the table is mended.
+constexpr int64_t kArrivalNs = 50'000'000;
 
 }  // namespace
 
-int check_endpoint(const Segment& segment, int32_t endpoint, uint32_t* slot) {
+int find_endpoint(const Segment& segment, int32_t endpoint, uint32_t* slot) {
   const int index = segment.slot_of(endpoint);
   if (index < 0) return -ERANGE;
   *slot = static_cast<uint32_t>(index);
-  const bool bound = is_bound(life_of(segment, *slot)) || await_arrival(segment, *slot, endpoint);
-  if (!bound || load(segment.slot(*slot)->endpoint) != endpoint) return -EDEADSRCDST;
-  return 0;
+  const uint32_t life = life_of(segment, *slot);
+  if (!is_bound(life) || load(segment.slot(*slot)->endpoint) != endpoint) return -EDEADSRCDST;
+  return is(life, ProcessLife::kArriving) ? -EDVSMIGRATING : 0;
+}
+
+int check_endpoint(const Segment& segment, int32_t endpoint, uint32_t* slot) {
+  int error = find_endpoint(segment, endpoint, slot);
+  if (error != -EDVSMIGRATING) [[likely]] {
+    return error;
+  }
+  for (const int64_t end = now_ns() + kArrivalNs;
+       error == -EDVSMIGRATING && now_ns() < end && !is_lock_broken(segment);) {
+    sched_yield();
+    error = find_endpoint(segment, endpoint, slot);
+  }
+  return error;
 }
 
 int32_t find_pid(const Segment& segment, int pid, uint32_t first) {
@@ -458,10 +458,8 @@ int sweep(Segment& segment) {
     }
   }
   const uint64_t owner = atomic(segment.header()->table_lock).load();
-  if (owner != 0) {
-    if (lock_owner_alive(owner)) return 0;
-    const TableLock inherited(segment, kRepairLockMs);
-  }
+  if (owner != 0 && lock_owner_alive(owner)) return 0;
+  mend(segment);
   int freed = 0;
   for (uint32_t index = 0; index < segment.processes(); index++) {
     if (!is_halfway(segment, index)) continue;

@@ -220,8 +220,10 @@ int unbind_remote(Segment& segment, int32_t endpoint);
 // The endpoint that owns `slot` now, or -EDVSNOTBOUND. Endpoints are never negative here.
 int32_t lookup(const Segment& segment, uint32_t slot);
 // 0 when `endpoint` is bound (here or elsewhere), -EDEADSRCDST when it is not, -ERANGE when it is
-// out of range.
+// out of range. -EDVSMIGRATING while it arrives here; that is waited for, for 50 ms at most.
 int check_endpoint(const Segment& segment, int32_t endpoint, uint32_t* slot);
+// The same without a wait.
+int find_endpoint(const Segment& segment, int32_t endpoint, uint32_t* slot);
 // The endpoint of the process `pid` of this host in the lowest slot from `first` on: a program may
 // have several. -EDVSNOTBOUND when there is none.
 int32_t find_pid(const Segment& segment, int pid, uint32_t first);

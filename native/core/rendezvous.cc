@@ -40,8 +40,11 @@ int death_error(const Segment& segment, ProcessSlot* waiter, uint32_t word, uint
       return peer_of(word) == slot ? EDSTDIED : 0;
     case State::kRemote:
       // NONE is wanted by who waits for a bind, and is the endpoint of one that died before it had
-      // any.
-      return endpoint != kEndpointNone && load(waiter->want_source) == endpoint ? EDSTDIED : 0;
+      // any. Who looks for a process waits for whoever has its endpoint next.
+      return endpoint != kEndpointNone && load(waiter->want_source) == endpoint &&
+                     load(waiter->command_kind) != kCommandProcinfo
+                 ? EDSTDIED
+                 : 0;
     default:
       return 0;
   }

@@ -33,7 +33,12 @@ bool watches_table(uint32_t word) {
 int look(const Process& process) {
   if (!process.segment.running()) return -EDVSDCNOTRUN;
   uint32_t slot;
-  return check_endpoint(process.segment, process.operation.peer, &slot) == 0 ? 0 : kPending;
+  return find_endpoint(process.segment, process.operation.peer, &slot) == 0 ? 0 : kPending;
+}
+
+bool is_absent(const Segment& segment, int32_t endpoint) {
+  uint32_t slot;
+  return find_endpoint(segment, endpoint, &slot) == -EDEADSRCDST;
 }
 
 int leave(Process& process, int result) {
@@ -55,13 +60,14 @@ bool read_search(Segment& segment, uint32_t index, Search* search) {
   if (!binds && kind != kCommandProcinfo) return false;
   if (segment.slot_of(search->seeker) != static_cast<int>(index)) return false;
   if (!binds && segment.slot_of(search->endpoint) != static_cast<int>(search->slot)) return false;
+  if (!binds && !is_absent(segment, search->endpoint)) return false;
   if (search->slot >= segment.processes()) return false;
   search->home = home_of(segment, search->slot);
   return atomic(slot->call_id).load() == search->call_id;
 }
 
 // Ends the search of the process in `index`, if it has one; a tracker that died may have claimed
-// it.
+// it. One for a process that is here, or arrives, ends by itself.
 void fail_orphan(Segment& segment, uint32_t index) {
   ProcessSlot* slot = segment.slot(index);
   for (;;) {
@@ -70,7 +76,9 @@ void fail_orphan(Segment& segment, uint32_t index) {
     const bool searches = life_is(slot, ProcessLife::kLocal) &&
                           load(slot->command_kind) == kCommandProcinfo &&
                           (watches_table(word) || claimed);
-    if (!searches || fail(segment, index, word, EDVSNOPROXY)) return;
+    if (!searches) return;
+    const bool absent = is_absent(segment, atomic(slot->want_source).load());
+    if (absent ? fail(segment, index, word, EDVSNOPROXY) : kick(segment, slot, word)) return;
   }
 }
 
@@ -105,6 +113,10 @@ bool can_search(Segment& segment, int32_t endpoint) {
   return home_of(segment, index) != segment.node_id() && tracker_lives(segment);
 }
 
+bool can_await(Segment& segment, int32_t endpoint, int error) {
+  return error == -EDVSMIGRATING || (error == -EDEADSRCDST && can_search(segment, endpoint));
+}
+
 bool is_stale(const Process& process, int result) {
   if (result != -EDEADSRCDST || process.operation.kind == Kind::kCopy || process.searched) {
     return false;
@@ -119,6 +131,7 @@ int start_search(Process& process) {
   Segment& segment = process.segment;
   ProcessSlot* slot = process.slot;
   process.searched = true;
+  mend(segment);
   void_command(slot);
   store(slot->command_kind, static_cast<uint32_t>(kCommandProcinfo));
   store(slot->command_endpoint, segment.slot_of(process.operation.peer));

@@ -10,6 +10,9 @@
 // PROCINFO, and `want_source` is whom it looks for. It is in the set of bind waiters. Where no
 // tracker runs nobody is looked for, and the call fails as one to a dead process.
 //
+// A call to a process that arrives here (standby.h) waits in the same way, for as long as that
+// takes; the tracker is not told of it.
+//
 // Messages of senda and notifications, which nobody waits for, wait in the sender's table of
 // messages instead (senda.h), with the sender in the set of bind waiters: whoever binds their
 // receiver sends them on. The target of a reply is not looked for: it has called.
@@ -24,6 +27,9 @@ namespace dvk {
 // Whether `endpoint`, which is not bound here, may be of another node: its slot is of no process of
 // this node, no later owner of it is known, and a tracker runs.
 bool can_search(Segment& segment, int32_t endpoint);
+// Whether a call whose check of `endpoint` came to `error` may wait until that is bound: it may be
+// of another node, or it arrives here.
+bool can_await(Segment& segment, int32_t endpoint, int error);
 // The one node that may have a slot, or kNodesMax.
 uint32_t home_of(const Segment& segment, uint32_t index);
 // Looks for operation.peer, and goes on with the operation when it is found. Returns kPending, or

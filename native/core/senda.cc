@@ -266,7 +266,7 @@ int32_t post(Process& process, int32_t destination, const Message& message, uint
   uint32_t target;
   int error = check_caller(process, CallRight::kSend);
   if (error == 0) error = check_peer(process, destination, -EDVSBADDEST, process.index, &target);
-  if (error == -EDEADSRCDST && can_search(segment, destination)) {
+  if (can_await(segment, destination, error)) {
     return post_sought(process, destination, message, flags);
   }
   if (error != 0) return error;

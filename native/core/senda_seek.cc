@@ -74,12 +74,13 @@ bool seek_asyncs(Segment& segment, uint32_t sender, Search* search) {
     if (word.state != AsyncState::kWaiting) return false;
     const int32_t destination = load(entry->destination);
     uint32_t target;
-    if (check_endpoint(segment, destination, &target) == 0) {
+    const int error = find_endpoint(segment, destination, &target);
+    if (error == 0) {
       const bool sent = !is_notice(entry) && segment.async_senders(target).has(sender);
       if (!sent) send_on(segment, sender, entry, word, target);
       return false;
     }
-    if (!can_search(segment, destination)) {
+    if (error != -EDVSMIGRATING && !can_search(segment, destination)) {
       end_async(segment, sender, entry, word, -absent_error(segment, destination));
       return false;
     }
@@ -101,7 +102,7 @@ bool end_sought(Segment& segment, uint32_t sender, uint32_t call_id, int error) 
     }
     uint32_t target;
     // Found after all, by somebody else.
-    const bool bound = check_endpoint(segment, load(entry->destination), &target) == 0;
+    const bool bound = find_endpoint(segment, load(entry->destination), &target) != -EDEADSRCDST;
     return !bound && end_async(segment, sender, entry, word, error);
   });
   Search more;
@@ -114,7 +115,7 @@ void fail_sought(Segment& segment, uint32_t sender, int error) {
     const AsyncWord word = word_of(entry);
     uint32_t target;
     const bool looks = word.state == AsyncState::kWaiting &&
-                       check_endpoint(segment, load(entry->destination), &target) != 0;
+                       find_endpoint(segment, load(entry->destination), &target) == -EDEADSRCDST;
     if (looks) end_async(segment, sender, entry, word, error);
     return false;
   });

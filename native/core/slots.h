@@ -14,6 +14,12 @@ inline bool is(uint32_t life, ProcessLife wanted) {
   return life == static_cast<uint32_t>(wanted);
 }
 
+// Whether the slot has an owner, here or elsewhere; also while that one arrives here.
+inline bool is_bound(uint32_t life) {
+  return is(life, ProcessLife::kLocal) || is(life, ProcessLife::kRemote) ||
+         is(life, ProcessLife::kArriving);
+}
+
 inline void set_life(ProcessSlot* slot, ProcessLife life) {
   atomic(slot->life).store(static_cast<uint32_t>(life));
 }
@@ -40,7 +46,9 @@ int choose_named(Segment& segment, const BindOptions& options);
 // Fills a free slot up to the point where it is LOCAL or REMOTE.
 void occupy(Segment& segment, uint32_t index, int32_t endpoint, uint32_t node, ProcessLevel level,
             const char* name);
-// The same for its owner. Returns the slot, or a negative error.
+// Makes the words of a slot those of an owner that has done nothing yet.
+void renew(Segment& segment, uint32_t index);
+// The same as `occupy` for its owner. Returns the slot, or a negative error.
 int bind_owner(Segment& segment, const BindOptions& options, const Owner& owner, uint32_t flags);
 // Tells of it the other nodes, those who wait for it, and the node daemon.
 void tell_of_bind(Segment& segment, uint32_t index);

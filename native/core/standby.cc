@@ -2,12 +2,16 @@
 
 #include <errno.h>
 
+#include <algorithm>
+
 #include "bindings.h"
 #include "call.h"
 #include "copy_job.h"
-#include "migrate.h"
+#include "migrating.h"
 #include "privilege.h"
+#include "rendezvous.h"
 #include "senda.h"
+#include "slots.h"
 #include "wait.h"
 
 namespace dvk {
@@ -174,6 +178,62 @@ void release_descriptor(Segment& segment, uint32_t index) {
 void wake_backup(Segment& segment, ProcessSlot* slot) {
   futex_wake(&slot->life, kEveryWaiter);
   wake_fifo(segment.directory(), load(slot->wake_id));
+}
+
+void end_arrival(Segment& segment, uint32_t index) {
+  ProcessSlot* slot = segment.slot(index);
+  // By this whoever mends sees that nothing is missing.
+  store(slot->node, segment.node_id());
+  DVK_CRASH_POINT("arrive.placed");
+  atomic(slot->bind_flags).fetch_and(~static_cast<uint32_t>(BindFlag::kBackup));
+  // Proxies wait until it is here. Were it told of later only, nobody would make that good.
+  announce(segment, index);
+  set_life(slot, ProcessLife::kLocal);
+  DVK_CRASH_POINT("arrive.local");
+  wake_backup(segment, slot);
+  tell_of_bind(segment, index);
+}
+
+namespace {
+
+// Sends those anew who queued at the slot, since they lost their CPU when it was a descriptor.
+void return_senders(Segment& segment, uint32_t index) {
+  for (uint32_t i = 0; i < segment.processes(); i++) {
+    ProcessSlot* sender = segment.slot(i);
+    const uint32_t word = atomic(sender->rendezvous).load();
+    const bool queued = state_of(word) == State::kSending || state_of(word) == State::kCalling;
+    if (queued && peer_of(word) == index) kick(segment, sender, word);
+  }
+}
+
+// Who waits for the primary goes on waiting: it may live, as one that was to move here does.
+void undo_arrival(Segment& segment, uint32_t index) {
+  ProcessSlot* slot = segment.slot(index);
+  store(segment.privilege(index)->held, 0u);
+  suspend_rights(segment, index);
+  return_senders(segment, index);
+  DVK_CRASH_POINT("arrive.undone");
+  set_life(slot, ProcessLife::kRemote);
+  return_senders(segment, index);
+  tell_bind_waiters(segment);
+}
+
+}  // namespace
+
+void end_arrivals(Segment& segment) {
+  const uint32_t fixed = std::min(segment.processes(), static_cast<uint32_t>(kSystemProcesses));
+  for (uint32_t index = 0; index < fixed; index++) {
+    // One that was taken back is its node's own again.
+    const bool back = is(life_of(segment, index), ProcessLife::kLocal) &&
+                      has_migration(segment, index, MigrationState::kGiven);
+    if (back) end_migration(segment, index, load(segment.migration(index)->result));
+    if (!is(life_of(segment, index), ProcessLife::kArriving)) continue;
+    if (load(segment.slot(index)->node) == segment.node_id()) {
+      end_arrival(segment, index);
+    } else {
+      undo_arrival(segment, index);
+    }
+  }
 }
 
 }  // namespace dvk

@@ -24,7 +24,8 @@ inline bool is_backup(ProcessSlot* slot) {
 // Makes the backup of `endpoint` the owner, on this node. Calls to the primary that are under way
 // here end with -EDSTDIED or -ESRCDIED; the endpoint stays, so later ones reach the new owner. The
 // other nodes are told, and believe it when they hold the primary's node for lost, or heard that
-// it unbound: who promotes makes sure that the primary is gone. Returns 0, -EDEADSRCDST, -ERANGE,
+// it unbound: who promotes makes sure that the primary is gone. One that is killed in the middle is
+// finished or undone by whoever takes the table lock next. Returns 0, -EDEADSRCDST, -ERANGE,
 // -EDVSPROCSTS (nobody stands by for it), -EDVSMIGRATING (it is on its way to another node), -ESRCH
 // (the backup is dead), -EDVSDCNOTRUN.
 int promote(Segment& segment, int32_t endpoint);
@@ -59,5 +60,12 @@ void quiet_descriptor(Segment& segment, uint32_t index);
 // Forgets a process of another node, but for its backup.
 void release_descriptor(Segment& segment, uint32_t index);
 void wake_backup(Segment& segment, ProcessSlot* slot);
+// A slot is ARRIVING while its backup is made the owner, by `promote` or by a move. Its endpoint
+// stays bound, and calls to it wait. The rest of it, once the slot is as the new owner needs it.
+void end_arrival(Segment& segment, uint32_t index);
+// The lock was taken from a process that is dead: an arrival that it has begun is finished, or
+// undone where something of it may be missing. The backup stands by again then, with the primary
+// where it was; a move is asked for once more by the node that gives the process away.
+void end_arrivals(Segment& segment);
 
 }  // namespace dvk

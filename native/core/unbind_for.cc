@@ -140,7 +140,8 @@ int ask_to_unbind(Segment& segment, int32_t endpoint) {
 
 bool has_unbound(Segment& segment, int32_t endpoint) {
   uint32_t index;
-  if (check_endpoint(segment, endpoint, &index) != 0) return true;
+  const int error = check_endpoint(segment, endpoint, &index);
+  if (error != 0) return error != -EDVSMIGRATING;
   return !owner_alive(segment.slot(index)) && reap(segment, index, endpoint, kRepairLockMs) != 0;
 }
 

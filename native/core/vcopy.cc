@@ -157,7 +157,7 @@ int begin(Process& process, const CopyParty& source, const CopyParty& destinatio
   for (const int32_t party : {from.endpoint, to.endpoint}) {
     uint32_t slot;
     if (error == 0) error = check_endpoint(segment, party, &slot);
-    if (error == -EDEADSRCDST && can_search(segment, party)) error = 0;
+    if (can_await(segment, party, error)) error = 0;
   }
   if (error != 0) return error;
   process.copying = {.from = from, .to = to, .bytes = bytes};
@@ -173,8 +173,8 @@ int find_parties(Process& process) {
     uint32_t slot;
     const int error = check_endpoint(process.segment, party, &slot);
     if (error == 0) continue;
-    const bool may_search = error == -EDEADSRCDST && copying.searches < kPartiesMax;
-    if (!may_search || !can_search(process.segment, party)) return error;
+    const bool may_search = copying.searches < kPartiesMax;
+    if (!may_search || !can_await(process.segment, party, error)) return error;
     copying.searches++;
     copying.searching = true;
     process.operation.kind = Operation::Kind::kCopy;

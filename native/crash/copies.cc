@@ -232,5 +232,33 @@ SCENARIO({"copies under grants",
                         after < 0 || a.board.flags[1].load() == 0);
             }}}});
 
+// Two elements of one call: in and out again.
+SCENARIO({"a vector of copies",
+          {{"owner",
+            [](Actor& a) {
+              a.bind();
+              static Memory memory(7);
+              const int32_t id = grant(a.me(), memory.data(), kBytes, 3, kEndpointAny);
+              a.board.words[0].store(static_cast<uint64_t>(id));
+              a.ready();
+              receive_all(a);
+              a.require("what was copied is whole", memory.holds(7, 9));
+            },
+            true},
+           {"copier", [](Actor& a) {
+              a.bind(ProcessLevel::kServer, 1);
+              a.ready();
+              Memory in(1), out(9);
+              const CopyParty theirs{a.endpoint(0), static_cast<int32_t>(a.board.words[0].load()),
+                                     0};
+              const CopyElement elements[2] = {
+                  {theirs, {kEndpointSelf, kByAddress, in.address()}, kBytes},
+                  {{kEndpointSelf, kByAddress, out.address()}, theirs, kBytes}};
+              const int64_t copied = vcopy_vector(a.me(), elements, 2, kForever);
+              a.expect("vcopy_vector", copied, {{0, kCopyDeaths}, {a.self, {}}});
+              a.require("both are whole", copied < 0 || copied == 2 * static_cast<int64_t>(kBytes));
+              a.require("what was copied is old or new", in.holds(1, 7) && out.holds(9, 9));
+            }}}});
+
 }  // namespace
 }  // namespace dvk::crash

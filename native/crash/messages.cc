@@ -135,6 +135,11 @@ SCENARIO({"receive with a filter",
           {{"receiver", ready([](Actor& a) {
               const FilterRule rule{FilterRule::kType, kEndpointNone, 1};
               a.expect("set_filter", set_filter(a.me(), true, &rule, 1));
+              Message m;
+              const int result = receive(a.me(), kEndpointAny, &m, 20);
+              a.expect("receive", result, {}, {-ETIMEDOUT, -EDVSWOKENUP});
+              if (result == 0) a.count(m);
+              a.expect("clear_filter", clear_filter(a.me()));
               receive_all(a);
             }),
             true},

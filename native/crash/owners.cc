@@ -21,16 +21,17 @@ constexpr int64_t kLookMs = 20;
 
 enum { kProxy, kBackup, kClient, kPromoter, kHelper };
 
-// What a call to the backup's endpoint may come to when one of the others is lost.
-// A promotion that is cut short leaves a free slot, so the backup has none then.
-const std::vector<int> kOwnerLosses = {-ENOTCONN, -EDEADSRCDST, -EDVSNOPROXY, -EDSTDIED,
-                                       -ESRCDIED, -ETIMEDOUT,   -EDVSNOTBOUND};
+// What a call to the backup's endpoint may come to when one of those it goes to is lost. Who
+// promotes is none of them.
+const std::vector<int> kOwnerLosses = {-ENOTCONN, -EDEADSRCDST, -EDVSNOPROXY,
+                                       -EDSTDIED, -ESRCDIED,    -ETIMEDOUT};
 
 std::vector<If> owner_fates() {
   std::vector<If> fates;
-  for (const int role : std::initializer_list<int>{kProxy, kBackup, kClient, kPromoter, kHelper}) {
+  for (const int role : std::initializer_list<int>{kProxy, kBackup, kClient}) {
     fates.push_back({role, kOwnerLosses});
   }
+  for (const int role : std::initializer_list<int>{kPromoter, kHelper}) fates.push_back({role, {}});
   return fates;
 }
 
@@ -65,7 +66,7 @@ void stand_by(Actor& a) {
     const bool last = a.others_done();
     const int result = rcvrqst(a.me(), &m, last ? 0 : kLookMs);
     a.expect("rcvrqst", result, owner_fates(), {-ETIMEDOUT, -EAGAIN});
-    if (result != 0 && (last || result == -EDVSNOTBOUND)) return;
+    if (result != 0 && last) return;
     if (result != 0) continue;
     a.count(m);
     const int replied = reply(a.me(), m.source, test::message(2, test::value_of(m)));
@@ -80,44 +81,49 @@ void call_owner(Actor& a, std::initializer_list<int> usual) {
                     !a.aims_at(kHelper) && !a.aims_at(a.self);
   Message m = a.note();
   const int result = sendrec(a.me(), kEndpoint, &m, safe ? kForever : 300);
-  a.expect("sendrec", result, owner_fates(), usual);
+  // The primary answers nobody.
+  const bool killed = a.aims_at(kPromoter) || a.board.desks[kPromoter].planned.load() != 0;
+  const bool unpromoted = killed && a.aims_at(kHelper);
+  if (!unpromoted || result != -ETIMEDOUT) a.expect("sendrec", result, owner_fates(), usual);
   a.called(result);
   a.require("the reply is to this call", result != 0 || (m.type == 2 && test::whole(m)));
 }
 
 void promote_it(Actor& a) {
   const int result = promote(a.segment, kEndpoint);
-  a.expect(
-      "promote", result,
-      {{kBackup, {-ESRCH, -EDVSPROCSTS, -EDEADSRCDST}}, {kPromoter, {-EDEADSRCDST}}, {a.self, {}}},
-      {a.self == kHelper ? -EDVSPROCSTS : 0});
+  a.expect("promote", result,
+           {{kBackup, {-ESRCH, -EDVSPROCSTS, -EDEADSRCDST}},
+            {kPromoter, {}},
+            {kClient, {}},
+            {a.self, {}}},
+           {a.self == kHelper ? -EDVSPROCSTS : 0});
 }
+
+const Role kFarProxy = {"proxy",
+                        [](Actor& a) {
+                          link_far(a);
+                          a.board.flags[0].store(1);
+                          a.ready();
+                          while (!a.others_done()) {
+                            take_commands(a);
+                            usleep(200);
+                          }
+                          take_commands(a);
+                        },
+                        true};
 
 // Who promotes and dies halfway is followed by another one, and the backup serves then.
 SCENARIO({"a backup is promoted",
-          {{"proxy",
-            [](Actor& a) {
-              link_far(a);
-              a.board.flags[0].store(1);
-              a.ready();
-              while (!a.others_done()) {
-                take_commands(a);
-                usleep(200);
-              }
-              take_commands(a);
-            },
-            true},
+          {kFarProxy,
            {"backup", stand_by, true},
            {"client",
             [](Actor& a) {
               a.bind();
               a.ready();
-              // While a promotion stands still the endpoint is nobody's.
-              const int nobody = a.aims_at(kPromoter) ? -EDEADSRCDST : 0;
-              call_owner(a, {-EDSTDIED, -ESRCDIED, nobody});
+              call_owner(a, {-EDSTDIED, -ESRCDIED});
               a.board.flags[1].store(1);
               a.meet_end(kHelper);
-              call_owner(a, {nobody});
+              call_owner(a, {});
             }},
            {"promoter",
             [](Actor& a) {
@@ -137,6 +143,39 @@ SCENARIO({"a backup is promoted",
               a.arm();
               promote_it(a);
             }}}});
+
+// The promoter is killed at `label`, and nobody repairs that but who comes by.
+Scenario mended(const char* name, const char* label) {
+  return {name,
+          {kFarProxy,
+           {"backup", stand_by, true},
+           {"client",
+            [](Actor& a) {
+              a.bind();
+              a.start();
+              a.meet({}, [&] { return a.board.desks[kPromoter].dead.load() != 0; });
+              a.arm();
+              call_owner(a, {-EDSTDIED, -ESRCDIED});
+              a.meet_end(kHelper);
+              call_owner(a, {});
+            }},
+           {"promoter",
+            [=](Actor& a) {
+              a.start();
+              a.plan(label, Fault::kKill);
+              promote(a.segment, kEndpoint);
+            },
+            false, true},
+           {"helper", [](Actor& a) {
+              a.start();
+              a.meet({}, [&] { return a.board.desks[kPromoter].dead.load() != 0; });
+              a.arm();
+              promote_it(a);
+            }}}};
+}
+
+SCENARIO(mended("a promotion that was killed is undone", "promote.begun"));
+SCENARIO(mended("a promotion that was killed is finished", "arrive.placed"));
 
 enum { kBinder, kTaker, kSender };
 
@@ -223,6 +262,90 @@ SCENARIO({"a wait for another node is ended",
               serve(a);
             },
             true}}});
+
+// ---- Slots of threads and replicas ----
+
+enum { kThread, kReplica, kVisitor };
+
+Role owner_by(const char* name, BindKind kind) {
+  return {name,
+          [=](Actor& a) {
+            a.start();
+            a.arm();
+            BindOptions options;
+            options.kind = kind;
+            options.level = ProcessLevel::kServer;
+            options.name = "role";
+            if (kind == BindKind::kReplica) options.endpoint = kEndpoint;
+            const int result = Process::bind(a.segment, options, &a.own);
+            a.expect("bind", result, {{kThread, {}}, {kReplica, {}}, {a.self, {}}});
+            if (result != 0) return;
+            a.board.desks[a.self].endpoint.store(a.own->endpoint);
+            receive_all(a);
+          },
+          true};
+}
+
+SCENARIO({"slots of a thread and of a replica",
+          {owner_by("thread", BindKind::kThread),
+           owner_by("replica", BindKind::kReplica),
+           {"visitor", [](Actor& a) {
+              a.bind();
+              a.start();
+              for (const int role : {kThread, kReplica}) {
+                a.meet({role}, [&] { return a.endpoint(role) != 0; });
+              }
+              a.arm();
+              for (const int role : {kThread, kReplica}) {
+                if (a.endpoint(role) != 0) send_to(a, role);
+              }
+            }}}});
+
+// ---- A descriptor that is unbound, and a proxy that leaves its link ----
+
+enum { kLink, kCaller, kListener };
+
+// What who was stopped may come too late for.
+std::vector<If> given_up_fates(const Actor& a) {
+  std::vector<If> fates = {{kLink, kOwnerLosses}};
+  if (a.aims_at(a.self)) fates.push_back({a.self, {-ENOTCONN, -EDVSNOPROXY}});
+  return fates;
+}
+
+SCENARIO({"a descriptor and a link are given up",
+          {{"link",
+            [](Actor& a) {
+              link_far(a);
+              a.start();
+              a.meet_state(kCaller, State::kRemote);
+              a.meet_state(kListener, State::kFrom);
+              a.arm();
+              take_commands(a);
+              a.expect("unbind_remote", unbind_remote(a.segment, kEndpoint), {{kCaller, {}}});
+              a.meet_end(kListener);
+              a.expect("detach_proxy", detach_proxy(a.segment, kFar), {{kCaller, {}}});
+              a.meet_end(kCaller);
+            }},
+           {"caller",
+            [](Actor& a) {
+              a.bind();
+              a.ready();
+              for (int i = 0; i < 2; i++) {
+                Message m = test::message(1, 1);
+                const int result =
+                    sendrec(a.me(), kEndpoint, &m, a.patience({kLink, kListener, a.self}));
+                a.expect("sendrec", result, given_up_fates(a), {-EDSTDIED, -EDEADSRCDST});
+                a.require("nobody answered", result != 0);
+              }
+            }},
+           {"listener", [](Actor& a) {
+              a.bind();
+              a.ready();
+              Message m;
+              const int result =
+                  receive(a.me(), kEndpoint, &m, a.patience({kLink, kCaller, a.self}));
+              a.expect("receive", result, given_up_fates(a), {-ESRCDIED, -EDEADSRCDST});
+            }}}});
 
 }  // namespace
 }  // namespace dvk::crash

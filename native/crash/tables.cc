@@ -7,6 +7,7 @@
 
 #include "../core/bindings.h"
 #include "../core/privilege.h"
+#include "../core/trace.h"
 #include "scenario.h"
 
 namespace dvk::crash {
@@ -351,6 +352,42 @@ SCENARIO({"create",
               a.expect("open", result, {{0, {-EDVSBADSEGMENT, -ENOENT}}},
                        {a.gone(0) ? -EDVSBADSEGMENT : 0});
               a.require("one that was finished is whole", result == 0 || a.aims_at(0));
+            }}}});
+
+// Who watches calls and dies leaves its trace to the others, and calls go on.
+void watch_calls(Actor& a) {
+  constexpr int kFirst = 0, kSecond = 1;
+  const std::vector<If> fates = {{kFirst, {}}, {kSecond, {}}, {a.self, {}}};
+  const int watcher = trace_start(a.segment);
+  a.expect("trace_start", watcher, fates);
+  if (watcher < 0) return;
+  a.expect("trace_renew", trace_renew(a.segment, static_cast<uint32_t>(watcher)), fates);
+  a.expect("trace_stop", trace_stop(a.segment, static_cast<uint32_t>(watcher)), fates);
+}
+
+SCENARIO({"traces are started and stopped",
+          {{"watcher",
+            [](Actor& a) {
+              a.ready();
+              watch_calls(a);
+            }},
+           {"other",
+            [](Actor& a) {
+              a.ready();
+              watch_calls(a);
+            }},
+           {"server",
+            [](Actor& a) {
+              a.bind(ProcessLevel::kServer, 1);
+              a.ready();
+              serve(a);
+            },
+            true},
+           {"client", [](Actor& a) {
+              a.bind();
+              a.ready();
+              call(a, 2);
+              call(a, 2);
             }}}});
 
 }  // namespace

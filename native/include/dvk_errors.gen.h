@@ -47,6 +47,7 @@ enum {
   DVK_LIFE_LOCAL = 2,
   DVK_LIFE_REMOTE = 3,
   DVK_LIFE_DYING = 4,
+  DVK_LIFE_ARRIVING = 5,
 };
 
 /* How a slot is bound; see dvk_process_info. */
@@ -112,7 +113,7 @@ enum {
   DVK_EDVSPROXYRUN = 311, /* another proxy serves that node */
   DVK_EDVSNODCNODE = 319, /* the node is not a member of the distributed container */
   DVK_EDVSPROCSTS = 324, /* the process is not in a state that allows this */
-  DVK_EDVSMIGRATING = 332, /* the process is being moved to another node */
+  DVK_EDVSMIGRATING = 332, /* the process is moving to another node, or its backup is taking over */
   DVK_EDVSSLOTUSED = 337, /* the process slot is taken */
   DVK_EDVSWOKENUP = 348, /* the call was ended by wakeup */
   DVK_EDVSBADDEST = 353, /* nobody can send there: it is the caller itself, or KERNEL */
@@ -147,7 +148,7 @@ enum {
   X(EDVSPROXYRUN, 311, "another proxy serves that node") \
   X(EDVSNODCNODE, 319, "the node is not a member of the distributed container") \
   X(EDVSPROCSTS, 324, "the process is not in a state that allows this") \
-  X(EDVSMIGRATING, 332, "the process is being moved to another node") \
+  X(EDVSMIGRATING, 332, "the process is moving to another node, or its backup is taking over") \
   X(EDVSSLOTUSED, 337, "the process slot is taken") \
   X(EDVSWOKENUP, 348, "the call was ended by wakeup") \
   X(EDVSBADDEST, 353, "nobody can send there: it is the caller itself, or KERNEL") \

@@ -5,11 +5,15 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <span>
 #include <thread>
 
 #include "../core/bindings.h"
 #include "../core/notify.h"
 #include "../core/privilege.h"
+#include "../core/search.h"
+#include "../core/senda.h"
+#include "../core/slots.h"
 #include "../core/standby.h"
 #include "network.h"
 
@@ -340,6 +344,120 @@ TEST("the other nodes find the new owner once they lost the primary's node, or i
   p.network.pump();
   CHECK_EQUAL(step(client), 0);
   CHECK_EQUAL(step(*p.backup), 0);
+}
+
+// Nearly all of a promotion.
+void place_backup(Segment& segment) {
+  const uint32_t index = static_cast<uint32_t>(segment.slot_of(kEndpoint));
+  quiet_descriptor(segment, index);
+  renew(segment, index);
+  store(segment.privilege(index)->held,
+        default_privileges(ProcessLevel::kServer).rights | static_cast<uint32_t>(kHeldRights));
+}
+
+// A promotion whose process is killed: at its first change, or when it has `placed` the backup.
+void promote_halfway(Segment& segment, bool placed) {
+  const pid_t child = spawn([&] {
+    const TableLock lock(segment);
+    const uint32_t index = static_cast<uint32_t>(segment.slot_of(kEndpoint));
+    ProcessSlot* slot = segment.slot(index);
+    set_life(slot, ProcessLife::kArriving);
+    if (placed) {
+      place_backup(segment);
+      store(slot->node, segment.node_id());
+    }
+    kill(getpid(), SIGKILL);
+  });
+  join_killed(child);
+}
+
+// The backup has the endpoint, and answers who calls it.
+void check_served(Pair& p) {
+  CHECK_EQUAL(start_sendrec(p.client, kEndpoint, message(1, 5)), kPending);
+  Message request;
+  CHECK_EQUAL(rcvrqst(*p.backup, &request, 0), 0);
+  CHECK_EQUAL(reply(*p.backup, request.source, message(2, 6)), 0);
+  CHECK_EQUAL(step(p.client), 0);
+  CHECK_EQUAL(value_of(p.client.operation.message), 6);
+  CHECK_EQUAL(damage(p.here()), "");
+}
+
+TEST("a promotion that is killed is undone, and the next one is whole") {
+  Pair p;
+  promote_halfway(p.here(), false);
+  CHECK_EQUAL(lookup(p.here(), 9), kEndpoint);
+  CHECK(damage(p.here()) != "");
+  CHECK_EQUAL(sweep(p.here()), 0);
+  CHECK_EQUAL(damage(p.here()), "");
+  CHECK_EQUAL(info_of(p.here(), 9).life, static_cast<uint32_t>(ProcessLife::kRemote));
+  CHECK_EQUAL(info_of(p.here(), 9).flags, static_cast<uint32_t>(BindFlag::kBackup));
+  CHECK_EQUAL(info_of(p.here(), 9).node, 0);
+  CHECK_EQUAL(promote(p.here(), kEndpoint), 0);
+  check_served(p);
+}
+
+TEST("a promotion that is killed when the backup is placed is finished, and told of") {
+  Pair p;
+  link_down(p.here(), 0);
+  link_down(p.network[2], 0);
+  promote_halfway(p.here(), true);
+  CHECK_EQUAL(promote(p.here(), kEndpoint), -EDVSPROCSTS);
+  check_served(p);
+  p.network.pump();
+  CHECK_EQUAL(info_of(p.network[2], 9).node, 1);
+}
+
+TEST("a call finds a promotion that was killed, and mends it") {
+  Pair p;
+  promote_halfway(p.here(), true);
+  check_served(p);
+}
+
+TEST("calls wait while a promotion stands still, and no answer says that anybody died") {
+  Pair p;
+  Segment& here = p.here();
+  Process& sender = bind_client(here);
+  Process& receiver = bind_client(here);
+  Process& watcher = bind_client(here);
+  Process& other = bind_server(here, 3);
+  Message m;
+  {
+    const TableLock lock(here);
+    set_life(p.backup->slot, ProcessLife::kArriving);
+    place_backup(here);
+    CHECK_EQUAL(start_send(sender, kEndpoint, message(1, 1)), kPending);
+    CHECK_EQUAL(start_receive(receiver, kEndpoint), kPending);
+    CHECK_EQUAL(start_wait_unbind(watcher, kEndpoint), kPending);
+    CHECK_EQUAL(sendrec(p.client, kEndpoint, &m, 0), -EAGAIN);
+    CHECK_EQUAL(sendrec(p.client, kEndpoint, &m, 1), -ETIMEDOUT);
+    CHECK_EQUAL(notify(other, kEndpoint), 0);
+    const int32_t posted = senda(other, kEndpoint, message(1, 2), 0);
+    CHECK(posted >= 0);
+    CHECK_EQUAL(reply(other, kEndpoint, message(1, 1)), -EDVSMIGRATING);
+    Privileges rights{};
+    CHECK_EQUAL(get_privileges(here, kEndpoint, &rights), -EDVSMIGRATING);
+    CHECK_EQUAL(step(sender), kPending);
+    CHECK_EQUAL(step(receiver), kPending);
+    Search found[4];
+    CHECK_EQUAL(detach_tracker(here), -EDVSNOPROXY);
+    end_orphans(here);
+    for (const Search& search : std::span(found, searches(here, 0, found, 4))) {
+      CHECK(!end_search(here, search.seeker, search.call_id, EDEADSRCDST));
+    }
+    end_arrival(here, p.backup->index);
+  }
+  CHECK_EQUAL(step(watcher), kPending);
+  CHECK_EQUAL(step(sender), kPending);
+  CHECK_EQUAL(receive(*p.backup, sender.endpoint, &m, 0), 0);
+  CHECK_EQUAL(step(sender), 0);
+  CHECK_EQUAL(receive(*p.backup, other.endpoint, &m, 0), 0);
+  CHECK_EQUAL(m.type, static_cast<int32_t>(kNotifyType));
+  CHECK_EQUAL(receive(*p.backup, other.endpoint, &m, 0), 0);
+  CHECK_EQUAL(value_of(m), 2);
+  CHECK_EQUAL(step(receiver), kPending);
+  CHECK_EQUAL(send(*p.backup, receiver.endpoint, message(1, 3), 0), 0);
+  CHECK_EQUAL(step(receiver), 0);
+  check_served(p);
 }
 
 TEST("when the primary goes, who waits for it is told, and the backup stays") {

@@ -2,8 +2,11 @@
 // there is one owner, and nothing waits for ever.
 
 #include <errno.h>
+#include <signal.h>
+#include <unistd.h>
 
 #include "../core/notify.h"
+#include "../core/slots.h"
 #include "moves.h"
 
 namespace dvk::test {
@@ -282,6 +285,34 @@ TEST("a forged command of a migration changes nothing for those of other nodes")
   CHECK_EQUAL(start_sendrec(client, m.endpoint(), message(1, 3)), kPending);
   m.serve(*m.server, 3);
   check_answer(client, 4);
+  m.whole();
+}
+
+TEST("a move whose taker is killed halfway is undone, and asked for again over the next link") {
+  Move m;
+  CHECK_EQUAL(start_rcvrqst(*m.server), kPending);
+  CHECK_EQUAL(start_rcvrqst(*m.backup), kPending);
+  m.start();
+  CHECK_EQUAL(migrate_commit(m.network[0], m.endpoint(), 1), 0);
+  Command gift;
+  while (m.network.take(0, 1, &gift) && gift.kind != kCommandMigrate) m.network.bring(1, gift);
+  CHECK_EQUAL(gift.kind, kCommandMigrate);
+  const pid_t taker = spawn([&] {
+    const TableLock lock(m.network[1]);
+    set_life(m.backup->slot, ProcessLife::kArriving);
+    kill(getpid(), SIGKILL);
+  });
+  join_killed(taker);
+  cut(m.network, 0, 1);
+  join_up(m.network, 0, 1);
+  CHECK_EQUAL(m.seen(1).life, static_cast<uint32_t>(ProcessLife::kRemote));
+  m.network.pump();
+  CHECK_EQUAL(m.outcome(), 0);
+  CHECK_EQUAL(m.seen(1).life, static_cast<uint32_t>(ProcessLife::kLocal));
+  Process& client = bind_client(m.network[2]);
+  CHECK_EQUAL(start_sendrec(client, m.endpoint(), message(1, 7)), kPending);
+  m.serve(*m.backup, 7);
+  check_answer(client, 8);
   m.whole();
 }
 

@@ -8,7 +8,7 @@ import type { RawLinkInfo, RawProcessInfo, RawSegmentInfo } from './native.ts';
  * is the node's own.
  */
 export type Level = 'user' | 'server' | 'kernel';
-export type Life = 'free' | 'binding' | 'local' | 'remote' | 'dying';
+export type Life = 'free' | 'binding' | 'local' | 'remote' | 'dying' | 'arriving';
 export type LinkStateName = 'absent' | 'down' | 'up' | 'local';
 
 /** What a process is doing; by the number of its rendezvous state, and four more. */

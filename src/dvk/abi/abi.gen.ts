@@ -106,7 +106,7 @@ export const ErrorNumber = {
   EDVSNODCNODE: 319,
   /** the process is not in a state that allows this */
   EDVSPROCSTS: 324,
-  /** the process is being moved to another node */
+  /** the process is moving to another node, or its backup is taking over */
   EDVSMIGRATING: 332,
   /** the process slot is taken */
   EDVSSLOTUSED: 337,
@@ -185,6 +185,7 @@ export const ProcessLife = {
   LOCAL: 2,
   REMOTE: 3,
   DYING: 4,
+  ARRIVING: 5,
 } as const;
 
 export type ProcessLife = (typeof ProcessLife)[keyof typeof ProcessLife];

@@ -79,7 +79,7 @@ export const ERRORS = {
   EDVSPROXYRUN: [311, 'another proxy serves that node'],
   EDVSNODCNODE: [319, 'the node is not a member of the distributed container'],
   EDVSPROCSTS: [324, 'the process is not in a state that allows this'],
-  EDVSMIGRATING: [332, 'the process is being moved to another node'],
+  EDVSMIGRATING: [332, 'the process is moving to another node, or its backup is taking over'],
   EDVSSLOTUSED: [337, 'the process slot is taken'],
   EDVSWOKENUP: [348, 'the call was ended by wakeup'],
   EDVSBADDEST: [353, 'nobody can send there: it is the caller itself, or KERNEL'],
@@ -508,7 +508,7 @@ export const STRUCTS = {
 } as const satisfies Record<string, readonly [number, StructSchema, string]>;
 
 export const CONSTANTS = {
-  ProcessLife: { FREE: 0, BINDING: 1, LOCAL: 2, REMOTE: 3, DYING: 4 },
+  ProcessLife: { FREE: 0, BINDING: 1, LOCAL: 2, REMOTE: 3, DYING: 4, ARRIVING: 5 },
   ProcessLevel: { USER: 0, SERVER: 1, KERNEL: 2 },
   BindFlag: { HANDED: 1, REPLICA: 2, BACKUP: 4, NOMIGRATE: 8 },
   MigrationState: { NONE: 0, STARTED: 1, GIVING: 2, GIVEN: 3, HELD: 4 },
