@@ -167,6 +167,7 @@ int js_waker_step(Environment& environment, Waker& waker, Words results) {
       serve_copy_job(process);
       result = step(process);
     }
+    if (result == kPending && !process.segment.running()) result = cancel(process, -EDVSDCNOTRUN);
     if (result == kPending) {
       pending[kept++] = pending[index];
       continue;

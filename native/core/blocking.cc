@@ -128,6 +128,8 @@ int wait_for(Process& process, int64_t timeout_ms) {
     publish_cpu(process);
     if (!due) continue;
     if (abandoned != nullptr && abandoned()) return cancel(process, -EINTR);
+    process.segment.touch_tables();
+    if (!process.segment.running()) return cancel(process, -EDVSDCNOTRUN);
     look_after_peer(process);
   }
 }

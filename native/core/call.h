@@ -25,6 +25,12 @@ inline int finish(Process& process, int result) {
   return result;
 }
 
+// Ends a call of who is no more in its slot: it has unbound, or the slot is lost with the
+// container.
+inline int finish_unbound(Process& process) {
+  return finish(process, process.segment.running() ? -EDVSNOTBOUND : -EDVSDCNOTRUN);
+}
+
 // A message goes to its peer as number `number`.
 inline void note_launch(Process& process, uint32_t number) {
   process.trace.number = number;

@@ -109,10 +109,10 @@ int take_error(Process& process, uint32_t word) {
   return finish(process, error == 0 ? -EINVAL : -error);
 }
 
-// Ends a call whose word cannot be: somebody scribbled on the segment.
+// Ends a call whose word cannot be: somebody scribbled on the segment, or it is lost.
 int take_nonsense(Process& process) {
   atomic(process.slot->rendezvous).store(idle_word(process), std::memory_order_release);
-  return finish(process, -EDVSPROCSTS);
+  return finish(process, process.segment.running() ? -EDVSPROCSTS : -EDVSDCNOTRUN);
 }
 
 // Takes what is there, else opens, and looks once more: a sender that came in between saw a closed
@@ -427,7 +427,7 @@ int resume(Process& process) {
 
 int step(Process& process) {
   // The slot is not this process's any more once it is unbound.
-  if (load(process.slot->endpoint) != process.endpoint) return finish(process, -EDVSNOTBOUND);
+  if (load(process.slot->endpoint) != process.endpoint) return finish_unbound(process);
   switch (process.operation.stage) {
     case Stage::kSending:
     case Stage::kRemote:
@@ -460,7 +460,7 @@ int cancel(Process& process, int error) {
     return finish(process, error);
   }
   for (;;) {
-    if (load(process.slot->endpoint) != process.endpoint) return finish(process, -EDVSNOTBOUND);
+    if (load(process.slot->endpoint) != process.endpoint) return finish_unbound(process);
     const uint32_t word = atomic(process.slot->rendezvous).load();
     switch (state_of(word)) {
       case State::kIdle:

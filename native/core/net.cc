@@ -7,6 +7,7 @@
 #include <mutex>
 #include <vector>
 
+#include "rendezvous.h"
 #include "wait.h"
 
 namespace dvk {
@@ -63,6 +64,7 @@ bool Net::start() {
   // Signals are for the threads of the program.
   sigset_t all, before;
   sigfillset(&all);
+  sigdelset(&all, SIGBUS);  // That of a page which is lost is for who has touched it.
   pthread_sigmask(SIG_SETMASK, &all, &before);
   const auto body = [](void* net) -> void* {
     static_cast<Net*>(net)->run();
@@ -110,7 +112,11 @@ bool Net::look_around() {
     }
     // Who was let go may be about to sleep without a time-out: it is woken until it is awake.
     const bool asleep = sleeper->asleep_.load();
-    if (asleep) futex_wake(sleeper->word_);
+    if (asleep) {
+      // Where the word was lost this brings it back (lost_pages.h), and the sleeper with it.
+      load(*sleeper->word_);
+      futex_wake(sleeper->word_);
+    }
     more = more || covered || asleep;
   }
   return more;

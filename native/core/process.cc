@@ -450,6 +450,7 @@ int reap(Segment& segment, uint32_t index, int32_t endpoint, int64_t lock_timeou
 }
 
 int sweep(Segment& segment) {
+  segment.touch_tables();
   sweep_migrations(segment);
   end_orphans(segment);
   for (uint32_t index = 0; index < segment.processes(); index++) {
@@ -472,15 +473,22 @@ void end_container(Segment& segment) {
   atomic(segment.header()->state).store(2);
   DVK_CRASH_POINT("end.state");
   for (uint32_t index = 0; index < segment.processes(); index++) {
-    if (is_backup(segment.slot(index))) wake_backup(segment, segment.slot(index));
-    if (!is(life_of(segment, index), ProcessLife::kLocal)) continue;
-    const auto rendezvous = atomic(segment.slot(index)->rendezvous);
+    ProcessSlot* slot = segment.slot(index);
+    if (is_backup(slot)) wake_backup(segment, slot);
+    if (!is(life_of(segment, index), ProcessLife::kLocal)) {
+      // Somebody may sleep there whose slot is lost (lost_pages.h).
+      futex_wake(&slot->rendezvous);
+      continue;
+    }
+    const auto rendezvous = atomic(slot->rendezvous);
     for (uint32_t word = rendezvous.load(); is_waiting(word); word = rendezvous.load()) {
       if (fail(segment, index, word, EDVSDCNOTRUN)) break;
     }
     DVK_CRASH_POINT("end.failed");
   }
   futex_wake(&segment.header()->handed, kEveryWaiter);
+  // Nor is it known which event loops wait there.
+  wake_every_fifo(segment.directory());
 }
 
 }  // namespace dvk

@@ -10,6 +10,8 @@
 
 #include <algorithm>
 
+#include "lost_pages.h"
+
 namespace dvk {
 namespace {
 
@@ -214,9 +216,12 @@ int Segment::open(const char* path, Segment** segment, std::string* reason) {
     return bad("the file's size does not fit its tables");
   }
   void* base = mmap(nullptr, g.bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-  const int error = errno;
-  close(fd);
-  if (base == MAP_FAILED) return -error;
+  if (base == MAP_FAILED) {
+    const int error = errno;
+    close(fd);
+    return -error;
+  }
+  guard_pages(base, g.bytes, fd);
 
   Segment* s = new Segment();
   s->base_ = static_cast<uint8_t*>(base);
@@ -256,7 +261,9 @@ int Segment::open(const char* path, Segment** segment, std::string* reason) {
 }
 
 Segment::~Segment() {
-  if (base_ != nullptr) munmap(base_, bytes_);
+  if (base_ == nullptr) return;
+  leave_pages(base_);
+  munmap(base_, bytes_);
 }
 
 int populate(void* pages, uint64_t bytes) {

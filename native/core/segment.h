@@ -242,6 +242,10 @@ class Segment {
   }
 
   bool running() const;
+  // Touches the last of the tables: where the file has them no longer, they end now (lost_pages.h).
+  void touch_tables() const {
+    (void)*static_cast<const volatile uint8_t*>(arena_ - 1);
+  }
   // The slot of `endpoint` when it is in range, else -1; says nothing about who owns it.
   int slot_of(int32_t endpoint) const;
   // Dynamic slots that belong to `node`: [first, last).

@@ -1,5 +1,6 @@
 #include "wait.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/futex.h>
@@ -10,6 +11,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <map>
 #include <mutex>
 #include <utility>
@@ -217,6 +219,15 @@ bool wake_fifo(const std::string& directory, uint64_t wake_id) {
   // A full FIFO wakes its reader already.
   const char one = 1;
   return write(found->second, &one, 1) == 1 || errno == EAGAIN;
+}
+
+void wake_every_fifo(const std::string& directory) {
+  DIR* wakers = opendir((directory + "/wake").c_str());
+  if (wakers == nullptr) return;
+  while (const dirent* entry = readdir(wakers)) {
+    wake_fifo(directory, strtoull(entry->d_name, nullptr, 16));
+  }
+  closedir(wakers);
 }
 
 bool arm(Process& process) {

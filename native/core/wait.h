@@ -102,5 +102,7 @@ int wake_fifo_create(const std::string& directory, uint64_t wake_id);
 void wake_fifo_remove(const std::string& directory, uint64_t wake_id);
 // Returns whether its reader is sure to wake.
 bool wake_fifo(const std::string& directory, uint64_t wake_id);
+// Wakes the event loops of all processes with segments in `directory`.
+void wake_every_fifo(const std::string& directory);
 
 }  // namespace dvk

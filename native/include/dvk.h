@@ -177,6 +177,9 @@ DVK_API const char* dvk_error_name(int64_t error);
 /*
  * Maps the segment at `path`, and sets `*segment`. Returns 0; -ENOENT, -EACCES and others of
  * open(2) and mmap(2); or -DVK_EDVSBADSEGMENT, with the reason in dvk_open_reason().
+ *
+ * The first one installs a handler of SIGBUS, for segments whose file is shortened: the container
+ * ends there, and calls fail. A SIGBUS elsewhere goes to the handler of before.
  */
 DVK_API int dvk_open(const char* path, dvk_segment** segment);
 

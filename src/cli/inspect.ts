@@ -244,7 +244,10 @@ async function checkMount(service: FuseServiceSpec): Promise<MountStatus> {
   };
 }
 
-type Facts = Pick<DvsStatus, 'security' | 'nodes' | 'proxies' | 'links' | 'services' | 'mounts'>;
+type Facts = Omit<
+  DvsStatus,
+  'dvs' | 'directory' | 'state' | 'since' | 'ok' | 'problems' | 'warnings'
+>;
 
 // A thing that is down only because something else is down is not a problem of its own.
 function findProblems(state: DvsState, facts: Facts): Trouble[] {
@@ -264,6 +267,14 @@ function findProblems(state: DvsState, facts: Facts): Trouble[] {
     }
   }
   const up = new Set(facts.nodes.filter((node) => node.state === 'up').map(({ id }) => id));
+  for (const { name: container, nodes } of facts.containers) {
+    for (const { node, report } of nodes) {
+      if (!up.has(node) || report?.state !== 'ended') continue;
+      const what = `container ${container} has ended on node ${String(node)}: its segment is lost`;
+      const [at, start] = [String(node), `dvk node start ${String(node)} ${name}`];
+      problems.push({ what, remedy: `dvk node stop ${at} ${name}, then ${start}` });
+    }
+  }
   const proxies = facts.proxies.filter((proxy) => up.has(proxy.node) && proxy.state !== 'up');
   for (const { node, reason } of proxies) {
     const what = `the proxy of node ${String(node)} is down${because(reason)}`;

@@ -111,10 +111,17 @@ interface Container {
 
 export class NodeContainers {
   readonly #containers = new Map<string, Container>();
+  /** Names of those that ended, and not by this daemon. */
+  readonly #lost = new Set<string>();
+  readonly #onLost: () => void;
   #cancelSweep: () => void = () => undefined;
 
-  /** Makes the segments of every container that has this node as a member. */
-  constructor(spec: DvsSpec, node: number, paths: NodePaths) {
+  /**
+   * Makes the segments of every container that has this node as a member. `onLost` is called when
+   * there are fewer to serve: a member has ended one, or made away with its tables.
+   */
+  constructor(spec: DvsSpec, node: number, paths: NodePaths, onLost: () => void) {
+    this.#onLost = onLost;
     for (const container of spec.containers) {
       if (!container.nodes.includes(node)) continue;
       const path = paths.segment(container.name);
@@ -131,18 +138,29 @@ export class NodeContainers {
   }
 
   #sweep(): void {
-    for (const { monitor, segment } of this.#containers.values()) {
-      monitor.sweep();
-      segment.sweepTrace();
+    for (const container of this.#containers.values()) {
+      container.monitor.sweep();
+      container.segment.sweepTrace();
+      this.#lookWhetherLost(container);
     }
     this.#cancelSweep = systemClock.after(SWEEP_MS, () => {
       this.#sweep();
     });
   }
 
+  // See native/core/lost_pages.h. Who waits is told, also by the proxies of other nodes.
+  #lookWhetherLost({ spec, segment }: Container): void {
+    if (this.#lost.has(spec.name) || segment.info().state === 'running') return;
+    this.#lost.add(spec.name);
+    logEvent('container.lost', { container: spec.name });
+    segment.endContainer();
+    this.#onLost();
+  }
+
   /** What the proxy serves. */
   segments(): { dcId: number; path: string }[] {
-    return [...this.#containers.values()].map(({ spec, path }) => ({ dcId: spec.id, path }));
+    const present = [...this.#containers.values()].filter(({ spec }) => !this.#lost.has(spec.name));
+    return present.map(({ spec, path }) => ({ dcId: spec.id, path }));
   }
 
   /**

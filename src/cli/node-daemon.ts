@@ -60,7 +60,9 @@ export class NodeDaemon {
     const onChange = (): void => {
       this.#record();
     };
-    this.#containers = new NodeContainers(spec, node, this.#paths);
+    this.#containers = new NodeContainers(spec, node, this.#paths, () => {
+      this.#proxy.setSegments();
+    });
     this.#proxy = new NodeProxy({
       dvs: spec.dvs,
       node,

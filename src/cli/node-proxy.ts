@@ -143,6 +143,11 @@ export class NodeProxy {
     this.#child.send({ type: 'peers', peers });
   }
 
+  /** Has the proxy serve what there is now. */
+  setSegments(): void {
+    this.#child.send({ type: 'segments', segments: this.#options.segments() });
+  }
+
   /** Has the proxy read its certificates anew. Throws when it cannot use them. */
   async renewCredentials(): Promise<void> {
     if (this.#child.state !== 'up' || this.#options.security.mode === 'insecure') return;

@@ -2,7 +2,7 @@
  * Searches for processes that no binding of this node names, as the tracker of its proxy sees them
  * (src/proxies/tracker.ts). See native/core/search.h for what happens to those who wait.
  */
-import { Limit, SearchLayout, SpecialEndpoint } from './abi/abi.gen.ts';
+import { ErrorNumber, Limit, SearchLayout, SpecialEndpoint } from './abi/abi.gen.ts';
 import { slotOf, type Endpoint, type NodeId } from './endpoint.ts';
 import { check, fail } from './errors.ts';
 import { levelNumber, type Level } from './info.ts';
@@ -24,6 +24,7 @@ export interface Search {
 
 const BYTES = SearchLayout.BYTES;
 const AT_ONCE = 64;
+const EDVSNOPROXY = -ErrorNumber.EDVSNOPROXY;
 
 function searchIn(view: DataView): Search {
   const endpoint = view.getInt32(SearchLayout.endpoint, true);
@@ -65,7 +66,9 @@ export class Searches {
     if (this.#stop === undefined) return;
     this.#stop();
     this.#stop = undefined;
-    check(this.#native.detachTracker(this.#segment), 'searches.detach');
+    const result = this.#native.detachTracker(this.#segment);
+    // It is that no more: the table is lost with the container.
+    if (result !== EDVSNOPROXY) check(result, 'searches.detach');
   }
 
   /** Whether one may have begun since `list`. */

@@ -101,6 +101,7 @@ const DEFAULT_MODE = 0o600;
 const ANY_SLOT = -1;
 const EDVSNOTBOUND = -ErrorNumber.EDVSNOTBOUND;
 const EDVSNODCNODE = -ErrorNumber.EDVSNODCNODE;
+const EDVSNOPROXY = -ErrorNumber.EDVSNOPROXY;
 /** By their numbers in the core. */
 const BIND_KINDS = ['process', 'thread', 'replica', 'backup'] as const;
 
@@ -493,9 +494,9 @@ export class Segment {
     if (stop === undefined) return;
     stop();
     this.#proxies.delete(node);
-    // The node may have been taken out of the DC meanwhile.
+    // The node may have been taken out of the DC meanwhile, or the table lost with the container.
     const result = this.#native.detachProxy(this.#handle, node);
-    if (result !== EDVSNODCNODE) check(result, 'detachProxy', { node });
+    if (result !== EDVSNODCNODE && result !== EDVSNOPROXY) check(result, 'detachProxy', { node });
   }
 
   /**
