@@ -73,6 +73,10 @@ int js_set_affinity(Words cpus) {
   return result_of(sched_setaffinity(0, sizeof set, &set));
 }
 
+int js_yield_cpu() {
+  return result_of(sched_yield());
+}
+
 void on_interrupt(int) {
   interrupted.store(true, std::memory_order_relaxed);
 }
@@ -126,6 +130,7 @@ void register_system(Napi::Object exports, Environment* environment) {
              {"leaveNoDump", method<js_leave_no_dump>},
              {"setAffinity", method<js_set_affinity>},
              {"interruptOn", method<js_interrupt_on>},
+             {"yieldCpu", method<js_yield_cpu>},
              {"clearInterrupt", method<js_clear_interrupt>},
              {"processStartTime", method<process_start_time>},
              {"processAlive", method<js_process_alive>},

@@ -388,6 +388,8 @@ export interface SystemBinding {
   dieWithParent(signal: number, parent: number): number;
   leaveNoDump(): number;
   setAffinity(cpus: Int32Array): number;
+  /** sched_yield(2). */
+  yieldCpu(): number;
   /** flock(2): a lock, or -EWOULDBLOCK. */
   lockFile(fd: number, shared: boolean): number;
   punchHole(fd: number, at: number, bytes: number): number;

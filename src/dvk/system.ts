@@ -76,6 +76,11 @@ export function pinToCpu(cpu: number): void {
   setAffinity([cpu]);
 }
 
+/** Lets whoever waits for this CPU run first; see sched_yield(2). */
+export function yieldCpu(): void {
+  check(native().yieldCpu(), 'yieldCpu');
+}
+
 /**
  * Makes these signals end blocking calls of this process, on every thread, with EINTR, from now
  * until `clearInterrupt`. The signals do nothing else: a loop that gets EINTR decides what to do.

@@ -22,6 +22,7 @@
 import { connect as connectSocket, type Socket } from 'node:net';
 import { AEAD_SHORT_KEY_BYTES, AEAD_TAG_BYTES } from '../dvk/aead.ts';
 import type { Clock } from '../dvk/clock.ts';
+import { courtesy } from './courtesy.ts';
 import { EpochCipher, HASH_BYTES } from './key-schedule.ts';
 import { reading, SOCKET_OPTIONS, TURN_BYTES, writeAtOnce } from './socket.ts';
 import type { Reader, SocketConnection } from './socket.ts';
@@ -227,6 +228,7 @@ export class BulkLane implements Reader {
       const isRight = fits
         ? this.#seals.receive.openInto(space.subarray(0, body.length), record)
         : this.#seals.receive.open(record);
+      courtesy.moved(body.length);
       if (!isRight) this.#fail('a record came that is not as it was sealed');
       else if (fits) this.#events.received(body.length, Lane.BULK);
       else this.#hand(body);
@@ -301,6 +303,7 @@ export class BulkLane implements Reader {
       const record = buffer.subarray(0, LENGTH_BYTES + body.length + AEAD_TAG_BYTES);
       record.writeUInt32LE(body.length, 0);
       this.#seals.send.seal(record, body);
+      courtesy.moved(body.length);
       this.#inFlight++;
       let isLater = false;
       writeAtOnce(socket, record, () => {

@@ -15,6 +15,7 @@ import { isDvkError } from '../dvk/errors.ts';
 import type { Segment } from '../dvk/segment.ts';
 import { UNSEALED } from '../dvk/frame-runs.ts';
 import { FRAME_HEAD_BYTES, FrameLayout, uint32In, viewOf, type Frame } from './frame.ts';
+import { courtesy } from './courtesy.ts';
 import type { Ledger } from './ledger.ts';
 import type { Hello } from './hello.ts';
 import { Feature } from './offer.ts';
@@ -66,7 +67,7 @@ const TRACKING: readonly number[] = [CommandKind.PROCINFO, CommandKind.PROCINFO 
 // Commands taken from one container before the others, and the event loop, have their turn. Data
 // of so many bytes takes the time of one.
 const BURST = 64;
-const COST_SHIFT = 12;
+const COST_SHIFT = 10;
 
 /** A container as shared with one peer. */
 class SharedContainer implements CommandSource {
@@ -107,7 +108,9 @@ class SharedContainer implements CommandSource {
   }
 
   #note(command: Uint8Array): number {
-    this.#left -= 1 + (uint32In(command, CommandLayout.payloadBytes) >>> COST_SHIFT);
+    const payloadBytes = uint32In(command, CommandLayout.payloadBytes);
+    courtesy.moved(payloadBytes);
+    this.#left -= 1 + (payloadBytes >>> COST_SHIFT);
     this.#vouchers.issue(command);
     this.traffic.noteSent(command);
     return UNSEALED;
@@ -406,6 +409,7 @@ export class Peer {
       this.#drop('forged', shared);
     } else {
       const result = shared.segment.put2lclRaw(this.node, command, frame.payload);
+      courtesy.moved(frame.payload.length);
       if (result !== 0) this.#refuse(shared, command, result);
     }
   }
