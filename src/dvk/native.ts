@@ -388,6 +388,8 @@ export interface SystemBinding {
   dieWithParent(signal: number, parent: number): number;
   leaveNoDump(): number;
   setAffinity(cpus: Int32Array): number;
+  /** Fills in pid and uid, the latter as a signed number. */
+  peerCredentials(fd: number, out: Int32Array): number;
   /** flock(2): a lock, or -EWOULDBLOCK. */
   lockFile(fd: number, shared: boolean): number;
   punchHole(fd: number, at: number, bytes: number): number;
