@@ -5,6 +5,7 @@
 #include <sys/file.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -93,6 +94,17 @@ int js_clear_interrupt() {
   return interrupted.exchange(false) ? 1 : 0;
 }
 
+// Who connected a unix socket, as that was at connect(2): pid and uid (SO_PEERCRED, unix(7)).
+int js_peer_credentials(int32_t fd, Words out) {
+  ucred peer{};
+  socklen_t bytes = sizeof peer;
+  if (out.length < 2) return -EINVAL;
+  if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &bytes) != 0) return -errno;
+  out.data[0] = peer.pid;
+  out.data[1] = static_cast<int32_t>(peer.uid);
+  return 0;
+}
+
 bool js_process_alive(int32_t pid, Napi::BigInt start) {
   bool lossless = false;
   const uint64_t start_time = start.Uint64Value(&lossless);
@@ -135,6 +147,7 @@ void register_system(Napi::Object exports, Environment* environment) {
              {"processStartTime", method<process_start_time>},
              {"processAlive", method<js_process_alive>},
              {"canLend", method<can_lend>},
+             {"peerCredentials", method<js_peer_credentials>},
              {"lockFile", method<js_lock_file>},
              {"punchHole", method<js_punch_hole>},
          });

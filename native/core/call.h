@@ -73,6 +73,11 @@ inline int check_client(const Process& process, int32_t client) {
   return check_endpoint(process.segment, client, &slot);
 }
 
+// A claimant that runs is done within nanoseconds; one that is not after this long is stopped.
+inline constexpr uint64_t kClaimNs = 2'000'000;
+// A proxy that brings the data of a copy writes the caller's own memory, so it gets longer.
+inline constexpr uint64_t kCopyClaimNs = 1'000'000'000;
+
 // A claimant is in the middle of a hand-over with the process, whose word is `word`. It gets a
 // moment, then it is taken for stopped: the word falls idle, and both message buffers change.
 void outwait_claimant(Process& process, uint32_t word);
@@ -80,7 +85,8 @@ void outwait_claimant(Process& process, uint32_t word);
 // others. Returns whether the word is idle now: it has been claimed by the same one for long.
 bool pass_claimant(Process& process, uint32_t word);
 // For who is queued, and who looks after a node: lets the owner of `slot` look at a claim of its
-// word. An event loop looks only when it is woken.
+// word, or at a word that was changed by one who died before the wake. An event loop looks only
+// when it is woken.
 void wake_claimed(Segment& segment, ProcessSlot* slot);
 
 // Goes on with a wait for a bind or an unbind; see bindings.cc.

@@ -269,8 +269,7 @@ void Checker::check_peer_wait(uint32_t index, uint32_t word) {
     }
     return;
   }
-  const bool names_peer =
-      life_is(index, ProcessLife::kLocal) && state != State::kFilling && state != State::kTaking;
+  const bool names_peer = life_is(index, ProcessLife::kLocal) && !is_claimed(word);
   if (names_peer && load(slot(index)->want_source) != load(slot(peer)->endpoint)) {
     at(index, peer,
        "waits for endpoint " + number(load(slot(index)->want_source)) + ", whose slot has another");

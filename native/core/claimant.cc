@@ -4,14 +4,6 @@
 #include "wait.h"
 
 namespace dvk {
-namespace {
-
-// A claimant that runs is done within nanoseconds; one that is not after this long is stopped.
-constexpr uint64_t kClaimNs = 2'000'000;
-// A proxy that brings the data of a copy writes the caller's own memory, so it gets longer.
-constexpr uint64_t kCopyClaimNs = 1'000'000'000;
-
-}  // namespace
 
 void outwait_claimant(Process& process, uint32_t word) {
   const bool copies = process.operation.kind == Operation::Kind::kCopy;
@@ -38,7 +30,8 @@ bool pass_claimant(Process& process, uint32_t word) {
 }
 
 void wake_claimed(Segment& segment, ProcessSlot* slot) {
-  if (state_of(atomic(slot->rendezvous).load()) == State::kFilling) wake(segment, slot);
+  const uint32_t word = atomic(slot->rendezvous).load();
+  if (state_of(word) == State::kFilling || !is_waiting(word)) wake(segment, slot);
 }
 
 }  // namespace dvk

@@ -55,7 +55,7 @@ uint32_t reset_descriptor(ProcessSlot* slot) {
     uint32_t word = atomic(slot->rendezvous).load();
     uint32_t sequence = sequence_of(word);
     if (word == pack(State::kIdle, sequence, 0)) return sequence;
-    if (state_of(word) == State::kFilling || state_of(word) == State::kTaking) {
+    if (is_claimed(word)) {
       if (spin_while(slot, word, kClaimNs)) continue;
       sequence++;
     }

@@ -102,7 +102,10 @@ bool has_candidate(Process& process) {
                     active_filter(process));
 }
 
+// The error may have come in the place of a claim (unbind_for.cc), whose claimant writes on when it
+// was stopped: the message buffers change.
 int take_error(Process& process, uint32_t word) {
+  process.sequence = (process.sequence + 1) & kSequenceMask;
   atomic(process.slot->rendezvous).store(idle_word(process), std::memory_order_release);
   const int error = static_cast<int>(peer_of(word));
   if (error == EDVSMIGRATING) note_told(process);

@@ -115,6 +115,11 @@ inline bool is_waiting(uint32_t word) {
   }
 }
 
+// Whether somebody is in the middle of a hand-over with the owner.
+inline bool is_claimed(uint32_t word) {
+  return state_of(word) == State::kFilling || state_of(word) == State::kTaking;
+}
+
 inline Message* inbox_of(ProcessSlot* slot, uint32_t sequence) {
   return sequence & 1 ? &slot->inbox1 : &slot->inbox0;
 }

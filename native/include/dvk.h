@@ -31,8 +31,7 @@
  * during the call), -DVK_ELOCKED (a cycle of processes that wait for one another; across nodes it
  * is found after a moment, and one call in it ends); for a peer on another node -DVK_EDVSNOPROXY
  * and -ENOTCONN. Errors of calls that wait ("waiting errors"): -ETIMEDOUT, or -EAGAIN for a
- * time-out of 0; -EINTR after dvk_interrupt(); -DVK_EDVSSHUTDOWN, the process is to end: see
- * dvk_unbind_for().
+ * time-out of 0; -EINTR after dvk_interrupt(); -DVK_EDVSSHUTDOWN by dvk_unbind_for(): it shall end.
  */
 #ifndef DVK_H
 #define DVK_H
@@ -406,8 +405,7 @@ DVK_API int dvk_reply_to(dvk_process* process, int32_t destination, uint32_t cal
  * That server sees the client as the source, and its reply ends the client's sendrec, which keeps
  * its time-out. Never blocks. Returns 0; errors of dvk_reply() for the client; of dvk_send() for
  * the destination, which must take messages of the client; -DVK_EDVSENDPOINT when it is the client
- * or the caller. A client gets -DVK_EDEADSRCDST when its own node knows no such destination by
- * then.
+ * or the caller. A client gets -DVK_EDEADSRCDST when its own node knows no such destination then.
  */
 DVK_API int dvk_relay(dvk_process* process, int32_t client, int32_t destination,
                       const dvk_message* message);

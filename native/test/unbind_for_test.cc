@@ -137,6 +137,72 @@ TEST("every call that waits ends with EDVSSHUTDOWN") {
   CHECK_EQUAL(damage(segment), "");
 }
 
+// A hand-over that somebody was stopped in goes on some time, into the buffer of the call that
+// ended.
+TEST("a call that is ended under a stopped sender leaves it the message buffer") {
+  const Container container;
+  Segment& segment = container.segment;
+  Process& stopped = bind_client(segment);
+  auto* result = shared<int>();
+  const pid_t child = spawn_bound(segment, 3, [&](Process& own) {
+    signal(SIGTERM, SIG_IGN);
+    Message received;
+    *result = receive(own, kEndpointAny, &received, kForever);
+    receive(own, kEndpointAny, &received, kForever);
+  });
+  until("it receives", [&] { return state_in(segment, 3) == State::kAny; });
+  ProcessSlot* slot = segment.slot(3);
+  uint32_t word = atomic(slot->rendezvous).load();
+  const uint32_t claim = with_state(word, State::kFilling, stopped.index);
+  CHECK(atomic(slot->rendezvous).compare_exchange_strong(word, claim));
+  CHECK_EQUAL(unbind_for(segment, endpoint_in(segment, 3), 0), -EAGAIN);
+  until("its call has ended", [&] { return atomic(*result).load() == -EDVSSHUTDOWN; });
+  until("it receives again", [&] { return state_in(segment, 3) == State::kAny; });
+  word = atomic(slot->rendezvous).load();
+  CHECK(inbox_of(slot, sequence_of(word)) != inbox_of(slot, sequence_of(claim)));
+  kill_and_reap(segment, child);
+}
+
+TEST("a copy whose data is being written ends when that is done, and not before") {
+  const Container container;
+  Segment& segment = container.segment;
+  const int32_t far = make_endpoint(5, 3);
+  CHECK_EQUAL(add_node(segment, 1, "far"), 0);
+  CHECK_EQUAL(attach_proxy(segment, 1, 0), 0);
+  CHECK_EQUAL(link_up(segment, 1, 1), 0);
+  CHECK_EQUAL(bind_remote(segment, far, 1, ProcessLevel::kServer, "far"), 0);
+  constexpr int64_t kBytes = 64;
+  auto* result = shared<int64_t>();
+  auto* signals = shared<int>();
+  static int* seen;
+  seen = signals;
+  const pid_t child = spawn_bound(segment, 3, [&](Process& own) {
+    signal(SIGTERM, [](int) { atomic(*seen).store(1); });
+    uint8_t data[kBytes];
+    const CopyParty from{far, 1, 0};
+    const CopyParty to{own.endpoint, kByAddress, reinterpret_cast<uint64_t>(data)};
+    atomic(*result).store(vcopy(own, from, to, kBytes, kForever));
+    pause();
+  });
+  ProcessSlot* slot = segment.slot(3);
+  until("it copies", [&] { return state_in(segment, 3) == State::kRemote; });
+  // As the proxy does that has the data.
+  uint32_t word = atomic(slot->rendezvous).load();
+  uint32_t claim = with_state(word, State::kFilling, kProxyPeer);
+  CHECK(atomic(slot->rendezvous).compare_exchange_strong(word, claim));
+  const pid_t asker =
+      spawn([&] { CHECK_EQUAL(unbind_for(segment, endpoint_in(segment, 3), 0), -EAGAIN); });
+  until("it is asked", [&] { return atomic(*signals).load() != 0; });
+  store(slot->command_result, static_cast<int32_t>(kBytes));
+  const uint32_t done = with_state(claim, State::kTaken, kProxyPeer);
+  CHECK(atomic(slot->rendezvous).compare_exchange_strong(claim, done));
+  wake(segment, slot);
+  until("it has copied", [&] { return atomic(*result).load() != 0; });
+  CHECK_EQUAL(*result, kBytes);
+  join(asker);
+  kill_and_reap(segment, child);
+}
+
 TEST("nobody is asked who is the caller's own, of another node, or not there") {
   Network network(2);
   Process& own = bind_server(network[0], 2);

@@ -4,21 +4,27 @@
  *   request   { "id": 1, "call": "startService", "arguments": { "name": "fs" } }
  *   answer    { "id": 1, "result": ... }   or   { "id": 1, "error": "what went wrong" }
  *
- * The socket's mode, 0600, is the permission: who may connect may do everything. A line of more
- * than 1 MiB, or one that is no request, ends the connection. A daemon reads on when fewer than
- * CALLS_MAX calls of the connection are under way and its answers are taken, and has
- * CONNECTIONS_MAX connections at most, so nobody who sends without reading makes it grow.
+ * Who may connect may do everything: that is the daemon's own user, by the socket's mode, 0600. Nor
+ * is a connection of another user heard that comes all the same, unless it is root's: the kernel
+ * says who connected. A line of more than 1 MiB, or one that is no request, ends the connection. A
+ * daemon reads on when fewer than CALLS_MAX calls of the connection are under way and its answers
+ * are taken, and has CONNECTIONS_MAX connections at most, so nobody who sends without reading makes
+ * it grow.
  */
 import { chmodSync } from 'node:fs';
 import { createConnection, createServer, type Server, type Socket } from 'node:net';
 
-import { CliError } from './output.ts';
+import { systemClock } from '../dvk/clock.ts';
+import { descriptorOf, peerCredentials } from '../dvk/system.ts';
+import { CliError, logEvent } from './output.ts';
 import { withTimeout } from './wait.ts';
 
 const LINE_BYTES_MAX = 1 << 20;
 const CONNECT_TIMEOUT_MS = 2000;
 const CALLS_MAX = 64;
 const CONNECTIONS_MAX = 128;
+const REFUSED_LOG_MS = 1000;
+const NODE_REMEDY = 'The daemon must know who connects; use a Node.js that package.json names.';
 
 export type Handler = (parameters: Readonly<Record<string, unknown>>) => unknown;
 
@@ -146,12 +152,37 @@ export class DaemonClient {
   }
 }
 
-/** The daemon's end: answers calls until it is closed. */
+/** Lets in who runs as the daemon does, or as root, and logs others, one in a second at most. */
+class Door {
+  #refused = 0;
+  #loggedMs = -Infinity;
+
+  admits(socket: Socket): boolean {
+    const fd = descriptorOf(socket);
+    const peer = fd === undefined ? undefined : peerCredentials(fd);
+    if (peer?.uid === 0 || (peer !== undefined && peer.uid === process.geteuid?.())) return true;
+    this.#refused++;
+    const nowMs = systemClock.nowMs();
+    if (nowMs - this.#loggedMs >= REFUSED_LOG_MS) {
+      this.#loggedMs = nowMs;
+      logEvent('caller.refused', { ...peer, refused: this.#refused });
+    }
+    return false;
+  }
+}
+
+/** The daemon's end: answers calls of its own user and of root until it is closed. */
 export async function serve(
   path: string,
   handlers: Readonly<Record<string, Handler>>,
 ): Promise<Server> {
+  const door = new Door();
   const server = createServer((socket) => {
+    // What it has sent is with the kernel: nobody reads before the next turn of the event loop.
+    if (!door.admits(socket)) {
+      socket.destroy();
+      return;
+    }
     let underWay = 0;
     const isFree = (): boolean => underWay < CALLS_MAX && !socket.writableNeedDrain;
     const goOn = readLines(socket, (line) => {
@@ -177,6 +208,10 @@ export async function serve(
   });
   process.umask(mask);
   await listening;
+  if (descriptorOf(server) === undefined) {
+    server.close();
+    throw new CliError('this Node.js does not tell the descriptors of its sockets', NODE_REMEDY);
+  }
   chmodSync(path, 0o600);
   return server;
 }

@@ -390,6 +390,8 @@ export interface SystemBinding {
   setAffinity(cpus: Int32Array): number;
   /** sched_yield(2). */
   yieldCpu(): number;
+  /** Fills in pid and uid, the latter as a signed number. */
+  peerCredentials(fd: number, out: Int32Array): number;
   /** flock(2): a lock, or -EWOULDBLOCK. */
   lockFile(fd: number, shared: boolean): number;
   punchHole(fd: number, at: number, bytes: number): number;

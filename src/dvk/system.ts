@@ -119,6 +119,34 @@ export function canLend(): boolean {
 }
 
 /**
+ * The descriptor of a socket or server of node:net, which does not tell it in public: undefined
+ * when this Node.js keeps it elsewhere, or there is none any more.
+ */
+export function descriptorOf(socket: object): number | undefined {
+  const { fd = -1 } = (socket as { _handle?: { fd?: number } | null })._handle ?? {};
+  return fd < 0 ? undefined : fd;
+}
+
+/** Who is at the other end of a connection. */
+export interface PeerCredentials {
+  /** 0 of a process that this one's namespace of pids does not have. */
+  readonly pid: number;
+  /** The effective user, as of when it connected. */
+  readonly uid: number;
+}
+
+/**
+ * Who connected to the unix socket that accepted `fd`: SO_PEERCRED of unix(7), which the kernel
+ * fills in. EBADF, ENOTSOCK; of another kind of socket it is nobody, whose uid is 2^32 - 1.
+ */
+export function peerCredentials(fd: number): PeerCredentials {
+  const out = new Int32Array(2);
+  check(native().peerCredentials(fd, out), 'peerCredentials');
+  const [pid = 0, uid = -1] = out;
+  return { pid, uid: uid >>> 0 };
+}
+
+/**
  * Locks the open file until it is closed everywhere: who asks for a lock that does not go with it
  * gets false. It does not keep anyone from reading or writing. See flock(2).
  */

@@ -2,6 +2,7 @@
 import { Socket, type OnReadOpts, type Server } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import type { Clock } from '../dvk/clock.ts';
+import { descriptorOf } from '../dvk/system.ts';
 import { sendAtOnce, setTcpCongestion, tcpInfo, type TcpInfo } from '../dvk/tcp-info.ts';
 import type { PeerCertificate } from './identity.ts';
 import { Lane } from './transport.ts';
@@ -21,12 +22,6 @@ export const SOCKET_OPTIONS = {
   keepAlive: true,
   keepAliveInitialDelay: 10_000,
 } as const;
-
-/** Undefined when this Node.js keeps the descriptor elsewhere, or there is none any more. */
-function descriptorOf(socket: Socket): number | undefined {
-  const { fd = -1 } = (socket as unknown as { _handle?: { fd?: number } | null })._handle ?? {};
-  return fd < 0 ? undefined : fd;
-}
 
 function infoOf(socket: Socket): TcpInfo | undefined {
   const fd = descriptorOf(socket);

@@ -2,8 +2,8 @@
 // goes away. Method: the built command, as a user runs it, under a runtime directory of the test's
 // own.
 import { spawnSync } from 'node:child_process';
-import { chmodSync, closeSync, existsSync, openSync, writeSync } from 'node:fs';
-import { join } from 'node:path';
+import { chmodSync, closeSync, existsSync, openSync, readFileSync, writeSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { DvsStatus } from '../../src/cli/inspect.ts';
 import type { PeerStatistics } from '../../src/proxies/engine.ts';
@@ -337,6 +337,13 @@ describe.skipIf(whyNoMounts() !== undefined)(`services (${whyNoMounts() ?? 'with
   });
 });
 
+// What another user hears who comes to the socket: how the connection ended.
+const CALLER = `
+  const socket = require('node:net').connect(process.argv[1]);
+  socket.write('{"id":1,"call":"stop","arguments":{}}\\n');
+  socket.on('error', () => undefined).on('data', (chunk) => console.log('answered', String(chunk)));
+  socket.on('close', () => console.log('closed'));`;
+
 // What another user comes to: it lists, opens, connects and signals, and says the codes of that.
 const INTRUDER = `
   const { openSync, readdirSync } = require('node:fs');
@@ -370,8 +377,19 @@ describe('S7: what a DVS has', () => {
       const user = ['--reuid=65534', '--regid=65534', '--clear-groups'];
       const program = [process.execPath, '-e', INTRUDER, directory, pid];
       const { stdout } = spawnSync('setpriv', [...user, ...program], { encoding: 'utf8' });
-      chmodSync(place.runtime, 0o700);
       expect(stdout).toBe('EACCES EACCES EPERM EACCES\n');
+
+      // Nor are the modes all that does (S8): who connects is asked for.
+      const socket = join(directory, 'node1/daemon.sock');
+      for (const path of [directory, dirname(socket)]) chmodSync(path, 0o755);
+      chmodSync(socket, 0o666);
+      const caller = [process.execPath, '-e', CALLER, socket];
+      const heard = spawnSync('setpriv', [...user, ...caller], { encoding: 'utf8' });
+      chmodSync(place.runtime, 0o700);
+      expect(heard.stdout).toBe('closed\n');
+      const log = readFileSync(join(directory, 'node1/log/daemon.log'), 'utf8');
+      expect(log).toMatch(/"event":"caller.refused","pid":\d+,"uid":65534,/);
+      expect((await status()).ok).toBe(true);
     }
     await place.must('down');
   });

@@ -1,6 +1,7 @@
 // What section 5.7 of the notes on the authors' work says of the unbind of another process, and of
 // warn2proc. Method: members of a DC that are processes of their own; calls that wait are blocking
-// ones in them. What happens to those who wait for a process that goes is in group-a-local.
+// ones in them, or awaited where that is said. What happens to those who wait for a process that
+// goes is in group-a-local.
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import {
   ANY,
@@ -55,6 +56,32 @@ describe('5.7 unbind of another process', () => {
       expect(await call).toBe('EDVSSHUTDOWN');
       expect(segment.isBound(member.endpoint)).toBe(true);
     }
+  });
+
+  it('ends awaited calls, too', async () => {
+    const { segment } = dc;
+    const silent = dc.server(1);
+    const member = await dc.member({ slot: SLOT });
+    await member.order({ do: 'ignore' });
+    for (const [call, state] of [
+      ['receive', 'receiving from'],
+      ['rcvrqst', 'receiving request'],
+      ['send', 'sending'],
+      ['sendrec', 'calling'],
+    ] as const) {
+      const ended = member.codeOfAwaited(call, silent.endpoint);
+      await dc.reaches(member.endpoint, state);
+
+      expect(await codeOf(() => segment.unbindFor(member.endpoint, 0))).toBe('EAGAIN');
+
+      expect(await ended, call).toBe('EDVSSHUTDOWN');
+    }
+    // Nothing of them is left.
+    expect(await codeOf(() => silent.receiveSync(ANY, 0))).toBe('EAGAIN');
+    const again = member.codeOfAwaited('receive', silent.endpoint);
+    await dc.reaches(member.endpoint, 'receiving from');
+    silent.sendSync(member.endpoint);
+    expect(await again).toBe('none');
   });
 
   it('is over, too, when the process unbinds by itself', async () => {

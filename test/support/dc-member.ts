@@ -4,7 +4,7 @@
  * `dc-member.js SEGMENT SLOT LEVEL`; SLOT -1 is any, and `adopt` the one that another program binds
  * for it. It sends `{endpoint}`, then for each order
  * `{id, do, ...}` the outcome `{id, value}` or `{id, error}`. Calls block it, so an order given
- * meanwhile waits.
+ * meanwhile waits; but for those of `await`.
  */
 import { createHash } from 'node:crypto';
 import { addressOf, ANY, isDvkError, PAYLOAD_OFFSET, Segment } from '../../src/dvk/index.ts';
@@ -41,6 +41,7 @@ export type MemberOrder =
   | { do: 'receive' }
   | { do: 'ignore' }
   | ({ do: 'ipc' } & MemberCall)
+  | { do: 'await'; call: 'send' | 'receive' | 'sendrec' | 'rcvrqst'; peer: number }
   | { do: 'lend'; server: number; bytes: number; seed: number }
   | { do: 'awaitBind'; slot: number }
   | { do: 'echo'; count: number }
@@ -88,6 +89,10 @@ class Member {
         return process.on('SIGTERM', () => undefined).listenerCount('SIGTERM');
       case 'ipc':
         return this.#ipc(order);
+      case 'await':
+        return order.call === 'rcvrqst'
+          ? this.#process.rcvrqst()
+          : this.#process[order.call](order.peer as Endpoint);
       case 'lend':
         return this.#lend(order.server as Endpoint, pattern(order.bytes, order.seed));
       case 'awaitBind':
@@ -263,13 +268,14 @@ function main(): void {
           ...(slot !== '-1' && { slot: Number(slot) }),
         });
   const member = new Member(segment, bound);
-  process.on('message', ({ id, ...order }: MemberOrder & { id: number }) => {
+  const carryOut = async ({ id, ...order }: MemberOrder & { id: number }): Promise<void> => {
     try {
-      process.send?.({ id, value: member.obey(order) });
+      process.send?.({ id, value: await member.obey(order) });
     } catch (error) {
       process.send?.({ id, error: isDvkError(error) ? error.code : String(error) });
     }
-  });
+  };
+  process.on('message', (order: MemberOrder & { id: number }) => void carryOut(order));
   process.on('disconnect', () => process.exit(0));
   process.send?.({ endpoint: bound.endpoint });
 }

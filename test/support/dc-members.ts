@@ -78,7 +78,16 @@ export class DcMember {
 
   /** How a call ended: the error's code, or 'none'. */
   codeOf(call: MemberCall): Promise<string> {
-    return this.ipc(call).then(
+    return this.#codeOf({ do: 'ipc', ...call });
+  }
+
+  /** The same of a call that does not block the member. */
+  codeOfAwaited(call: 'send' | 'receive' | 'sendrec' | 'rcvrqst', peer: Endpoint): Promise<string> {
+    return this.#codeOf({ do: 'await', call, peer });
+  }
+
+  #codeOf(order: MemberOrder): Promise<string> {
+    return this.order<unknown>(order).then(
       () => 'none',
       (error: unknown) => (error as MemberError).message,
     );

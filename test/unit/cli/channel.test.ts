@@ -1,11 +1,13 @@
 // The channel between command and daemon: answers, errors, time-outs, and what does not belong
 // there: promise S12 (any bytes: no crash, no hang, no growth) for the control socket.
-import { mkdtempSync, rmSync, statSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import { chmodSync, mkdtempSync, rmSync, statSync } from 'node:fs';
 import { createConnection, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { DaemonClient, serve } from '../../../src/cli/channel.ts';
+import { systemClock } from '../../../src/dvk/clock.ts';
 import { seeded } from '../../support/datagram-network.ts';
 
 let directory: string;
@@ -42,6 +44,33 @@ async function connect(): Promise<DaemonClient> {
   const client = await DaemonClient.connect(path, 'node 1');
   if (client === undefined) throw new Error('nobody listens');
   return client;
+}
+
+/** Connects so many times, calls in its first breath, and writes out how each connection went. */
+const CALLER = `
+  const [path, times] = process.argv.slice(1);
+  const call = (left) => {
+    if (left === 0) return;
+    const socket = require('node:net').connect(path);
+    socket.write('{"id":1,"call":"bulky","arguments":{}}\\n');
+    socket.on('error', () => undefined);
+    socket.on('connect', () => console.log('connected'));
+    socket.once('data', () => { console.log('answered'); socket.destroy(); });
+    socket.on('close', () => { console.log('closed'); call(left - 1); });
+  };
+  call(Number(times));`;
+
+/** Lets anybody come to the socket, and has a process of `uid` call. */
+async function callAs(uid: number, times = 1): Promise<{ pid: number; heard: string[] }> {
+  chmodSync(directory, 0o755);
+  chmodSync(path, 0o666);
+  const child = spawn(process.execPath, ['-e', CALLER, path, String(times)], {
+    ...{ uid, gid: uid, cwd: '/', stdio: ['ignore', 'pipe', 'inherit'] },
+  });
+  let heard = '';
+  child.stdout.on('data', (chunk: Buffer) => (heard += chunk.toString()));
+  await new Promise((resolve) => child.on('close', resolve));
+  return { pid: child.pid ?? 0, heard: heard.trim().split('\n') };
 }
 
 /** Sends bytes and waits until the server ends the connection. */
@@ -108,6 +137,41 @@ describe('a call', () => {
 describe('the socket', () => {
   it('is for its owner only', () => {
     expect(statSync(path).mode & 0o777).toBe(0o600);
+  });
+
+  it('S8: is deaf to another user, whatever its mode, and says so once a second', async ({
+    skip,
+  }) => {
+    if (process.getuid?.() !== 0) skip('being another user takes root');
+    const log = vi.spyOn(process.stderr, 'write').mockReturnValue(true);
+    const times = [0, 999, 1000];
+    vi.spyOn(systemClock, 'nowMs').mockImplementation(() => times.shift() ?? 0);
+
+    const { pid, heard } = await callAs(65534, 3);
+
+    expect(heard).toEqual(Array.from({ length: 3 }, () => ['connected', 'closed']).flat());
+    expect(bulky).toBe(0);
+    const told = { event: 'caller.refused', uid: 65534, pid };
+    expect(log.mock.calls.map(([line]) => JSON.parse(String(line)) as unknown)).toMatchObject([
+      { ...told, refused: 1 },
+      { ...told, refused: 3 },
+    ]);
+    const client = await connect();
+    expect(await client.call('echo', { own: 1 })).toEqual({ own: 1 });
+    client.close();
+  });
+
+  it('S8: hears its own user and root when it is not root', async ({ skip }) => {
+    if (process.getuid?.() !== 0) skip('being another user takes root');
+    vi.spyOn(process, 'geteuid').mockReturnValue(65534);
+    vi.spyOn(process.stderr, 'write').mockReturnValue(true);
+
+    const root = await connect();
+
+    expect(await root.call('echo', { root: 1 })).toEqual({ root: 1 });
+    expect((await callAs(65534)).heard).toEqual(['connected', 'answered', 'closed']);
+    expect((await callAs(65533)).heard).toEqual(['connected', 'closed']);
+    root.close();
   });
 
   it('is not found when nobody listens', async () => {

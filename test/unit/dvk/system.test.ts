@@ -1,13 +1,18 @@
 // Small system calls: life and death of other processes, CPUs, signals, timers.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { createServer, connect, type Server, type Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import {
   clearInterrupt,
   closeFd,
+  descriptorOf,
   dieWithParent,
   interruptOn,
+  peerCredentials,
   pidfdOpen,
   pinToCpu,
   processAlive,
@@ -54,6 +59,40 @@ describe('another process', () => {
     expect(() => {
       dieWithParent('SIGTERM', process.ppid + 1);
     }).toThrow(/^ESRCH/);
+  });
+});
+
+describe('a connection', () => {
+  async function credentials(server: Server, at: string | number): Promise<unknown> {
+    await new Promise<void>((resolve) => server.listen(at, resolve));
+    const address = server.address();
+    const port = typeof address === 'object' ? (address?.port ?? 0) : 0;
+    const client = port === 0 ? connect(String(at)) : connect(port, '127.0.0.1');
+    const [accepted] = (await once(server, 'connection')) as [Socket];
+    const found = peerCredentials(descriptorOf(accepted) ?? -1);
+    accepted.destroy();
+    client.destroy();
+    server.close();
+    return found;
+  }
+
+  it('over a unix socket is of a process and its user', async () => {
+    const directory = mkdtempSync(join(tmpdir(), 'dvk-peer-'));
+
+    expect(await credentials(createServer(), join(directory, 'socket'))).toEqual({
+      pid: process.pid,
+      uid: process.geteuid?.(),
+    });
+    rmSync(directory, { recursive: true });
+  });
+
+  it('over TCP is of nobody', async () => {
+    expect(await credentials(createServer(), 0)).toEqual({ pid: 0, uid: 2 ** 32 - 1 });
+  });
+
+  it('has no descriptor when there is none', () => {
+    expect(descriptorOf(createServer())).toBeUndefined();
+    expect(() => peerCredentials(-1)).toThrow(/^EBADF/);
   });
 });
 
