@@ -73,6 +73,8 @@ int put_message(Segment& segment, uint32_t node, const Command& command, bool ca
   ProcessSlot* slot = segment.slot(sender);
   const uint32_t sequence = reset_descriptor(slot);
   const uint32_t kind = call ? kCommandSndrecMsg : kCommandSendMsg;
+  // What the proxy has for the call before, if anything, comes too late.
+  store(slot->command_state, static_cast<uint32_t>(CommandState::kNone));
   store(slot->call_id, command.call_id);
   store(slot->remote_call, kind);
   store(slot->want_source, command.destination);
@@ -358,7 +360,7 @@ int put_copy(Segment& segment, uint32_t node, const Command& command, const uint
       return 0;
     case kCommandCopyoutRqst:
       hold_copy(segment, descriptor, command, kCommandCopyoutRqst | kCommandAck);
-      queue_command(segment, descriptor, node);
+      queue_answer(segment, descriptor, node);
       return 0;
     default:
       break;
@@ -374,7 +376,7 @@ int put_copy(Segment& segment, uint32_t node, const Command& command, const uint
   hold_copy(segment, descriptor, command, kCommandCopyinRqst);
   // What the requester's proxy wrote there is for that of the destination.
   copy_in(outbox_of(segment.slot(descriptor), sequence), command.message);
-  queue_command(segment, descriptor, target);
+  queue_answer(segment, descriptor, target);
   return 0;
 }
 

@@ -9,6 +9,7 @@
 #include "copy_job.h"
 #include "migrating.h"
 #include "privilege.h"
+#include "remote_end.h"
 #include "rendezvous.h"
 #include "senda.h"
 #include "slots.h"
@@ -202,7 +203,7 @@ void return_senders(Segment& segment, uint32_t index) {
     ProcessSlot* sender = segment.slot(i);
     const uint32_t word = atomic(sender->rendezvous).load();
     const bool queued = state_of(word) == State::kSending || state_of(word) == State::kCalling;
-    if (queued && peer_of(word) == index) kick(segment, sender, word);
+    if (queued && peer_of(word) == index) send_anew(segment, i, word);
   }
 }
 
