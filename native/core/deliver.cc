@@ -66,6 +66,16 @@ uint32_t reset_descriptor(ProcessSlot* slot) {
   }
 }
 
+// Looked at after the descriptor's word was set: who freed the slot before, as one that takes the
+// node out of the DC does, has not seen it.
+void leave_freed(ProcessSlot* slot, uint32_t sequence, int32_t endpoint) {
+  const bool is_its = atomic(slot->life).load() == static_cast<uint32_t>(ProcessLife::kRemote) &&
+                      atomic(slot->endpoint).load() == endpoint;
+  uint32_t word = atomic(slot->rendezvous).load();
+  if (is_its || sequence_of(word) != sequence) return;
+  atomic(slot->rendezvous).compare_exchange_strong(word, pack(State::kIdle, sequence, 0));
+}
+
 int put_message(Segment& segment, uint32_t node, const Command& command, bool call) {
   const int descriptor = adopt_descriptor(segment, node, command.source);
   if (descriptor < 0) return descriptor;
@@ -102,6 +112,7 @@ int put_message(Segment& segment, uint32_t node, const Command& command, bool ca
     case HandOver::kQueued:
       break;
   }
+  leave_freed(slot, sequence, command.source);
   return 0;
 }
 

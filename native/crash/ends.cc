@@ -157,5 +157,40 @@ SCENARIO({"an answer that comes when the next one waits for another node",
             true}},
           2});
 
+// ---- A node that is taken out while its proxy brings a message ----
+
+enum { kRemoved };
+
+void carry_slowly(Actor& a) {
+  Carrier carrier(a);
+  carrier.start();
+  a.ready();
+  a.plan("deliver.reset", Fault::kStop);
+  while (!a.others_done()) {
+    if (!carrier.move()) usleep(50);
+  }
+}
+
+SCENARIO({"a node is taken out while a message of it is delivered",
+          {{"proxy", carry_slowly, true},
+           far_server([](Actor& a) { serve_late(a, kRemoved + 1); }),
+           far_client("client",
+                      [](Actor& a) {
+                        const int begun = start_sendrec(a.me(), a.endpoint(kServer), a.note());
+                        a.expect("the call", begun, far_fates(a, kCallDeaths));
+                        a.meet({kOther}, [&] { return a.board.flags[kRemoved].load() != 0; });
+                        a.expect("cancel", cancel(a.me(), -ETIMEDOUT), far_fates(a, kCallDeaths),
+                                 {-ETIMEDOUT});
+                      }),
+           {"other",
+            [](Actor& a) {
+              a.start();
+              a.meet({kServer, kClient}, [&] { return a.gone(kProxy); });
+              a.arm();
+              a.expect("remove_node", remove_node(a.node(1), 0), {{kServer, {}}, {kClient, {}}});
+              a.board.flags[kRemoved].store(1);
+            }}},
+          2});
+
 }  // namespace
 }  // namespace dvk::crash
