@@ -224,16 +224,17 @@ void undo_arrival(Segment& segment, uint32_t index) {
 void end_arrivals(Segment& segment) {
   const uint32_t fixed = std::min(segment.processes(), static_cast<uint32_t>(kSystemProcesses));
   for (uint32_t index = 0; index < fixed; index++) {
-    // One that was taken back is its node's own again.
+    if (is(life_of(segment, index), ProcessLife::kArriving)) {
+      if (load(segment.slot(index)->node) == segment.node_id()) {
+        end_arrival(segment, index);
+      } else {
+        undo_arrival(segment, index);
+      }
+    }
+    // One that was taken back, just now or before, is its node's own again.
     const bool back = is(life_of(segment, index), ProcessLife::kLocal) &&
                       has_migration(segment, index, MigrationState::kGiven);
     if (back) end_migration(segment, index, load(segment.migration(index)->result));
-    if (!is(life_of(segment, index), ProcessLife::kArriving)) continue;
-    if (load(segment.slot(index)->node) == segment.node_id()) {
-      end_arrival(segment, index);
-    } else {
-      undo_arrival(segment, index);
-    }
   }
 }
 

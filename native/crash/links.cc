@@ -397,32 +397,50 @@ void move_it(Actor& a) {
            {-ETIMEDOUT, -EDVSPROCSTS});
 }
 
+void serve_from_here(Actor& a) {
+  a.bind(ProcessLevel::kServer, 1, 0);
+  a.ready();
+  serve_moving(a);
+}
+
+void call_moving(Actor& a) {
+  a.bind();
+  a.ready();
+  for (int i = 0; i < 3; i++) {
+    Message m = a.note();
+    const int64_t patience = a.patience({kProxy, kServer, kMover, kBackup, a.self});
+    const int64_t limit = patience < 0 ? 2000 : patience;
+    const int result = sendrec(a.me(), a.endpoint(kServer), &m, limit);
+    a.expect("sendrec", result, kMovingFates);
+    a.called(result);
+    a.require("the reply is to this call", result != 0 || (m.type == 2 && test::whole(m)));
+  }
+}
+
 SCENARIO({"a process moves",
           {kCarrier,
-           {"server",
-            [](Actor& a) {
-              a.bind(ProcessLevel::kServer, 1, 0);
-              a.ready();
-              serve_moving(a);
-            },
-            true},
-           {"client",
-            [](Actor& a) {
-              a.bind();
-              a.ready();
-              for (int i = 0; i < 3; i++) {
-                Message m = a.note();
-                const int64_t patience = a.patience({kProxy, kServer, kMover, kBackup, a.self});
-                const int64_t limit = patience < 0 ? 2000 : patience;
-                const int result = sendrec(a.me(), a.endpoint(kServer), &m, limit);
-                a.expect("sendrec", result, kMovingFates);
-                a.called(result);
-                a.require("the reply is to this call",
-                          result != 0 || (m.type == 2 && test::whole(m)));
-              }
-            }},
+           {"server", serve_from_here, true},
+           {"client", call_moving},
            {"mover", move_it},
            {"backup", stand_by, true}},
+          2});
+
+// Nobody stands by for it there, so its own node takes it back.
+SCENARIO({"a process moves to a node that refuses it",
+          {kCarrier,
+           {"server", serve_from_here, true},
+           {"client", call_moving},
+           {"mover",
+            [](Actor& a) {
+              a.start();
+              uint32_t slot;
+              a.meet({kProxy, kServer},
+                     [&] { return check_endpoint(a.node(1), a.endpoint(kServer), &slot) == 0; });
+              a.arm();
+              a.expect("migrate", migrate(a.segment, a.endpoint(kServer), 1, kMoveMs), move_fates(),
+                       {-ESRCH, -ETIMEDOUT, -EDVSPROCSTS});
+            }},
+           {"nobody", [](Actor& a) { a.ready(); }}},
           2});
 
 }  // namespace
