@@ -7,6 +7,7 @@
 #include "link.h"
 #include "migrate.h"
 #include "notify.h"
+#include "remote_end.h"
 #include "rendezvous.h"
 #include "senda.h"
 
@@ -72,8 +73,8 @@ bool owes_answers(Segment& segment, uint32_t node, uint32_t index) {
   bool found = false;
   segment.link_queue(node).each_bit([&](uint32_t i) {
     ProcessSlot* queued = segment.slot(i);
-    if (life_is(queued, ProcessLife::kRemote) && !is_bulky(load(queued->command_kind)) &&
-        is_former(load(queued->command_endpoint))) {
+    if (life_is(queued, ProcessLife::kRemote) && !takes_data(queued) &&
+        is_former(party_of(queued))) {
       found = true;
     }
   });

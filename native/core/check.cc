@@ -12,6 +12,7 @@
 #include "migrating.h"
 #include "notify.h"
 #include "privilege.h"
+#include "remote_end.h"
 #include "rendezvous.h"
 #include "search.h"
 #include "senda.h"
@@ -288,7 +289,7 @@ void Checker::check_peer_wait(uint32_t index, uint32_t word) {
 
 void Checker::check_command(uint32_t index, uint32_t word) {
   ProcessSlot* own = slot(index);
-  const bool queued = load(own->command_state) == static_cast<uint32_t>(CommandState::kQueued);
+  bool queued = load(own->command_state) == static_cast<uint32_t>(CommandState::kQueued);
   uint32_t node = load(own->node);
   if (life_is(index, ProcessLife::kLocal)) {
     if (state_of(word) != State::kRemote || peer_of(word) == kTablePeer) {
@@ -303,6 +304,8 @@ void Checker::check_command(uint32_t index, uint32_t word) {
     }
     node = peer_of(word);
     if (!link_is_up(node)) at(index, "waits for node " + number(node) + ", to which no link is up");
+  } else if (has_ended(word)) {
+    queued = true;
   } else if (load(own->command_kind) == kCommandCopyinRqst) {
     return;  // The second leg of a copy, which goes to a third node.
   }

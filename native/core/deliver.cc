@@ -66,6 +66,16 @@ uint32_t reset_descriptor(ProcessSlot* slot) {
   }
 }
 
+// Looked at after the descriptor's word was set: who freed the slot before, as one that takes the
+// node out of the DC does, has not seen it.
+void leave_freed(ProcessSlot* slot, uint32_t sequence, int32_t endpoint) {
+  const bool is_its = atomic(slot->life).load() == static_cast<uint32_t>(ProcessLife::kRemote) &&
+                      atomic(slot->endpoint).load() == endpoint;
+  uint32_t word = atomic(slot->rendezvous).load();
+  if (is_its || sequence_of(word) != sequence) return;
+  atomic(slot->rendezvous).compare_exchange_strong(word, pack(State::kIdle, sequence, 0));
+}
+
 int put_message(Segment& segment, uint32_t node, const Command& command, bool call) {
   const int descriptor = adopt_descriptor(segment, node, command.source);
   if (descriptor < 0) return descriptor;
@@ -73,6 +83,8 @@ int put_message(Segment& segment, uint32_t node, const Command& command, bool ca
   ProcessSlot* slot = segment.slot(sender);
   const uint32_t sequence = reset_descriptor(slot);
   const uint32_t kind = call ? kCommandSndrecMsg : kCommandSendMsg;
+  // What the proxy has for the call before, if anything, comes too late.
+  store(slot->command_state, static_cast<uint32_t>(CommandState::kNone));
   store(slot->call_id, command.call_id);
   store(slot->remote_call, kind);
   store(slot->want_source, command.destination);
@@ -100,6 +112,7 @@ int put_message(Segment& segment, uint32_t node, const Command& command, bool ca
     case HandOver::kQueued:
       break;
   }
+  leave_freed(slot, sequence, command.source);
   return 0;
 }
 
@@ -358,7 +371,7 @@ int put_copy(Segment& segment, uint32_t node, const Command& command, const uint
       return 0;
     case kCommandCopyoutRqst:
       hold_copy(segment, descriptor, command, kCommandCopyoutRqst | kCommandAck);
-      queue_command(segment, descriptor, node);
+      queue_answer(segment, descriptor, node);
       return 0;
     default:
       break;
@@ -374,7 +387,7 @@ int put_copy(Segment& segment, uint32_t node, const Command& command, const uint
   hold_copy(segment, descriptor, command, kCommandCopyinRqst);
   // What the requester's proxy wrote there is for that of the destination.
   copy_in(outbox_of(segment.slot(descriptor), sequence), command.message);
-  queue_command(segment, descriptor, target);
+  queue_answer(segment, descriptor, target);
   return 0;
 }
 

@@ -13,6 +13,7 @@
 #include "lock.h"
 #include "migrating.h"
 #include "notify.h"
+#include "remote_end.h"
 #include "rendezvous.h"
 #include "senda.h"
 #include "trace.h"
@@ -152,7 +153,7 @@ void idle_descriptor(Segment& segment, uint32_t index) {
   ProcessSlot* slot = segment.slot(index);
   uint32_t word = atomic(slot->rendezvous).load();
   while (state_of(word) == State::kSending || state_of(word) == State::kCalling ||
-         state_of(word) == State::kReply) {
+         state_of(word) == State::kReply || has_ended(word)) {
     const uint32_t idle = pack(State::kIdle, sequence_of(word), 0);
     if (atomic(slot->rendezvous).compare_exchange_strong(word, idle)) break;
   }
@@ -210,6 +211,15 @@ void queue_command(Segment& segment, uint32_t index, uint32_t node) {
   wake_proxy(segment, segment.link(node));
 }
 
+void queue_answer(Segment& segment, uint32_t descriptor, uint32_t node) {
+  queue_command(segment, descriptor, node);
+  // Looked at after it was queued: who freed the slot before has not seen it.
+  ProcessSlot* slot = segment.slot(descriptor);
+  if (atomic(slot->life).load() != static_cast<uint32_t>(ProcessLife::kRemote)) {
+    store(slot->command_state, static_cast<uint32_t>(CommandState::kNone));
+  }
+}
+
 int start_remote(Process& process, uint32_t node) {
   const int error = check_link(process.segment, node);
   if (error != 0) return error;
@@ -253,22 +263,16 @@ int answer_remote(Process& process, int32_t client, uint32_t word, uint32_t call
   }
   DVK_CRASH_POINT("answer.claimed");
   const int error = load(slot->endpoint) == client ? check_link(segment, node) : -EDEADSRCDST;
-  if (error == 0) {
-    copy_in(inbox_of(slot, sequence_of(word)), message);
-    store(slot->command_kind, static_cast<uint32_t>(relays ? kCommandRelayMsg : kCommandReplyMsg));
-    store(slot->command_endpoint, process.endpoint);
-    store(slot->command_result, 0);
-    store(slot->command_call_id, call_id);
-    // Queued while the descriptor is claimed, so that a new call of its process cannot come between
-    // and have its answer overwritten.
-    queue_command(segment, target, node);
+  if (error != 0) {
+    const uint32_t idle = pack(State::kIdle, sequence_of(word), 0);
+    return atomic(slot->rendezvous).compare_exchange_strong(claim, idle) ? error : -EDVSPROCSTS;
   }
-  DVK_CRASH_POINT("answer.queued");
-  const uint32_t idle = pack(State::kIdle, sequence_of(word), 0);
-  const bool held = atomic(slot->rendezvous).compare_exchange_strong(claim, idle);
-  if (error != 0) return held ? error : -EDVSPROCSTS;
-  // What is queued is on its way, held or not: where this process lost its CPU meanwhile, the
-  // client may have the answer, and its next call the descriptor.
+  copy_in(inbox_of(slot, sequence_of(word)), message);
+  DVK_CRASH_POINT("answer.copied");
+  const State answered = relays ? State::kFullNotify : State::kFull;
+  if (!end_remote(segment, target, claim, with_state(claim, answered, process.index))) {
+    return -EDVSPROCSTS;
+  }
   store(process.slot->sent_remote, load(process.slot->sent_remote) + 1);
   return 0;
 }
@@ -289,7 +293,7 @@ void acknowledge(Segment& segment, uint32_t descriptor, uint32_t kind, int32_t p
   store(slot->command_endpoint, party);
   store(slot->command_result, result);
   store(slot->command_call_id, load(slot->call_id));
-  queue_command(segment, descriptor, load(slot->node));
+  queue_answer(segment, descriptor, load(slot->node));
 }
 
 void address_command(Segment& segment, uint32_t node, Command* command) {
@@ -331,7 +335,7 @@ int oldest_command(Segment& segment, uint32_t node, bool short_only) {
   int found = -1;
   uint64_t lowest = 0;
   queue.each([&](uint32_t index) {
-    if (short_only && is_bulky(load(segment.slot(index)->command_kind))) return false;
+    if (short_only && takes_data(segment.slot(index))) return false;
     if (migrating && is_kept_back(segment, index)) return false;
     const uint64_t ticket = load(segment.slot(index)->ticket);
     if (found < 0 || ticket < lowest) {
@@ -391,19 +395,13 @@ bool fill_from_local(Segment& segment, uint32_t index, Command* command, uint8_t
   }
 }
 
-// An answer, or the second leg of a copy, that a descriptor holds. Returns false when it became
-// something else.
+// An ack, or a leg of a copy, that a descriptor holds. Returns false when it became something else.
 bool fill_from_descriptor(Segment& segment, uint32_t index, Command* command, uint8_t* payload) {
   ProcessSlot* slot = segment.slot(index);
   command->source = load(slot->command_endpoint);
   command->destination = load(slot->endpoint);
   command->result = load(slot->command_result);
-  if (command->kind == kCommandReplyMsg || command->kind == kCommandRelayMsg) {
-    const uint32_t word = atomic(slot->rendezvous).load();
-    copy_out(&command->message, inbox_of(slot, sequence_of(word)));
-    // Of a relay it is the next server.
-    if (command->kind == kCommandReplyMsg) command->message.source = command->source;
-  } else if (command->kind == (kCommandCopyoutRqst | kCommandAck)) {
+  if (command->kind == (kCommandCopyoutRqst | kCommandAck)) {
     copy_fields(slot, command);
     if (command->result >= 0) {
       const int64_t bytes = read_part(segment, index, command->destination, command, payload);
@@ -459,13 +457,19 @@ int get2rmt(Segment& segment, uint32_t node, Command* command, uint8_t* payload,
     if (found < 0) return 0;
     const uint32_t index = static_cast<uint32_t>(found);
     ProcessSlot* slot = segment.slot(index);
+    const bool remote = life_is(slot, ProcessLife::kRemote);
     // It may have sent by senda after that was looked for, and queued its command after that.
-    if (!again && async_waits(segment, index, load(slot->command_endpoint))) {
+    if (!again && !remote && async_waits(segment, index, load(slot->command_endpoint))) {
       again = true;
       continue;
     }
     segment.link_queue(node).remove(index);
     DVK_CRASH_POINT("proxy.unqueued");
+    if (remote && take_end(segment, index, node, command)) {
+      DVK_CRASH_POINT("proxy.ended");
+      note_taken(segment, node, *command);
+      return 1;
+    }
     uint32_t queued = static_cast<uint32_t>(CommandState::kQueued);
     if (!atomic(slot->command_state)
              .compare_exchange_strong(queued, static_cast<uint32_t>(CommandState::kTaken))) {
@@ -475,9 +479,8 @@ int get2rmt(Segment& segment, uint32_t node, Command* command, uint8_t* payload,
     address_command(segment, node, command);
     command->kind = load(slot->command_kind);
     command->call_id = load(slot->command_call_id);
-    const bool filled = life_is(slot, ProcessLife::kRemote)
-                            ? fill_from_descriptor(segment, index, command, payload)
-                            : fill_from_local(segment, index, command, payload);
+    const bool filled = remote ? fill_from_descriptor(segment, index, command, payload)
+                               : fill_from_local(segment, index, command, payload);
     // A caller that withdrew while its fields were read has changed this number.
     if (!filled || load(slot->command_call_id) != command->call_id) continue;
     if (life_is(slot, ProcessLife::kLocal) && load(slot->call_id) != command->call_id) continue;

@@ -71,8 +71,10 @@ int notify_remote(Segment& segment, uint32_t source, int32_t target, uint32_t va
 void finish_remote(Segment& segment, uint32_t slot, uint32_t call_id, int result);
 // Wakes the proxy for `node`.
 void tell_proxy(Segment& segment, uint32_t node);
-// For the calls: queues `process`'s command_* fields, or a descriptor's, for the proxy of `node`.
+// For the calls: queues `process`'s command_* fields for the proxy of `node`.
 void queue_command(Segment& segment, uint32_t slot, uint32_t node);
+// For proxies: the same of those of a descriptor.
+void queue_answer(Segment& segment, uint32_t descriptor, uint32_t node);
 // Tells the proxy that there is something for the remote process in `descriptor` beside a command:
 // a notification, messages of senda or their acks.
 void announce_for(Segment& segment, uint32_t descriptor);

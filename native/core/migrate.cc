@@ -8,6 +8,7 @@
 #include "copy_job.h"
 #include "migrating.h"
 #include "notify.h"
+#include "remote_end.h"
 #include "senda.h"
 #include "slots.h"
 #include "wait.h"
@@ -132,22 +133,17 @@ void pack_up(Segment& segment, uint32_t index) {
 void return_sender(Segment& segment, uint32_t index, uint32_t slot, int32_t endpoint) {
   ProcessSlot* sender = segment.slot(index);
   for (;;) {
-    uint32_t word = atomic(sender->rendezvous).load();
+    const uint32_t word = atomic(sender->rendezvous).load();
     const State state = state_of(word);
     const bool waits =
         (state == State::kSending || state == State::kCalling || state == State::kTaking) &&
         peer_of(word) == slot && load(sender->want_source) == endpoint;
-    if (!waits) return;
-    if (!is_remote(segment, index)) {
-      // Nobody takes from the queue of a process that has stopped.
-      if (kick(segment, sender, word)) return;
-      continue;
+    if (!waits) {
+      // Whoever was at it before may have died in the middle.
+      if (is_remote(segment, index) && has_ended(word)) tell_of_end(segment, index);
+      return;
     }
-    uint32_t claim = with_state(word, State::kTaking, slot);
-    if (!atomic(sender->rendezvous).compare_exchange_strong(word, claim)) continue;
-    acknowledge(segment, index, load(sender->remote_call), endpoint, -EDVSMIGRATING);
-    atomic(sender->rendezvous).compare_exchange_strong(claim, with_state(word, State::kIdle, 0));
-    return;
+    if (send_anew(segment, index, word)) return;
   }
 }
 

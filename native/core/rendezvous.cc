@@ -6,6 +6,7 @@
 
 #include "link.h"
 #include "notify.h"
+#include "remote_end.h"
 #include "senda.h"
 #include "trace.h"
 #include "wait.h"
@@ -48,18 +49,6 @@ int death_error(const Segment& segment, ProcessSlot* waiter, uint32_t word, uint
     default:
       return 0;
   }
-}
-
-// Ends the call of a remote process with an error. The claim names the dead process, so that the
-// next repairer goes on should this one die in the middle.
-bool fail_remote(Segment& segment, uint32_t index, uint32_t word, uint32_t slot, int error) {
-  ProcessSlot* waiter = segment.slot(index);
-  uint32_t claim = with_state(word, State::kTaking, slot);
-  if (!atomic(waiter->rendezvous).compare_exchange_strong(word, claim)) return false;
-  DVK_CRASH_POINT("fail.claimed");
-  acknowledge(segment, index, load(waiter->remote_call), load(waiter->want_source), -error);
-  atomic(waiter->rendezvous).compare_exchange_strong(claim, with_state(word, State::kIdle, 0));
-  return true;
 }
 
 }  // namespace
@@ -230,15 +219,19 @@ int oldest_sender(Segment& segment, uint32_t receiver, int32_t source, bool requ
   return found;
 }
 
-// Ends a remote process's send: the ack is queued while its descriptor is claimed, so no two write
-// it.
-State taken_state(Segment& segment, uint32_t sender, uint32_t receiver, bool call) {
-  if (call) return State::kReply;
-  if (load(segment.slot(sender)->life) != static_cast<uint32_t>(ProcessLife::kRemote)) {
-    return State::kTaken;
+// The receiver has the message of `sender`, whose word is `claim`. Returns false when that has
+// changed.
+bool end_taking(Segment& segment, uint32_t sender, uint32_t claim, bool call) {
+  ProcessSlot* slot = segment.slot(sender);
+  const uint32_t next = with_state(claim, call ? State::kReply : State::kTaken, peer_of(claim));
+  if (!call && life_is(slot, ProcessLife::kRemote)) {
+    DVK_CRASH_POINT("take.remote");
+    return end_remote(segment, sender, claim, next);
   }
-  acknowledge(segment, sender, kCommandSendMsg, load(segment.slot(receiver)->endpoint), 0);
-  return State::kIdle;
+  if (!atomic(slot->rendezvous).compare_exchange_strong(claim, next)) return false;
+  DVK_CRASH_POINT("take.done");
+  if (!call) wake(segment, slot);
+  return true;
 }
 
 }  // namespace
@@ -272,14 +265,8 @@ bool take_queued(Segment& segment, uint32_t receiver, int32_t source, bool reque
     }
     unqueue(segment.senders(receiver), sender, slot, receiver);
     DVK_CRASH_POINT("take.unqueued");
-    const State next = taken_state(segment, slot, receiver, call);
-    if (!atomic(sender->rendezvous)
-             .compare_exchange_strong(claim, with_state(word, next, receiver))) {
-      continue;  // It gave up on us, so it keeps its message.
-    }
-    DVK_CRASH_POINT("take.done");
+    if (!end_taking(segment, slot, claim, call)) continue;  // It gave up, and keeps its message.
     *taken = {slot, call, call_id};
-    if (next == State::kTaken) wake(segment, sender);
     return true;
   }
 }
@@ -300,20 +287,24 @@ bool fail(Segment& segment, uint32_t slot, uint32_t word, int error) {
 
 void fail_waiter(Segment& segment, uint32_t index, uint32_t slot, int32_t endpoint) {
   ProcessSlot* waiter = segment.slot(index);
+  const bool remote = life_is(waiter, ProcessLife::kRemote);
   for (;;) {
     const uint32_t word = atomic(waiter->rendezvous).load();
     const int error = death_error(segment, waiter, word, slot, endpoint);
     if (error != 0) {
-      const bool remote = load(waiter->life) == static_cast<uint32_t>(ProcessLife::kRemote);
-      if (remote ? fail_remote(segment, index, word, slot, error)
-                 : fail(segment, index, word, error)) {
+      const uint32_t failed = with_state(word, State::kError, static_cast<uint32_t>(error));
+      if (remote ? end_remote(segment, index, word, failed) : fail(segment, index, word, error)) {
         return;
       }
     } else if (state_of(word) == State::kFilling && peer_of(word) == slot) {
       if (kick(segment, waiter, word)) return;
     } else {
       // The dead may have changed this word and not come to the wake.
-      if (!is_waiting(word)) wake(segment, waiter);
+      if (remote && has_ended(word)) {
+        tell_of_end(segment, index);
+      } else if (!is_waiting(word)) {
+        wake(segment, waiter);
+      }
       return;
     }
   }

@@ -12,6 +12,9 @@
 // CALLING for sendrec; peer = destination). The receiver claims it (TAKING), copies it, and ends
 // with TAKEN, or with REPLY for a sendrec.
 //
+// A remote process has a descriptor, whose word its proxy changes as an owner does; see
+// remote_end.h.
+//
 // The sequence changes only when the owner gives up on a claimant that is stopped in the middle.
 // Its low bit tells which of the two message buffers is in use, so what the stopped one still
 // writes goes where nobody looks, and its last compare-and-swap fails.
@@ -189,7 +192,7 @@ bool take_queued(Segment& segment, uint32_t receiver, int32_t source, bool reque
                  const Filter* filter, Message* message, Taken* taken);
 bool has_queued(Segment& segment, uint32_t receiver, int32_t source, bool request,
                 const Filter* filter);
-// Ends a remote descriptor's command or queue state with an ack; see link.h.
+// Answers a command of a remote process at once: for its proxy; see remote_end.h.
 void acknowledge(Segment& segment, uint32_t descriptor, uint32_t kind, int32_t party, int result);
 
 // Ends the wait of the process in `index` for the one in `slot`, whose endpoint was `endpoint`, if

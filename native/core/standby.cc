@@ -9,6 +9,7 @@
 #include "copy_job.h"
 #include "migrating.h"
 #include "privilege.h"
+#include "remote_end.h"
 #include "rendezvous.h"
 #include "senda.h"
 #include "slots.h"
@@ -202,7 +203,7 @@ void return_senders(Segment& segment, uint32_t index) {
     ProcessSlot* sender = segment.slot(i);
     const uint32_t word = atomic(sender->rendezvous).load();
     const bool queued = state_of(word) == State::kSending || state_of(word) == State::kCalling;
-    if (queued && peer_of(word) == index) kick(segment, sender, word);
+    if (queued && peer_of(word) == index) send_anew(segment, i, word);
   }
 }
 
@@ -223,16 +224,17 @@ void undo_arrival(Segment& segment, uint32_t index) {
 void end_arrivals(Segment& segment) {
   const uint32_t fixed = std::min(segment.processes(), static_cast<uint32_t>(kSystemProcesses));
   for (uint32_t index = 0; index < fixed; index++) {
-    // One that was taken back is its node's own again.
+    if (is(life_of(segment, index), ProcessLife::kArriving)) {
+      if (load(segment.slot(index)->node) == segment.node_id()) {
+        end_arrival(segment, index);
+      } else {
+        undo_arrival(segment, index);
+      }
+    }
+    // One that was taken back, just now or before, is its node's own again.
     const bool back = is(life_of(segment, index), ProcessLife::kLocal) &&
                       has_migration(segment, index, MigrationState::kGiven);
     if (back) end_migration(segment, index, load(segment.migration(index)->result));
-    if (!is(life_of(segment, index), ProcessLife::kArriving)) continue;
-    if (load(segment.slot(index)->node) == segment.node_id()) {
-      end_arrival(segment, index);
-    } else {
-      undo_arrival(segment, index);
-    }
   }
 }
 

@@ -9,94 +9,12 @@
 #include "../core/migrate.h"
 #include "../core/search.h"
 #include "../core/wait.h"
-#include "scenario.h"
+#include "far.h"
 
 namespace dvk::crash {
 namespace {
 
-enum { kProxy, kServer, kClient, kOther };
-
-// What a lost link gives to who has a call under way, and to who begins one.
-const std::vector<int> kLinkDeaths = {-ENOTCONN, -EDEADSRCDST, -EDVSNOPROXY};
-
-// The proxies of both nodes in one process; `short_only` as in get2rmt.
-class Carrier {
- public:
-  explicit Carrier(Actor& a, bool parts = false)
-      : a_(a), payload_(kCopyChunkBytes), parts_(parts) {}
-  void attach() {
-    for (uint32_t here = 0; here < 2; here++) {
-      a_.expect("attach_proxy", attach_proxy(a_.node(here), 1 - here, 0));
-      a_.expect("link_up", link_up(a_.node(here), 1 - here, 1, parts_));
-    }
-  }
-  bool move() {
-    bool moved = false;
-    for (uint32_t here = 0; here < 2; here++) {
-      Command command;
-      const WakesPutOff put_off(a_.node(1 - here));
-      while (get2rmt(a_.node(here), 1 - here, &command, payload_.data()) == 1) {
-        put2lcl(a_.node(1 - here), here, command, payload_.data(), command.payload_bytes);
-        moved = true;
-      }
-    }
-    return moved;
-  }
-
- private:
-  Actor& a_;
-  std::vector<uint8_t> payload_;
-  const bool parts_;
-};
-
-// Carries commands until the others are done, then until there is none.
-void carry_by(Actor& a, bool parts) {
-  Carrier carrier(a, parts);
-  for (uint32_t here = 0; here < 2; here++) {
-    a.expect("add_node", add_node(a.node(here), 1 - here, "peer"));
-  }
-  carrier.attach();
-  a.ready();
-  while (!a.others_done()) {
-    if (!carrier.move()) usleep(50);
-  }
-  while (carrier.move()) {
-  }
-}
-
-const Role kCarrier = {"proxy", [](Actor& a) { carry_by(a, false); }, true};
 const Role kPartsCarrier = {"proxy", [](Actor& a) { carry_by(a, true); }, true};
-
-// Waits until the server of node 1 is known at node 0. Returns whether it is.
-bool meet_server(Actor& a) {
-  const auto known = [&] {
-    uint32_t slot;
-    return check_endpoint(a.segment, a.endpoint(kServer), &slot) == 0;
-  };
-  a.meet({kProxy, kServer}, known);
-  return known();
-}
-
-// The time-out of a call that goes through the proxy.
-int64_t far_patience(const Actor& a) {
-  return a.patience({kProxy, kServer, a.self});
-}
-
-std::vector<If> far_fates(const Actor& a, const std::vector<int>& deaths) {
-  std::vector<int> all = kLinkDeaths;
-  all.insert(all.end(), deaths.begin(), deaths.end());
-  return {{kProxy, all}, {kServer, all}, {a.self, {}}};
-}
-
-Role far_server(const std::function<void(Actor&)>& work) {
-  return {"server",
-          [=](Actor& a) {
-            a.bind(ProcessLevel::kServer, 1, 1);
-            a.ready();
-            work(a);
-          },
-          true};
-}
 
 // A server whose clients are behind the proxy.
 void serve_far(Actor& a) {
@@ -116,16 +34,6 @@ void serve_far(Actor& a) {
     const bool came = desk.least.load() >= desk.received.load();
     a.require("a reply that came is not refused", replied != -EDVSPROCSTS || !came);
   }
-}
-
-Role far_client(const char* name, const std::function<void(Actor&)>& work) {
-  return {name, [=](Actor& a) {
-            a.bind();
-            a.start();
-            if (!meet_server(a)) return;
-            a.arm();
-            work(a);
-          }};
 }
 
 void call_far(Actor& a) {
@@ -236,10 +144,7 @@ SCENARIO({"a link goes down and up",
           {{"proxy",
             [](Actor& a) {
               Carrier carrier(a);
-              for (uint32_t here = 0; here < 2; here++) {
-                a.expect("add_node", add_node(a.node(here), 1 - here, "peer"));
-              }
-              carrier.attach();
+              carrier.start();
               a.start();
               const auto in = [&](int role, State state) {
                 const int slot = a.segment.slot_of(a.endpoint(role));
@@ -384,10 +289,7 @@ bool answer_searches(Actor& a) {
 
 void track(Actor& a) {
   Carrier carrier(a);
-  for (uint32_t here = 0; here < 2; here++) {
-    a.expect("add_node", add_node(a.node(here), 1 - here, "peer"));
-  }
-  carrier.attach();
+  carrier.start();
   a.expect("attach_tracker", attach_tracker(a.segment, 0));
   a.ready();
   while (!a.others_done()) {
@@ -495,32 +397,50 @@ void move_it(Actor& a) {
            {-ETIMEDOUT, -EDVSPROCSTS});
 }
 
+void serve_from_here(Actor& a) {
+  a.bind(ProcessLevel::kServer, 1, 0);
+  a.ready();
+  serve_moving(a);
+}
+
+void call_moving(Actor& a) {
+  a.bind();
+  a.ready();
+  for (int i = 0; i < 3; i++) {
+    Message m = a.note();
+    const int64_t patience = a.patience({kProxy, kServer, kMover, kBackup, a.self});
+    const int64_t limit = patience < 0 ? 2000 : patience;
+    const int result = sendrec(a.me(), a.endpoint(kServer), &m, limit);
+    a.expect("sendrec", result, kMovingFates);
+    a.called(result);
+    a.require("the reply is to this call", result != 0 || (m.type == 2 && test::whole(m)));
+  }
+}
+
 SCENARIO({"a process moves",
           {kCarrier,
-           {"server",
-            [](Actor& a) {
-              a.bind(ProcessLevel::kServer, 1, 0);
-              a.ready();
-              serve_moving(a);
-            },
-            true},
-           {"client",
-            [](Actor& a) {
-              a.bind();
-              a.ready();
-              for (int i = 0; i < 3; i++) {
-                Message m = a.note();
-                const int64_t patience = a.patience({kProxy, kServer, kMover, kBackup, a.self});
-                const int64_t limit = patience < 0 ? 2000 : patience;
-                const int result = sendrec(a.me(), a.endpoint(kServer), &m, limit);
-                a.expect("sendrec", result, kMovingFates);
-                a.called(result);
-                a.require("the reply is to this call",
-                          result != 0 || (m.type == 2 && test::whole(m)));
-              }
-            }},
+           {"server", serve_from_here, true},
+           {"client", call_moving},
            {"mover", move_it},
            {"backup", stand_by, true}},
+          2});
+
+// Nobody stands by for it there, so its own node takes it back.
+SCENARIO({"a process moves to a node that refuses it",
+          {kCarrier,
+           {"server", serve_from_here, true},
+           {"client", call_moving},
+           {"mover",
+            [](Actor& a) {
+              a.start();
+              uint32_t slot;
+              a.meet({kProxy, kServer},
+                     [&] { return check_endpoint(a.node(1), a.endpoint(kServer), &slot) == 0; });
+              a.arm();
+              a.expect("migrate", migrate(a.segment, a.endpoint(kServer), 1, kMoveMs), move_fates(),
+                       {-ESRCH, -ETIMEDOUT, -EDVSPROCSTS});
+            }},
+           {"nobody", [](Actor& a) { a.ready(); }}},
           2});
 
 }  // namespace

@@ -191,21 +191,22 @@ TEST("a server killed while it takes a remote request or writes its reply ends t
   for (const State state : {State::kTaking, State::kFilling}) {
     Remote r;
     r.settle();
-    int32_t* endpoint = shared<int32_t>();
     const pid_t child = spawn([&] {
-      *endpoint = bind_server(r.network[0], 2).endpoint;
+      bind_server(r.network[0], 2);
       pause();
     });
+    int32_t endpoint = -1;
     until("the child is known on node 1", [&] {
       r.network.pump();
-      return lookup(r.network[1], 2) >= 0;
+      endpoint = lookup(r.network[1], 2);
+      return endpoint >= 0;
     });
-    CHECK_EQUAL(start_sendrec(r.client, *endpoint, message(1, 1)), kPending);
+    CHECK_EQUAL(start_sendrec(r.client, endpoint, message(1, 1)), kPending);
     r.network.pump();
     const auto word = atomic(r.network[0].slot(r.client.index)->rendezvous);
     CHECK(state_of(word.load()) == State::kCalling);
     word.store(with_state(word.load(), state, 2));
-    if (state == State::kFilling) store(r.network[0].slot(r.client.index)->want_source, *endpoint);
+    if (state == State::kFilling) store(r.network[0].slot(r.client.index)->want_source, endpoint);
     CHECK_EQUAL(kill_and_reap(r.network[0], child), 1);
     r.network.pump();
     const int result = step(r.client);
