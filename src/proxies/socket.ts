@@ -215,7 +215,7 @@ export interface Reader {
  * the others have theirs, which may have short commands. libuv by itself reads a socket up to 32
  * times.
  */
-export const TURN_BYTES = 65_536;
+export const TURN_BYTES = 262_144;
 
 /** Lets a socket read straight into the owner's buffer. */
 export function reading(
