@@ -30,8 +30,8 @@
  * dvk_notify() and dvk_senda() is kept meanwhile), -DVK_EDSTDIED or -DVK_ESRCDIED (the peer died
  * during the call), -DVK_ELOCKED (a cycle of processes that wait for one another; across nodes it
  * is found after a moment, and one call in it ends); for a peer on another node -DVK_EDVSNOPROXY
- * and -ENOTCONN. Errors of calls that wait ("waiting errors"): -ETIMEDOUT, or -EAGAIN for a
- * time-out of 0; -EINTR after dvk_interrupt(); -DVK_EDVSSHUTDOWN by dvk_unbind_for(): it shall end.
+ * and -ENOTCONN. Errors of calls that wait ("waiting errors"): -ETIMEDOUT (-EAGAIN for 0), -EINTR
+ * after dvk_interrupt(), -DVK_EDVSSHUTDOWN by dvk_unbind_for(), -DVK_EDVSMIGRATING (dvk_migrate.h).
  */
 #ifndef DVK_H
 #define DVK_H

@@ -18,7 +18,8 @@
  * ELOCKED (a cycle of processes that wait for one another, which of this node are also looked for
  * by awaited calls with a time-out of 0), EDVSNOPROXY and ENOTCONN (process of another node).
  * Errors of calls that wait: ETIMEDOUT (EAGAIN for a time-out of 0), EDVSWOKENUP, EDVSSHUTDOWN
- * (`unbindFor` of another program), EINTR (blocking calls, see `interruptOn`), ECANCELED (awaited).
+ * (`unbindFor` of another program), EINTR (blocking calls, see `interruptOn`), ECANCELED (awaited),
+ * EDVSMIGRATING (the process itself moves to another node, and is told once; see migrations.ts).
  */
 import { constants } from 'node:os';
 
