@@ -446,6 +446,30 @@ describe.skipIf(skipped !== undefined)(`a mount that is written to ${skipped ?? 
     await mounts.sh('rm -r $HERE/export');
   });
 
+  it('tells a file that is gone from one that has its inode number now', async () => {
+    const seen = await mounts.python(
+      "folder, names = here + '/numbers', there + '/numbers'",
+      "os.mkdir(folder); open(folder + '/old', 'w').close()",
+      // What is known of a file keeps it in no way, so its number is free when it is removed.
+      "old = os.open(names + '/old', os.O_PATH); path = '/proc/self/fd/%d' % old",
+      'number = os.fstat(old).st_ino',
+      "os.unlink(folder + '/old')",
+      'made, new = 0, []',
+      'while new == [] and made < 5000:',
+      "    some = [folder + '/%d' % i for i in range(made, made + 50)]",
+      '    for name in some:',
+      "        with open(name, 'w') as f: f.write('new')",
+      '    new = [name for name in some if os.stat(name).st_ino == number]; made += 50',
+      'name = names + new[0].removeprefix(folder)',
+      'with open(name) as f: print(f.read(), os.fstat(f.fileno()).st_ino == number)',
+      'try: os.close(os.open(path, os.O_RDWR)); print("opened")',
+      'except OSError as e: print(errno.errorcode[e.errno])',
+      'with open(name) as f: print(f.read())',
+    );
+    expect(seen).toBe('new True\nESTALE\nnew\n');
+    await mounts.sh('rm -r $HERE/numbers');
+  });
+
   it.skipIf(withoutC !== undefined)(
     `has the same calls for programs in C ${withoutC ?? ''}`,
     async () => {

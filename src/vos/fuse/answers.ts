@@ -13,7 +13,7 @@ import type { Trust } from '../client/leases.ts';
 import { holdsPages } from './change.ts';
 import { type FlagsCall, encodeFlags } from './file-flags.ts';
 import { NameTable } from './names.ts';
-import { NodeTable, nodeOf } from './nodes.ts';
+import { NodeTable } from './nodes.ts';
 import type { Validity } from './replies.ts';
 import * as replies from './replies.ts';
 import type { ChangingRequest, ReadingRequest, ServiceRequest } from './requests.ts';
@@ -137,7 +137,7 @@ export class Answers {
     { openFlags, ageMs = 0 }: { readonly openFlags?: number; readonly ageMs?: number } = {},
   ): boolean {
     const { inode } = attributes;
-    const node = nodeOf(inode);
+    const node = this.nodes.nodeFor(inode, attributes.generation);
     const dots = request.change === undefined && isDots(request.name);
     if (node === 0 || (node === ROOT_NODE && !dots)) {
       this.error(request, EUCLEAN);
@@ -281,7 +281,7 @@ export class Answers {
     if (!this.#finish(request, at - OUT_HEADER_BYTES) || !plus) return;
     for (let i = 0; i < taken; i++) {
       const entry = entries[i];
-      if (entry === undefined || listedNode(entry, isOld) === 0) continue;
+      if (entry === undefined || this.#listedNode(entry, isOld) === 0) continue;
       const { inode, generation } = entry.attributes;
       this.nodes.remember(inode, generation, entry.attributes);
     }
@@ -304,7 +304,7 @@ export class Answers {
 
   /** The kernel asks for the attributes anew. It may have forgotten the file meanwhile. */
   recall(inode: number): void {
-    replies.encodeNotifyInode(this.view, OUT_HEADER_BYTES, nodeOf(inode));
+    replies.encodeNotifyInode(this.view, OUT_HEADER_BYTES, this.nodes.newest(inode));
     this.#notify(NotifyCode.INVAL_INODE, replies.NOTIFY_INODE_BYTES);
   }
 
@@ -340,12 +340,22 @@ export class Answers {
   }
 
   #encodeEntryOf(request: ServiceRequest, entry: DirectoryEntry, at: number, isOld: IsOld): void {
-    const node = listedNode(entry, isOld);
+    const node = this.#listedNode(entry, isOld);
     const names = { node, generation: node === 0 ? 0 : entry.attributes.generation };
     const attributes = node === 0 ? undefined : entry.attributes;
     const validity = this.#validity(request, entry.attributes.inode);
     replies.encodeEntry(this.view, at, { names, attributes }, validity);
     if (node !== 0) this.#noteName(request, entry.name, validity);
+  }
+
+  /**
+   * The node an entry of READDIRPLUS stands for: 0 for ".", "..", what could not be read, and what
+   * is old.
+   */
+  #listedNode({ attributes, name }: DirectoryEntry, isOld: IsOld): number {
+    if (isDots(name) || attributes.mode === 0 || isOld(attributes)) return 0;
+    const node = this.nodes.nodeFor(attributes.inode, attributes.generation);
+    return node === ROOT_NODE ? 0 : node;
   }
 
   #take(request: ServiceRequest): void {
@@ -402,17 +412,6 @@ export class Answers {
     this.counters.replies++;
     return true;
   }
-}
-
-/**
- * The node an entry of READDIRPLUS stands for: 0 for ".", "..", what could not be read, and what is
- * old.
- */
-function listedNode(entry: DirectoryEntry, isOld: IsOld): number {
-  const { attributes, name } = entry;
-  if (isDots(name) || attributes.mode === 0 || isOld(attributes)) return 0;
-  const node = nodeOf(entry.attributes.inode);
-  return node === ROOT_NODE ? 0 : node;
 }
 
 export function isDots(name: Uint8Array): boolean {

@@ -325,7 +325,7 @@ export class Changer {
 
   /** It stays until the kernel has forgotten it: it may be the directory that a process is in. */
   #releaseForgotten({ inode, generation }: FileAttributes): void {
-    this.#answers.nodes.whenForgotten(inode, () => {
+    this.#answers.nodes.whenForgotten({ inode, generation }, () => {
       // When that fails the server lets go at the end of this client.
       this.#service.release({ inode, generation }).catch(() => undefined);
     });

@@ -9,7 +9,6 @@
  */
 import type { FileAttributes } from '../protocol/fs.ts';
 import type { Answers } from './answers.ts';
-import { nodeOf } from './nodes.ts';
 import type { PageDropper } from './recalls.ts';
 
 /** Files that are remembered; for one that is not, pages are dropped once more. */
@@ -50,7 +49,7 @@ export class FreshPages {
   }
 
   #drop(inode: number): Promise<void> | undefined {
-    if (this.#pages !== undefined) return this.#pages.drop(nodeOf(inode));
+    if (this.#pages !== undefined) return this.#pages.drop(this.#answers.nodes.newest(inode));
     this.#answers.recall(inode);
     return undefined;
   }

@@ -4,9 +4,12 @@
  *
  * A node number is the inode number, except that the root is 1 for the kernel and 2 on disk. Every
  * entry handed to the kernel counts one lookup; FORGET takes lookups back, and at 0 the node leaves
- * the table, which bounds the memory by the kernel's own cache. When an inode number comes back
- * with a new generation, the kernel itself retires its old inode (it compares the generations), so
- * one node carries the newest generation and the sum of both counts.
+ * the table, which bounds the memory by the kernel's own cache.
+ *
+ * When an inode number comes back with a new generation while the kernel still has the old file,
+ * the new one gets a node number of its own, 2^32 higher, and the old node is retired: it counts
+ * lookups, and stands for a file that is gone. With one number for both, who opens the old name
+ * would open the new file on an inode that the kernel has just declared bad (EIO).
  */
 import type { FileId } from '../client/file-service.ts';
 import type { FileAttributes, Timestamp } from '../protocol/fs.ts';
@@ -18,13 +21,25 @@ const ROOT: FileId = { inode: ROOT_INODE, generation: 0 };
 
 /** Numbers of a new column. */
 const ROWS_MIN = 64;
+/** Between the node numbers of files that had one inode number after another. */
+const NODE_STEP = 2 ** 32;
+
+/** A file that is gone, or as good as: its inode number has another generation now. */
+interface RetiredNode {
+  readonly generation: number;
+  lookups: number;
+  readonly forgotten: (() => void) | undefined;
+}
 
 /**
  * A node takes some 60 to 100 bytes, none of which the garbage collector looks at, since the kernel
  * may hold a million of them.
  */
 export class NodeTable {
+  /** By inode: its newest generation. */
   readonly #rows = new RowTable();
+  readonly #retired = new Map<number, RetiredNode>();
+  #nodes = new Float64Array(ROWS_MIN);
   #generations = new Uint32Array(ROWS_MIN);
   #lookups = new Float64Array(ROWS_MIN);
   /** What the kernel knows of a file's size and times; a size of -1 if it knows nothing. */
@@ -41,7 +56,7 @@ export class NodeTable {
 
   /** Nodes besides the root. */
   get size(): number {
-    return this.#rows.size;
+    return this.#rows.size + this.#retired.size;
   }
 
   /** The latest change of any file that the kernel was told of. */
@@ -51,8 +66,29 @@ export class NodeTable {
 
   find(node: number): FileId | undefined {
     if (node === ROOT_NODE) return ROOT;
-    const row = this.#rows.find(node);
-    return row < 0 ? undefined : { inode: node, generation: this.#generations[row] ?? 0 };
+    const inode = inodeOf(node);
+    const retired = this.#retired.get(node);
+    if (retired !== undefined) return { inode, generation: retired.generation };
+    const row = this.#rowOf(node);
+    return row < 0 ? undefined : { inode, generation: this.#generations[row] ?? 0 };
+  }
+
+  /** The node number of a file in an entry for the kernel; 0 for what no file may have. */
+  nodeFor(inode: number, generation: number): number {
+    if (inode <= ROOT_INODE) return nodeOf(inode);
+    const row = this.#rows.find(inode);
+    const newest = row < 0 ? 0 : (this.#nodes[row] ?? 0);
+    if (row >= 0 && this.#generations[row] === generation) return newest;
+    for (let node = inode; ; node += NODE_STEP) {
+      const retired = this.#retired.get(node);
+      if (retired === undefined ? node !== newest : retired.generation === generation) return node;
+    }
+  }
+
+  /** The node number of an inode's newest generation, also when the kernel does not know it. */
+  newest(inode: number): number {
+    const row = this.#rows.find(inode);
+    return row < 0 ? nodeOf(inode) : (this.#nodes[row] ?? 0);
   }
 
   /** Whether the kernel may have something of the file. */
@@ -66,15 +102,17 @@ export class NodeTable {
   }
 
   lookups(node: number): number {
-    return this.#lookups[this.#rows.find(node)] ?? 0;
+    return this.#retired.get(node)?.lookups ?? this.#lookups[this.#rowOf(node)] ?? 0;
   }
 
-  /** Counts one entry that the kernel took. */
+  /** Counts one entry that the kernel took, with the node that `nodeFor` says. */
   remember(inode: number, generation: number, told?: FileAttributes): void {
     if (inode === ROOT_INODE) return;
+    const node = this.nodeFor(inode, generation);
     let row = this.#rows.find(inode);
     if (row < 0) row = this.#add(inode);
-    this.#generations[row] = generation;
+    else if (this.#nodes[row] !== node) this.#retire(inode, row);
+    if (this.#nodes[row] !== node) this.#begin(row, node, generation);
     this.#lookups[row] = (this.#lookups[row] ?? 0) + 1;
     this.#tell(row, told);
     if (told !== undefined) this.#noteTime(told);
@@ -82,14 +120,15 @@ export class NodeTable {
 
   /** The kernel was told these attributes of a file. */
   tell(attributes: FileAttributes): void {
-    const row = this.#rows.find(attributes.inode);
+    const row = this.#rowOfFile(attributes);
     if (row >= 0) this.#tell(row, attributes);
     this.#noteTime(attributes);
   }
 
   /** Whether what the kernel has of the file's contents is what they are now. */
-  isCurrent({ inode, size, modified, changed }: FileAttributes): boolean {
-    const row = this.#rows.find(inode);
+  isCurrent(attributes: FileAttributes): boolean {
+    const { size, modified, changed } = attributes;
+    const row = this.#rowOfFile(attributes);
     return (
       this.#sizes[row] === size &&
       this.#modified[row] === modified.seconds &&
@@ -100,8 +139,9 @@ export class NodeTable {
   }
 
   /** Whether the kernel was told of a later change of the file. */
-  knowsNewer({ inode, changed }: FileAttributes): boolean {
-    const row = this.#rows.find(inode);
+  knowsNewer(attributes: FileAttributes): boolean {
+    const { changed } = attributes;
+    const row = this.#rowOfFile(attributes);
     const [seconds = 0, nanoseconds = 0] = [this.#changed[row], this.#changedNs[row]];
     return (this.#sizes[row] ?? -1) >= 0 && isBefore(changed, { seconds, nanoseconds });
   }
@@ -115,39 +155,85 @@ export class NodeTable {
   }
 
   /** Calls back when the kernel has forgotten the file; at once when it does not know it. */
-  whenForgotten(inode: number, forgotten: () => void): void {
-    if (this.#rows.find(inode) < 0) forgotten();
+  whenForgotten({ inode, generation }: FileId, forgotten: () => void): void {
+    if (this.#rowOfFile({ inode, generation }) < 0) forgotten();
     else this.#forgotten.set(inode, forgotten);
   }
 
   /** Takes `lookups` back; more than there are, which only a hostile peer sends, count as all. */
   forget(node: number, lookups: number): void {
-    const row = this.#rows.find(node);
+    const retired = this.#retired.get(node);
+    if (retired !== undefined) {
+      retired.lookups -= lookups;
+      if (retired.lookups > 0) return;
+      this.#retired.delete(node);
+      retired.forgotten?.();
+      return;
+    }
+    const row = this.#rowOf(node);
     if (row < 0) return;
     const left = (this.#lookups[row] ?? 0) - lookups;
     this.#lookups[row] = left;
     if (left > 0) return;
-    this.#rows.remove(node);
-    this.#locked.delete(node);
-    const forgotten = this.#forgotten.get(node);
-    this.#forgotten.delete(node);
-    forgotten?.();
+    const inode = inodeOf(node);
+    this.#rows.remove(inode);
+    this.#locked.delete(inode);
+    this.#takeForgotten(inode)?.();
   }
 
   clear(): void {
     this.#rows.clear();
+    this.#retired.clear();
     this.#locked.clear();
     this.#forgotten.clear();
+  }
+
+  /** The row of a node that is not retired, or -1. */
+  #rowOf(node: number): number {
+    const row = this.#rows.find(inodeOf(node));
+    return row >= 0 && this.#nodes[row] === node ? row : -1;
+  }
+
+  /** The row of a file whose generation is the newest, or -1. */
+  #rowOfFile({ inode, generation }: FileId): number {
+    const row = this.#rows.find(inode);
+    return row >= 0 && this.#generations[row] === generation ? row : -1;
+  }
+
+  #retire(inode: number, row: number): void {
+    this.#retired.set(this.#nodes[row] ?? 0, {
+      generation: this.#generations[row] ?? 0,
+      lookups: this.#lookups[row] ?? 0,
+      forgotten: this.#takeForgotten(inode),
+    });
+    this.#locked.delete(inode);
+  }
+
+  /** A row is that of a node from now on, which may have been retired too early. */
+  #begin(row: number, node: number, generation: number): void {
+    const retired = this.#retired.get(node);
+    this.#retired.delete(node);
+    this.#nodes[row] = node;
+    this.#generations[row] = generation;
+    this.#lookups[row] = retired?.lookups ?? 0;
+    if (retired?.forgotten !== undefined) this.#forgotten.set(inodeOf(node), retired.forgotten);
+  }
+
+  #takeForgotten(inode: number): (() => void) | undefined {
+    const forgotten = this.#forgotten.get(inode);
+    this.#forgotten.delete(inode);
+    return forgotten;
   }
 
   #add(inode: number): number {
     const row = this.#rows.add(inode);
     if (row >= this.#lookups.length) this.#grow();
-    this.#lookups[row] = 0;
+    this.#nodes[row] = 0;
     return row;
   }
 
   #grow(): void {
+    this.#nodes = grown(this.#nodes);
     this.#generations = grown(this.#generations);
     this.#lookups = grown(this.#lookups);
     this.#sizes = grown(this.#sizes);
@@ -182,8 +268,12 @@ export function isBefore(a: Timestamp, b: Timestamp): boolean {
   return a.seconds < b.seconds || (a.seconds === b.seconds && a.nanoseconds < b.nanoseconds);
 }
 
+function inodeOf(node: number): number {
+  return node >>> 0;
+}
+
 /**
- * The node number of an inode, or 0 for an inode number that no file may have (1 would be taken for
+ * The usual node number of an inode, or 0 for an inode number that no file may have (1 would be taken for
  * the root).
  */
 export function nodeOf(inode: number): number {

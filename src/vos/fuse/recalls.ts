@@ -12,7 +12,6 @@ import type { RecallListener, Trust } from '../client/leases.ts';
 import { LeaseKind, type Recall } from '../protocol/fs-lease.ts';
 import type { Answers } from './answers.ts';
 import { holdsPages } from './change.ts';
-import { nodeOf } from './nodes.ts';
 import type { ChangingRequest } from './requests.ts';
 
 /** Drops what the kernel has of a file's contents; resolves when that is done. */
@@ -60,7 +59,7 @@ export class Recalls implements RecallListener {
     this.#answers.recallNames();
     for (const inode of this.#answers.nodes.inodes()) {
       this.#answers.recall(inode);
-      void this.#pages?.drop(nodeOf(inode));
+      void this.#pages?.drop(this.#answers.nodes.newest(inode));
     }
   }
 
@@ -71,7 +70,7 @@ export class Recalls implements RecallListener {
   async #drop(inode: number): Promise<void> {
     const { nodes } = this.#answers;
     if (this.#pages === undefined || !nodes.knows(inode)) return;
-    const dropped = this.#pages.drop(nodeOf(inode));
+    const dropped = this.#pages.drop(nodes.newest(inode));
     if (this.#answers.isChanging(inode)) return;
     const others = this.#waits.get(inode);
     const change = new Promise<void>((resolve) => {

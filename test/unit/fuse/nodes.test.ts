@@ -30,18 +30,49 @@ describe('node numbers', () => {
 });
 
 describe('generations', () => {
-  it('follow the newest entry, and keep the counts of both', () => {
+  it('of one inode have a node each while the kernel has both', () => {
     const nodes = new NodeTable();
-    nodes.remember(12, 1);
-    const old = nodes.find(12);
-    nodes.remember(12, 2);
+    nodes.remember(12, 1, { ...attributesOf(12), generation: 1 });
+    nodes.lock(12);
+    nodes.remember(12, 2, { ...attributesOf(12), generation: 2 });
+    const next = 12 + 2 ** 32;
 
-    expect(old).toMatchObject({ inode: 12, generation: 1 });
-    expect(nodes.find(12)).toMatchObject({ inode: 12, generation: 2 });
-    nodes.forget(12, 1);
-    expect(nodes.find(12)).toMatchObject({ inode: 12, generation: 2 });
+    expect(nodes.find(12)).toEqual({ inode: 12, generation: 1 });
+    expect(nodes.find(next)).toEqual({ inode: 12, generation: 2 });
+    expect([nodes.newest(12), nodes.size, nodes.isLocked(12)]).toEqual([next, 2, false]);
+    expect(nodes.isCurrent({ ...attributesOf(12), generation: 1 })).toBe(false);
+    expect(nodes.isCurrent({ ...attributesOf(12), generation: 2 })).toBe(true);
     nodes.forget(12, 1);
     expect(nodes.find(12)).toBeUndefined();
+    expect([nodes.nodeFor(12, 2), nodes.nodeFor(12, 3)]).toEqual([next, 12]);
+    nodes.forget(next, 1);
+    expect([nodes.find(next), nodes.size, nodes.nodeFor(12, 2)]).toEqual([undefined, 0, 12]);
+  });
+
+  it('have the node they had when an older answer comes in between', () => {
+    const nodes = new NodeTable();
+    for (const generation of [1, 2, 1, 2, 2, 1]) nodes.remember(12, generation);
+
+    expect([nodes.lookups(12), nodes.lookups(12 + 2 ** 32), nodes.size]).toEqual([3, 3, 2]);
+    nodes.forget(12, 2);
+    nodes.forget(12 + 2 ** 32, 3);
+    expect([nodes.lookups(12), nodes.size]).toEqual([1, 1]);
+  });
+
+  it('that the kernel has forgotten are told of, each by itself', () => {
+    const nodes = new NodeTable();
+    const told: number[] = [];
+    for (const generation of [1, 2]) {
+      nodes.remember(12, generation);
+      nodes.whenForgotten({ inode: 12, generation }, () => told.push(generation));
+    }
+
+    nodes.whenForgotten({ inode: 12, generation: 3 }, () => told.push(3));
+    expect(told).toEqual([3]);
+    nodes.forget(12, 1);
+    expect(told).toEqual([3, 1]);
+    nodes.forget(12 + 2 ** 32, 1);
+    expect(told).toEqual([3, 1, 2]);
   });
 });
 
