@@ -78,6 +78,26 @@ int js_yield_cpu() {
   return result_of(sched_yield());
 }
 
+// struct sched_attr of linux/sched/types.h, as it was first; glibc has none before 2.41.
+struct SchedAttr {
+  uint32_t size, policy;
+  uint64_t flags;
+  int32_t nice;
+  uint32_t priority;
+  uint64_t runtime, deadline, period;
+};
+static_assert(sizeof(SchedAttr) == 48);
+
+// Since Linux 6.12 the runtime of an ordinary thread is its slice; before, it is always told as 0.
+int js_set_slice(int32_t microseconds) {
+  SchedAttr attr{};
+  if (syscall(SYS_sched_getattr, 0, &attr, sizeof attr, 0) < 0) return -errno;
+  if (attr.policy != SCHED_OTHER || attr.runtime == 0) return -EOPNOTSUPP;
+  attr.size = sizeof attr;
+  attr.runtime = static_cast<uint64_t>(microseconds) * 1000;
+  return result_of(static_cast<int>(syscall(SYS_sched_setattr, 0, &attr, 0)));
+}
+
 void on_interrupt(int) {
   interrupted.store(true, std::memory_order_relaxed);
 }
@@ -142,6 +162,7 @@ void register_system(Napi::Object exports, Environment* environment) {
              {"leaveNoDump", method<js_leave_no_dump>},
              {"setAffinity", method<js_set_affinity>},
              {"interruptOn", method<js_interrupt_on>},
+             {"setSlice", method<js_set_slice>},
              {"yieldCpu", method<js_yield_cpu>},
              {"clearInterrupt", method<js_clear_interrupt>},
              {"processStartTime", method<process_start_time>},

@@ -388,6 +388,8 @@ export interface SystemBinding {
   dieWithParent(signal: number, parent: number): number;
   leaveNoDump(): number;
   setAffinity(cpus: Int32Array): number;
+  /** The slice of the calling thread. -EOPNOTSUPP: not that of any thread, or of this one. */
+  setSlice(microseconds: number): number;
   /** sched_yield(2). */
   yieldCpu(): number;
   /** Fills in pid and uid, the latter as a signed number. */

@@ -76,6 +76,16 @@ export function pinToCpu(cpu: number): void {
   setAffinity([cpu]);
 }
 
+/**
+ * How long the calling thread runs at a stretch, in us from 100 to 100,000; it gets the same share
+ * of a CPU with any. Who is woken takes the CPU from one with a longer slice at once. Returns
+ * whether that is so from now on: kernels before Linux 6.12 have one slice for all, and real-time
+ * threads have none. See sched_setattr(2), and Documentation/scheduler/sched-eevdf.rst.
+ */
+export function setSlice(microseconds: number): boolean {
+  return native().setSlice(microseconds) === 0;
+}
+
 /** Lets whoever waits for this CPU run first; see sched_yield(2). */
 export function yieldCpu(): void {
   check(native().yieldCpu(), 'yieldCpu');

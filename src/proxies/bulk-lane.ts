@@ -24,7 +24,7 @@ import { AEAD_SHORT_KEY_BYTES, AEAD_TAG_BYTES } from '../dvk/aead.ts';
 import type { Clock } from '../dvk/clock.ts';
 import { courtesy } from './courtesy.ts';
 import { EpochCipher, HASH_BYTES } from './key-schedule.ts';
-import { reading, SOCKET_OPTIONS, TURN_BYTES, writeAtOnce } from './socket.ts';
+import { reading, SOCKET_OPTIONS, writeAtOnce } from './socket.ts';
 import type { Reader, SocketConnection } from './socket.ts';
 import { Lane, type Address, type ConnectionEvents } from './transport.ts';
 
@@ -278,7 +278,8 @@ export class BulkLane implements Reader {
       return;
     }
     if (this.#waits) return;
-    let left = TURN_BYTES;
+    const { turnBytes } = courtesy;
+    let left = turnBytes;
     while (this.#inFlight < RECORDS_IN_FLIGHT) {
       if (left <= 0) {
         this.#waits = true;
@@ -293,7 +294,7 @@ export class BulkLane implements Reader {
         if (this.#isEnding) socket.end();
         return;
       }
-      const body = write.bytes.subarray(write.at, write.at + RECORD_BODY_BYTES);
+      const body = write.bytes.subarray(write.at, write.at + Math.min(turnBytes, RECORD_BODY_BYTES));
       write.at += body.length;
       this.#waitingBytes -= body.length;
       left -= body.length;

@@ -13,6 +13,7 @@ import { leaveNoDump } from '../dvk/system.ts';
 import { Admission } from './admission.ts';
 import { BusyPoll } from './busy-poll.ts';
 import type { ControlPeer, ControlSegment, FromProxy, StartMessage, ToProxy } from './control.ts';
+import { courtesy } from './courtesy.ts';
 import { readCredentials, type Credentials } from './credentials.ts';
 import { ethernetTransport, interfaceAddress } from './ethernet.ts';
 import { Engine, type EngineOptions } from './engine.ts';
@@ -250,6 +251,7 @@ class ProxyProgram {
   }
 }
 
+courtesy.begin();
 const program = new ProxyProgram();
 process.on('message', (message) => program.handle(message as ToProxy));
 process.on('disconnect', () => void program.stop());

@@ -91,11 +91,14 @@ class SharedContainer implements CommandSource {
     if (runs === undefined) {
       const { command, payload } = outbox.place();
       this.#isEmpty = !this.segment.get2rmt(this.#peer, command, payload, shortOnly);
-      return this.#isEmpty ? 0 : this.#note(command);
+      if (this.#isEmpty) return 0;
+      courtesy.served(this.segment.dcId);
+      return this.#note(command);
     }
     const { bytes, at } = outbox.room();
     const most = this.#left;
     const taken = runs.take(this.#peer, { bytes, at, ...next, most }, shortOnly);
+    if (taken > 0) courtesy.served(this.segment.dcId);
     const count = taken % UNSEALED;
     const body = at + FrameLayout.BYTES;
     this.#left -= count;
@@ -399,6 +402,7 @@ export class Peer {
       this.#drop('container');
       return;
     }
+    courtesy.served(frame.dcId);
     shared.traffic.noteReceived(frame.kind, command, frame.payload.length);
     if (frame.kind === CommandKind.PROBE) {
       if (!this.#probers.receive(shared.segment, this.node, command)) this.#drop('probe', shared);
@@ -423,6 +427,7 @@ export class Peer {
     const run = { bytes, at, session, sequence, most: BURST };
     const count = runs.put(this.node, run, end);
     if (count === 0) return;
+    courtesy.served(shared.segment.dcId);
     const result = runs.lastResult;
     shared.traffic.noteReceivedFrames({ bytes, at: body, count });
     link.delivered(count);

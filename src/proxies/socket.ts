@@ -4,6 +4,7 @@ import type { AddressInfo } from 'node:net';
 import type { Clock } from '../dvk/clock.ts';
 import { descriptorOf } from '../dvk/system.ts';
 import { sendAtOnce, setTcpCongestion, tcpInfo, type TcpInfo } from '../dvk/tcp-info.ts';
+import { courtesy } from './courtesy.ts';
 import type { PeerCertificate } from './identity.ts';
 import { Lane } from './transport.ts';
 import type { Address, Bandwidth, Connection, LinkQuality, Listener } from './transport.ts';
@@ -211,19 +212,15 @@ export interface Reader {
 }
 
 /**
- * So much of one socket is read, or written to the bulky lane, in a turn of the event loop; then
- * the others have theirs, which may have short commands. libuv by itself reads a socket up to 32
- * times.
+ * Lets a socket read straight into the owner's buffer, for one turn at a time: then other sockets
+ * have theirs, which may have short commands. libuv by itself reads a socket up to 32 times.
  */
-export const TURN_BYTES = 262_144;
-
-/** Lets a socket read straight into the owner's buffer. */
 export function reading(
   reader: Reader,
   socketOf: () => Socket,
   isOpen: () => boolean = () => true,
 ): OnReadOpts {
-  let left = TURN_BYTES;
+  let left = courtesy.turnBytes;
   return {
     buffer: () => reader.space(),
     callback: (bytes) => {
@@ -232,7 +229,7 @@ export function reading(
       reader.received(bytes);
       left -= bytes;
       if (left > 0) return true;
-      left = TURN_BYTES;
+      left = courtesy.turnBytes;
       setImmediate(() => {
         socket.resume();
       });

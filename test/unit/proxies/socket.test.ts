@@ -6,7 +6,8 @@ import { once } from 'node:events';
 import { closeSync, openSync } from 'node:fs';
 import { afterEach, describe, expect, it } from 'vitest';
 import { sendAtOnce, setTcpCongestion } from '../../../src/dvk/tcp-info.ts';
-import { reading, TURN_BYTES, writeAtOnce } from '../../../src/proxies/socket.ts';
+import { TURN_BYTES } from '../../../src/proxies/courtesy.ts';
+import { reading, writeAtOnce } from '../../../src/proxies/socket.ts';
 import { seeded } from '../../support/datagram-network.ts';
 
 const WRITES = 60;
