@@ -22,6 +22,9 @@ import { summaryLine, summaryOf, withLock } from './steps.mjs';
 const REPLAY = 'native/fuzz/replay.cc';
 // Of the addon, what decodes bytes and knows nothing of Node.js.
 const DECODERS = ['native/binding/crc32c.cc', 'native/binding/frame_runs.cc'];
+// The same of what is ciphered; Node.js has OpenSSL for the addon, which is for nobody else.
+const CIPHERED = { aead_fuzz: { sources: ['native/binding/aead.cc'], libraries: ['-lcrypto'] } };
+const OPENSSL = '#include <openssl/evp.h>\nint main() { return 0; }';
 const MUTATIONS = 2000;
 const TIMEOUT_MS = 180_000;
 const BYTES_MAX = 4096;
@@ -39,16 +42,26 @@ const fuzzers = () => listFiles('native/fuzz', (path) => path.endsWith('_fuzz.cc
 const nameOf = (path) => basename(path, '.cc');
 const corpusOf = (path) => join(root, `native/fuzz/corpus/${nameOf(path)}.txt`);
 
-/** Compiles and links each fuzzer with `extra` objects. Returns executables by name. */
+/** The fuzzers that can be linked, and those that cannot. */
+async function linkable(paths, compiler) {
+  const isThere = (await compilerFor(['-lcrypto'], [compiler], OPENSSL)) !== undefined;
+  const can = (path) => isThere || CIPHERED[nameOf(path)] === undefined;
+  return { usable: paths.filter(can), left: paths.filter((path) => !can(path)) };
+}
+
+/** Compiles and links each fuzzer with `extra` objects. Returns executables by path. */
 async function compile(paths, { build, compiler, linkFlags, extra }) {
+  const besides = (path) => CIPHERED[nameOf(path)] ?? { sources: [], libraries: [] };
   return await withLock('sanitize', async () =>
     step(`compiling the fuzzers under ${build.name}`, async () => {
       const shared = [...cores(), ...DECODERS, ...extra];
-      const object = await compileObjects({ ...build, compiler }, [...shared, ...paths]);
+      const own = paths.flatMap((path) => [path, ...besides(path).sources]);
+      const object = await compileObjects({ ...build, compiler }, [...shared, ...own]);
       const executables = new Map();
       for (const path of paths) {
         const output = `.build/sanitize-${build.name}/${nameOf(path)}`;
-        const objects = [...shared, path].map(object);
+        const { sources, libraries } = besides(path);
+        const objects = [...[...shared, ...sources, path].map(object), ...libraries];
         executables.set(path, await link(compiler, linkFlags, objects, output));
       }
       return executables;
@@ -56,13 +69,16 @@ async function compile(paths, { build, compiler, linkFlags, extra }) {
   );
 }
 
-/** Runs the kept corpora, and mutations of them. Returns counts and a line for each failure. */
+/** Runs the kept corpora and mutations of them. Returns counts, failures, and what was left out. */
 export async function replayCorpora(paths = fuzzers(), mutations = MUTATIONS) {
   const { flags, env } = ADDRESS;
   const compiler = await findCompiler(flags);
+  const { usable, left } = await linkable(paths, compiler);
   const options = { build: ADDRESS, compiler, linkFlags: flags, extra: [REPLAY] };
-  const executables = await compile(paths, options);
-  const result = { passed: 0, failed: 0, failures: [] };
+  const executables = await compile(usable, options);
+  const reason = 'OpenSSL is missing (apt install libssl-dev)';
+  const skipped = left.map((path) => ({ name: nameOf(path), reason }));
+  const result = { passed: 0, failed: 0, failures: [], skipped };
   for (const [path, program] of executables) {
     const outcome = await run(program, [corpusOf(path), String(mutations)], {
       timeoutMs: TIMEOUT_MS,
@@ -93,7 +109,8 @@ function unpackCorpus(path, folder) {
 /** The fuzzers by their paths, and folders for each, with libFuzzer. */
 async function searchers(paths, compiler) {
   const linkFlags = ['-fsanitize=fuzzer,address,undefined'];
-  const executables = await compile(paths, { build: LIBFUZZER, compiler, linkFlags, extra: [] });
+  const { usable } = await linkable(paths, compiler);
+  const executables = await compile(usable, { build: LIBFUZZER, compiler, linkFlags, extra: [] });
   return [...executables].map(([path, program]) => {
     const own = join(root, `.build/fuzz/${nameOf(path)}`);
     const folders = { corpus: join(own, 'corpus'), found: join(own, 'found') };
@@ -179,6 +196,7 @@ async function main() {
   if (clang === undefined) say('clang++ with libFuzzer is missing (apt install clang)');
   if (clang !== undefined && args.includes('--keep')) await keep(paths, clang);
   const kept = await replayCorpora(paths.filter((path) => existsSync(corpusOf(path))));
+  for (const { name, reason } of kept.skipped) say(`${name} is left out: ${reason}`);
   const none = { passed: 0, failed: 0, failures: [] };
   const searches = clang !== undefined && !args.includes('--keep');
   const found = !searches ? none : await search(paths, clang, secondsFrom(args));

@@ -24,6 +24,11 @@ const FOR_TESTS = [
   { name: 'stress-ng', programs: ['stress-ng'], why: 'stressors of file systems are left out' },
   { name: 'util-linux', programs: ['unshare', 'setpriv'], why: 'tests as a user are skipped' },
   {
+    name: 'libssl-dev',
+    files: ['/usr/include/openssl/evp.h', '/usr/local/include/openssl/evp.h'],
+    why: 'the fuzzer of packets is left out',
+  },
+  {
     name: 'libfuse3-dev',
     files: ['/usr/include/fuse3/fuse.h', '/usr/local/include/fuse3/fuse.h'],
     why: 'the passthrough that file benches compare with cannot be compiled',

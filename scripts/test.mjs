@@ -77,6 +77,7 @@ async function replay(total) {
     total.passed += fuzz.passed;
     total.failed += fuzz.failed;
     total.failures.push(...fuzz.failures);
+    total.skipped.push(...fuzz.skipped);
   } catch (error) {
     if (!(error instanceof StepError)) throw error;
     total.skipped.push({ name: 'native fuzzers', reason: error.message });

@@ -78,6 +78,12 @@ export async function bootFailed(error: unknown): Promise<never> {
   process.exit(FAILED);
 }
 
+/** Writes a line to the service's log, with the time. A log that cannot be written ends nobody. */
+export function logLine(line: string): void {
+  if (process.stderr.listenerCount('error') === 0) process.stderr.on('error', () => undefined);
+  process.stderr.write(`${new Date().toISOString()} ${line}\n`);
+}
+
 // The daemon may have ended between its fork and this call; `dieWithParent` then fails with ESRCH.
 function followParent(): void {
   const parent = Number(process.env[PARENT_VARIABLE]);

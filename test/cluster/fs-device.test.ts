@@ -100,6 +100,8 @@ describe.skipIf(skipped !== undefined)(`a device that fails ${skipped ?? ''}`, (
     expect(before).toEqual(['done']);
     expect(during).toEqual(['EIO EIO EIO', 'True', 'EROFS']);
     expect(after).toEqual(['True', 'done']);
+    const log = readFileSync(join(place.runtime, 'device/node0/log/here.log'), 'utf8');
+    expect(log).toMatch(/^\S+Z EIO for FSYNC of file \d+: EIO: /m);
   });
 });
 

@@ -65,6 +65,8 @@ export function fromHex(hex: string): DataView {
 export class RecordingPort implements SessionPort, GatewayPort {
   readonly replies: Reply[] = [];
   readonly events: string[] = [];
+  /** Lines for the operator. */
+  readonly told: string[] = [];
   refuse = 0;
   /** Threads that are ending. */
   isEnding: (pid: number) => boolean = () => true;
@@ -92,6 +94,10 @@ export class RecordingPort implements SessionPort, GatewayPort {
 
   onInterrupt(request: { unique: number }): void {
     this.events.push(`interrupt ${request.unique}`);
+  }
+
+  tell(line: string): void {
+    this.told.push(line);
   }
 
   onRoom(): void {

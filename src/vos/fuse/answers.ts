@@ -58,6 +58,8 @@ export interface SessionCounters {
   requests: number;
   replies: number;
   errors: number;
+  /** Calls of the service that came to EIO, also of changes that were answered early. */
+  ioErrors: number;
   /** Messages without a header that can be trusted. */
   dropped: number;
   malformed: number;
@@ -74,6 +76,7 @@ export class Answers {
     requests: 0,
     replies: 0,
     errors: 0,
+    ioErrors: 0,
     dropped: 0,
     malformed: 0,
     interrupts: 0,

@@ -2,7 +2,8 @@
  * Serves a FUSE session from a file service: each request becomes one call, each outcome one reply.
  *
  * Any number of calls may be under way; replies go out in the order the service settles them. A
- * call that fails answers with its POSIX code, and with EIO when the code is one of DVK's own.
+ * call that fails answers with its POSIX code, and with EIO when the code is one of DVK's own; why,
+ * the operator is told.
  */
 import { constants } from 'node:os';
 import type { Clock } from '../../dvk/clock.ts';
@@ -11,29 +12,30 @@ import type { Trust } from '../client/leases.ts';
 import { TRANSFER_BYTES_MAX, type FileAttributes, type Timestamp } from '../protocol/fs.ts';
 import { MOUNT_MEMORY, type MountMemory } from '../spec-fs.ts';
 import type { Answers, Send, SessionCounters } from './answers.ts';
-import { DIRECTORY_BYTES_MAX, EUCLEAN } from './answers.ts';
+import { DIRECTORY_BYTES_MAX } from './answers.ts';
 import type { Negotiated } from './replies.ts';
 import { Session } from './session.ts';
 import { CHANGING_KINDS } from './change.ts';
 import { ChangedDirectories } from './changed-directories.ts';
 import { Changer } from './changer.ts';
 import { FreshPages } from './fresh-pages.ts';
+import { errnoOf, IoErrors } from './io-errors.ts';
 import { KnownNames } from './known-names.ts';
 import { Neighbours } from './neighbours.ts';
 import { type PageDropper, Recalls } from './recalls.ts';
 import type { EndLoan } from './request-buffers.ts';
 import type { ChangingRequest, ReadingRequest, ServiceRequest } from './requests.ts';
-import { Opcode } from './wire.ts';
+import { Opcode, opcodeName } from './wire.ts';
 import { WriteBehind } from './write-behind.ts';
 
-const { EINTR, EIO, ENOENT, ESTALE } = constants.errno;
-/** "Host is down"; Node's table lacks it. */
-const EHOSTDOWN = 112;
+const { EINTR, ENOENT, ESTALE } = constants.errno;
 /** Room for one directory entry with the longest name, in the FS protocol and in FUSE's. */
 const DIRECTORY_BYTES_MIN = 512;
 const DOT = 0x2e;
 /** The longest list of xattrs (XATTR_LIST_MAX). */
 const LIST_BYTES_MAX = 65_536;
+/** What failed, where its program goes on and is told with a later call. */
+const EARLY = 'a change that was answered early';
 /** Names with this are listed for root alone; see xattr(7). */
 const TRUSTED = Buffer.from('trusted.');
 
@@ -85,6 +87,8 @@ export interface GatewayPort {
   readonly trust?: Trust | undefined;
   /** Lends the memory of the request that is received now, so that its data need not be copied. */
   lend?(): EndLoan | undefined;
+  /** Takes lines for the operator about what programs see as EIO; few, see `IoErrors`. */
+  tell?(line: string): void;
   /** With it, pages of the kernel are dropped when they are recalled, or a lock is taken. */
   readonly pages?: PageDropper | undefined;
 }
@@ -100,6 +104,7 @@ export class Gateway {
   readonly #writes: WriteBehind;
   readonly #names: KnownNames;
   readonly #directories: ChangedDirectories;
+  readonly #ioErrors: IoErrors;
   readonly #memory: MountMemory;
   /** Data of WRITEs that the service has not yet taken care of. */
   #writeBacklogBytes = 0;
@@ -139,12 +144,16 @@ export class Gateway {
     );
     this.#answers = this.#session.answers;
     if (trust !== undefined) this.#recalls = new Recalls(this.#answers, trust, port.pages);
+    this.#ioErrors = new IoErrors(clock, this.#answers.counters, (line) => port.tell?.(line));
+    const earlyErrnoOf = (error: unknown): number => this.#ioErrors.errnoOf(error, () => EARLY);
     // What came with others has no lease.
     const nearMs = trust === undefined ? Math.min(attributesMs, entryMs) : 0;
-    this.#writes = new WriteBehind(service, clock, errnoOf, () => port.lend?.());
+    this.#writes = new WriteBehind(service, clock, earlyErrnoOf, () => port.lend?.());
     const latest = (): Timestamp => this.#answers.nodes.latest;
     const { names: namesMax, entries: entriesMax } = options.memory;
-    this.#names = new KnownNames({ service, clock, errnoOf, latest, namesMax });
+    this.#names = new KnownNames({
+      ...{ service, clock, errnoOf: earlyErrnoOf, latest, namesMax },
+    });
     // What a mount with leases has is never old, and a lock that waits for pages might wait for a
     // recall that waits for the same at another mount.
     const fresh = new FreshPages(this.#answers, trust === undefined ? port.pages : undefined);
@@ -190,13 +199,10 @@ export class Gateway {
         () => {
           // For a service that broke its contract, such as a read that never showed its data. An
           // answer that comes second is ignored.
-          this.#answers.error(request, EIO);
+          if (!request.answered) this.#fail(request, new Error('the service gave no answer'));
         },
         (error: unknown) => {
-          const errno = errnoOf(error);
-          // The kernel looks the name up once more, and is not to be told the same again.
-          if (errno === ESTALE) this.#neighbours.forget();
-          this.#answers.error(request, errno);
+          this.#fail(request, error);
         },
       )
       .finally(() => {
@@ -206,6 +212,15 @@ export class Gateway {
         this.#writeBacklogBytes -= backlogBytes;
         if (before >= this.#memory.writes && !this.isFull) this.#port.onRoom?.();
       });
+  }
+
+  #fail(request: ServiceRequest, error: unknown): void {
+    const { answered, opcode, file } = request;
+    const what = (): string => `${opcodeName(opcode)} of file ${String(file.inode)}`;
+    const errno = answered ? errnoOf(error) : this.#ioErrors.errnoOf(error, what);
+    // The kernel looks the name up once more, and is not to be told the same again.
+    if (errno === ESTALE) this.#neighbours.forget();
+    this.#answers.error(request, errno);
   }
 
   /** A change begins, or is done: what was known before is too old. */
@@ -381,21 +396,4 @@ function withoutTrusted(list: Uint8Array): Uint8Array {
     at = end;
   }
   return shown.subarray(0, bytes);
-}
-
-const ERRNO: ReadonlyMap<string, number> = new Map<string, number>([
-  ...Object.entries(constants.errno),
-  ['EUCLEAN', EUCLEAN],
-  ['EHOSTDOWN', EHOSTDOWN],
-  // ENOTCONN is the kernel's own word for a mount whose gateway died, and whoever sees it detaches
-  // the mount.
-  ['ENOTCONN', EHOSTDOWN],
-  // ENOSYS would make the kernel stop asking for ever.
-  ['ENOSYS', EIO],
-]);
-
-/** The positive errno of what a file service rejected with. */
-export function errnoOf(error: unknown): number {
-  if (typeof error !== 'object' || error === null || !('code' in error)) return EIO;
-  return (typeof error.code === 'string' ? ERRNO.get(error.code) : undefined) ?? EIO;
 }

@@ -5,7 +5,7 @@
  * Started by the node daemon; see `boot`. The mount stays while the server is away, and works again
  * when it is back.
  */
-import { boot, bootFailed, type ServiceConfig } from '../../dvk/boot.ts';
+import { boot, bootFailed, logLine, type ServiceConfig } from '../../dvk/boot.ts';
 import { fuseDevice, Segment, systemClock } from '../../dvk/index.ts';
 import { FsClient } from '../client/fs-client.ts';
 import { MOUNT_MEMORY } from '../spec-fs.ts';
@@ -30,6 +30,7 @@ async function main(): Promise<void> {
       service: client,
       clock: systemClock,
       trust: client.trust,
+      log: logLine,
       allocate: service.readOnly ? undefined : (bytes) => client.allocateMemory(bytes),
     },
     {

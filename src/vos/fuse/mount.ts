@@ -54,6 +54,8 @@ export interface MountPorts {
   readonly clock: Clock;
   /** The leases of the service, if the mount is to have them. */
   readonly trust?: Trust | undefined;
+  /** Takes lines for the operator, at most some in ten seconds. */
+  readonly log?: ((line: string) => void) | undefined;
   /** Memory that the service takes data from; without it, data is copied to where it does. */
   readonly allocate?: ((bytes: number) => Uint8Array) | undefined;
 }
@@ -145,6 +147,7 @@ class Mount implements FuseMount {
       },
       isEnding,
       lend: () => buffers.lend(),
+      tell: (line: string): void => ports.log?.(line),
     };
     const { service, clock, trust } = ports;
     this.#pages = new PageThread(fd);

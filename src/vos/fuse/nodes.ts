@@ -273,8 +273,8 @@ function inodeOf(node: number): number {
 }
 
 /**
- * The usual node number of an inode, or 0 for an inode number that no file may have (1 would be taken for
- * the root).
+ * The usual node number of an inode, or 0 for an inode number that no file may have (1 would be
+ * taken for the root).
  */
 export function nodeOf(inode: number): number {
   if (inode === ROOT_INODE) return ROOT_NODE;

@@ -61,6 +61,15 @@ export const Opcode = {
   COPY_FILE_RANGE_64: 53,
 } as const;
 
+const OPCODE_NAMES: ReadonlyMap<number, string> = new Map(
+  Object.entries(Opcode).map(([name, opcode]) => [opcode, name]),
+);
+
+/** As `READ`; its number for one that is not known here. */
+export function opcodeName(opcode: number): string {
+  return OPCODE_NAMES.get(opcode) ?? `opcode ${String(opcode)}`;
+}
+
 /** What the kernel can do and what we ask for, in the `flags` of INIT. */
 export const InitFlag = {
   ASYNC_READ: 0x1,

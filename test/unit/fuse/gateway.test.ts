@@ -1,7 +1,8 @@
 // The gateway over a file system in memory: each request becomes a call, each outcome a reply.
 import { constants } from 'node:os';
 import { beforeEach, describe, expect, it } from 'vitest';
-import { errnoOf, Gateway, GATEWAY_DEFAULTS } from '../../../src/vos/fuse/gateway.ts';
+import { Gateway, GATEWAY_DEFAULTS } from '../../../src/vos/fuse/gateway.ts';
+import { errnoOf } from '../../../src/vos/fuse/io-errors.ts';
 import { Opcode } from '../../../src/vos/fuse/wire.ts';
 import { WriteFlag } from '../../../src/vos/protocol/fs-change.ts';
 import {
@@ -161,6 +162,56 @@ describe('failures', () => {
     await give(readMessage(20, node, 0, 5));
 
     expect(port.last()).toMatchObject({ error: -EIO, unique: 20n });
+    expect(port.told).toEqual([`EIO for READ of file ${node}: the service gave no answer`]);
+  });
+
+  it('tell the operator what is behind an EIO, and count it', async () => {
+    files.failing.set('getAttributes', 'EDSTDIED');
+    await give(message(Opcode.GETATTR));
+
+    expect(port.last().error).toBe(-EIO);
+    expect(port.told).toEqual(['EIO for GETATTR of file 2: EDSTDIED']);
+    expect(gateway.counters.ioErrors).toBe(1);
+    for (const code of ['ETIMEDOUT', 'ENOENT']) {
+      files.failing.set('getAttributes', code);
+      await give(message(Opcode.GETATTR));
+    }
+    expect(port.told.length).toBe(1);
+    expect(gateway.counters).toMatchObject({ errors: 3, ioErrors: 1 });
+  });
+
+  it('are not told of requests that nobody waits for any more', async () => {
+    let fail: (error: Error) => void = () => undefined;
+    files.read = async () => new Promise((_, reject) => (fail = reject));
+    files.add('/x', S_IFREG | 0o644, new Uint8Array(5));
+    await give(readMessage(20, await lookup('x'), 0, 5));
+    gateway.abandon();
+
+    fail(failure('EDSTDIED'));
+    await new Promise((done) => setImmediate(done));
+
+    expect(port.told).toEqual([]);
+    expect(gateway.counters.ioErrors).toBe(0);
+  });
+
+  it('of a write that was answered early are told at once', async () => {
+    files.grantsClaims = true;
+    const body = join(words(0o101, 0o100666, 0, 0), name('new'));
+    await give(message(Opcode.CREATE, { body }));
+    const node = new DataView(port.last().body.buffer).getUint32(0, true);
+    const write = async (index: number): Promise<void> => {
+      const head = words(0, 0, index * 4, 0, 4, 0, 0, 0, 0, 0);
+      await give(message(Opcode.WRITE, { node, body: join(head, new Uint8Array(4)) }));
+    };
+    for (let index = 0; index < 4; index++) await write(index);
+
+    files.failing.set('write', 'EDVSNOPROXY');
+    await write(4);
+
+    expect(port.last().error).toBe(0);
+    expect(port.told).toEqual(['EIO for a change that was answered early: EDVSNOPROXY']);
+    await write(5);
+    expect(port.last().error).toBe(-EIO);
   });
 });
 

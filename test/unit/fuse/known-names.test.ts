@@ -1,7 +1,7 @@
 // Files that are made without waiting for the server: what is known of a directory's names and
 // when it is not, in which order they arrive, and who is told when they do not.
 import { beforeEach, describe, expect, it } from 'vitest';
-import { errnoOf } from '../../../src/vos/fuse/gateway.ts';
+import { errnoOf } from '../../../src/vos/fuse/io-errors.ts';
 import { KnownNames } from '../../../src/vos/fuse/known-names.ts';
 import { NameSet } from '../../../src/vos/fuse/name-set.ts';
 import { CLAIM_TRUSTED_MS } from '../../../src/vos/protocol/fs-change.ts';

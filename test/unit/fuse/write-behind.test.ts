@@ -5,7 +5,7 @@ import { CLAIM_TRUSTED_MS, CreateFlag, WriteFlag } from '../../../src/vos/protoc
 import { PIECES_MAX, type Piece } from '../../../src/vos/protocol/fs-pieces.ts';
 import type { FileId, FilePosition, Written } from '../../../src/vos/client/file-service.ts';
 import type { FileAttributes } from '../../../src/vos/protocol/fs.ts';
-import { errnoOf } from '../../../src/vos/fuse/gateway.ts';
+import { errnoOf } from '../../../src/vos/fuse/io-errors.ts';
 import { WriteBehind, type Begun } from '../../../src/vos/fuse/write-behind.ts';
 import { MemoryFiles, S_IFREG } from '../../support/memory-files.ts';
 import { ManualClock } from '../../support/manual-clock.ts';
