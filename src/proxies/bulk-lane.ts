@@ -294,7 +294,10 @@ export class BulkLane implements Reader {
         if (this.#isEnding) socket.end();
         return;
       }
-      const body = write.bytes.subarray(write.at, write.at + Math.min(turnBytes, RECORD_BODY_BYTES));
+      const body = write.bytes.subarray(
+        write.at,
+        write.at + Math.min(turnBytes, RECORD_BODY_BYTES),
+      );
       write.at += body.length;
       this.#waitingBytes -= body.length;
       left -= body.length;
