@@ -279,6 +279,7 @@ export class BulkLane implements Reader {
     }
     if (this.#waits) return;
     const { turnBytes } = courtesy;
+    const bodyBytes = Math.min(turnBytes, RECORD_BODY_BYTES);
     let left = turnBytes;
     while (this.#inFlight < RECORDS_IN_FLIGHT) {
       if (left <= 0) {
@@ -294,10 +295,7 @@ export class BulkLane implements Reader {
         if (this.#isEnding) socket.end();
         return;
       }
-      const body = write.bytes.subarray(
-        write.at,
-        write.at + Math.min(turnBytes, RECORD_BODY_BYTES),
-      );
+      const body = write.bytes.subarray(write.at, write.at + bodyBytes);
       write.at += body.length;
       this.#waitingBytes -= body.length;
       left -= body.length;
