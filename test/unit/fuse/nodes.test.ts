@@ -76,6 +76,55 @@ describe('generations', () => {
   });
 });
 
+describe('a kernel that looks up and forgets', () => {
+  // What the kernel has: node -> whose it is, and how often it was told so.
+  interface Held {
+    readonly inode: number;
+    readonly generation: number;
+    lookups: number;
+  }
+
+  it('has one node for each file, and one file for each node', () => {
+    const step = fc.record({
+      inode: fc.integer({ min: 3, max: 5 }),
+      generation: fc.integer({ min: 1, max: 4 }),
+      forgets: fc.option(fc.nat()),
+    });
+    const property = fc.property(fc.array(step, { maxLength: 200 }), (steps) => {
+      const nodes = new NodeTable();
+      const kernel = new Map<number, Held>();
+      for (const { inode, generation, forgets } of steps) {
+        const held = [...kernel.keys()];
+        const node =
+          forgets === null ? nodes.nodeFor(inode, generation) : (held[forgets % held.length] ?? 0);
+        const entry = kernel.get(node);
+        if (forgets === null) {
+          const told = entry ?? { inode, generation, lookups: 0 };
+          expect(told).toMatchObject({ inode, generation });
+          told.lookups++;
+          kernel.set(node, told);
+          nodes.remember(inode, generation);
+          expect(nodes.newest(inode)).toBe(node);
+        } else if (entry !== undefined) {
+          const lookups = 1 + (forgets % entry.lookups);
+          nodes.forget(node, lookups);
+          entry.lookups -= lookups;
+          if (entry.lookups === 0) kernel.delete(node);
+        }
+        expect(nodes.size).toBe(kernel.size);
+        const files = [...kernel.values()].map((one) => `${one.inode} ${one.generation}`);
+        expect(new Set(files).size).toBe(files.length);
+        for (const [at, { lookups, ...file }] of kernel) {
+          expect(nodes.find(at)).toEqual(file);
+          expect(nodes.lookups(at)).toBe(lookups);
+          expect(nodes.nodeFor(file.inode, file.generation)).toBe(at);
+        }
+      }
+    });
+    fc.assert(property, { seed: 3, numRuns: 200 });
+  });
+});
+
 describe('lookup counts', () => {
   it('hold exactly the nodes that were remembered more often than forgotten', () => {
     const step = fc.record({
