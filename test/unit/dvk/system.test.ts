@@ -3,7 +3,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { createServer, connect, type Server, type Socket } from 'node:net';
-import { tmpdir } from 'node:os';
+import { release, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import {
@@ -21,6 +21,7 @@ import {
   systemClock,
   watchReadable,
 } from '../../../src/dvk/index.ts';
+import { setSlice } from '../../../src/dvk/system.ts';
 
 function allowedCpus(): string {
   const status = readFileSync('/proc/thread-self/status', 'utf8');
@@ -114,6 +115,24 @@ describe('the thread', () => {
       }).toThrow(/^EINVAL/);
     } finally {
       setAffinity(all);
+    }
+  });
+
+  it('has a slice of its own, where the kernel has slices', () => {
+    const sliceUs = (): number => {
+      const known = readFileSync('/proc/thread-self/sched', 'utf8');
+      return Number(/^se\.slice\s*:\s*(\d+)/m.exec(known)?.[1]) / 1000;
+    };
+    const [major = 0, minor = 0] = release().split('.').map(Number);
+    if (major < 6 || (major === 6 && minor < 12)) {
+      expect(setSlice(100)).toBe(false);
+      return;
+    }
+    const before = sliceUs();
+
+    for (const us of [100, 100_000, before]) {
+      expect(setSlice(us)).toBe(true);
+      expect(sliceUs()).toBe(us);
     }
   });
 
