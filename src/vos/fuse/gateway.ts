@@ -151,9 +151,7 @@ export class Gateway {
     this.#writes = new WriteBehind(service, clock, earlyErrnoOf, () => port.lend?.());
     const latest = (): Timestamp => this.#answers.nodes.latest;
     const { names: namesMax, entries: entriesMax } = options.memory;
-    this.#names = new KnownNames({
-      ...{ service, clock, errnoOf: earlyErrnoOf, latest, namesMax },
-    });
+    this.#names = new KnownNames({ service, clock, errnoOf: earlyErrnoOf, latest, namesMax });
     // What a mount with leases has is never old, and a lock that waits for pages might wait for a
     // recall that waits for the same at another mount.
     const fresh = new FreshPages(this.#answers, trust === undefined ? port.pages : undefined);
