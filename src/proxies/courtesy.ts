@@ -75,7 +75,12 @@ export class Courtesy {
 
   /** Bytes of one socket, or lane, that a turn of the event loop is good for. */
   get turnBytes(): number {
-    return this.#sharedBytes > 0 ? SHARED_TURN_BYTES : TURN_BYTES;
+    return this.isShared ? SHARED_TURN_BYTES : TURN_BYTES;
+  }
+
+  /** Whether more than one container uses this program. */
+  get isShared(): boolean {
+    return this.#sharedBytes > 0;
   }
 
   /** Something was taken from a container, or given to it. */

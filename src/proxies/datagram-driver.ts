@@ -6,6 +6,7 @@ import { createHmac, randomBytes, randomInt } from 'node:crypto';
 import type { Clock } from '../dvk/clock.ts';
 import { crc32c } from '../dvk/crc32c.ts';
 import type { Admission } from './admission.ts';
+import { courtesy } from './courtesy.ts';
 import { DatagramEndpoint, type EndpointCounters } from './datagram/endpoint.ts';
 import { plainSeal } from './datagram/packet.ts';
 import type { Security } from './datagram/security.ts';
@@ -70,6 +71,7 @@ export class DatagramDriver {
         wake: () => {
           this.schedule();
         },
+        isShared: () => courtesy.isShared,
         hash: (bytes) => createHmac('sha256', secret).update(bytes).digest(),
         random: () => randomInt(ID_RANGE) / ID_RANGE,
         settings: options.settings,

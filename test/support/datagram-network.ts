@@ -72,6 +72,8 @@ export class SimulatedHost {
   clockMs = 0;
   /** It does nothing before this time; what comes meanwhile waits in its socket, or is dropped. */
   frozenUntilMs = 0;
+  /** Whether others use the program of this host too. */
+  isShared = false;
   due = false;
   waiting: Flight[] = [];
 
@@ -111,6 +113,7 @@ export class SimulatedHost {
         wake: () => {
           this.due = true;
         },
+        isShared: () => this.isShared,
         hash: (bytes) => keyedHash(secret, bytes),
         random,
         settings: this.#settings,

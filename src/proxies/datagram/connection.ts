@@ -20,6 +20,7 @@ import type { PeerCertificate } from '../identity.ts';
 import { Lane } from '../transport.ts';
 import type { Bandwidth, Connection, ConnectionEvents } from '../transport.ts';
 import type { LinkQuality, Refusal } from '../transport.ts';
+import { Burst, flightBytes } from './burst.ts';
 import { DeliveryMeter } from './delivery.ts';
 import { BYTES_HEAD, CLOSE_REASONS, CloseCode, FIRST_WINDOW_BYTES } from './frames.ts';
 import { FrameWriter, readFrames, WINDOW_BYTES, type FrameSink } from './frames.ts';
@@ -37,9 +38,6 @@ import type { ConnectionOptions, DatagramSettings } from './settings.ts';
 
 const LANES = Object.keys(Lane).length;
 
-// Packets sent in one turn, before the event loop has its own: what RFC 9002, section 7.7, asks of
-// a sender without pacing.
-const BURST_PACKETS = 40;
 const PACKETS_IN_FLIGHT_MAX = 8192;
 // After so many full packets of urgent bytes the other lane has one, so that none starves.
 const URGENT_IN_ROW_MAX = 8;
@@ -282,11 +280,11 @@ export class DatagramConnection implements Connection {
       this.#tellEnd();
       return false;
     }
-    let count = 0;
-    while (count < BURST_PACKETS && this.#sendOne()) count++;
+    const burst = new Burst(this.#options.isShared());
+    while (burst.hasRoom && this.#sendOne()) burst.sent(this.#packet.length);
     const bulk = this.#out[Lane.BULK];
     if (bulk) this.#delivery.note(bulk.arrivedBytes, bulk.newBytes > 0, nowMs);
-    return count === BURST_PACKETS;
+    return !burst.hasRoom;
   }
 
   /** When `run` is to be called at the latest. */
@@ -503,9 +501,10 @@ export class DatagramConnection implements Connection {
   }
 
   get #mayFly(): boolean {
-    const { bytesInFlight, packetsInFlight } = this.#recovery;
+    const { bytesInFlight, packetsInFlight, rtt } = this.#recovery;
     if (this.#probesDue > 0) return true;
-    return bytesInFlight < this.#congestion.windowBytes && packetsInFlight < PACKETS_IN_FLIGHT_MAX;
+    const bytes = flightBytes(this.#congestion.windowBytes, rtt.minMs, this.#options.isShared());
+    return bytesInFlight < bytes && packetsInFlight < PACKETS_IN_FLIGHT_MAX;
   }
 
   // Sends one packet, if there is anything to send. Returns whether it did.

@@ -25,6 +25,7 @@ import type { ConnectionOptions, DatagramSettings } from './settings.ts';
 const OPENING_MAX = 256;
 const COOKIE_LIFE_MS = 10_000;
 const ID_LIMIT = 2 ** 48;
+const never = (): boolean => false;
 
 export interface EndpointOptions {
   /** Protects packets of the handshake, and all of them in plain text. */
@@ -35,6 +36,8 @@ export interface EndpointOptions {
   send: (to: string, datagram: Uint8Array) => void;
   /** `run` is to be called soon, but not from within this call. */
   wake: () => void;
+  /** Whether several use the program that has this endpoint; never if absent. */
+  isShared?: () => boolean;
   /** A keyed hash, at least COOKIE_BYTES long; the key is this endpoint's secret. */
   hash: (bytes: Uint8Array) => Uint8Array;
   /** A number from 0 to below 1, not to be guessed. */
@@ -398,6 +401,7 @@ export class DatagramEndpoint {
         wake: () => {
           this.#wake(connection);
         },
+        isShared: this.#options.isShared ?? never,
       },
       this.#nowMs,
     );

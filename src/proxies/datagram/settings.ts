@@ -45,6 +45,8 @@ export interface ConnectionOptions {
   scratch: Uint8Array;
   /** Sends a packet, which is good during the call. */
   send: (packet: Uint8Array) => void;
+  /** Whether short commands of others go the same way: little is sent at a time then. */
+  isShared: () => boolean;
   /** The connection wants `run` to be called soon. */
   wake: () => void;
 }

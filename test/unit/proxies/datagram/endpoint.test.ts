@@ -2,7 +2,8 @@
 // strangers cost. Method: endpoints on a simulated network, whose datagrams the test sees.
 import { describe, expect, it } from 'vitest';
 import { crc32c } from '../../../../src/dvk/crc32c.ts';
-import { encodeHandshake, PacketKind, plainSeal } from '../../../../src/proxies/datagram/packet.ts';
+import { DATAGRAM_BYTES_MAX, encodeHandshake } from '../../../../src/proxies/datagram/packet.ts';
+import { PacketKind, plainSeal } from '../../../../src/proxies/datagram/packet.ts';
 import { NO_FAULTS, SimulatedNetwork } from '../../../support/datagram-network.ts';
 import type { SimulatedHost } from '../../../support/datagram-network.ts';
 import { TrafficEnd } from '../../../support/datagram-traffic.ts';
@@ -313,6 +314,30 @@ describe('a connection', () => {
     expect(pair.accepter!.taken[1]).toBeLessThan(2_000_000);
     pair.network.run(60_000, () => pair.accepter!.has(pair.dialer));
     expect(pair.accepter!.has(pair.dialer)).toBe(true);
+  });
+
+  it('has little under way while others use its program, on a short path', () => {
+    function mostUnanswered(isShared: boolean, delayMs: number): number {
+      const pair = new Pair();
+      pair.network.faults = { ...NO_FAULTS, delayMs };
+      pair.join();
+      pair.a.isShared = isShared;
+      let [bytes, most] = [0, 0];
+      pair.network.tap = (from, _to, datagram) => {
+        bytes = from === 'a' ? bytes + datagram.length : 0;
+        most = Math.max(most, bytes);
+      };
+      pair.dialer.write(0, 1);
+      pair.dialer.write(1, 8_000_000);
+      pair.network.run(60_000, () => pair.accepter!.has(pair.dialer));
+      expect(pair.accepter!.has(pair.dialer)).toBe(true);
+      return most;
+    }
+
+    expect(mostUnanswered(true, 0.05)).toBeLessThan(65_536 + DATAGRAM_BYTES_MAX);
+    expect(mostUnanswered(false, 0.05)).toBeGreaterThan(300_000);
+    // What the round trip itself holds.
+    expect(mostUnanswered(true, 1)).toBeGreaterThan(300_000);
   });
 
   it('finds the longest datagram of its path, and falls back when the path shrinks', () => {
