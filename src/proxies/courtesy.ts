@@ -12,7 +12,7 @@
  * - It yields (sched_yield(2)) after each piece, which costs less than a microsecond when nobody
  *   waits: for the proxy of another node, which is as it is, and for kernels before that.
  * - While more than one container uses it, pieces and turns are small. One by itself would gain
- *   nothing by that, and blocks are sealed a fifth quicker by 256 KiB.
+ *   nothing by that, and small pieces are slow to seal (decision 80).
  *
  * A busy stranger takes a whole slice when it is let, and the kernel counts what was given away as
  * used. So after a yield that took long the next one is put off, each time for four times as long,
