@@ -2,7 +2,7 @@
  * The bulky lane of a connection over TCP: a second socket between the same two ends, so that what
  * is urgent never waits behind blocks in a buffer of the kernel.
  *
- * It is opened by the dialer once the session is up, to the address of the first one:
+ * It is opened by the dialer once the session is up, to the same address as the first one:
  *
  *   dialer                                               accepter
  *   PREAMBLE (64 bytes: the letters DVKL, a name) -------->
@@ -10,14 +10,13 @@
  *   the bytes of the lane <------------------------------> the bytes of the lane
  *
  * The name tells which connection it belongs to, and is good once. A peer that does not know it
- * closes the second socket, and the connection goes on with one lane. Once it has two they end
- * together.
+ * closes the second socket. Once there are two they end together.
  *
  * Where the first socket is sealed, name and keys of the lane come from the exporter of its TLS
  * session (RFC 8446, section 7.5), so they are known to nobody but its two ends, who have proven
  * who they are. The bytes go in records: 4 bytes that tell how long the body is, little-endian and
  * authenticated, the body, and the tag of AES-128-GCM. Records are counted, which is the nonce; a
- * key seals 4096 of them. In plain text the name is the address of the dialer's first socket.
+ * key seals 4096 of them. In plain text the name is what the session makes it.
  */
 import { connect as connectSocket, type Socket } from 'node:net';
 import { AEAD_SHORT_KEY_BYTES, AEAD_TAG_BYTES } from '../dvk/aead.ts';
@@ -72,11 +71,6 @@ export function sealedTicket(socket: Exporter, side: 'dialer' | 'accepter'): Lan
     ? { send: dialer, receive: accepter }
     : { send: accepter, receive: dialer };
   return { name: name.toString('base64url'), secrets };
-}
-
-/** The ticket of a connection in plain text, by the address of its dialer. */
-export function plainTicket(address: string | undefined, port: number | undefined): LaneTicket {
-  return { name: `${(address ?? '').replace(/^::ffff:/, '')} ${port ?? 0}` };
 }
 
 /** One direction of a sealed lane. */
@@ -376,14 +370,14 @@ export function dialLane(
   });
 }
 
-/** A connection that was accepted, as long as it has one lane. */
+/** A connection that was accepted, and waits for its second lane. */
 interface Joinable {
   connection: SocketConnection;
   ticket: LaneTicket;
   events: ConnectionEvents;
 }
 
-/** The accepted connections of a listener that may get a second lane, by its name. */
+/** The accepted connections of a listener that wait for a second lane, by its name. */
 export class LaneDesk {
   readonly #joinable = new Map<string, Joinable>();
 

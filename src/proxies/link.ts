@@ -7,11 +7,13 @@
  * built.
  *
  * Where the connection has lanes, commands with data go in the bulky one, and all others overtake
- * them; while much of it waits, only short commands are taken from the core.
+ * them; while much of it waits, only short commands are taken from the core. The parts of a copy
+ * are in order in one lane alone, so they wait for that one where it is yet to come.
  *
  * Where both ends can, what goes out may be packed on its way to the transport (compression.ts).
  * Session and ledger know nothing of that: the next connection may be another one.
  */
+import { createHash } from 'node:crypto';
 import { CommandKind, CommandLayout, Limit } from '../dvk/abi/abi.gen.ts';
 import { lz4Pack, lz4Unpack } from '../dvk/lz4.ts';
 import type { BusyPoll } from './busy-poll.ts';
@@ -248,7 +250,7 @@ export class Link implements ConnectionEvents, SessionOutput {
 
   #sealTaken(session: number): void {
     const place = this.#outbox.place();
-    this.#chooseLane(payloadBytesIn(place) > 0 ? Lane.BULK : Lane.URGENT);
+    this.#chooseLane(isBulky(place) ? Lane.BULK : Lane.URGENT);
     this.#outbox.seal(place, session, this.session.ledger.next(this.#builtLane));
     this.#counters.framesSent++;
   }
@@ -306,7 +308,13 @@ export class Link implements ConnectionEvents, SessionOutput {
   }
 
   #laneFor(lane: Lane): Lane {
-    return this.#connection?.hasLanes === true ? lane : Lane.URGENT;
+    return this.#connection?.hasLanes === true || this.#widens ? lane : Lane.URGENT;
+  }
+
+  // Whether there are two lanes, now or soon.
+  get #widens(): boolean {
+    const isKnown = (this.session.features & Feature.LANES) !== 0;
+    return isKnown && this.#connection?.widen !== undefined;
   }
 
   tick(): void {
@@ -434,13 +442,20 @@ export class Link implements ConnectionEvents, SessionOutput {
   up(hello: Hello): void {
     if (this.#connection?.hasLanes !== true) {
       this.#decoder.expand(Limit.COPY_CHUNK_BYTES, READ_BUFFER_BYTES);
-      if (this.#options.peer !== undefined) this.#connection?.widen?.();
+      if (this.#widens) this.#connection?.widen?.(this.#laneName(hello));
     }
     if (this.#canPack) {
       this.#decoder.takePacked(lz4Unpack, BLOCK_BYTES_MAX[Lane.URGENT]);
       this.#compression = this.#newCompression();
     }
     this.#options.owner.linkUp(this, hello);
+  }
+
+  // Of no other connection: each HELLO has a new key.
+  #laneName(hello: Hello): string {
+    const keys = [this.session.voucherKey, hello.voucherKey];
+    if (this.#options.peer === undefined) keys.reverse();
+    return createHash('sha256').update(Buffer.concat(keys)).digest('base64url');
   }
 
   get #canPack(): boolean {
@@ -488,4 +503,10 @@ const NO_BYTES = new Uint8Array(0);
 
 function payloadBytesIn({ view, at }: FramePlace): number {
   return view.getUint32(at + FrameLayout.BYTES + CommandLayout.payloadBytes, true);
+}
+
+// The part of a copy that could not be read has no data, and comes after those that have.
+function isBulky(place: FramePlace): boolean {
+  const kind = place.view.getUint32(place.at + FrameLayout.BYTES + CommandLayout.kind, true);
+  return payloadBytesIn(place) > 0 || kind === CommandKind.COPYIN_DATA;
 }

@@ -14,8 +14,8 @@ export interface LoopbackOptions {
   pieceBytes?: number;
   /** Calls back later, in order. */
   defer?: (callback: () => void) => void;
-  /** Whether connections have two lanes. */
-  hasLanes?: boolean;
+  /** Whether connections have two lanes, or get the second one when both ends ask for it. */
+  hasLanes?: boolean | 'later';
 }
 
 interface Write {
@@ -33,6 +33,8 @@ class Pipe {
   #scheduled = false;
   #onEmpty: (() => void) | undefined;
   held = false;
+  /** Whether there is such a lane; what is written before waits for it. */
+  isThere = true;
   bufferedBytes = 0;
   onMoved: () => void = () => undefined;
 
@@ -69,7 +71,7 @@ class Pipe {
   }
 
   flow(): void {
-    if (this.#scheduled || this.held) return;
+    if (this.#scheduled || this.held || !this.isThere) return;
     this.#scheduled = true;
     this.#options.defer(() => {
       this.#scheduled = false;
@@ -79,7 +81,7 @@ class Pipe {
 
   #move(): void {
     const write = this.#writes[0];
-    if (this.held || this.#target === undefined) return;
+    if (this.held || !this.isThere || this.#target === undefined) return;
     if (write === undefined) {
       this.#onEmpty?.();
       return;
@@ -111,7 +113,18 @@ class Direction {
     urgent.onMoved = (): void => {
       bulk.flow();
     };
+    bulk.isThere = options.hasLanes !== 'later';
     this.#lanes = [urgent, bulk];
+  }
+
+  get hasBulk(): boolean {
+    return this.#lanes[Lane.BULK].isThere;
+  }
+
+  widen(): void {
+    const [, bulk] = this.#lanes;
+    bulk.isThere = true;
+    bulk.flow();
   }
 
   get bufferedBytes(): number {
@@ -146,22 +159,30 @@ class Direction {
   }
 }
 
+// What both ends of a connection may do to it.
+interface Cord {
+  readonly hasLanes: boolean | 'later';
+  /** One end wants a lane of that name. */
+  readonly widen: (name: string) => void;
+  /** Ends it for both. */
+  readonly end: (reason: string) => void;
+}
+
 class LoopbackConnection implements Connection {
   readonly remote: string;
-  readonly hasLanes: boolean;
+  readonly widen?: (name: string) => void;
   readonly #out: Direction;
-  readonly #break: (reason: string) => void;
+  readonly #cord: Cord;
 
-  constructor(
-    remote: string,
-    out: Direction,
-    hasLanes: boolean,
-    breakBoth: (reason: string) => void,
-  ) {
+  constructor(remote: string, out: Direction, cord: Cord) {
     this.remote = remote;
-    this.hasLanes = hasLanes;
     this.#out = out;
-    this.#break = breakBoth;
+    this.#cord = cord;
+    if (cord.hasLanes === 'later') this.widen = cord.widen;
+  }
+
+  get hasLanes(): boolean {
+    return this.#cord.hasLanes !== false && this.#out.hasBulk;
   }
 
   get bufferedBytes(): number {
@@ -174,12 +195,12 @@ class LoopbackConnection implements Connection {
 
   end(): void {
     this.#out.whenEmpty(() => {
-      this.#break('closed by the peer');
+      this.#cord.end('closed by the peer');
     });
   }
 
   destroy(): void {
-    this.#break('ECONNRESET');
+    this.#cord.end('ECONNRESET');
   }
 }
 
@@ -272,8 +293,19 @@ export class LoopbackNetwork {
     this.cables.add(cable);
     out.open(accepter);
     back.open(dialer);
-    accepter.opened(new LoopbackConnection('loopback', back, hasLanes, end));
-    dialer.opened(new LoopbackConnection(`loopback:${address.port}`, out, hasLanes, end));
+    let wantedName: string | undefined;
+    const widen = (name: string): void => {
+      if (wantedName === undefined) wantedName = name;
+      else if (wantedName === name) {
+        this.#options.defer(() => {
+          out.widen();
+          back.widen();
+        });
+      }
+    };
+    const cord: Cord = { hasLanes, widen, end };
+    accepter.opened(new LoopbackConnection('loopback', back, cord));
+    dialer.opened(new LoopbackConnection(`loopback:${address.port}`, out, cord));
     return () => {
       end('called off');
     };

@@ -29,6 +29,8 @@ export const Feature = {
   TRACK: 8,
   /** Frames may come packed; see compression.ts. */
   LZ4: 16,
+  /** Frames with data come in the lane for them, from the first one on; see link.ts. */
+  LANES: 32,
 } as const;
 
 export const FEATURES: number = Object.values(Feature).reduce((all, bit) => all | bit, 0);

@@ -84,8 +84,8 @@ interface SecondLane {
 
 export interface SocketConnectionOptions {
   peer?: PeerCertificate;
-  /** Opens the bulky lane; of dialled connections. */
-  dialLane?: (connection: SocketConnection) => void;
+  /** Opens the bulky lane of that name, or lets it in. */
+  makeLane: (connection: SocketConnection, name: string) => void;
 }
 
 /** A connection over one socket, or over two when it has a lane for bulky bytes. */
@@ -94,17 +94,17 @@ export class SocketConnection implements Connection {
   readonly peer?: PeerCertificate;
   readonly #socket: Socket;
   readonly #clock: Clock;
-  readonly #dialLane: ((connection: SocketConnection) => void) | undefined;
+  readonly #makeLane: SocketConnectionOptions['makeLane'];
   #bulk: SecondLane | undefined;
   #bulkSocket: Socket | undefined;
   // Bulky bytes that wait for their lane.
   #early: { bytes: Uint8Array; done: () => void }[] = [];
   #stopWait: () => void = () => undefined;
 
-  constructor(socket: Socket, clock: Clock, { peer, dialLane }: SocketConnectionOptions = {}) {
+  constructor(socket: Socket, clock: Clock, { peer, makeLane }: SocketConnectionOptions) {
     this.#socket = socket;
     this.#clock = clock;
-    this.#dialLane = dialLane;
+    this.#makeLane = makeLane;
     this.remote = `${socket.remoteAddress ?? '?'}:${socket.remotePort ?? 0}`;
     if (peer) this.peer = peer;
   }
@@ -137,8 +137,8 @@ export class SocketConnection implements Connection {
     });
   }
 
-  widen(): void {
-    this.#dialLane?.(this);
+  widen(name: string): void {
+    this.#makeLane(this, name);
   }
 
   /** The lane has come, through `socket`. From now on both end together. */
@@ -187,7 +187,7 @@ export class SocketConnection implements Connection {
     }
     if (this.#early.length === 0) {
       this.#stopWait = this.#clock.after(LANE_WAIT_MS, () => {
-        this.#socket.destroy();
+        this.#socket.destroy(new Error('there is no second socket for blocks of data'));
       });
       this.onClose(() => {
         this.#stopWait();

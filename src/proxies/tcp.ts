@@ -11,7 +11,7 @@
  */
 import { connect as connectSocket, createServer, type Socket } from 'node:net';
 import type { Clock } from '../dvk/clock.ts';
-import { dialLane, isPreamble, LaneDesk, plainTicket, PREAMBLE_BYTES } from './bulk-lane.ts';
+import { dialLane, isPreamble, LaneDesk, PREAMBLE_BYTES } from './bulk-lane.ts';
 import { copyFrom, listenAt, reading, SOCKET_OPTIONS, SocketConnection } from './socket.ts';
 import { takeOver, type Reader } from './socket.ts';
 import type { Accept, Address, ConnectionEvents, Listener, Transport } from './transport.ts';
@@ -103,10 +103,10 @@ export function tcpTransport(clock: Clock, options: TcpOptions = {}): Transport 
       const own = options.copyAccepted === true ? undefined : takeOver(accepted, doorman);
       const socket: Socket = own ?? accepted;
       const leave = join(socket, events);
-      const connection = new SocketConnection(socket, clock);
-      const ticket = plainTicket(socket.remoteAddress, socket.remotePort);
-      desk.add({ connection, ticket, events });
-      events.opened(connection);
+      const letIn = (connection: SocketConnection, name: string): void => {
+        desk.add({ connection, ticket: { name }, events });
+      };
+      events.opened(new SocketConnection(socket, clock, { makeLane: letIn }));
       if (!own) copyFrom(socket, doorman);
     });
     return await listenAt(server, address);
@@ -120,12 +120,11 @@ export function tcpTransport(clock: Clock, options: TcpOptions = {}): Transport 
       onread: reading(events, () => socket),
     });
     join(socket, events);
-    const dialOwn = (connection: SocketConnection): void => {
-      const ticket = plainTicket(socket.localAddress, socket.localPort);
-      dialLane(connection, { address, ticket, events }, clock);
+    const dialOwn = (connection: SocketConnection, name: string): void => {
+      dialLane(connection, { address, ticket: { name }, events }, clock);
     };
     socket.on('connect', () => {
-      events.opened(new SocketConnection(socket, clock, { dialLane: dialOwn }));
+      events.opened(new SocketConnection(socket, clock, { makeLane: dialOwn }));
     });
     return () => {
       socket.destroy();

@@ -153,10 +153,11 @@ class Arrival {
     this.#socket.off('close', this.#tellClosed);
     sealed.on('error', this.fail);
     sealed.once('close', this.#tellClosed);
-    const connection = new SocketConnection(sealed, own.clock, { peer });
-    const ticket = sealedTicket(sealed, 'accepter');
-    own.desk.add({ connection, ticket, events: this.#events });
-    this.#events.opened(connection);
+    const letIn = (connection: SocketConnection): void => {
+      const ticket = sealedTicket(sealed, 'accepter');
+      own.desk.add({ connection, ticket, events: this.#events });
+    };
+    this.#events.opened(new SocketConnection(sealed, own.clock, { peer, makeLane: letIn }));
     copyFrom(sealed, this.#events);
   }
 }
@@ -216,7 +217,7 @@ function dial(
     const dialOwn = (connection: SocketConnection): void => {
       dialLane(connection, { address, ticket: sealedTicket(socket, 'dialer'), events }, clock);
     };
-    events.opened(new SocketConnection(socket, clock, { peer, dialLane: dialOwn }));
+    events.opened(new SocketConnection(socket, clock, { peer, makeLane: dialOwn }));
   });
   return () => {
     socket.destroy();

@@ -69,10 +69,11 @@ export interface Connection {
   /** Whether it tells urgent bytes from bulky ones; without, all bytes are of one lane. */
   readonly hasLanes?: boolean;
   /**
-   * Makes a lane for bulky bytes, where there is none and the transport can; `hasLanes` changes
-   * when it is there. Called once, by the dialer, when the peer is sure to listen.
+   * Makes a lane for bulky bytes; of connections that get one. `hasLanes` changes when it is there,
+   * and what is written to it before waits. Called once by each end, by the dialer when the peer
+   * was. `name` is the same at both ends and of no other connection: up to 59 letters of ASCII.
    */
-  widen?(): void;
+  widen?(name: string): void;
   /** Undefined when nothing is known of that. */
   readonly quality?: LinkQuality | undefined;
   /** The same; of bulky bytes, where they have a lane. */

@@ -162,10 +162,14 @@ async function joined(
   return { dialer, accepted, address };
 }
 
+function widen({ dialer, accepted }: Pick<Joined, 'dialer' | 'accepted'>): void {
+  for (const end of [accepted[0], dialer]) end?.connection?.widen?.('a lane');
+}
+
 async function widened(kind: typeof plain, via?: (target: Address) => Promise<Address>) {
   const ends = await joined(kind, via);
   const { dialer, accepted } = ends;
-  dialer.connection?.widen?.();
+  widen(ends);
   await until(() => dialer.connection?.hasLanes === true);
   await until(() => accepted[0]?.connection?.hasLanes === true);
   return { ...ends, accepter: accepted[0]! };
@@ -218,7 +222,7 @@ describe.each([
       dialer.connection?.write(noise(100_000, i), () => given++, Lane.BULK);
     }
     const held = dialer.connection?.bufferedBytes;
-    dialer.connection?.widen?.();
+    widen({ dialer, accepted });
     await until(() => accepted[0]?.bytes[Lane.BULK] === 300_000);
     await until(() => given === 3);
 
@@ -228,21 +232,15 @@ describe.each([
 
   it('ends as a whole when one socket is cut, and gives all buffers back', async () => {
     let relay: Relay | undefined;
-    const { dialer, accepter } = await widened(
-      // In plain text the name of a lane is the dialer's address, which a relay changes.
-      kind === plain ? plain : sealed,
-      async (target) => {
-        if (kind === plain) return target;
-        relay = await Relay.start(target);
-        cleanups.push(() => relay?.close());
-        return relay.address;
-      },
-    );
+    const { dialer, accepter } = await widened(kind, async (target) => {
+      relay = await Relay.start(target);
+      cleanups.push(() => relay?.close());
+      return relay.address;
+    });
     let given = 0;
 
     dialer.connection?.write(noise(32 * MIB, 1), () => given++, Lane.BULK);
-    if (relay) relay.pairs[1]?.near.destroy();
-    else accepter.connection?.destroy();
+    relay?.pairs[1]?.near.destroy();
     await until(() => dialer.closedWith !== undefined && accepter.closedWith !== undefined);
     await until(() => given === 1);
   });
@@ -271,7 +269,7 @@ describe.each([
     await until(() => accepted[0]?.connection !== undefined);
     target.port = other.listener.port;
 
-    dialer.connection?.widen?.();
+    widen({ dialer, accepted });
     await until(() => other.accepted[0]?.isWithdrawn === true);
     await until(() => relay.pairs[1]?.near.destroyed === true);
     dialer.write(noise(1000, 1), Lane.URGENT);
@@ -283,6 +281,7 @@ describe.each([
 
   it('is not to be had for a stranger who makes up a name', async () => {
     const { accepted, address, dialer } = await joined(kind);
+    accepted[0]?.connection?.widen?.('a lane');
     const socket = connect(address.port, HOST);
     const preamble = Buffer.alloc(PREAMBLE_BYTES);
     preamble.write('DVKLanybody');

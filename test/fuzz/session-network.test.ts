@@ -4,9 +4,9 @@
 // Method: a thousand short runs of two engines on a simulated network whose faults follow from the
 // seed: cables cut and held, bytes damaged, proxies killed, nodes that stand still, machines that
 // are suspended, so that their clocks stand still too, and clocks that leap ahead. (Nothing here
-// looks at the time of day, and monotonic clocks do not go back.) Every other run has connections
-// with two lanes, and of four runs one has two paths between the nodes, each with faults of its
-// own. Rows 11 to 17, 21, 22 and 45 of the fault matrix.
+// looks at the time of day, and monotonic clocks do not go back.) Of four runs
+// one has connections with two lanes, one such as get the second lane later, and one two paths
+// between the nodes, each with faults of its own. Rows 11 to 17, 21, 22 and 45 of the fault matrix.
 import { describe, expect, it } from 'vitest';
 import { SessionWorld, type Came, type Taken } from '../support/session-world.ts';
 

@@ -182,7 +182,7 @@ export class SessionWorld {
 
   constructor(seed: number, paths = 1) {
     this.random = seeded(seed);
-    const hasLanes = seed % 2 === 1;
+    const hasLanes = ([false, true, false, 'later'] as const)[seed % 4] ?? false;
     this.#hasRuns = seed % 3 > 0;
     this.#compress = seed % 4 < 2 ? 'on' : 'auto';
     this.networks = Array.from({ length: paths }, () => {

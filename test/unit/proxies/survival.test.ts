@@ -21,7 +21,7 @@ const PORT_OF_1 = 101;
 const HOLD_MS = 1500;
 // Of a SHUTDOWN: the session may go on.
 const INTERRUPTED = 1;
-// Odd seeds have two lanes.
+// A multiple of four has one lane.
 const SEED = 8;
 
 async function startWorld(): Promise<SessionWorld> {

@@ -1,6 +1,7 @@
 // Engines joined by datagrams: what is short overtakes what is bulky, whatever the network does.
 // Method: two engines with segments without a core, over endpoints on a simulated network.
 import { describe, expect, it } from 'vitest';
+import { CommandKind } from '../../../../src/dvk/abi/abi.gen.ts';
 import { crc32c } from '../../../../src/dvk/crc32c.ts';
 import type { NodeId } from '../../../../src/dvk/endpoint.ts';
 import { Engine } from '../../../../src/proxies/engine.ts';
@@ -108,6 +109,23 @@ describe('engines over datagrams', () => {
     expect(world.a.queues.get(1)?.length).toBeGreaterThan(12);
     expect(world.run(300_000, () => world.b.received.length === 21)).toBe(true);
     expect(world.b.receivedBytes).toBe(20 * MIB);
+  });
+
+  it('leave the end of a copy that cannot be read behind its parts', async () => {
+    const world = new World();
+    await world.start();
+    world.network.faults = { ...NO_FAULTS, delayMs: 10 };
+    expect(world.run(5000, () => world.a.history.includes('up 1 (1)'))).toBe(true);
+    const part = { kind: CommandKind.COPYIN_DATA };
+
+    for (let i = 1; i <= 3; i++) world.a.pile(1, { ...part, callId: i }, new Uint8Array(200_000));
+    world.a.pile(1, { ...part, callId: 4 });
+    world.a.queue(1, { callId: 5 });
+    expect(world.run(10_000, () => world.b.received.length === 5)).toBe(true);
+
+    const came = world.b.received.map(([, callId]) => callId);
+    expect(came.filter((callId) => callId < 5)).toEqual([1, 2, 3, 4]);
+    expect(came[4]).not.toBe(5);
   });
 
   it('tell how a link goes', async () => {
