@@ -23,6 +23,7 @@ void register_trace(Napi::Object exports, Environment* environment);
 void register_datagram(Napi::Object exports, Environment* environment);
 void register_aead(Napi::Object exports, Environment* environment);
 void register_packet_socket(Napi::Object exports, Environment* environment);
+void register_udp_socket(Napi::Object exports, Environment* environment);
 void register_tcp_info(Napi::Object exports, Environment* environment);
 void register_compression(Napi::Object exports, Environment* environment);
 

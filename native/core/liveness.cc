@@ -19,7 +19,9 @@ namespace {
 // file cannot be read.
 std::optional<uint64_t> read_start_time(const char* path) {
   const int fd = ::open(path, O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return errno == ENOENT ? std::optional<uint64_t>(0) : std::nullopt;
+  // ESRCH: it went while the path was looked up.
+  const bool is_gone = fd < 0 && (errno == ENOENT || errno == ESRCH);
+  if (fd < 0) return is_gone ? std::optional<uint64_t>(0) : std::nullopt;
   char text[1024];
   const ssize_t bytes = read(fd, text, sizeof text - 1);
   const int error = errno;

@@ -411,6 +411,27 @@ export interface DatagramBinding {
   tuneDatagramSocket(fd: number, bufferBytes: number): number;
 }
 
+/** UDP sockets; see udp-socket.ts. */
+export interface UdpBinding {
+  /** A second descriptor of the socket. */
+  udpOpen(fd: number): number;
+  /**
+   * `memory` has 16 slots of the same length, then nine ints for each: bytes, the length of the
+   * datagrams that they are, and the sender's address. Returns how many slots were filled, or
+   * -errno; behind a short datagram there may be more. While there is none it looks again for
+   * `spinUs`.
+   */
+  udpReceive(fd: number, memory: Uint8Array, spinUs: number): number;
+  /**
+   * `memory` is the same with 64 slots. Those from `first` to before `end`: how many went, or
+   * -errno of the first; `together` as segments where they can.
+   */
+  udpSend(fd: number, memory: Uint8Array, first: number, end: number, together: boolean): number;
+  /** The name of an address of seven ints, or '' when it is none. */
+  udpName(address: Int32Array): string;
+  udpAddress(host: string, port: number, out: Int32Array): number;
+}
+
 /** Packet sockets; see packet-socket.ts. */
 export interface PacketBinding {
   /** Writes three ints: MTU, and the address in two words, the upper 16 bits first. */
@@ -490,6 +511,7 @@ export type Binding = ProcessBinding &
   SystemBinding &
   FuseBinding &
   DatagramBinding &
+  UdpBinding &
   PacketBinding &
   AeadBinding &
   TcpInfoBinding;

@@ -4,7 +4,7 @@
  */
 import { check, errorName } from './errors.ts';
 import { native } from './native.ts';
-import { closeFd, watchReadable } from './system.ts';
+import { closeFd, watchSocket } from './system.ts';
 
 /** Frames that one system call takes; as in native/binding/packet_socket.cc. */
 const SLOTS = 64;
@@ -115,16 +115,9 @@ export class PacketSocket {
    * called when the interface went down or away.
    */
   watch(onReadable: () => void, onError: () => void): void {
-    this.#stopWatching = watchReadable(this.#fd, (status) => {
-      if (status >= 0) {
-        onReadable();
-        return;
-      }
-      // The kernel tells of it as an error of the socket, which ends the watch, and which the next
-      // receive takes away. The socket goes on when the interface is up again.
-      this.#stopWatching();
+    // The socket goes on when the interface is up again.
+    this.#stopWatching = watchSocket(this.#fd, onReadable, () => {
       native().packetReceive(this.#fd, this.#in.bytes, 0);
-      this.watch(onReadable, onError);
       onError();
     });
   }

@@ -52,6 +52,31 @@ export function watchReadable(
 }
 
 /**
+ * The same for a socket. An error of it, such as one that the network tells of, ends a watch: then
+ * `onError` is to take it away, and the watch goes on.
+ */
+export function watchSocket(fd: number, onReadable: () => void, onError: () => void): () => void {
+  let isOver = false;
+  let end: () => void;
+  const start = (): void => {
+    end = watchReadable(fd, (status) => {
+      if (status >= 0) {
+        onReadable();
+        return;
+      }
+      end();
+      onError();
+      if (!isOver) start();
+    });
+  };
+  start();
+  return () => {
+    isOver = true;
+    end();
+  };
+}
+
+/**
  * Sends `signal` to this process when the thread that started it ends. `parent` is the pid of that
  * process as told by itself: when it is gone already, ESRCH, and the caller should exit.
  */

@@ -50,7 +50,7 @@ function transportOf(
       if (!credentials) return tcpTransport(systemClock);
       return tlsTransport(systemClock, credentials, admission);
     case 'udp':
-      return udpTransport(systemClock, { credentials, admission });
+      return udpTransport(systemClock, { credentials, admission, poll });
     case 'ethernet':
       if (ethernet === undefined) throw new Error('there is no interface for links over Ethernet');
       return ethernetTransport(systemClock, { ...ethernet, credentials, admission, poll });

@@ -1,9 +1,11 @@
 /**
  * UDP between nodes: sockets for the machines in datagram/.
  *
- * Sockets are made by dgram-as-promised, and bound and closed through its promises. Datagrams are
- * taken from the events of the socket below: its `recv` listens only while it is awaited, so that
- * what comes in between is lost, and a time-out of it is reported again by the next call.
+ * Sockets are made by dgram-as-promised, and bound and closed through its promises. Its `recv`
+ * listens only while it is awaited, so that what comes in between is lost, and a time-out of it is
+ * reported again by the next call; the events of the socket below bring one datagram each. So
+ * datagrams go past both, many with one system call, by a handle that Node.js does not promise;
+ * without it, the events serve.
  *
  * A dialer has a socket for each connection, connected, so that it hears when nobody listens; all
  * connections that a listener has accepted share its socket, which stays as long as one of them
@@ -19,7 +21,10 @@ import { isIPv6 } from 'node:net';
 import { DgramAsPromised } from 'dgram-as-promised';
 import type { Clock } from '../dvk/clock.ts';
 import { tuneDatagramSocket } from '../dvk/datagram-socket.ts';
+import { errorName } from '../dvk/errors.ts';
+import { UdpSocket } from '../dvk/udp-socket.ts';
 import type { Admission } from './admission.ts';
+import type { BusyPoll } from './busy-poll.ts';
 import type { Credentials } from './credentials.ts';
 import { newCounters } from './datagram/endpoint.ts';
 import { DATAGRAM_BYTES_MAX } from './datagram/packet.ts';
@@ -34,6 +39,8 @@ const SOCKET_BUFFER_BYTES = 4 * 1024 * 1024;
 // Where fragments cannot be forbidden, nothing longer than Ethernet takes is tried.
 const UNTUNED_BYTES_MAX = 1452;
 const SPARE_BUFFERS_MAX = 64;
+// How long it is looked for an answer before the event loop has its turn, for whoever else waits.
+const LOOK_US = 5;
 
 type Bound = ReturnType<typeof DgramAsPromised.createSocket>;
 
@@ -54,15 +61,23 @@ function destinationOf(name: string): Destination {
 const codeOf = (error: unknown): string =>
   (error as NodeJS.ErrnoException).code ?? (error instanceof Error ? error.message : 'EIO');
 
-/** The descriptor of a bound socket, or undefined when this Node.js keeps it elsewhere. */
-function descriptorOf(socket: Socket): number | undefined {
+/** What Node.js has below a socket. */
+interface Handle {
+  readonly fd: number;
+  /** Has it take no more datagrams. */
+  recvStop(): void;
+}
+
+/** That of a bound socket, or undefined when this Node.js keeps it elsewhere. */
+function handleOf(socket: Socket): Handle | undefined {
   const symbol = Object.getOwnPropertySymbols(socket).find(
     ({ description }) => description === 'state symbol',
   );
   const state =
-    symbol && (socket as unknown as Record<symbol, { handle?: { fd?: number } }>)[symbol];
-  const fd = state?.handle?.fd;
-  return fd !== undefined && fd >= 0 ? fd : undefined;
+    symbol && (socket as unknown as Record<symbol, { handle?: Partial<Handle> }>)[symbol];
+  const handle = state?.handle;
+  const isKnown = typeof handle?.recvStop === 'function' && (handle.fd ?? -1) >= 0;
+  return isKnown ? (handle as Handle) : undefined;
 }
 
 /** A socket of the family of `host`, bound to it. */
@@ -86,19 +101,28 @@ async function bind(host: string, port: number): Promise<Bound> {
   }
 }
 
-/** A bound socket, as its driver sees it. */
-class UdpSocket implements DatagramSocket {
+/** A bound socket that datagrams go through one by one: where its descriptor cannot be had. */
+class EventSocket implements DatagramSocket {
   readonly isBatched = false;
   readonly #socket: Socket;
   readonly #bound: Bound;
-  readonly #isConnected: boolean;
+  readonly #peer: string | undefined;
   readonly #spare: Buffer[] = [];
-  tooLong: (to: string, bytes: number) => void = () => undefined;
+  readonly driver: DatagramDriver;
 
-  constructor(bound: Bound, isConnected: boolean) {
+  constructor(bound: Bound, peer: string | undefined, options: DriverOptions) {
     this.#bound = bound;
     this.#socket = bound.socket;
-    this.#isConnected = isConnected;
+    this.#peer = peer;
+    this.driver = new DatagramDriver(this, options);
+    this.#socket.on('message', (datagram, { address, port }) => {
+      this.driver.receive(datagram, peer ?? nameOf(address, port));
+      this.driver.settle();
+    });
+    // Errors of a socket are news of the path, which may be forged; they end only a handshake.
+    this.#socket.on('error', (error) => {
+      this.driver.endpoint.unreachable(codeOf(error));
+    });
   }
 
   send(to: string, datagram: Uint8Array): void {
@@ -108,9 +132,9 @@ class UdpSocket implements DatagramSocket {
     const done = (error: Error | null): void => {
       if (this.#spare.length < SPARE_BUFFERS_MAX) this.#spare.push(buffer);
       // Anything else is a lost datagram.
-      if (error && codeOf(error) === 'EMSGSIZE') this.tooLong(to, bytes);
+      if (error && codeOf(error) === 'EMSGSIZE') this.driver.endpoint.tooLong(to, bytes);
     };
-    if (this.#isConnected) {
+    if (this.#peer !== undefined) {
       this.#socket.send(buffer, 0, bytes, done);
     } else {
       const { host, port } = destinationOf(to);
@@ -127,25 +151,92 @@ class UdpSocket implements DatagramSocket {
   }
 }
 
-function drive(bound: Bound, isConnected: boolean, options: DriverOptions): DatagramDriver {
-  const socket = new UdpSocket(bound, isConnected);
-  const fd = descriptorOf(bound.socket);
-  const isTuned = fd !== undefined && tuneDatagramSocket(fd, SOCKET_BUFFER_BYTES) === 0;
-  const untuned = isTuned ? {} : { datagramBytesMax: UNTUNED_BYTES_MAX };
-  const settings = { ...untuned, ...options.settings };
-  const driver = new DatagramDriver(socket, { ...options, settings });
-  socket.tooLong = (to, bytes) => {
-    driver.endpoint.tooLong(to, bytes);
+/** A bound socket that many datagrams go through at a time. */
+class BatchSocket implements DatagramSocket {
+  readonly isBatched = true;
+  readonly #bound: Bound;
+  readonly #peer: string | undefined;
+  readonly #poll: BusyPoll | undefined;
+  readonly #datagrams: UdpSocket;
+  /** To whom the datagrams are that wait. */
+  readonly #waiting: string[] = [];
+  readonly driver: DatagramDriver;
+
+  /** `fd`: its descriptor, by which nobody else receives. */
+  constructor(bound: Bound, fd: number, peer: string | undefined, options: SocketOptions) {
+    this.#bound = bound;
+    this.#peer = peer;
+    this.#poll = options.poll;
+    this.#datagrams = new UdpSocket({ fd, sendBytesMax: DATAGRAM_BYTES_MAX });
+    this.driver = new DatagramDriver(this, options);
+    this.#datagrams.watch(
+      () => {
+        this.#receive();
+      },
+      (code) => {
+        this.driver.endpoint.unreachable(code);
+      },
+    );
+  }
+
+  send(to: string, datagram: Uint8Array): void {
+    if (this.#datagrams.isFull) this.flush();
+    this.#datagrams.space().set(datagram);
+    this.#waiting[this.#datagrams.queued] = to;
+    this.#datagrams.queue(datagram.length, this.#peer === undefined ? to : undefined);
+  }
+
+  flush(): void {
+    if (this.#datagrams.queued === 0) return;
+    // An answer is to come to the socket that has sent last.
+    if (this.#poll) this.#poll.look = this.#look;
+    this.#datagrams.flush(this.#failed);
+  }
+
+  readonly #failed = (place: number, bytes: number, code: string): void => {
+    const { endpoint } = this.driver;
+    if (code === 'EMSGSIZE') endpoint.tooLong(this.#waiting[place] ?? '', bytes);
+    // What the network has told of a datagram before; any other error is a lost one.
+    else if (code === 'ECONNREFUSED') endpoint.unreachable(code);
   };
-  bound.socket.on('message', (datagram, { address, port }) => {
-    driver.receive(datagram, nameOf(address, port));
-    driver.settle();
-  });
-  // Errors of a socket are news of the path, which may be forged; they end only a handshake.
-  bound.socket.on('error', (error) => {
-    driver.endpoint.unreachable(codeOf(error));
-  });
-  return driver;
+
+  #receive(spinUs = 0): void {
+    const count = this.#datagrams.receive(this.#take, spinUs);
+    if (count > 0) this.driver.settle();
+    else if (count < 0) this.driver.endpoint.unreachable(errorName(count));
+  }
+
+  readonly #take = (datagram: Uint8Array, from: string): void => {
+    this.driver.receive(datagram, this.#peer ?? from);
+  };
+
+  readonly #look = (): void => {
+    this.#receive(LOOK_US);
+  };
+
+  close(): void {
+    if (this.#poll?.look === this.#look) this.#poll.look = undefined;
+    this.#datagrams.close();
+    void this.#bound.close();
+  }
+}
+
+interface SocketOptions extends DriverOptions {
+  poll: BusyPoll | undefined;
+  byEvents: boolean;
+}
+
+/** `peer`: whom the socket is connected to. */
+function drive(bound: Bound, peer: string | undefined, options: SocketOptions): DatagramDriver {
+  const handle = handleOf(bound.socket);
+  const isTuned = handle !== undefined && tuneDatagramSocket(handle.fd, SOCKET_BUFFER_BYTES) === 0;
+  const untuned = isTuned ? {} : { datagramBytesMax: UNTUNED_BYTES_MAX };
+  const whole = { ...options, settings: { ...untuned, ...options.settings } };
+  if (handle === undefined || options.byEvents) {
+    return new EventSocket(bound, peer, whole).driver;
+  }
+  handle.recvStop();
+  return new BatchSocket(bound, handle.fd, peer, whole).driver;
 }
 
 async function resolve(host: string): Promise<string> {
@@ -174,21 +265,26 @@ export interface UdpOptions {
   settings?: Partial<DatagramSettings>;
   /** How often a host may begin a handshake; one of its own when absent. */
   admission?: Admission | undefined;
+  /** Has the answers looked for that come soon. */
+  poll?: BusyPoll | undefined;
+  /** Datagrams one by one even where many can go at a time. */
+  byEvents?: boolean;
 }
 
 /** The UDP transport; `clock` is the source of all time but that of certificates. */
 export function udpTransport(
   clock: Clock,
-  { credentials, settings = {}, admission }: UdpOptions = {},
+  { credentials, settings = {}, admission, poll, byEvents = false }: UdpOptions = {},
 ): Transport {
   const counters = newCounters();
   const randomKey = (): Uint8Array => randomBytes(SHARE_BYTES);
   const security = credentials && keyExchange({ credentials, randomKey, nowMs: Date.now });
-  const options: DriverOptions = { clock, security, settings, counters, admission };
+  const tools = { clock, security, counters, admission, poll };
+  const options: SocketOptions = { ...tools, settings, byEvents };
 
   async function listen(address: Address, accept: Accept): Promise<Listener> {
     const bound = await bind(await resolve(address.host), address.port);
-    const driver = drive(bound, false, options);
+    const driver = drive(bound, undefined, options);
     driver.listen(accept);
     return {
       port: bound.address().port,
@@ -203,7 +299,7 @@ export function udpTransport(
     let isWanted = true;
     connected(address).then(
       ({ bound, to }) => {
-        const driver = drive(bound, true, options);
+        const driver = drive(bound, to, options);
         stop = driver.endpoint.dial(to, events, clock.nowMs());
         if (!isWanted) stop();
       },

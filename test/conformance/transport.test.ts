@@ -259,6 +259,11 @@ describeTransport('udp, sealed, with new keys all the time', () => ({
   }),
   host: '127.0.0.1',
 }));
+describeTransport('udp, by events of Node.js', () => ({
+  transport: udpTransport(systemClock, { byEvents: true }),
+  dialer: udpTransport(systemClock),
+  host: '127.0.0.1',
+}));
 describeTransport('udp (IPv6)', () => ({ transport: udpTransport(systemClock), host: '::1' }));
 
 // The loopback device's.
