@@ -21,8 +21,9 @@ const PROBES_MAX = 3;
 // hole.
 const RAISE_MS = 600_000;
 const RAISE_AFTER_FALL_MS = 5000;
-// Long packets lost, sent after the last one that arrived, that make a black hole. A queue that
-// overflows loses many in a row, and lets later ones pass.
+// Bursts with long packets that were lost, sent after the last one that arrived, that make a black
+// hole. A queue that overflows loses many packets in a row, and lets later ones pass; and what a
+// host sends together it may lose together.
 const LOSSES_IN_ROW_MAX = 5;
 
 /** What is looked at of a packet. */
@@ -30,6 +31,8 @@ interface Sent {
   number: number;
   bytes: number;
   probe: boolean;
+  /** The same for those of one burst. */
+  sentMs: number;
 }
 
 export class PathMtu {
@@ -40,6 +43,8 @@ export class PathMtu {
   #probes = 0;
   #probing = false;
   #lossesInRow = 0;
+  // When the burst was sent that was lost last.
+  #lostMs = -Infinity;
   #longArrived = -1;
   #raiseMs = Infinity;
 
@@ -93,7 +98,7 @@ export class PathMtu {
   }
 
   /** A packet was lost. Returns whether the size to use has changed. */
-  lost({ number, bytes, probe }: Sent, nowMs: number): boolean {
+  lost({ number, bytes, probe, sentMs }: Sent, nowMs: number): boolean {
     if (probe) {
       this.#probing = false;
       if (this.#probes < PROBES_MAX) return false;
@@ -101,6 +106,8 @@ export class PathMtu {
       return false;
     }
     if (bytes <= DATAGRAM_BYTES_MIN || number < this.#longArrived) return false;
+    if (sentMs === this.#lostMs) return false;
+    this.#lostMs = sentMs;
     return ++this.#lossesInRow >= LOSSES_IN_ROW_MAX && this.#fall(nowMs);
   }
 

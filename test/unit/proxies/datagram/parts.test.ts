@@ -118,7 +118,7 @@ describe('NewReno', () => {
 });
 
 describe('the search for the path MTU', () => {
-  const LONG = { number: 0, bytes: 1472, probe: false };
+  const LONG = { number: 0, bytes: 1472, probe: false, sentMs: 0 };
 
   /** Probes until nothing is wanted, on a path that carries `mtu`. Returns the probes. */
   function search(path: PathMtu, mtu: number, nowMs = 0): number[] {
@@ -126,7 +126,7 @@ describe('the search for the path MTU', () => {
     for (let size = path.wanted(nowMs); size !== undefined; size = path.wanted(nowMs)) {
       probes.push(size);
       path.probeSent();
-      const packet = { number: probes.length, bytes: size, probe: true };
+      const packet = { number: probes.length, bytes: size, probe: true, sentMs: nowMs };
       if (size <= mtu) path.arrived(packet, nowMs);
       else path.lost(packet, nowMs);
     }
@@ -159,7 +159,7 @@ describe('the search for the path MTU', () => {
   it('falls back when long packets stop arriving, and is tried again soon', () => {
     const path = new PathMtu(16_384);
     search(path, 1500);
-    const packet = (number: number): typeof LONG => ({ ...LONG, number });
+    const packet = (number: number): typeof LONG => ({ ...LONG, number, sentMs: number });
     for (let i = 0; i < 4; i++) expect(path.lost(packet(100 + i), 1000)).toBe(false);
 
     expect(path.lost(packet(104), 1000)).toBe(true);
@@ -167,6 +167,18 @@ describe('the search for the path MTU', () => {
     expect(path.bytes).toBe(1200);
     expect(path.wanted(1001)).toBeUndefined();
     expect(path.wanted(6000)).toBe(1372);
+  });
+
+  it('takes a burst that is lost as a whole for one loss', () => {
+    const path = new PathMtu(16_384);
+    search(path, 1500);
+    for (let burst = 1; burst < 5; burst++) {
+      for (let i = 0; i < 44; i++) {
+        const packet = { ...LONG, number: 100 * burst + i, sentMs: burst };
+        expect(path.lost(packet, 1000)).toBe(false);
+      }
+    }
+    expect(path.lost({ ...LONG, number: 500, sentMs: 5 }, 1000)).toBe(true);
   });
 
   it('takes no losses for a black hole after which a long packet arrives', () => {
