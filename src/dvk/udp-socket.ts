@@ -17,6 +17,7 @@ const ENTRY_WORDS = 2 + ADDRESS_WORDS;
 const RECEIVE_BYTES = 65_536;
 // Names that are kept in both forms.
 const NAMES_MAX = 256;
+const VIEWS_MAX = 1024;
 const NO_SLOT = new Uint8Array(0);
 const NOWHERE = new Int32Array(ADDRESS_WORDS);
 
@@ -102,7 +103,6 @@ export class UdpSocket {
   readonly #names = new Names();
   // Most datagrams lie where others did, and a view costs.
   readonly #views = new Map<number, Uint8Array>();
-  #viewBytes = 0;
   #queued = 0;
   #stopWatching: () => void = () => undefined;
 
@@ -144,12 +144,9 @@ export class UdpSocket {
   }
 
   #viewOf(at: number, bytes: number): Uint8Array {
-    if (bytes !== this.#viewBytes) {
-      this.#views.clear();
-      this.#viewBytes = bytes;
-    }
     const known = this.#views.get(at);
-    if (known) return known;
+    if (known?.length === bytes) return known;
+    if (this.#views.size >= VIEWS_MAX) this.#views.clear();
     const view = this.#in.bytes.subarray(at, at + bytes);
     this.#views.set(at, view);
     return view;

@@ -162,12 +162,18 @@ class BatchSocket implements DatagramSocket {
   readonly #waiting: string[] = [];
   readonly driver: DatagramDriver;
 
-  /** `fd`: its descriptor, by which nobody else receives. */
-  constructor(bound: Bound, fd: number, peer: string | undefined, options: SocketOptions) {
+  /** `datagrams`: the same socket, from which nobody else receives. */
+  constructor(
+    bound: Bound,
+    datagrams: UdpSocket,
+    peer: string | undefined,
+    options: SocketOptions,
+  ) {
     this.#bound = bound;
+    this.#datagrams = datagrams;
     this.#peer = peer;
     this.#poll = options.poll;
-    this.#datagrams = new UdpSocket({ fd, sendBytesMax: DATAGRAM_BYTES_MAX });
+    bound.socket.on('error', () => undefined);
     this.driver = new DatagramDriver(this, options);
     this.#datagrams.watch(
       () => {
@@ -232,11 +238,21 @@ function drive(bound: Bound, peer: string | undefined, options: SocketOptions): 
   const isTuned = handle !== undefined && tuneDatagramSocket(handle.fd, SOCKET_BUFFER_BYTES) === 0;
   const untuned = isTuned ? {} : { datagramBytesMax: UNTUNED_BYTES_MAX };
   const whole = { ...options, settings: { ...untuned, ...options.settings } };
-  if (handle === undefined || options.byEvents) {
-    return new EventSocket(bound, peer, whole).driver;
+  const datagrams = options.byEvents ? undefined : openedFrom(handle);
+  if (datagrams === undefined) return new EventSocket(bound, peer, whole).driver;
+  return new BatchSocket(bound, datagrams, peer, whole).driver;
+}
+
+/** Undefined when there is no handle, or no descriptor left. */
+function openedFrom(handle: Handle | undefined): UdpSocket | undefined {
+  if (handle === undefined) return undefined;
+  try {
+    const opened = new UdpSocket({ fd: handle.fd, sendBytesMax: DATAGRAM_BYTES_MAX });
+    handle.recvStop();
+    return opened;
+  } catch {
+    return undefined;
   }
-  handle.recvStop();
-  return new BatchSocket(bound, handle.fd, peer, whole).driver;
 }
 
 async function resolve(host: string): Promise<string> {
