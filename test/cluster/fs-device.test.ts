@@ -10,6 +10,14 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { TestPlace, whyNoMounts } from '../support/dvk-command.ts';
 import { mountObstacle, run } from '../support/images.ts';
 
+interface Items {
+  readonly items: readonly {
+    readonly service: string;
+    readonly state: string;
+    readonly counters: Readonly<Record<string, number>>;
+  }[];
+}
+
 const MIB = 1 << 20;
 const skipped = whyNoMounts() ?? mountObstacle();
 
@@ -102,6 +110,18 @@ describe.skipIf(skipped !== undefined)(`a device that fails ${skipped ?? ''}`, (
     expect(after).toEqual(['True', 'done']);
     const log = readFileSync(join(place.runtime, 'device/node0/log/here.log'), 'utf8');
     expect(log).toMatch(/^\S+Z EIO for FSYNC of file \d+: EIO: /m);
+  });
+
+  it('is told by the counters of the mount', async () => {
+    const { items } = await place.json<Items>('fs', 'info', 'here');
+    const shown = (await place.must('fs', 'info')).stdout;
+
+    const { ioErrors = 0, requests = 0 } = items[0]?.counters ?? {};
+    expect(items).toMatchObject([{ service: 'here', state: 'up' }]);
+    expect(ioErrors).toBeGreaterThanOrEqual(3);
+    expect(requests).toBeGreaterThan(ioErrors);
+    expect(shown).toMatch(/^fs +cacheHits +\d+$/m);
+    expect(shown).toMatch(new RegExp(`^here +ioErrors +${String(ioErrors)}$`, 'm'));
   });
 });
 
