@@ -28,7 +28,7 @@ export interface ChildOptions {
   readonly script: string;
   readonly log: string;
   readonly environment: Readonly<Record<string, string>>;
-  /** Called for every message but `ready` and `failed`. */
+  /** Called for every message but `ready` and `failed`, before who has asked for it. */
   readonly onMessage?: (message: Message) => void;
   /** Called when the set of living children changed, and after each change of state. */
   readonly onChange: () => void;
@@ -47,6 +47,8 @@ export class Child {
   #since = Date.now();
   #reason: string | null = null;
   #start: Start | undefined;
+  /** Who waits for a message of that type. */
+  readonly #asked = new Map<string, ((message: Message) => void)[]>();
 
   constructor(options: ChildOptions) {
     this.#options = options;
@@ -99,6 +101,21 @@ export class Child {
     this.#process.send(message, () => undefined);
   }
 
+  /** Asks for a message of the same type; undefined when none comes in time. */
+  async ask(type: string, timeoutMs: number): Promise<Message | undefined> {
+    return await new Promise((resolve) => {
+      const cancel = systemClock.after(timeoutMs, () => {
+        resolve(undefined);
+      });
+      const tell = (message: Message): void => {
+        cancel();
+        resolve(message);
+      };
+      this.#asked.set(type, [...(this.#asked.get(type) ?? []), tell]);
+      this.send({ type });
+    });
+  }
+
   /** Asks the child to end, and ends it after a grace period. */
   async stop(): Promise<void> {
     const child = this.#process;
@@ -144,6 +161,9 @@ export class Child {
       this.#fail(String(message['error'] ?? message['reason']));
     } else {
       this.#options.onMessage?.(message);
+      const asked = this.#asked.get(message.type) ?? [];
+      this.#asked.delete(message.type);
+      for (const tell of asked) tell(message);
     }
   }
 

@@ -115,6 +115,7 @@ export class NodeDaemon {
       removeService: ({ name }) => {
         this.#services.remove(String(name));
       },
+      counters: async ({ name }) => this.#services.counters(String(name)),
       stopService: async ({ name }) => this.#services.stop(String(name)),
       stop: async () => this.stop(),
     };

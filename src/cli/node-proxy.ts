@@ -2,7 +2,6 @@
 import { randomInt } from 'node:crypto';
 import { fileURLToPath } from 'node:url';
 
-import { systemClock } from '../dvk/clock.ts';
 import type { PathChange } from '../proxies/bond.ts';
 import type { ControlEthernet, ControlSecurity } from '../proxies/control.ts';
 import type { ProxySettings, SettingChange } from '../proxies/settings.ts';
@@ -76,7 +75,6 @@ export class NodeProxy {
   readonly #links = new Map<number, LinkReport>();
   #address: string | undefined;
   #stats: ProxyReport['stats'] = null;
-  readonly #statisticsWaiters: (() => void)[] = [];
   readonly #renewals: ((reason: string | undefined) => void)[] = [];
   readonly #settings: ((answer: SettingChange[] | string) => void)[] = [];
   readonly #choices: ((reason: string | undefined) => void)[] = [];
@@ -189,21 +187,10 @@ export class NodeProxy {
 
   /** Its counters are those of now, or the last ones when the proxy does not answer at once. */
   async report(): Promise<ProxyReport> {
-    if (this.#child.state === 'up') await this.#askStatistics();
+    if (this.#child.state === 'up') await this.#child.ask('stats', STATISTICS_WAIT_MS);
     const address = this.#address ?? null;
     const links = [...this.#links.values()].sort((a, b) => a.peer - b.peer);
     return { ...this.#child.report(), address, links, stats: this.#stats };
-  }
-
-  async #askStatistics(): Promise<void> {
-    await new Promise<void>((resolve) => {
-      const cancel = systemClock.after(STATISTICS_WAIT_MS, resolve);
-      this.#statisticsWaiters.push(() => {
-        cancel();
-        resolve();
-      });
-      this.#child.send({ type: 'stats' });
-    });
   }
 
   #setPeers(peers: readonly Peer[]): void {
@@ -246,7 +233,6 @@ export class NodeProxy {
       this.#settings.shift()?.(answer);
     } else if (message.type === 'stats') {
       this.#stats = message['stats'] as ProxyReport['stats'];
-      for (const tell of this.#statisticsWaiters.splice(0)) tell();
     }
   }
 

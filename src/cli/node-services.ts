@@ -2,17 +2,18 @@
 import { mkdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
-import type { ServiceConfig } from '../dvk/boot.ts';
+import { COUNTERS, type ServiceConfig } from '../dvk/boot.ts';
 import type { ContainerSpec, DvsSpec, ServiceSpec } from '../vos/spec.ts';
 import { Child } from './child.ts';
 import { FUSE_TYPE, isStale, mountOn, unmount } from './mounts.ts';
 import { logEvent } from './output.ts';
 import type { ProcessId } from './process-table.ts';
-import type { ServiceReport } from './report.ts';
+import type { CountersReport, ServiceReport } from './report.ts';
 import type { NodePaths } from './runtime.ts';
 import { prepareRam } from './ram-volume.ts';
 import { inRanks } from './start-order.ts';
 
+const COUNTERS_WAIT_MS = 2000;
 const SCRIPTS: Readonly<Record<ServiceSpec['kind'], string>> = {
   fs: fileURLToPath(new URL('../servers/fs/main.js', import.meta.url)),
   fuse: fileURLToPath(new URL('../vos/fuse/main.js', import.meta.url)),
@@ -110,6 +111,14 @@ export class NodeServices {
     for (const rank of inRanks(services).reverse()) {
       await Promise.all(rank.map(async ({ name }) => this.stop(name)));
     }
+  }
+
+  /** What a service has counted; null when it is down, or does not answer. */
+  async counters(name: string): Promise<CountersReport> {
+    const { child } = this.#find(name);
+    if (child.state !== 'up') return null;
+    const told = await child.ask(COUNTERS, COUNTERS_WAIT_MS);
+    return (told?.['counters'] ?? null) as CountersReport;
   }
 
   report(): ServiceReport[] {

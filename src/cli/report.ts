@@ -1,4 +1,4 @@
-/** What a node's daemon tells about itself; the answers to its `status` and `processes` calls. */
+/** What a node's daemon tells about itself; the answers to calls of its socket. */
 import type { LinkInfo, ProcessInfo, SegmentInfo } from '../dvk/index.ts';
 import type { EngineStatistics } from '../proxies/engine.ts';
 import type { ServiceSpec } from '../vos/spec.ts';
@@ -37,6 +37,9 @@ export interface ServiceReport extends ChildReport {
   /** What the service said when it was ready. */
   readonly info: Readonly<Record<string, unknown>>;
 }
+
+/** The answer to `counters`: what a service has counted, by name; null when nobody says. */
+export type CountersReport = Readonly<Record<string, number>> | null;
 
 export interface ContainerReport {
   readonly name: string;

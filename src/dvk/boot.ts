@@ -25,9 +25,13 @@ export interface ServiceConfig<Service = unknown> {
   readonly service: Service;
 }
 
+/** The daemon asks by a message of this type, and is told by one. */
+export const COUNTERS = 'counters';
+
 /** What a service tells the daemon, over the IPC channel. */
 export type ServiceMessage =
   | { readonly type: 'ready'; readonly info: object }
+  | { readonly type: typeof COUNTERS; readonly counters: Readonly<Record<string, number>> }
   | { readonly type: 'failed'; readonly error: string };
 
 export interface BootOptions {
@@ -107,6 +111,13 @@ function readConfig(): unknown {
 function describe(error: unknown): string {
   const message = error instanceof Error ? error.message : String(error);
   return message.split('\n', 1)[0] ?? message;
+}
+
+/** Tells the daemon what `counters` returns whenever it asks; not for a server that blocks. */
+export function answerCounters(counters: () => Readonly<Record<string, number>>): void {
+  process.on('message', ({ type }: { readonly type?: unknown }) => {
+    if (type === COUNTERS) void report({ type: COUNTERS, counters: counters() });
+  });
 }
 
 async function ready(info: object = {}): Promise<void> {

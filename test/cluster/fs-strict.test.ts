@@ -76,6 +76,41 @@ describe.skipIf(skipped !== undefined)(`strict mounts ${skipped ?? ''}`, () => {
     expect(seen).toBe('[]\n');
   });
 
+  it('keep what is special and was removed on the other node, for who has it', async () => {
+    const seen = await strict(
+      'import stat',
+      "names = ['/fifo', '/socket', '/node']; os.mkfifo(there + names[0])",
+      'os.mknod(there + names[1], stat.S_IFSOCK | 0o600)',
+      'os.mknod(there + names[2], stat.S_IFCHR | 0o600, os.makedev(1, 3))',
+      'fifo = os.open(here + names[0], os.O_RDWR)',
+      'had = [fifo] + [os.open(here + name, os.O_PATH) for name in names[1:]]',
+      'for name in names: os.unlink(there + name)',
+      // Which would have their inode numbers.
+      "for i in range(8): put(there + '/after%d' % i, b'x')",
+      'print([os.fstat(f).st_nlink for f in had], len(set(os.fstat(f).st_ino for f in had)))',
+      'print([os.path.lexists(here + name) for name in names])',
+      'os.fchmod(fifo, 0o640); print(oct(os.fstat(fifo).st_mode))',
+      "end = os.open('/proc/self/fd/%d' % fifo, os.O_RDONLY | os.O_NONBLOCK)",
+      "os.write(fifo, b'goes on'); print(os.read(end, 9))",
+      "for i in range(8): os.unlink(there + '/after%d' % i)",
+    );
+    const parts = ['[0, 0, 0] 3', '[False, False, False]', '0o10640', "b'goes on'"];
+    expect(seen).toBe(`${parts.join('\n')}\n`);
+  });
+
+  it('differ in that from others by no more than when they see that a name is gone', async () => {
+    const seen = await strict(
+      "os.mkfifo(there + '/pipe'); p = os.open(plain + '/pipe', os.O_RDWR)",
+      "os.unlink(there + '/pipe'); end = time.monotonic() + 10",
+      "while os.path.lexists(plain + '/pipe') and time.monotonic() < end: time.sleep(0.01)",
+      "print(os.path.lexists(plain + '/pipe'), os.fstat(p).st_nlink)",
+      "os.mkfifo(there + '/pipe'); q = os.open(plain + '/pipe', os.O_RDWR | os.O_NONBLOCK)",
+      "os.write(p, b'old'); os.write(q, b'new'); print(os.read(p, 9), os.read(q, 9))",
+      "os.unlink(plain + '/pipe'); print(os.fstat(q).st_nlink)",
+    );
+    expect(seen).toBe("False 0\nb'old' b'new'\n0\n");
+  });
+
   it('keep to the memory that is given, whatever is written', async () => {
     await mounts.sh(`
       head -c 9000001 /dev/urandom > $TREE/data

@@ -28,6 +28,7 @@ const VARIANTS: [name: string, mke2fs: string[]][] = [
   ['blocks of 1 KiB', ['-b', '1024', '-J', 'size=1']],
   ['no 64-bit numbers', ['-b', '1024', '-O', '^64bit']],
   ['no checksums', ['-b', '1024', '-O', '^metadata_csum,^64bit']],
+  ['inodes of 128 bytes', ['-b', '1024', '-I', '128']],
 ];
 
 const PARTS: [name: string, part: CrashPart][] = VARIANTS.flatMap(([name, mke2fs]) =>

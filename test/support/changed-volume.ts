@@ -2,10 +2,20 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Timestamp } from '../../src/vos/protocol/fs.ts';
+import { CACHE_UNIT_BYTES } from '../../src/servers/fs/cache.ts';
 import { Volume, type VolumeOptions } from '../../src/servers/fs/ext4/volume.ts';
 import { type Writing, openForWriting } from '../../src/servers/fs/open.ts';
 import { type ImageOptions, makeImage, run, withDirectory } from './images.ts';
 import { MemoryDevice } from './memory-device.ts';
+
+export interface ChangedOptions extends Partial<VolumeOptions> {
+  /** Bytes of the cache, and of its lines. */
+  readonly cache?: readonly [bytes: number, unit: number];
+  /** Of the device. */
+  readonly beforeRead?: MemoryDevice['beforeRead'];
+}
+
+const CACHE = [4 << 20, CACHE_UNIT_BYTES] as const;
 
 export interface ChangedVolume extends Writing {
   readonly volume: Volume;
@@ -23,11 +33,12 @@ export function freshImage(options: ImageOptions): Uint8Array {
 export function openChanged(
   content: Uint8Array,
   seed = 1,
-  more: Partial<VolumeOptions> = {},
+  { cache: [bytes, unit] = CACHE, beforeRead, ...more }: ChangedOptions = {},
 ): ChangedVolume {
   const device = new MemoryDevice(content);
-  const memory = new Uint8Array(4 << 20);
-  const writing = openForWriting(device, { memory, poolBytes: 8 << 20, timeMs: () => 1e12 });
+  if (beforeRead !== undefined) device.beforeRead = beforeRead;
+  const memory = new Uint8Array(bytes);
+  const writing = openForWriting(device, { memory, unit, poolBytes: 8 << 20, timeMs: () => 1e12 });
   const { cache, changes } = writing;
   let state = seed;
   const random = (): number => (state = (Math.imul(state, 1664525) + 1013904223) >>> 0);

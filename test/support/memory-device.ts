@@ -7,6 +7,8 @@ export class MemoryDevice implements WritableDevice {
   reads = 0;
   /** Reads that touch this byte fail; -1 for none. */
   badByte = -1;
+  /** Called before each read; it may throw. */
+  beforeRead: (at: number, bytes: number) => void = () => undefined;
   writes = 0;
   flushes = 0;
   /** Called before each write and flush; it may throw. */
@@ -23,6 +25,7 @@ export class MemoryDevice implements WritableDevice {
   read(target: Uint8Array, at: number, bytes: number): void {
     checkRange(this, target, { at, bytes });
     this.reads++;
+    this.beforeRead(at, bytes);
     if (this.badByte >= at && this.badByte < at + bytes) {
       throw new FsError('EIO', `byte ${String(this.badByte)} cannot be read`);
     }

@@ -14,11 +14,15 @@ export interface ModelRunOptions {
   readonly bytesMax: number;
   /** Whether files have extents. */
   readonly extents: boolean;
+  /** While this is so, calls may fail with EIO, and must have changed no names then. */
+  readonly isFailing?: () => boolean;
+  /** Runs what looks at the volume while nothing fails. */
+  readonly healed?: (look: () => void) => void;
 }
 
 export class ModelRun {
   readonly model: TreeModel = new TreeModel();
-  readonly #volume: Volume;
+  #volume: Volume;
   readonly #options: ModelRunOptions;
   #state: number;
   /** Inode numbers and generations of the nodes. */
@@ -40,12 +44,18 @@ export class ModelRun {
     volume.setAttributes(root, { mode: 0o644, uid: 7 });
   }
 
+  /** The volume was opened again; nothing was held. */
+  goOn(volume: Volume): void {
+    this.#volume = volume;
+  }
+
   run(steps: number): void {
     for (let step = 0; step < steps; step++) {
       const choice = this.#below(100);
       try {
         this.#step(choice);
       } catch (error) {
+        if (this.#excuses(error)) continue;
         const text = `seed ${String(this.#options.seed)}, step ${String(step)}`;
         throw new Error(`${text}, choice ${String(choice)}: ${String(error)}`, { cause: error });
       }
@@ -163,7 +173,8 @@ export class ModelRun {
       const done = this.#volume.write(this.#inode(file), offset, data);
       this.model.write(file, offset, data.subarray(0, done));
     } catch (error) {
-      this.#full(error);
+      if (!this.#excuses(error)) this.#full(error);
+      else this.#relearn(file, offset, offset + data.length, data[0] ?? 0);
     }
   }
 
@@ -171,8 +182,13 @@ export class ModelRun {
     const file = this.#regular();
     if (file === undefined) return;
     const size = this.#below(3) === 0 ? 0 : this.#size();
-    this.#volume.truncate(this.#inode(file), size);
-    this.model.truncate(file, size);
+    try {
+      this.#volume.truncate(this.#inode(file), size);
+      this.model.truncate(file, size);
+    } catch (error) {
+      if (!this.#excuses(error)) throw error;
+      this.#relearn(file, size, Math.max(size, file.content.length), 0);
+    }
   }
 
   #allocate(): void {
@@ -188,6 +204,10 @@ export class ModelRun {
     try {
       this.#volume.allocate(this.#inode(file), mode, range);
     } catch (error) {
+      if (this.#excuses(error)) {
+        this.#relearn(file, range.offset, end, 0);
+        return;
+      }
       this.#full(error);
       this.#zeroedByVolume(file, mode, range.offset, end);
       return;
@@ -233,9 +253,9 @@ export class ModelRun {
   #setAttributes(): void {
     const file = this.#pick([...this.#files, ...this.#directories]);
     if (!this.#isAlive(file)) return;
-    file.mode = this.#below(0o10000);
-    file.uid = this.#below(100_000);
-    this.#volume.setAttributes(this.#inode(file), { mode: file.mode, uid: file.uid });
+    const wanted = { mode: this.#below(0o10000), uid: this.#below(100_000) };
+    this.#volume.setAttributes(this.#inode(file), wanted);
+    Object.assign(file, wanted);
   }
 
   #hold(): void {
@@ -261,7 +281,7 @@ export class ModelRun {
       this.failures.set(error.code, (this.failures.get(error.code) ?? 0) + 1);
       const after = this.#volume.status();
       // For want of space, contents that waited have got their blocks, and so have their maps.
-      const full = error.code === 'ENOSPC';
+      const full = error.code === 'ENOSPC' || this.#excuses(error);
       const same = full
         ? before.inodesFree === after.inodesFree
         : JSON.stringify(before) === JSON.stringify(after);
@@ -280,6 +300,33 @@ export class ModelRun {
   #full(error: unknown): void {
     if (!isFsError(error, 'ENOSPC')) throw error;
     this.failures.set('ENOSPC', (this.failures.get('ENOSPC') ?? 0) + 1);
+  }
+
+  #excuses(error: unknown): boolean {
+    return isFsError(error, 'EIO') && this.#options.isFailing?.() === true;
+  }
+
+  /**
+   * A call that changes contents from `start` to `end` into `byte`s has done part of it. Which, the
+   * volume knows; of the rest nothing has changed.
+   */
+  #relearn(file: Node, start: number, end: number, byte: number): void {
+    this.#options.healed?.(() => {
+      const inode = this.#inode(file);
+      const now = new Uint8Array(inode.size);
+      this.#volume.read(inode, 0, now);
+      const before = file.content;
+      for (const [at, found] of now.entries()) {
+        const old = before[at] ?? 0;
+        if (found === old || (at >= start && at < end && found === byte)) continue;
+        throw new Error(`byte ${String(at)} is ${String(found)}, which was ${String(old)}`);
+      }
+      const least = Math.min(start, before.length);
+      if (now.length < least || now.length > Math.max(end, before.length)) {
+        throw new Error(`${String(now.length)} bytes of ${String(before.length)}`);
+      }
+      file.content = now;
+    });
   }
 
   #inode(file: Node): Inode {

@@ -7,7 +7,7 @@
  * be there.
  */
 import { closeSync, constants, fdatasyncSync, fstatSync, openSync } from 'node:fs';
-import { readSync, writeSync } from 'node:fs';
+import { readFileSync, readSync, writeSync } from 'node:fs';
 import { isDvkError, lockFile, punchHole } from '../../dvk/index.ts';
 import { type DirectFile, DirectIo, sectorBytesOf } from './direct-io.ts';
 import { FsError } from './errors.ts';
@@ -92,7 +92,7 @@ export class ImageFile implements WritableDevice {
         throw new FsError('EBUSY', `another server has ${path} open`);
       }
       const status = fstatSync(descriptor);
-      const bytes = status.isBlockDevice() ? lastByte(descriptor) : status.size;
+      const bytes = status.isBlockDevice() ? deviceBytes(descriptor, status.rdev) : status.size;
       return new ImageFile({ path, descriptor, bytes });
     } catch (error) {
       closeSync(descriptor);
@@ -226,14 +226,29 @@ export class ImageFile implements WritableDevice {
  */
 type Access = 'read' | 'write' | 'look';
 
+/** Of what /sys tells sizes in, whatever the device has. */
+const SECTOR_BYTES = 512;
+
 /** See `ImageFile.open`. */
 export function openImage(path: string, access: Access = 'read'): ImageFile {
   return ImageFile.open(path, access);
 }
 
+/** The size of a block device, for which stat(2) tells zero. */
+function deviceBytes(descriptor: number, device: number): number {
+  const major = Math.floor(device / 2 ** 8) % 2 ** 12;
+  const minor = (device % 2 ** 8) + Math.floor(device / 2 ** 20) * 2 ** 8;
+  try {
+    const sectors = readFileSync(`/sys/dev/block/${String(major)}:${String(minor)}/size`, 'utf8');
+    return Number(sectors) * SECTOR_BYTES;
+  } catch {
+    return lastByte(descriptor);
+  }
+}
+
 /**
- * The size of a block device: stat(2) tells zero for it, so the end is searched by reading single
- * bytes.
+ * Where there is no /sys the end is searched by reading single bytes, all of which must be
+ * readable.
  */
 function lastByte(descriptor: number): number {
   const probe = new Uint8Array(1);

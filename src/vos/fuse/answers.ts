@@ -13,7 +13,7 @@ import type { Trust } from '../client/leases.ts';
 import { holdsPages } from './change.ts';
 import { type FlagsCall, encodeFlags } from './file-flags.ts';
 import { NameTable } from './names.ts';
-import { NodeTable } from './nodes.ts';
+import { isSpecial, NodeTable } from './nodes.ts';
 import type { Validity } from './replies.ts';
 import * as replies from './replies.ts';
 import type { ChangingRequest, ReadingRequest, ServiceRequest } from './requests.ts';
@@ -352,11 +352,12 @@ export class Answers {
   }
 
   /**
-   * The node an entry of READDIRPLUS stands for: 0 for ".", "..", what could not be read, and what
-   * is old.
+   * The node an entry of READDIRPLUS stands for: 0 for ".", "..", what could not be read, what is
+   * old, and what the kernel must look up to have (`special-files.ts`).
    */
   #listedNode({ attributes, name }: DirectoryEntry, isOld: IsOld): number {
-    if (isDots(name) || attributes.mode === 0 || isOld(attributes)) return 0;
+    if (isDots(name) || isSpecial(attributes.mode) || attributes.mode === 0 || isOld(attributes))
+      return 0;
     const node = this.nodes.nodeFor(attributes.inode, attributes.generation);
     return node === ROOT_NODE ? 0 : node;
   }

@@ -14,14 +14,16 @@ import { constants } from 'node:os';
 import { DvkError } from '../../dvk/errors.ts';
 import type { FileId, FileService, LockRequest } from '../client/file-service.ts';
 import type { FileAttributes } from '../protocol/fs.ts';
-import { LockKind, LockType } from '../protocol/fs-change.ts';
+import { CreateFlag, LockKind, LockType } from '../protocol/fs-change.ts';
 import type { Answers } from './answers.ts';
 import type { Change } from './change.ts';
 import type { ChangedDirectories } from './changed-directories.ts';
 import type { FlagsCall } from './file-flags.ts';
 import type { FreshPages } from './fresh-pages.ts';
 import type { KnownNames } from './known-names.ts';
+import { isSpecial } from './nodes.ts';
 import type { ChangingRequest } from './requests.ts';
+import type { SpecialFiles } from './special-files.ts';
 import { OpenFlag, Opcode } from './wire.ts';
 import { throwIf, type WriteBehind } from './write-behind.ts';
 
@@ -40,6 +42,7 @@ export interface ChangerParts {
   readonly names: KnownNames;
   readonly fresh: FreshPages;
   readonly directories: ChangedDirectories;
+  readonly special: SpecialFiles;
 }
 
 export class Changer {
@@ -49,6 +52,7 @@ export class Changer {
   readonly #names: KnownNames;
   readonly #fresh: FreshPages;
   readonly #directories: ChangedDirectories;
+  readonly #special: SpecialFiles;
   /** Locks that are waited for, by the request's number. */
   readonly #waits = new Map<number, AbortController>();
   /**
@@ -65,6 +69,7 @@ export class Changer {
     this.#names = parts.names;
     this.#fresh = parts.fresh;
     this.#directories = parts.directories;
+    this.#special = parts.special;
   }
 
   /**
@@ -81,8 +86,7 @@ export class Changer {
       case 'make':
       case 'symlink':
       case 'link':
-        this.#answers.entry(request, await this.#make(request, change));
-        return;
+        return this.#make(request, change);
       case 'attributes':
         this.#answers.attributes(
           request,
@@ -130,18 +134,23 @@ export class Changer {
     }
   }
 
-  async #make(request: ChangingRequest, change: Making): Promise<FileAttributes> {
+  async #make(request: ChangingRequest, change: Making): Promise<void> {
     const service = this.#service;
+    const special = this.#special;
     const place = { parent: request.file, name: change.name };
     switch (change.kind) {
-      case 'make':
-        return request.opcode === Opcode.MKDIR
-          ? service.makeDirectory(place, change.file)
-          : service.create(place, change.file, 0);
+      case 'make': {
+        if (request.opcode === Opcode.MKDIR) {
+          return special.entry(request, await service.makeDirectory(place, change.file));
+        }
+        const isHeld = isSpecial(change.file.mode) && special.hasRoom;
+        const made = await service.create(place, change.file, isHeld ? CreateFlag.HOLD : 0);
+        return special.entry(request, made, { isHeld });
+      }
       case 'symlink':
-        return service.symlink(place, change.target, change.owner);
+        return special.entry(request, await service.symlink(place, change.target, change.owner));
       case 'link':
-        return service.link(change.file, place);
+        return special.entry(request, await service.link(change.file, place));
     }
   }
 
@@ -323,9 +332,17 @@ export class Changer {
     if (!(await this.#names.released(file))) await this.#service.release(file);
   }
 
-  /** It stays until the kernel has forgotten it: it may be the directory that a process is in. */
+  /**
+   * It stays until the kernel has forgotten it: it may be the directory that a process is in. What
+   * is special is held already, as a rule.
+   */
   #releaseForgotten({ inode, generation }: FileAttributes): void {
-    this.#answers.nodes.whenForgotten({ inode, generation }, () => {
+    const { nodes } = this.#answers;
+    if (nodes.isHeld({ inode, generation })) {
+      this.#service.release({ inode, generation }).catch(() => undefined);
+      return;
+    }
+    nodes.whenForgotten({ inode, generation }, () => {
       // When that fails the server lets go at the end of this client.
       this.#service.release({ inode, generation }).catch(() => undefined);
     });

@@ -26,6 +26,7 @@ import { type PageDropper, Recalls } from './recalls.ts';
 import type { EndLoan } from './request-buffers.ts';
 import type { ChangingRequest, ReadingRequest, ServiceRequest } from './requests.ts';
 import { Opcode, opcodeName } from './wire.ts';
+import { SpecialFiles } from './special-files.ts';
 import { WriteBehind } from './write-behind.ts';
 
 const { EINTR, ENOENT, ESTALE } = constants.errno;
@@ -105,6 +106,7 @@ export class Gateway {
   readonly #names: KnownNames;
   readonly #directories: ChangedDirectories;
   readonly #ioErrors: IoErrors;
+  readonly #special: SpecialFiles;
   readonly #memory: MountMemory;
   /** Data of WRITEs that the service has not yet taken care of. */
   #writeBacklogBytes = 0;
@@ -144,6 +146,7 @@ export class Gateway {
     );
     this.#answers = this.#session.answers;
     if (trust !== undefined) this.#recalls = new Recalls(this.#answers, trust, port.pages);
+    this.#special = new SpecialFiles(service, this.#answers);
     this.#ioErrors = new IoErrors(clock, this.#answers.counters, (line) => port.tell?.(line));
     const earlyErrnoOf = (error: unknown): number => this.#ioErrors.errnoOf(error, () => EARLY);
     // What came with others has no lease.
@@ -157,7 +160,7 @@ export class Gateway {
     const fresh = new FreshPages(this.#answers, trust === undefined ? port.pages : undefined);
     this.#directories = new ChangedDirectories(clock, nearMs);
     const known = { names: this.#names, directories: this.#directories };
-    const parts = { writes: this.#writes, fresh, ...known };
+    const parts = { writes: this.#writes, special: this.#special, fresh, ...known };
     this.#changer = new Changer(service, this.#answers, parts);
     this.#neighbours = new Neighbours(service, clock, { validMs: nearMs, entriesMax });
   }
@@ -325,33 +328,28 @@ export class Gateway {
 
   async #lookup(request: ReadingRequest): Promise<void> {
     const { file, name } = request;
-    const answers = this.#answers;
+    const special = this.#special;
     // "." is how an NFS server looks for a file by its number.
     if (name.length === 1 && name[0] === DOT) {
       await this.#names.arrived(file);
       await this.#writes.settle(file);
-      answers.entry(request, await this.#service.getAttributes(file));
-      return;
+      return special.entry(request, await this.#service.getAttributes(file));
     }
     if (this.#names.lacks(file, name)) {
-      answers.error(request, ENOENT);
+      this.#answers.error(request, ENOENT);
       return;
     }
     await this.#names.arrived(file);
     const near = this.#neighbours.find(file, name);
     if (near !== undefined && this.#isCurrent(near.attributes)) {
-      answers.entry(request, near.attributes, { ageMs: near.ageMs });
-      return;
+      return special.entry(request, near.attributes, { ageMs: near.ageMs });
     }
     const mark = this.#writes.arrived;
     const found = await this.#service.lookup(file, name);
     this.#neighbours.asked(file);
-    if (!this.#writes.isAhead(found.inode, mark)) {
-      answers.entry(request, found);
-      return;
-    }
+    if (!this.#writes.isAhead(found.inode, mark)) return special.entry(request, found);
     await this.#writes.settle(found);
-    answers.entry(request, await this.#service.getAttributes(found));
+    return special.entry(request, await this.#service.getAttributes(found));
   }
 
   /** Whether nothing later is known of a file here. */

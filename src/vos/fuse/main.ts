@@ -5,12 +5,13 @@
  * Started by the node daemon; see `boot`. The mount stays while the server is away, and works again
  * when it is back.
  */
-import { boot, bootFailed, logLine, type ServiceConfig } from '../../dvk/boot.ts';
+import { answerCounters, boot, bootFailed, logLine, type ServiceConfig } from '../../dvk/boot.ts';
 import { fuseDevice, Segment, systemClock } from '../../dvk/index.ts';
 import { FsClient } from '../client/fs-client.ts';
 import { MOUNT_MEMORY } from '../spec-fs.ts';
 import type { FuseServiceSpec } from '../spec.ts';
 import { mountFuse } from './mount.ts';
+import { mountCounters } from './mount-counters.ts';
 
 async function main(): Promise<void> {
   const { config, ready, stopping } = await boot<ServiceConfig<FuseServiceSpec>>();
@@ -43,6 +44,7 @@ async function main(): Promise<void> {
       memory: { ...MOUNT_MEMORY, ...service.memory },
     },
   );
+  answerCounters(() => mountCounters(mount));
   await ready({ mount: mount.mountpoint, readAheadKiB: mount.readAheadKiB });
   await Promise.race([stopping, mount.ended]);
   await mount.unmount();

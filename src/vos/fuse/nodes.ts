@@ -11,12 +11,14 @@
  * lookups, and stands for a file that is gone. With one number for both, who opens the old name
  * would open the new file on an inode that the kernel has just declared bad (EIO).
  */
+import { constants } from 'node:fs';
 import type { FileId } from '../client/file-service.ts';
 import type { FileAttributes, Timestamp } from '../protocol/fs.ts';
 import { ROOT_INODE } from '../protocol/fs.ts';
 import { RowTable } from './row-table.ts';
 import { ROOT_NODE } from './wire.ts';
 
+const { S_IFMT, S_IFREG, S_IFDIR, S_IFLNK } = constants;
 const ROOT: FileId = { inode: ROOT_INODE, generation: 0 };
 
 /** Numbers of a new column. */
@@ -160,6 +162,11 @@ export class NodeTable {
     else this.#forgotten.set(inode, forgotten);
   }
 
+  /** Whether somebody is called back when the kernel has forgotten the file. */
+  isHeld(file: FileId): boolean {
+    return this.#rowOfFile(file) >= 0 && this.#forgotten.has(file.inode);
+  }
+
   /** Takes `lookups` back; more than there are, which only a hostile peer sends, count as all. */
   forget(node: number, lookups: number): void {
     const retired = this.#retired.get(node);
@@ -279,4 +286,10 @@ function inodeOf(node: number): number {
 export function nodeOf(inode: number): number {
   if (inode === ROOT_INODE) return ROOT_NODE;
   return inode > ROOT_INODE ? inode : 0;
+}
+
+/** Whether the kernel opens files of the type without an OPEN: FIFOs, sockets, device nodes. */
+export function isSpecial(mode: number): boolean {
+  const type = mode & S_IFMT;
+  return type !== 0 && type !== S_IFREG && type !== S_IFDIR && type !== S_IFLNK;
 }

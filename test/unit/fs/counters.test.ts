@@ -1,4 +1,4 @@
-// What a server has counted: by COUNTERS, and as Prometheus reads it.
+// What servers and mounts have counted: by COUNTERS, and as Prometheus reads it.
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
@@ -13,6 +13,7 @@ import {
   type FsCounters,
   decodeCounters,
 } from '../../../src/vos/protocol/fs-counters.ts';
+import { MOUNT_COUNTERS } from '../../../src/vos/fuse/mount-counters.ts';
 import { FsCall, encodeRequest } from '../../../src/vos/protocol/fs.ts';
 import { parseSpec } from '../../../src/vos/spec.ts';
 
@@ -71,32 +72,40 @@ describe('the exposition', () => {
       '  - name: mol',
       '    services:',
       '      - { name: fs, kind: fs, node: 1, slot: 1, image: a }',
+      '      - { name: here, kind: fuse, node: 0, server: fs, mount: /m }',
     ].join('\n'),
     { file: 'x', directory: '/' },
   );
-  const served = spec.containers.flatMap((container) =>
-    container.services.flatMap((service) =>
-      service.kind === 'fs' ? [{ container, service }] : [],
-    ),
+  const all = spec.containers.flatMap((container) =>
+    container.services.map((service) => ({ container, service })),
   );
+  const ofMount = Object.fromEntries(Object.keys(MOUNT_COUNTERS).map((name, i) => [name, 70 + i]));
 
   it('says who, and has the names of docs/operation.md and no others', () => {
     const text = fsExposition(
       spec.dvs,
-      served.map((one) => ({ served: one, counters })),
+      all.map((one) => ({ ...one, counters: one.service.kind === 'fs' ? counters : ofMount })),
     );
     const at = 'dvs="lab",dc="mol",service="fs",node="1"';
     expect(text).toContain(`\ndvk_fs_leases_granted_total{${at}} ${String(2 ** 40 + 2)}\n`);
     expect(text).toContain(`\ndvk_fs_leases{${at}} ${String(2 ** 40)}\n`);
+    const mount = 'dvs="lab",dc="mol",service="here",node="0"';
+    expect(text).toContain(
+      `\ndvk_mount_io_errors_total{${mount}} ${String(ofMount['ioErrors'])}\n`,
+    );
+    expect(text).toContain(`\ndvk_mount_outstanding{${mount}} ${String(ofMount['outstanding'])}\n`);
     const known = [...text.matchAll(/^# TYPE (\w+)/gm)].map(([, name]) => name);
     const page = readFileSync(join(import.meta.dirname, '../../../docs/operation.md'), 'utf8');
-    const listed = [...page.matchAll(/^\| `(dvk_fs_\w+)`/gm)].map(([, name]) => name);
+    const listed = [...page.matchAll(/^\| `(dvk_(?:fs|mount)_\w+)`/gm)].map(([, name]) => name);
     expect(listed.sort()).toEqual(known.sort());
   });
 
-  it('says of a server that does not answer only that', () => {
-    const down = served.map((one) => ({ served: one, counters: undefined }));
+  it('says of what does not answer only that', () => {
+    const down = all.map((one) => ({ ...one, counters: undefined }));
     const samples = fsExposition(spec.dvs, down).match(/^dvk.*$/gm);
-    expect(samples).toEqual(['dvk_fs_up{dvs="lab",dc="mol",service="fs",node="1"} 0']);
+    expect(samples).toEqual([
+      'dvk_fs_up{dvs="lab",dc="mol",service="fs",node="1"} 0',
+      'dvk_mount_up{dvs="lab",dc="mol",service="here",node="0"} 0',
+    ]);
   });
 });

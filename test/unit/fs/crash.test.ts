@@ -69,4 +69,13 @@ describe.skipIf(imageObstacle() !== undefined)('a crash', () => {
     expect(wrong).toEqual([]);
     expect(images).toBe(40);
   });
+
+  it('leaves such a tree of inodes of 128 bytes, too', { timeout: 120_000 }, () => {
+    const options = { seed: SEED, changes: 200, e2fsck: 4, linux: linux / 4, points: 20 };
+
+    const { images, wrong } = crashTree({ ...options, arguments: ['-b', '1024', '-I', '128'] });
+
+    expect(wrong).toEqual([]);
+    expect(images).toBe(20);
+  });
 });

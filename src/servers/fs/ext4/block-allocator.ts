@@ -9,8 +9,10 @@
  * Blocks that a transaction freed are given out when that is committed: a crash before would bring
  * back the file that had them. They are kept as bitmaps by transaction and group, so what is kept
  * is bounded by the bitmaps of the groups that two or three transactions touched.
+ *
+ * A group whose bitmap cannot be read gives nothing while others have room; then it is asked again.
  */
-import { FsError, damaged } from '../errors.ts';
+import { FsError, damaged, isFsError } from '../errors.ts';
 import type { Discards } from './discards.ts';
 import type { Disk } from './disk.ts';
 import type { Edited, Edits } from './edits.ts';
@@ -57,6 +59,8 @@ export class BlockAllocator implements Edited {
   readonly #waiting = new Map<number, Waiting>();
   /** What the change under way added to it. */
   #marks: FreeRun[] = [];
+  /** Groups whose bitmaps could not be read, and why. */
+  readonly #unread = new Map<Group, FsError>();
 
   constructor(disk: Disk, edits: Edits, groups: GroupsEditor, superblock: SuperblockEditor) {
     this.#disk = disk;
@@ -80,7 +84,7 @@ export class BlockAllocator implements Edited {
 
   /**
    * Between one and `count` blocks that lie together, in use from now on. Throws ENOSPC, EDQUOT
-   * when the volume has more than the quota leaves, EUCLEAN.
+   * when the volume has more than the quota leaves, EUCLEAN, EIO when the rest cannot be read.
    */
   allocate(request: BlockRequest): FreeRun {
     this.release();
@@ -92,6 +96,8 @@ export class BlockAllocator implements Edited {
       this.#edits.lacksBlocks = true;
       const overQuota = available <= 0 && this.promisable < this.#unreserved;
       if (overQuota) throw new FsError('EDQUOT', 'the quota leaves no block');
+      const [unread] = this.#unread.values();
+      if (available > 0 && unread !== undefined) throw unread;
       throw new FsError('ENOSPC', 'no block is free');
     }
     const { group, run } = found;
@@ -203,8 +209,10 @@ export class BlockAllocator implements Edited {
 
   #find(request: BlockRequest): { group: Group; run: FreeRun } | undefined {
     const found = this.#findNear(request) ?? this.#findLongest(request);
-    if (found !== undefined || this.#windows.size === 0) return found;
+    if (found !== undefined || (this.#windows.size === 0 && this.#unread.size === 0)) return found;
     for (const owner of [...this.#windows.keys()]) this.dropWindow(owner);
+    for (const group of this.#unread.keys()) group.longestFree = group.blocks;
+    this.#unread.clear();
     return this.#findLongest(request);
   }
 
@@ -217,6 +225,7 @@ export class BlockAllocator implements Edited {
       const from = step === 0 ? Math.max(goal - group.firstBlock, 0) : 0;
       if (group.blocksFree === 0 || (step > 0 && group.longestFree < count)) continue;
       const bitmap = this.#taken(group, owner);
+      if (bitmap === undefined) continue;
       const atGoal = step === 0 ? freeFrom(bitmap, from, Math.min(from + count, group.blocks)) : 0;
       if (atGoal >= Math.min(count, NEAR_BLOCKS_MIN)) {
         return { group, run: { first: from, count: atGoal } };
@@ -237,16 +246,22 @@ export class BlockAllocator implements Edited {
       }
       if (best === undefined) return undefined;
       const bound = longest(best);
-      const run = findRun(this.#taken(best, owner), { from: 0, to: best.blocks }, bound);
+      const bitmap = this.#taken(best, owner);
+      if (bitmap === undefined) continue;
+      const run = findRun(bitmap, { from: 0, to: best.blocks }, bound);
       best.longestFree = run.count;
       if (run.count < bound) continue;
       return { group: best, run: { first: run.first, count: Math.min(count, run.count) } };
     }
   }
 
-  /** The group's bitmap with all that may not be given to `owner`; a copy if it is another. */
-  #taken(group: Group, owner: number): Uint8Array {
-    const bitmap = this.#groups.view(group, 'blocks').slice();
+  /**
+   * A copy of the group's bitmap, with all that may not be given to `owner`. Undefined when it
+   * cannot be read: from then on no run of the group is longer than 0.
+   */
+  #taken(group: Group, owner: number): Uint8Array | undefined {
+    const bitmap = this.#read(group);
+    if (bitmap === undefined) return undefined;
     for (const { bitmaps } of this.#waiting.values()) {
       const freed = bitmaps.get(group.number);
       if (freed === undefined) continue;
@@ -260,6 +275,17 @@ export class BlockAllocator implements Edited {
     return bitmap;
   }
 
+  #read(group: Group): Uint8Array | undefined {
+    try {
+      return this.#groups.view(group, 'blocks').slice();
+    } catch (error) {
+      if (!isFsError(error, 'EIO')) throw error;
+      group.longestFree = 0;
+      this.#unread.set(group, error);
+      return undefined;
+    }
+  }
+
   /** What is left of the window behind the run, or a new one. */
   #setWindow(request: BlockRequest, group: Group, run: FreeRun): void {
     const { owner, window = 0 } = request;
@@ -267,6 +293,7 @@ export class BlockAllocator implements Edited {
     if (window === 0) return;
     const first = run.first + run.count;
     const bitmap = this.#taken(group, owner);
+    if (bitmap === undefined) return;
     const count = freeFrom(bitmap, first, Math.min(first + window, group.blocks));
     if (count === 0) return;
     this.#windows.set(owner, { first: group.firstBlock + first, count });

@@ -5,7 +5,7 @@
  * groups that have room and few directories; others stay near their parent as long as there is room
  * for what will come into them (Orlov's allocator, as Linux has it in fs/ext4/ialloc.c).
  */
-import { FsError, damaged } from '../errors.ts';
+import { FsError, damaged, isFsError } from '../errors.ts';
 import type { Disk } from './disk.ts';
 import type { Edits } from './edits.ts';
 import type { InodeRun } from './changing.ts';
@@ -35,6 +35,8 @@ export class InodeAllocator {
   readonly #random: () => number;
   /** Free numbers that were promised. */
   readonly #reserved = new Set<number>();
+  /** Why a group had nothing to give to the call under way. */
+  #unread: FsError | undefined;
 
   /** `random` returns unsigned numbers of 32 bits. */
   constructor(disk: Disk, edits: Edits, groups: GroupsEditor, random: () => number) {
@@ -44,8 +46,12 @@ export class InodeAllocator {
     this.#random = random;
   }
 
-  /** A number that is in use from now on. Throws ENOSPC, EDQUOT, EUCLEAN. */
+  /**
+   * A number that is in use from now on. What cannot be read is left out. Throws ENOSPC, EDQUOT,
+   * EUCLEAN, EIO when there is nothing else.
+   */
   allocate(parent: Inode, isDirectory: boolean): number {
+    this.#unread = undefined;
     if (this.quotaLeft() <= 0) throw new FsError('EDQUOT', 'the quota leaves no inode');
     for (const group of isDirectory ? this.#forDirectory(parent) : this.#near(parent)) {
       const number = group.inodesFree > 0 ? this.#take(group) : 0;
@@ -53,7 +59,7 @@ export class InodeAllocator {
       if (isDirectory) group.directories++;
       return number;
     }
-    throw new FsError('ENOSPC', 'no inode is free');
+    throw this.#shortage();
   }
 
   /** See `VolumeWriter.reserveInodes`. */
@@ -118,7 +124,8 @@ export class InodeAllocator {
   #free(group: Group, countMax: number): InodeRun {
     const { inodesPerGroup, firstInode } = this.#disk.superblock;
     const before = group.number * inodesPerGroup + 1;
-    const bitmap = this.#groups.view(group, 'inodes');
+    const bitmap = this.#readable(() => this.#groups.view(group, 'inodes').slice());
+    if (bitmap === undefined) return { first: 0, count: 0 };
     let from = Math.max(0, firstInode - before);
     for (;;) {
       const run = findRun(bitmap, { from, to: inodesPerGroup }, 1);
@@ -131,8 +138,38 @@ export class InodeAllocator {
       let free = 0;
       const most = Math.min(count, countMax);
       while (free < most && !this.#reserved.has(before + first + free)) free++;
-      if (free > 0) return { first: before + first, count: free };
-      from = first;
+      if (free > 0 && this.#hasTable(group, first)) return { first: before + first, count: free };
+      from = free > 0 ? this.#nextTableBlock(first) : first;
+    }
+  }
+
+  #shortage(): FsError {
+    return this.#unread ?? new FsError('ENOSPC', 'no inode is free');
+  }
+
+  /** Whether the block of the table with inode `index` can be changed, and so be read. */
+  #hasTable(group: Group, index: number): boolean {
+    const { inodesPerGroup, inodeBytes, blockBytes } = this.#disk.superblock;
+    if (index >= inodesPerGroup - group.inodesUnused) return true;
+    const block = group.inodeTable + Math.floor((index * inodeBytes) / blockBytes);
+    const view = this.#readable(() => this.#disk.cache.view(block * blockBytes, blockBytes));
+    return view !== undefined;
+  }
+
+  /** The first index behind the block of the table with `index`. */
+  #nextTableBlock(index: number): number {
+    const { inodeBytes, blockBytes } = this.#disk.superblock;
+    const perBlock = Math.floor(blockBytes / inodeBytes);
+    return (Math.floor(index / perBlock) + 1) * perBlock;
+  }
+
+  #readable(read: () => Uint8Array): Uint8Array | undefined {
+    try {
+      return read();
+    } catch (error) {
+      if (!isFsError(error, 'EIO')) throw error;
+      this.#unread = error;
+      return undefined;
     }
   }
 
@@ -151,10 +188,14 @@ export class InodeAllocator {
     if (group.flags & GROUP_FLAG.blocksUnused) this.#groups.modify(group, 'blocks');
     const used = inodesPerGroup - group.inodesUnused;
     if (index < used) return;
-    for (let at = used; at < index; at++) {
-      const byte = at * inodeBytes;
-      const block = this.#edits.modify(group.inodeTable + Math.floor(byte / blockBytes));
-      block.fill(0, byte % blockBytes, (byte % blockBytes) + inodeBytes);
+    const perBlock = Math.floor(blockBytes / inodeBytes);
+    for (let at = used; at <= index;) {
+      const block = group.inodeTable + Math.floor(at / perBlock);
+      const into = at % perBlock;
+      // Of a block that was never used nothing need be read.
+      if (into === 0) this.#edits.create(block);
+      else this.#edits.modify(block).fill(0, into * inodeBytes);
+      at += perBlock - into;
     }
     group.inodesUnused = inodesPerGroup - index - 1;
   }

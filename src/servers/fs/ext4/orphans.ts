@@ -10,7 +10,7 @@
  *
  * See "Orphan file" in Documentation/filesystems/ext4.
  */
-import { damaged } from '../errors.ts';
+import { damaged, isFsError } from '../errors.ts';
 import { badChecksum, wordBytes } from './checksum.ts';
 import type { Contents } from './contents.ts';
 import type { Disk } from './disk.ts';
@@ -40,6 +40,8 @@ export class Orphans implements Edited {
   /** In the order of the chain; each is pinned. */
   #chain: Inode[] = [];
   #before: Inode[] | undefined;
+  /** The first of those at the end of the chain that cannot be read; 0 for none. */
+  #rest = 0;
 
   constructor(parts: OrphanParts) {
     this.#parts = parts;
@@ -67,7 +69,7 @@ export class Orphans implements Edited {
     if (index < 0) return;
     this.#before ??= this.#chain;
     const { superblock, table, inodes } = this.#parts;
-    const next = this.#chain[index + 1]?.number ?? 0;
+    const next = this.#chain[index + 1]?.number ?? this.#rest;
     const before = this.#chain[index - 1];
     if (before === undefined) superblock.edit().firstOrphan = next;
     else inodes.edit(before).deleted = next;
@@ -76,7 +78,7 @@ export class Orphans implements Edited {
     this.#chain = this.#chain.filter((other) => other !== edited);
   }
 
-  /** Reads the chain that the volume came with. Throws EUCLEAN. */
+  /** Reads the chain that the volume came with, as far as it can be read. Throws EUCLEAN. */
   load(): void {
     const { superblock, table } = this.#parts;
     const seen = new Set<number>();
@@ -85,7 +87,11 @@ export class Orphans implements Edited {
       if (seen.has(number)) throw damaged`the list of orphans runs in a circle at inode ${number}`;
       if (seen.size === ORPHANS_MAX) throw damaged`the list of orphans does not end`;
       seen.add(number);
-      const inode = table.nameless(number);
+      const inode = readable(() => table.nameless(number));
+      if (inode === undefined) {
+        this.#rest = number;
+        break;
+      }
       table.pin(inode);
       chain.push(inode);
       number = inode.deleted;
@@ -150,5 +156,14 @@ export class Orphans implements Edited {
     const { crc32c } = this.#parts.disk;
     const low = crc32c(wordBytes(block), file.checksumSeed);
     return crc32c(slots, crc32c(wordBytes(highHalf(block)), low));
+  }
+}
+
+function readable(read: () => Inode): Inode | undefined {
+  try {
+    return read();
+  } catch (error) {
+    if (!isFsError(error, 'EIO')) throw error;
+    return undefined;
   }
 }

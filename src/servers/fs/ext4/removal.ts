@@ -2,8 +2,10 @@
  * Files that go: those whose last name was taken away, now or when the last holder lets go.
  *
  * A file that is held, or too large to be freed in one change, is on the list of orphans until its
- * inode is free.
+ * inode is free. There it also stays when its blocks cannot be freed, since what maps them cannot
+ * be read: its name goes all the same, and who opens the volume next tries again.
  */
+import { isFsError } from '../errors.ts';
 import type { BlockAllocator } from './block-allocator.ts';
 import type { Edits } from './edits.ts';
 import type { FileEditor } from './file-editor.ts';
@@ -30,6 +32,9 @@ export class Removal {
   readonly #parts: RemovalParts;
   readonly #holds = new Map<number, number>();
   #keepsNameless = false;
+  /** Whether the change under way frees blocks, and whether it may. */
+  #frees = false;
+  #mayFree = true;
 
   constructor(parts: RemovalParts) {
     this.#parts = parts;
@@ -55,7 +60,7 @@ export class Removal {
     this.#holds.delete(inode.number);
     this.#parts.allocator.dropWindow(inode.number);
     try {
-      if (inode.links === 0) this.finish(inode);
+      if (inode.links === 0) this.#tryFinish(inode);
     } finally {
       this.#parts.table.unpin(inode);
     }
@@ -70,32 +75,60 @@ export class Removal {
   freeNameless(): void {
     this.#keepsNameless = false;
     for (const inode of this.#parts.orphans.all) {
-      if (inode.links === 0 && !this.#holds.has(inode.number)) this.finish(inode);
+      if (inode.links === 0 && !this.#holds.has(inode.number)) this.#tryFinish(inode);
     }
+  }
+
+  /** Runs a change that may take a file's last name, whether its blocks can be freed or not. */
+  sparing<T>(change: () => T): T {
+    this.#frees = false;
+    try {
+      return change();
+    } catch (error) {
+      if (!isFsError(error, 'EIO') || !this.#isUndone()) throw error;
+    }
+    this.#mayFree = false;
+    try {
+      return change();
+    } finally {
+      this.#mayFree = true;
+    }
+  }
+
+  /** Whether the change that failed was about to free blocks, and nothing of it is left. */
+  #isUndone(): boolean {
+    return this.#frees && !this.#parts.edits.nested;
   }
 
   /** The file has no names any more. Inside a change. */
   release(edited: EditedInode): void {
     const { edits, files, orphans } = this.#parts;
     this.#parts.allocator.dropWindow(edited.number);
-    if (this.#keepsNameless || this.#holds.has(edited.number)) {
+    if (this.#keepsNameless || !this.#mayFree || this.#holds.has(edited.number)) {
       orphans.add(edited);
-    } else if (files.freeBlocks(edited)) {
+      return;
+    }
+    this.#frees = true;
+    if (files.freeBlocks(edited)) {
       this.#free(edited);
     } else {
       orphans.add(edited);
       edits.afterwards(() => {
-        this.finish(edited);
+        this.#tryFinish(edited);
       });
     }
   }
 
-  /** Frees an orphan, or a further part of it. */
-  finish(inode: Inode): void {
+  /** Frees an orphan, or a further part of it; one that cannot be read stays an orphan. */
+  #tryFinish(inode: Inode): void {
     const { edits, inodes } = this.#parts;
-    edits.change(() => {
-      this.release(inodes.edit(inode));
-    });
+    try {
+      edits.change(() => {
+        this.release(inodes.edit(inode));
+      });
+    } catch (error) {
+      if (!isFsError(error, 'EIO')) throw error;
+    }
   }
 
   #free(edited: EditedInode): void {

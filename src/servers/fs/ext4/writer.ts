@@ -363,12 +363,14 @@ export class Writer implements VolumeWriter {
 
   /** A change of the names in a directory. */
   #changeIn<T>(directory: Inode, run: (live: Inode) => T): T {
-    return this.change(() => {
-      const live = this.#live(directory);
-      const result = run(live);
-      this.#syncAfter(live, DIRECTORY_SYNC);
-      return result;
-    });
+    return this.#removal.sparing(() =>
+      this.change(() => {
+        const live = this.#live(directory);
+        const result = run(live);
+        this.#syncAfter(live, DIRECTORY_SYNC);
+        return result;
+      }),
+    );
   }
 
   /** Inside a change: it is to last when the call returns, if one of the flags says so. */
@@ -393,6 +395,15 @@ export class Writer implements VolumeWriter {
     throw new FsError('ESTALE', `inode ${String(inode.number)} has another generation`);
   }
 
+  /** A file that cannot be read keeps its place on the list of orphans. */
+  #finishTruncate(inode: Inode): void {
+    try {
+      this.#files.finishTruncate(inode);
+    } catch (error) {
+      if (!isFsError(error, 'EIO')) throw error;
+    }
+  }
+
   /** Counts what is free, notes that the volume is in use, and ends what a crash left undone. */
   #begin(groups: GroupsEditor, keepNameless: boolean): void {
     this.change(() => {
@@ -404,7 +415,7 @@ export class Writer implements VolumeWriter {
     this.#orphans.load();
     this.#orphans.takeFromFile();
     for (const inode of this.#orphans.all) {
-      if (inode.links > 0) this.#files.finishTruncate(inode);
+      if (inode.links > 0) this.#finishTruncate(inode);
     }
     if (keepNameless) this.#removal.keepNameless();
     else this.#removal.freeNameless();
