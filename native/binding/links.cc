@@ -38,11 +38,6 @@ int js_get2rmt(Environment& environment, Segment& segment, uint32_t node, Bytes 
   return result;
 }
 
-int js_limit_parts(Segment& segment, uint32_t bytes) {
-  segment.copy_parts().limit(bytes);
-  return 0;
-}
-
 int js_arm_proxy(Segment& segment, uint32_t node, bool short_only) {
   if (node >= segment.nodes()) return -EDVSBADNODEID;
   return arm_proxy(segment, node, short_only) ? 1 : 0;
@@ -123,7 +118,6 @@ void register_links(Napi::Object exports, Environment* environment) {
              {"linkUp", method<link_up>},
              {"linkDown", method<link_down>},
              {"get2rmt", method<js_get2rmt>},
-             {"limitParts", method<js_limit_parts>},
              {"armProxy", method<js_arm_proxy>},
              {"put2lcl", method<js_put2lcl>},
              {"remoteWaits", method<js_remote_waits>},

@@ -28,8 +28,7 @@ int64_t read_part(Segment& segment, uint32_t index, int32_t endpoint, Command* c
   if (at >= total) at = 0;
   const bool cuts = load(segment.link(command->destination_node)->copies_in_parts) != 0;
   const uint64_t rest = total - at;
-  const uint64_t most = std::min(part_bytes(total), parts.longest());
-  const uint64_t wanted = cuts ? std::min(rest, most) : rest;
+  const uint64_t wanted = cuts ? std::min(rest, part_bytes(total)) : rest;
   const int64_t bytes = read_payload(segment, endpoint, *command, at, wanted, payload);
   const bool more = bytes >= 0 && wanted < rest;
   parts.set(index, segment.processes(), endpoint, command->call_id, more ? at + wanted : 0);

@@ -23,8 +23,6 @@ namespace dvk {
 
 // Half of what a CPU's second cache holds, or less: a part is read, summed and sent from there.
 inline constexpr uint64_t kCopyPartBytes = 262'144, kCopyPartBytesMin = 131'072;
-// While the proxy wants short ones.
-inline constexpr uint64_t kCopyPartBytesLeast = 16'384;
 // Parts of a copy of `total` bytes: short ones where the last of them is a long wait.
 constexpr uint64_t part_bytes(uint64_t total) {
   return std::clamp(total / 8, kCopyPartBytesMin, kCopyPartBytes);
@@ -39,13 +37,6 @@ class CopyParts {
     if (slot >= records_.size()) return 0;
     const Record& record = records_[slot];
     return record.endpoint == endpoint && record.call_id == call_id ? record.at : 0;
-  }
-  // Parts are no longer than that from now on, and of kCopyPartBytesLeast at least.
-  void limit(uint64_t bytes) {
-    longest_ = std::clamp(bytes, kCopyPartBytesLeast, kCopyPartBytes);
-  }
-  uint64_t longest() const {
-    return longest_;
   }
   // 0 forgets it. Precondition: slot < `slots`, those of the segment.
   void set(uint32_t slot, uint32_t slots, int32_t endpoint, uint32_t call_id, uint64_t at) {
@@ -62,7 +53,6 @@ class CopyParts {
   };
   // A slot has one call at a time.
   std::vector<Record> records_;
-  uint64_t longest_ = kCopyPartBytes;
 };
 
 class Segment;

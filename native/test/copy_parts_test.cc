@@ -4,8 +4,6 @@
 #include <errno.h>
 #include <sys/mman.h>
 
-#include <algorithm>
-#include <iterator>
 #include <vector>
 
 #include "network.h"
@@ -100,27 +98,6 @@ TEST("data comes from another node in parts for one request") {
     const size_t parts = c.count(kCommandCopyoutRqst | kCommandAck);
     CHECK(parts >= least_parts(bytes) && parts <= most_parts(bytes));
     CHECK(c.count(kCommandCopyoutRqst) <= 1 + bytes / kCopyChunkBytes);
-  }
-}
-
-TEST("parts are as short as the proxy wants them, and no shorter than 16 KiB") {
-  constexpr uint64_t kWanted[] = {65'536, 0, kCopyPartBytes + 1};
-  constexpr uint64_t kLongest[] = {65'536, kCopyPartBytesLeast, kCopyPartBytes};
-  constexpr uint64_t kBytes = 2 * kCopyChunkBytes;
-  Copies c;
-  for (size_t i = 0; i < std::size(kWanted); i++) {
-    for (const uint32_t node : {0u, 1u}) c.network[node].copy_parts().limit(kWanted[i]);
-    const Bytes source = pattern(kBytes, 4);
-    Bytes there(kBytes), back(kBytes);
-    const CopyParty end = c.granted(there);
-    c.network.kinds.clear();
-    CHECK_EQUAL(c.copy(c.own(source), end, kBytes), static_cast<int64_t>(kBytes));
-    CHECK_EQUAL(c.copy(end, c.own(back), kBytes), static_cast<int64_t>(kBytes));
-    CHECK(source == there && there == back);
-    for (const uint32_t kind : {uint32_t{kCommandCopyinData}, kCommandCopyoutRqst | kCommandAck}) {
-      CHECK(c.count(kind) >= kBytes / kLongest[i]);
-      CHECK(c.count(kind) <= std::max(kBytes / kLongest[i], most_parts(kBytes)));
-    }
   }
 }
 

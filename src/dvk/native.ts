@@ -285,7 +285,6 @@ export interface LinkBinding {
     payload: Uint8Array,
     shortOnly: boolean,
   ): number;
-  limitParts(segment: number, bytes: number): number;
   armProxy(segment: number, node: number, shortOnly: boolean): number;
   put2lcl(segment: number, node: number, command: Uint8Array, payload: Uint8Array): number;
   /**

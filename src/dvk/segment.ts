@@ -523,11 +523,6 @@ export class Segment {
     return result === 1;
   }
 
-  /** What `get2rmt` takes of a copy at a time, at most: 16 to 256 KiB, the latter by default. */
-  limitParts(bytes: number): void {
-    check(this.#native.limitParts(this.#handle, bytes), 'limitParts');
-  }
-
   /**
    * Asks for `onWork` at the next command. True when one waits already, of those that `get2rmt`
    * would take: take it, there will be no call.

@@ -26,7 +26,6 @@ import { setSlice, yieldCpu } from '../dvk/system.ts';
  */
 export const TURN_BYTES = 262_144;
 const SHARED_TURN_BYTES = 32_768;
-const SHARED_PART_BYTES = 65_536;
 const PIECE_BYTES = 65_536;
 // A container that moves blocks is alone when it has moved so much since another one was served.
 const SHARED_BYTES = 16 * 1024 * 1024;
@@ -77,11 +76,6 @@ export class Courtesy {
   /** Bytes of one socket, or lane, that a turn of the event loop is good for. */
   get turnBytes(): number {
     return this.isShared ? SHARED_TURN_BYTES : TURN_BYTES;
-  }
-
-  /** Bytes of a copy that are taken from its container at a time. */
-  get partBytes(): number {
-    return this.isShared ? SHARED_PART_BYTES : TURN_BYTES;
   }
 
   /** Whether more than one container uses this program. */

@@ -42,7 +42,6 @@ export type ProxySegment = Pick<
   | 'linkUp'
   | 'linkDown'
   | 'get2rmt'
-  | 'limitParts'
   | 'armProxy'
   | 'put2lclRaw'
   | keyof WaitTable
@@ -80,7 +79,6 @@ class SharedContainer implements CommandSource {
   // Of a burst: what may be taken yet, and whether the core had no more.
   #left = 0;
   #isEmpty = false;
-  #partBytes = 0;
 
   constructor(segment: ProxySegment, peer: NodeId, vouchers: Vouchers) {
     this.segment = segment;
@@ -90,7 +88,6 @@ class SharedContainer implements CommandSource {
 
   take(outbox: Outbox, next: NextFrames, shortOnly: boolean): number {
     const { frames: runs } = this.segment;
-    this.#limitParts(courtesy.partBytes);
     if (runs === undefined) {
       const { command, payload } = outbox.place();
       this.#isEmpty = !this.segment.get2rmt(this.#peer, command, payload, shortOnly);
@@ -111,12 +108,6 @@ class SharedContainer implements CommandSource {
     const command = body + count * FRAME_HEAD_BYTES;
     this.#note(bytes.subarray(command, command + CommandLayout.BYTES));
     return taken;
-  }
-
-  #limitParts(bytes: number): void {
-    if (bytes === this.#partBytes) return;
-    this.#partBytes = bytes;
-    this.segment.limitParts(bytes);
   }
 
   #note(command: Uint8Array): number {

@@ -103,10 +103,6 @@ export class FakeSegment implements ProxySegment {
     return true;
   }
 
-  limitParts(): void {
-    // Nothing is cut here.
-  }
-
   armProxy(node: NodeId, shortOnly = false): boolean {
     this.#armed.add(node);
     return this.#next(node, shortOnly) >= 0;

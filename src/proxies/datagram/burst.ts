@@ -5,14 +5,14 @@
  * commands of others go through the same program, what it sends waits in front of them: in a turn
  * of the event loop, and in the buffer of the kernel at the other end, where a path that loses
  * nothing lets a window grow for ever. So little is sent in a turn then, and little is under way:
- * 32 KiB on the shortest paths, and half a MiB for each millisecond of the round trip on longer
+ * 16 KiB and a packet on the shortest paths, and half a MiB for each millisecond of the round trip on longer
  * ones, which is 4 Gbit/s.
  */
 
 // What RFC 9002, section 7.7, asks of a sender without pacing.
 const PACKETS_MAX = 40;
 const SHARED_BYTES_MAX = 16_384;
-const SHARED_FLIGHT_BYTES_MIN = 32_768;
+const SHARED_FLIGHT_BYTES_MIN = 16_384;
 const SHARED_FLIGHT_BYTES_A_MS = 524_288;
 
 export class Burst {
