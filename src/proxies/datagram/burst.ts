@@ -5,8 +5,8 @@
  * commands of others go through the same program, what it sends waits in front of them: in a turn
  * of the event loop, and in the buffer of the kernel at the other end, where a path that loses
  * nothing lets a window grow for ever. So little is sent in a turn then, and little is under way:
- * 16 KiB and a packet on the shortest paths, and half a MiB for each millisecond of the round trip on longer
- * ones, which is 4 Gbit/s.
+ * 16 KiB and a packet on the shortest paths, and half a MiB for each millisecond of the round trip
+ * on longer ones, which is 4 Gbit/s.
  */
 
 // What RFC 9002, section 7.7, asks of a sender without pacing.
