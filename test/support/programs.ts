@@ -143,6 +143,12 @@ const STRESSORS = [
   ...['revio', 'seek', 'sendfile', 'symlink', 'sync-file', 'touch', 'utime', 'xattr', 'aio'],
 ];
 
+// As root it changes modes and times of /dev/null, and leaves them when it is ended in between, so
+// it gets one of its own.
+const STRESS_NG = `
+    [ -e $OUTSIDE/null ] || mknod -m 666 $OUTSIDE/null c 1 3
+    unshare -m sh -c 'mount --bind $OUTSIDE/null /dev/null && exec stress-ng "$@"' sh`.trim();
+
 async function stress(dvs: MountedDvs, { stressSeconds, seed }: Size): Promise<void> {
   const stressors = STRESSORS.map((name) => `--${name} 1`).join(' ');
   const bytes = ['hdd', 'iomix', 'fallocate', 'readahead', 'revio', 'sync-file']
@@ -150,7 +156,7 @@ async function stress(dvs: MountedDvs, { stressSeconds, seed }: Size): Promise<v
     .join(' ');
   await dvs.sh(`
     mkdir $HERE/stress
-    stress-ng --temp-path $HERE/stress --verify --timeout ${String(stressSeconds)} --quiet \
+    ${STRESS_NG} --temp-path $HERE/stress --verify --timeout ${String(stressSeconds)} --quiet \
       --seed ${String(seed)} ${bytes} --seek-size 8m ${stressors} 2>&1
     rm -r $HERE/stress`);
 }
@@ -177,7 +183,7 @@ async function stressEach(dvs: MountedDvs, { stressSeconds, seed }: Size): Promi
   const bytes = ['hdd', 'iomix', 'fallocate'].map((name) => `--${name}-bytes 32m`).join(' ');
   await dvs.sh(`
     mkdir $HERE/stress
-    stress-ng --temp-path $HERE/stress --verify --timeout ${String(stressSeconds)} --quiet \
+    ${STRESS_NG} --temp-path $HERE/stress --verify --timeout ${String(stressSeconds)} --quiet \
       --seed ${String(seed)} --class filesystem --sequential 2 ${bytes} \
       -x ${ELSEWHERE.join(',')},verity 2>&1
     rm -r $HERE/stress`);
