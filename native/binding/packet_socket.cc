@@ -28,10 +28,10 @@
 #include <cstdio>
 #include <cstring>
 
-#include "../core/clock.h"
 #include "descriptor.h"
 #include "method.h"
 #include "registers.h"
+#include "socket_calls.h"
 
 namespace dvk::binding {
 namespace {
@@ -235,14 +235,6 @@ struct Slots {
   }
 };
 
-// Repeats `call` as long as a signal interrupts it.
-template <typename Call>
-auto uninterrupted(Call call) {
-  auto result = call();
-  while (result < 0 && errno == EINTR) result = call();
-  return result;
-}
-
 void write_entry(const Slots& slots, size_t slot, size_t bytes, const sockaddr_ll& from) {
   slots.words(slot)[0] = static_cast<int32_t>(bytes);
   write_address(from.sll_addr, slots.words(slot) + 1);
@@ -274,13 +266,7 @@ int js_packet_receive(int32_t fd, Bytes memory, uint32_t spin_us) {
     return recvfrom(fd, slots.frame(0), slots.slot_bytes, MSG_DONTWAIT | MSG_TRUNC,
                     reinterpret_cast<sockaddr*>(&from), &length);
   };
-  ssize_t bytes = uninterrupted(receive);
-  if (bytes < 0 && errno == EAGAIN && spin_us > 0) {
-    const int64_t end = now_ns() + int64_t{1000} * spin_us;
-    do {
-      bytes = uninterrupted(receive);
-    } while (bytes < 0 && errno == EAGAIN && now_ns() < end);
-  }
+  const ssize_t bytes = received_within(spin_us, receive);
   if (bytes < 0) return errno == EAGAIN ? 0 : -errno;
   write_entry(slots, 0, static_cast<size_t>(bytes), from);
   return static_cast<size_t>(bytes) <= kShortBytes ? 1 : receive_more(fd, slots);

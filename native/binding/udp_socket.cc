@@ -16,10 +16,10 @@
 #include <cerrno>
 #include <cstring>
 
-#include "../core/clock.h"
 #include "descriptor.h"
 #include "method.h"
 #include "registers.h"
+#include "socket_calls.h"
 
 namespace dvk::binding {
 namespace {
@@ -69,13 +69,6 @@ socklen_t address_bytes(const int32_t* address) {
   memcpy(&family, address, sizeof family);
   if (family == AF_INET) return sizeof(sockaddr_in);
   return family == AF_INET6 ? sizeof(sockaddr_in6) : 0;
-}
-
-template <typename Call>
-auto uninterrupted(Call call) {
-  auto result = call();
-  while (result < 0 && errno == EINTR) result = call();
-  return result;
 }
 
 // A message and what it points to.
@@ -157,13 +150,7 @@ int js_udp_receive(int32_t fd, Bytes memory, uint32_t spin_us) {
     envelope.open(&head, slots.slot(0), slots.bytes);
     return recvmsg(fd, &head, MSG_DONTWAIT);
   };
-  ssize_t bytes = uninterrupted(receive);
-  if (bytes < 0 && errno == EAGAIN && spin_us > 0) {
-    const int64_t end = now_ns() + int64_t{1000} * spin_us;
-    do {
-      bytes = uninterrupted(receive);
-    } while (bytes < 0 && errno == EAGAIN && now_ns() < end);
-  }
+  const ssize_t bytes = received_within(spin_us, receive);
   if (bytes < 0) return errno == EAGAIN ? 0 : -errno;
   write_entry(slots, 0, &head, static_cast<size_t>(bytes));
   return static_cast<size_t>(bytes) <= kShortBytes ? 1 : receive_more(fd, slots);
