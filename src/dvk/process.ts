@@ -414,6 +414,7 @@ export class Process {
     if (!this.#bound) return;
     this.#bound = false;
     this.#cancel(ECANCELED);
+    this.#waker?.disown(this.#handle);
     this.#memory.clear();
     this.#host.forget(this);
     const result = this.#native.unbind(this.#handle);

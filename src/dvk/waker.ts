@@ -13,6 +13,14 @@ import { native, type Binding } from './native.ts';
 // 64 pairs (process handle, result) are taken from the addon at a time.
 const RESULTS = 128;
 
+type Settle = (result: number) => void;
+
+/** A process whose calls are awaited. */
+interface Adopted {
+  /** Of its pending call. */
+  settle: Settle | undefined;
+}
+
 const wakers = new Map<string, Waker>();
 
 export class Waker {
@@ -21,7 +29,11 @@ export class Waker {
   readonly #directory: string;
   readonly #poll: number;
   readonly #results = new Int32Array(RESULTS);
-  readonly #pending = new Map<number, (result: number) => void>();
+  // A process stays in it from call to call. A Map that is added to and deleted from makes a new
+  // table now and then, to which the old one points: those that V8 has taken for old keep all later
+  // ones alive, with the calls in them, until a full collection.
+  readonly #adopted = new Map<number, Adopted>();
+  #pending = 0;
   readonly #listeners = new Set<() => void>();
   #users = 0;
   #referenced = true;
@@ -64,24 +76,45 @@ export class Waker {
     this.#native.wakerClose(this.#handle);
   }
 
-  /** Lets calls of `process` be awaited. Returns 0 or -errno. */
+  /** Lets calls of `process` be awaited, until `disown`. Returns 0 or -errno. */
   adopt(process: number): number {
-    return this.#native.wakerAdopt(this.#handle, process);
+    const result = this.#native.wakerAdopt(this.#handle, process);
+    if (result === 0) this.#adopted.set(process, { settle: undefined });
+    return result;
+  }
+
+  /** The process is unbound. */
+  disown(process: number): void {
+    this.forget(process);
+    this.#adopted.delete(process);
   }
 
   /**
-   * Calls `settle` once with the result of the pending call of `process`, unless it is taken back.
+   * Calls `settle` once with the result of the pending call of `process`, which is adopted, unless
+   * it is taken back.
    */
-  expect(process: number, settle: (result: number) => void): void {
-    this.#pending.set(process, settle);
+  expect(process: number, settle: Settle): void {
+    const adopted = this.#adopted.get(process);
+    if (adopted === undefined) return;
+    if (adopted.settle === undefined) this.#pending++;
+    adopted.settle = settle;
     this.#keepLoop();
   }
 
   /** Takes an expectation back. Returns whether there was one. */
   forget(process: number): boolean {
-    const found = this.#pending.delete(process);
+    const found = this.#taken(process) !== undefined;
     this.#keepLoop();
     return found;
+  }
+
+  #taken(process: number): Settle | undefined {
+    const adopted = this.#adopted.get(process);
+    const settle = adopted?.settle;
+    if (adopted === undefined || settle === undefined) return undefined;
+    adopted.settle = undefined;
+    this.#pending--;
+    return settle;
   }
 
   /**
@@ -121,9 +154,7 @@ export class Waker {
       count = this.#native.wakerStep(this.#handle, this.#results);
       for (let i = 0; i < count; i++) {
         const process = this.#results[2 * i] ?? 0;
-        const settle = this.#pending.get(process);
-        this.#pending.delete(process);
-        settle?.(this.#results[2 * i + 1] ?? 0);
+        this.#taken(process)?.(this.#results[2 * i + 1] ?? 0);
       }
     } while (2 * count === RESULTS);
     for (const listener of [...this.#listeners]) listener();
@@ -131,7 +162,7 @@ export class Waker {
   }
 
   #keepLoop(): void {
-    const wanted = this.#pending.size > 0 || this.#listeners.size > 0;
+    const wanted = this.#pending > 0 || this.#listeners.size > 0;
     if (wanted === this.#referenced) return;
     this.#referenced = wanted;
     this.#native.pollRef(this.#poll, wanted);

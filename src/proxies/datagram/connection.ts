@@ -107,10 +107,9 @@ export class DatagramConnection implements Connection {
     this.remoteId = options.remoteId;
     this.seal = options.seal;
     this.#nowMs = this.#ranMs = this.#heardMs = this.#askedMs = nowMs;
-    const { windowBytesMax, datagramBytesMax } = options.settings;
     this.#writer = new FrameWriter(options.scratch);
     this.#view = viewOf(options.scratch);
-    this.#mtu = new PathMtu(Math.min(datagramBytesMax, DATAGRAM_BYTES_MAX));
+    this.#mtu = new PathMtu(Math.min(this.#settings.datagramBytesMax, DATAGRAM_BYTES_MAX));
     this.#congestion = new NewReno(this.#mtu.bytes);
     const numbers = Array.from({ length: LANES }, (_, lane) => lane as Lane);
     this.#out = numbers.map(() => new SendLane(FIRST_WINDOW_BYTES));
@@ -119,7 +118,7 @@ export class DatagramConnection implements Connection {
         new ReceiveLane(
           { space: () => this.#space(lane), received: (bytes) => this.#take(bytes, lane) },
           FIRST_WINDOW_BYTES,
-          windowBytesMax,
+          options.settings.windowBytesMax,
         ),
     );
     this.#sink = {
@@ -282,8 +281,9 @@ export class DatagramConnection implements Connection {
     }
     const burst = new Burst(this.#options.isShared());
     while (burst.hasRoom && this.#sendOne()) burst.sent(this.#packet.length);
-    const bulk = this.#out[Lane.BULK];
-    if (bulk) this.#delivery.note(bulk.arrivedBytes, bulk.newBytes > 0, nowMs);
+    if (burst.hasRoom && !this.#out.some((lane) => lane.hasBytes)) {
+      this.#delivery.limited(this.#recovery.bytesInFlight);
+    }
     return !burst.hasRoom;
   }
 
@@ -342,7 +342,9 @@ export class DatagramConnection implements Connection {
   #onAck(ranges: readonly Range[], delayMs: number): boolean {
     if ((ranges[0]?.end ?? 0) > this.#nextNumber) return false;
     const before = this.#recovery.bytesInFlight;
-    for (const packet of this.#recovery.acknowledged(ranges, delayMs, this.#nowMs)) {
+    const acked = this.#recovery.acknowledged(ranges, delayMs, this.#nowMs);
+    this.#delivery.acked(acked, this.#nowMs, this.#recovery.rtt.smoothedMs);
+    for (const packet of acked) {
       for (const { lane, offset, count } of packet.data) this.#out[lane]?.acked(offset, count);
       if (packet.acks >= 0) this.#received.known(packet.acks);
       this.seal.acknowledged(packet.number);
@@ -552,10 +554,11 @@ export class DatagramConnection implements Connection {
   }
 
   #track(probe: boolean, data: readonly SentBytes[], windows: number, acks: number): void {
-    this.#askedMs = this.#nowMs;
+    const sentMs = (this.#askedMs = this.#nowMs);
     const number = this.#finishPacket();
     const bytes = this.#packet.length;
-    this.#recovery.sent({ number, bytes, sentMs: this.#nowMs, probe, data, windows, acks });
+    const delivery = this.#delivery.sent(sentMs, this.#recovery.packetsInFlight === 0);
+    this.#recovery.sent({ number, bytes, sentMs, probe, data, windows, acks, delivery });
   }
 
   get #hasWindows(): boolean {

@@ -7,6 +7,7 @@
  * 6.2. When nothing is acknowledged at all, a time-out has the oldest data sent again without
  * declaring anything lost (TLP there, PTO in RFC 9002).
  */
+import type { DeliveryState } from './delivery.ts';
 import type { Range } from './ranges.ts';
 import { GRANULARITY_MS, RttEstimator } from './rtt.ts';
 
@@ -29,6 +30,8 @@ export interface SentPacket {
   windows: number;
   /** Highest packet number that it acknowledges; -1 for none. */
   acks: number;
+  /** What had arrived by then. */
+  delivery: DeliveryState;
 }
 
 export interface RecoveryCounters {

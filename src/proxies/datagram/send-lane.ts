@@ -44,11 +44,6 @@ export class SendLane {
     return this.#lost.count > 0 || this.#next < Math.min(this.#end, this.#window);
   }
 
-  /** Bytes that have arrived. */
-  get arrivedBytes(): number {
-    return this.#acked;
-  }
-
   /** Bytes that were never sent. */
   get newBytes(): number {
     return this.#end - this.#next;

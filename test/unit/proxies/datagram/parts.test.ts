@@ -1,6 +1,7 @@
 // The parts of the datagram layer, one by one, against the text that each follows.
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { DeliveryMeter, type DeliveryState } from '../../../../src/proxies/datagram/delivery.ts';
 import { NewReno } from '../../../../src/proxies/datagram/new-reno.ts';
 import { PathMtu } from '../../../../src/proxies/datagram/path-mtu.ts';
 import { Ranges } from '../../../../src/proxies/datagram/ranges.ts';
@@ -204,8 +205,9 @@ describe('the search for the path MTU', () => {
 
 describe('the detection of loss', () => {
   function sent(recovery: Recovery, number: number, sentMs: number): void {
-    const packet = { number, bytes: 100, sentMs, probe: false, data: [], windows: 0, acks: -1 };
-    recovery.sent(packet);
+    const delivery = new DeliveryMeter().sent(sentMs, true);
+    const frames = { probe: false, data: [], windows: 0, acks: -1 };
+    recovery.sent({ number, bytes: 100, sentMs, ...frames, delivery });
   }
 
   const only = (number: number): { start: number; end: number }[] => [
@@ -396,5 +398,67 @@ describe('an incoming lane', () => {
 
     expect(incoming.take(2 + 4 * 256, bytes(0, 1))).toBe('full');
     expect(incoming.take(3, bytes(0, 1))).toBe('taken');
+  });
+});
+
+describe('how much a path delivers', () => {
+  const PACKET_BYTES = 1000;
+
+  /** A path that delivers a packet each millisecond, and acknowledges it 10 ms later. */
+  function measured(waiting: (sent: number) => boolean, packets: number): DeliveryMeter {
+    const meter = new DeliveryMeter();
+    const flight: { number: number; bytes: number; sentMs: number; delivery: DeliveryState }[] = [];
+    let sent = 0;
+    const send = (nowMs: number): void => {
+      const delivery = meter.sent(nowMs, flight.length === 0);
+      flight.push({ number: sent++, bytes: PACKET_BYTES, sentMs: nowMs, delivery });
+      if (!waiting(sent)) meter.limited(flight.length * PACKET_BYTES);
+    };
+    for (let i = 0; i < 10; i++) send(i);
+    for (let nowMs = 10; sent < packets; nowMs++) {
+      const first = flight.shift();
+      if (first) meter.acked([first], nowMs, 10);
+      send(nowMs);
+    }
+    return meter;
+  }
+
+  it('is known once there was enough to send', () => {
+    expect(measured(() => true, 100).bandwidth?.bytesPerSecond).toBeCloseTo(1e6, -4);
+    expect(measured(() => false, 100).bandwidth).toBeUndefined();
+  });
+
+  it('is no less for what was not there to be sent', () => {
+    // From the 50th packet on each goes by itself.
+    const meter = measured((sent) => sent < 50, 60);
+    const alone = (number: number, bytes: number): void => {
+      const delivery = meter.sent(1000 * number, true);
+      meter.limited(bytes);
+      meter.acked([{ number, bytes, sentMs: 1000 * number, delivery }], 1000 * number + 10, 10);
+    };
+    for (let number = 60; number < 90; number++) alone(number, 100);
+    expect(meter.bandwidth?.bytesPerSecond).toBeCloseTo(1e6, -4);
+
+    alone(90, 40_000);
+    expect(meter.bandwidth?.bytesPerSecond).toBeCloseTo(4e6, -4);
+  });
+
+  it('is the highest of ten round trips, so a moment without the CPU does not count', () => {
+    const meter = new DeliveryMeter();
+    let nowMs = 0;
+    const flight = (number: number, tookMs: number): void => {
+      const delivery = meter.sent(nowMs, true);
+      nowMs += tookMs;
+      meter.acked([{ number, bytes: 10_000, sentMs: nowMs - tookMs, delivery }], nowMs, 10);
+    };
+    meter.sent(0, true);
+    meter.limited(0);
+    flight(0, 10);
+    for (let i = 1; i < 9; i++) flight(i, i === 5 ? 50 : 10);
+    expect(meter.bandwidth?.bytesPerSecond).toBeCloseTo(1e6, -4);
+
+    // A path that has become slower is known for that after some time.
+    for (let i = 9; i < 30; i++) flight(i, 20);
+    expect(meter.bandwidth?.bytesPerSecond).toBeCloseTo(5e5, -4);
   });
 });
