@@ -424,11 +424,7 @@ export class DatagramConnection implements Connection {
     if (this.#recovery.timeoutsInRow >= TIMEOUTS_TO_COLLAPSE) this.#congestion.collapse();
     this.#probesDue = 2;
     this.#pingDue = true;
-    let count = 0;
-    for (const packet of this.#recovery.inFlight()) {
-      this.#sendAgain(packet);
-      if (++count === this.#probesDue) break;
-    }
+    for (const packet of this.#recovery.oldest(this.#probesDue)) this.#sendAgain(packet);
   }
 
   #sendAgain(packet: SentPacket): void {

@@ -8,6 +8,7 @@
  * declaring anything lost (TLP there, PTO in RFC 9002).
  */
 import type { DeliveryState } from './delivery.ts';
+import { InFlight, type Numbered } from './in-flight.ts';
 import type { Range } from './ranges.ts';
 import { GRANULARITY_MS, RttEstimator } from './rtt.ts';
 
@@ -19,8 +20,7 @@ export interface SentBytes {
 }
 
 /** A packet that asks to be acknowledged. */
-export interface SentPacket {
-  number: number;
+export interface SentPacket extends Numbered {
   bytes: number;
   sentMs: number;
   /** Whether it is a probe of the path's MTU. */
@@ -57,7 +57,7 @@ const REMEMBERED_MAX = 64;
 export class Recovery {
   readonly rtt: RttEstimator = new RttEstimator();
   readonly counters: RecoveryCounters = { packetsLost: 0, spuriousLosses: 0, timeouts: 0 };
-  readonly #sent = new Map<number, SentPacket>();
+  readonly #sent = new InFlight<SentPacket>();
   readonly #lostNumbers = new Set<number>();
   #bytesInFlight = 0;
   #largestAcked = -1;
@@ -84,32 +84,27 @@ export class Recovery {
     return this.#timeoutsInRow;
   }
 
-  /** The sent packets that are neither acknowledged nor lost, oldest first. */
-  inFlight(): Iterable<SentPacket> {
-    return this.#sent.values();
+  /** The oldest packets that are neither acknowledged nor lost, `count` at most. */
+  oldest(count: number): SentPacket[] {
+    return this.#sent.oldest(count);
   }
 
   sent(packet: SentPacket): void {
     if (this.#sent.size === 0) this.waitingSinceMs = packet.sentMs;
-    this.#sent.set(packet.number, packet);
+    this.#sent.add(packet);
     this.#bytesInFlight += packet.bytes;
     this.#lastSentMs = packet.sentMs;
   }
 
   /** Takes an acknowledgement, `ranges` going down. Returns the packets it is news of. */
   acknowledged(ranges: readonly Range[], delayMs: number, nowMs: number): SentPacket[] {
-    const oldest = this.#oldest();
     const highest = (ranges[0]?.end ?? 0) - 1;
     if (this.#lostNumbers.size > 0) this.#noteSpurious(ranges);
     const acked: SentPacket[] = [];
-    if (oldest !== undefined) {
-      for (const range of ranges) {
-        for (let number = Math.max(range.start, oldest); number < range.end; number++) {
-          const packet = this.#sent.get(number);
-          if (packet === undefined) continue;
-          this.#forget(packet);
-          acked.push(packet);
-        }
+    for (const { start, end } of ranges) {
+      for (const packet of this.#sent.between(start, end)) {
+        this.#forget(packet);
+        acked.push(packet);
       }
     }
     if (acked.length === 0) return acked;
@@ -136,7 +131,7 @@ export class Recovery {
     const lossDelayMs = Math.max(factor * base, GRANULARITY_MS);
     const lost: SentPacket[] = [];
     this.#lossMs = Infinity;
-    for (const packet of this.#sent.values()) {
+    for (const packet of this.#sent) {
       if (packet.number >= this.#largestAcked) break;
       const dueMs = packet.sentMs + lossDelayMs;
       if (this.#largestAcked - packet.number >= this.#packetThreshold || dueMs <= nowMs) {
@@ -192,13 +187,8 @@ export class Recovery {
     this.waitingSinceMs = Infinity;
   }
 
-  #oldest(): number | undefined {
-    for (const number of this.#sent.keys()) return number;
-    return undefined;
-  }
-
   #forget(packet: SentPacket): void {
-    this.#sent.delete(packet.number);
+    this.#sent.remove(packet);
     this.#bytesInFlight -= packet.bytes;
   }
 

@@ -87,7 +87,9 @@ export class Answers {
   readonly #reply = new Uint8Array(OUT_HEADER_BYTES + DIRECTORY_BYTES_MAX);
   /** Given out so far; each open file of the kernel has its own. */
   #handles = 0;
-  readonly #outstanding = new Map<number, ServiceRequest>();
+  // In no order. A Map that each request is added to and deleted from leaves a chain of old tables
+  // behind, see waker.ts.
+  readonly #outstanding: ServiceRequest[] = [];
   #trustsNames = false;
   readonly #send: Send;
   readonly #options: AnswerOptions;
@@ -100,12 +102,12 @@ export class Answers {
 
   /** Requests that wait for the file service. */
   get outstanding(): number {
-    return this.#outstanding.size;
+    return this.#outstanding.length;
   }
 
   /** Whether a change of the file's contents is under way here. */
   isChanging(inode: number): boolean {
-    for (const { change, file } of this.#outstanding.values()) {
+    for (const { change, file } of this.#outstanding) {
       if (change === undefined || !holdsPages(change)) continue;
       if ((change.kind === 'copy' ? change.to : file).inode === inode) return true;
     }
@@ -113,19 +115,18 @@ export class Answers {
   }
 
   find(unique: number): ServiceRequest | undefined {
-    return this.#outstanding.get(unique);
+    return this.#outstanding.find((request) => request.unique === unique);
   }
 
   enlist(request: ServiceRequest): void {
     const { trust } = this.#options;
     if (trust !== undefined) request.mark = trust.mark();
-    this.#outstanding.set(request.unique, request);
+    request.place = this.#outstanding.push(request) - 1;
   }
 
   /** Nobody waits any more: what is still answered is ignored. */
   abandon(): void {
-    for (const request of this.#outstanding.values()) request.answered = true;
-    this.#outstanding.clear();
+    for (const request of this.#outstanding.splice(0)) request.answered = true;
     this.nodes.clear();
   }
 
@@ -362,9 +363,13 @@ export class Answers {
     return node === ROOT_NODE ? 0 : node;
   }
 
+  // The last one takes its place.
   #take(request: ServiceRequest): void {
     request.answered = true;
-    this.#outstanding.delete(request.unique);
+    const last = this.#outstanding.pop();
+    if (last === undefined || last === request) return;
+    this.#outstanding[request.place] = last;
+    last.place = request.place;
   }
 
   /**

@@ -22,6 +22,8 @@ interface WaitingRequest {
   /** The thread that waits; 0 if it cannot be seen from here. */
   readonly pid: number;
   answered: boolean;
+  /** Where `Answers` has it among those that wait. */
+  place: number;
   /** A signal reached the process that waits. */
   interrupted: boolean;
   /** When it was asked, where that is of interest. */

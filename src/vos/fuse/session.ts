@@ -211,7 +211,8 @@ export class Session {
     }
     const unique = getUint64(view, IN.unique);
     const pid = view.getUint32(IN.pid, true);
-    const request = { opcode, change, unique, file, pid, answered: false, interrupted: false };
+    const state = { answered: false, place: 0, interrupted: false };
+    const request = { opcode, change, unique, file, pid, ...state };
     this.answers.enlist(request);
     return request;
   }
@@ -358,6 +359,7 @@ export class Session {
       name,
       uid: view.getUint32(IN.uid, true),
       answered: false,
+      place: 0,
       interrupted: false,
     };
     this.answers.enlist(request);
