@@ -558,16 +558,12 @@ export class Process {
       this.#reason = signal?.reason;
       this.#cancel(ECANCELED);
     };
-    const stopTimer =
-      timeoutMs === undefined || timeoutMs < 0
-        ? undefined
-        : this.#clock.after(timeoutMs, () => {
-            this.#cancel(ETIMEDOUT);
-          });
+    const isTimed = timeoutMs !== undefined && timeoutMs >= 0;
+    const stop = isTimed ? this.#clock.after(timeoutMs, () => this.#cancel(ETIMEDOUT)) : undefined;
     signal?.addEventListener('abort', onAbort, { once: true });
     this.#settle = (result): void => {
       this.#settle = undefined;
-      stopTimer?.();
+      stop?.();
       signal?.removeEventListener('abort', onAbort);
       settle(result);
     };

@@ -32,7 +32,7 @@ const SOCKET_BUFFER_BYTES = 4 * 1024 * 1024;
 // An interface that was taken away is looked for so often.
 const ATTACH_MS = 500;
 // How long it is looked for an answer before the event loop has its turn, for whoever else waits.
-const LOOK_US = 5;
+const LOOK_US = 12;
 // Names of stations that are kept in both forms.
 const NAMES_MAX = 256;
 

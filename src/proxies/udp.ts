@@ -40,7 +40,7 @@ const SOCKET_BUFFER_BYTES = 4 * 1024 * 1024;
 const UNTUNED_BYTES_MAX = 1452;
 const SPARE_BUFFERS_MAX = 64;
 // How long it is looked for an answer before the event loop has its turn, for whoever else waits.
-const LOOK_US = 5;
+const LOOK_US = 12;
 
 type Bound = ReturnType<typeof DgramAsPromised.createSocket>;
 
