@@ -227,7 +227,11 @@ export class Gateway {
   /** A change begins, or is done: what was known before is too old. */
   #forget({ change, file, opcode }: ChangingRequest, isTold = false): void {
     if (!CHANGING_KINDS.has(change.kind)) return;
-    this.#neighbours.forget();
+    if (change.kind === 'remove' && opcode === Opcode.UNLINK) {
+      this.#neighbours.removed(file, change.name);
+    } else {
+      this.#neighbours.forget();
+    }
     // Writes change no directory.
     if (change.kind === 'write') return;
     // Of what a directory that goes away was like, too, nothing is true any more.
