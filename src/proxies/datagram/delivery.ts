@@ -1,6 +1,7 @@
 /**
- * How many bytes a second a path delivers: the samples of draft-cheng-iccrg-delivery-rate-estimation,
- * and the highest of the last ones, as BBR takes it (draft-ietf-ccwg-bbr, section 5.5).
+ * How many bytes a second a path delivers: the samples of
+ * draft-cheng-iccrg-delivery-rate-estimation, and the highest of the last ones, as BBR takes it
+ * (draft-ietf-ccwg-bbr, section 5.5).
  *
  * An acknowledgement tells what has arrived since its packet was sent, and in what time. That is
  * less than the path delivers when this program, or the peer's, had to wait for its CPU, so the
