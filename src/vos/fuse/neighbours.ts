@@ -63,6 +63,7 @@ export class Neighbours {
   readonly #entriesMax: number;
   /** The one that was asked for last is at the end. */
   readonly #directories = new Map<number, Directory>();
+  #latest: Directory | undefined;
   #entries = 0;
   /** Whether a file is known that may have another name. */
   #hasLinked = false;
@@ -142,10 +143,12 @@ export class Neighbours {
   #watch({ inode, generation }: FileId, nowMs: number): Directory {
     const known = this.#directories.get(inode);
     const isSame = known?.generation === generation;
+    if (isSame && known === this.#latest) return known;
     if (known !== undefined && !isSame) this.#clear(known);
     const directory: Directory = isSame ? known : newDirectory(generation, nowMs);
     this.#directories.delete(inode);
     this.#directories.set(inode, directory);
+    this.#latest = directory;
     if (this.#directories.size > DIRECTORIES_MAX) this.#dropOldest();
     return directory;
   }
