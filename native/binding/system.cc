@@ -110,6 +110,12 @@ int js_interrupt_on(int32_t signal) {
   return result_of(sigaction(signal, &action, nullptr));
 }
 
+// As such a signal does.
+int js_interrupt() {
+  on_interrupt(0);
+  return 0;
+}
+
 int js_clear_interrupt() {
   return interrupted.exchange(false) ? 1 : 0;
 }
@@ -164,6 +170,7 @@ void register_system(Napi::Object exports, Environment* environment) {
              {"interruptOn", method<js_interrupt_on>},
              {"setSlice", method<js_set_slice>},
              {"yieldCpu", method<js_yield_cpu>},
+             {"interrupt", method<js_interrupt>},
              {"clearInterrupt", method<js_clear_interrupt>},
              {"processStartTime", method<process_start_time>},
              {"processAlive", method<js_process_alive>},

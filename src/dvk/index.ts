@@ -85,6 +85,7 @@ export {
   processStartTime,
   punchHole,
   setAffinity,
+  uninterrupted,
   watchReadable,
   type Signal,
 } from './system.ts';

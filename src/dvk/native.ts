@@ -398,6 +398,7 @@ export interface SystemBinding {
   lockFile(fd: number, shared: boolean): number;
   punchHole(fd: number, at: number, bytes: number): number;
   interruptOn(signal: number): number;
+  interrupt(): number;
   clearInterrupt(): number;
   processStartTime(pid: number): bigint;
   canLend(): boolean;

@@ -5,7 +5,7 @@
 import { closeSync, openSync } from 'node:fs';
 import { constants } from 'node:os';
 
-import { check } from './errors.ts';
+import { check, isDvkError } from './errors.ts';
 import { native } from './native.ts';
 
 export type Signal = keyof typeof constants.signals;
@@ -129,6 +129,26 @@ export function interruptOn(signals: readonly Signal[]): void {
 /** Lets blocking calls block again. Returns whether a signal had come. */
 export function clearInterrupt(): boolean {
   return native().clearInterrupt() === 1;
+}
+
+/**
+ * Makes a blocking call that a signal of `interruptOn` is not to end, and may be made again from
+ * the start. The signal ends the next call.
+ */
+export function uninterrupted<T>(call: () => T): T {
+  let isInterrupted = false;
+  try {
+    for (;;) {
+      try {
+        return call();
+      } catch (error) {
+        if (!isDvkError(error, 'EINTR') || !clearInterrupt()) throw error;
+        isInterrupted = true;
+      }
+    }
+  } finally {
+    if (isInterrupted) native().interrupt();
+  }
 }
 
 /**

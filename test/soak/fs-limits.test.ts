@@ -100,6 +100,8 @@ describe.skipIf(skipped !== undefined)(`the limits of a volume ${skipped ?? ''}`
   });
 
   it('says EDQUOT beyond the quota of the container', async () => {
+    // A quota is of 16 inodes or more.
+    await python("for i in range(16): open(here + f'/used{i}', 'w').close()");
     const use = await dvs.place.json<{ items: { inodesUsed: number }[] }>('fs', 'quota', 'ls');
     const inodes = String((use.items[0]?.inodesUsed ?? 0) + 2);
     await dvs.place.must('fs', 'quota', 'set', 'fs', '--inodes', inodes, '--size', '64MiB');
@@ -109,7 +111,7 @@ describe.skipIf(skipped !== undefined)(`the limits of a volume ${skipped ?? ''}`
       "print(name(os.mkdir, here + '/one'), name(os.mkdir, here + '/two'), name(fill))",
       "os.close(f); os.unlink(here + '/quota'); os.rmdir(here + '/one')",
     );
-    await dvs.place.must('fs', 'quota', 'set', 'fs', 'none');
+    await dvs.place.must('fs', 'quota', 'set', 'fs', '--size', 'none', '--inodes', 'none');
     const after = await python("print(name(os.mkdir, here + '/two'))");
     expect([said, after]).toEqual([['done EDQUOT EDQUOT'], ['done']]);
   });

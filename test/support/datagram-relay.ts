@@ -37,6 +37,7 @@ export class DatagramRelay {
   readonly #held = new Map<DatagramWire, () => void>();
   // The last dialer that was heard.
   #dialer = 0;
+  #isClosed = false;
 
   private constructor(outer: DatagramWire, inner: DatagramWire, target: number) {
     this.#outer = outer;
@@ -66,7 +67,9 @@ export class DatagramRelay {
     await this.#inner.send(bytes, this.#target);
   }
 
+  /** What is on its way is lost. */
   close(): void {
+    this.#isClosed = true;
     this.#outer.close();
     this.#inner.close();
   }
@@ -84,6 +87,7 @@ export class DatagramRelay {
     }
     const port = onward === this.#inner ? this.#target : this.#dialer;
     const sendNow = (): void => {
+      if (this.#isClosed) return;
       void onward.send(bytes, port);
       if (random() < duplicate) void onward.send(bytes, port);
     };

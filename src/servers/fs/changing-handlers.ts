@@ -176,6 +176,11 @@ export class ChangingHandlers {
     return new Map([...calls].map(([call, handle]) => [call, guard(handle)]));
   }
 
+  /** Whether a client has something open, or locked. */
+  has(client: number): boolean {
+    return this.#holds?.has(client) === true || this.#locks.has(client);
+  }
+
   /** Lets go what clients that are gone held and had locked. */
   sweep(): void {
     this.#parts.survivors?.sweep();

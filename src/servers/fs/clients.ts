@@ -99,6 +99,11 @@ export class Holds {
     this.#clients.set(client, files);
   }
 
+  /** Whether the client holds anything. */
+  has(client: number): boolean {
+    return this.#clients.has(client);
+  }
+
   /** Whether the client may hold so many files more. */
   hasRoom(client: number, files = 1): boolean {
     return (this.#clients.get(client)?.size ?? 0) + files <= HOLDS_MAX;

@@ -4,6 +4,7 @@
  */
 import {
   isDvkError,
+  uninterrupted,
   type Endpoint,
   type GrantId,
   type Process,
@@ -81,11 +82,11 @@ function orNothing<T>(take: () => T): T | undefined {
 
 /**
  * A copy that fails concerns one client only: it gets EFAULT for what it granted, EIO for a link
- * that is down.
+ * that is down. Who asks this server to end waits until the request that it serves is answered.
  */
 function attempt(copy: () => number): void {
   try {
-    copy();
+    uninterrupted(copy);
   } catch (error) {
     if (!isDvkError(error)) throw error;
     const lost = error.code === 'ENOTCONN' || error.code === 'ETIMEDOUT';

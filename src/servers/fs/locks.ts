@@ -53,6 +53,14 @@ export class LockTable {
     return this.#count;
   }
 
+  /** Whether a client has a lock. */
+  has(client: number): boolean {
+    for (const locks of this.#files.values()) {
+      if (locks.some((lock) => lock.client === client)) return true;
+    }
+    return false;
+  }
+
   /** The lock that is in the way of this one, if any. */
   conflict(target: LockTarget, owner: LockOwner, range: LockRange): LockAnswer {
     const lock = this.#blocker(target, owner, range);

@@ -184,6 +184,8 @@ interface Surroundings {
   readonly segment: Segment;
   readonly server: Process;
   readonly now: () => Timestamp;
+  /** Whether a client has something open, or locked. */
+  readonly has: (client: number) => boolean;
 }
 
 /** Undefined where no open file outlives the server: those without names are freed then. */
@@ -193,6 +195,7 @@ function survivorsIn({
   segment,
   server,
   now,
+  has,
 }: Surroundings): Survivors | undefined {
   if (commits === undefined || !isJournalled(volume)) {
     volume.freeNameless();
@@ -205,6 +208,7 @@ function survivorsIn({
       commits.commit();
     },
     isAlive: (client) => segment.isBound(client as Endpoint),
+    has,
     ask: (client, node) => askFor(client as Endpoint, segment.link(node as NodeId), server),
     nodeOf: (client) => segment.process(slotOf(client as Endpoint))?.node,
     nowMs: () => performance.now(),
@@ -295,7 +299,8 @@ async function main(): Promise<void> {
   const quota = new QuotaSource(volume, quotaFile(config.segment, service.name), service.quota);
   const memory = new GrantedMemory(server, segment, memoryOf(service).windows);
   const isAlive = (client: number): boolean => segment.isBound(client as Endpoint);
-  const survivors = survivorsIn({ volume, commits, segment, server, now });
+  const has = (client: number): boolean => changing.has(client);
+  const survivors = survivorsIn({ volume, commits, segment, server, now, has });
   const held = new HeldReplies();
   const leases = new LeaseHandlers(new LeaseTable(), {
     isAlive,

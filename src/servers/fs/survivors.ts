@@ -5,7 +5,7 @@
  * The list of clients is an xattr of the root directory, changed through the journal like
  * everything else:
  *
- *   count times: i32 endpoint | u32 node where the client lives
+ *   count times: i32 endpoint | u32 node where the client lives, and IDLE
  *
  * A server that ends as it should, and waits for nobody, adds the endpoint -1, in its last
  * transaction: these clients have lost nothing. The next server takes it off before it does
@@ -16,9 +16,10 @@
  * the file is on the list. Before its first lock the list is committed. A client that is gone is
  * taken off, and if it may have had locks that is committed before anybody gets them: a client
  * that was given up while it could not be reached finds that it is not on the list, and takes back
- * no lock that others had meanwhile.
+ * no lock that others had meanwhile. One that had nothing open for some seconds, or when the server
+ * ends, is IDLE, until it has something open again: it may make no call for days.
  *
- * A server that finds a list waits for those clients: until all have rejoined or are known to be
+ * A server that finds a list waits for those clients that were not idle: until all have rejoined or are known to be
  * dead, or nobody has taken back anything for `GRACE_MS`. Of a client on another node that is not
  * known here, that node is asked. Meanwhile no file without a name is freed
  * and no new lock is given. A server that dies while it waits leaves the list as it was.
@@ -39,6 +40,8 @@ export interface SurvivorParts {
    * back. `silent` when the node does not answer now.
    */
   ask(client: number, node: number): 'gone' | 'there' | 'silent';
+  /** Whether a client has something open, or locked. */
+  has(client: number): boolean;
   /** The node of a client that is alive. */
   nodeOf(client: number): number | undefined;
   /** Where the server is: a client of this node that is not alive will not come. */
@@ -55,22 +58,31 @@ const GRACE_MS_MAX = 60_000;
 /** Between two questions to the other nodes. */
 const ASK_MS = 1000;
 const ENTRY_BYTES = 8;
+/** Of a client that is never idle. */
 const NODE_UNKNOWN = 0xffff_ffff;
+const IDLE = 0x8000_0000;
 const NOTHING_LOST = -1;
 /** With a part of a second, which times of small inodes have not. */
 const LATE: Timestamp = { seconds: 2 ** 33, nanoseconds: 1 };
 
+interface Listed {
+  readonly node: number;
+  readonly isIdle: boolean;
+}
+
 export class Survivors {
   readonly recovered: RecoveredTimes;
   readonly #parts: SurvivorParts;
-  /** Clients on the list, and their nodes. */
-  readonly #listed: Map<number, number>;
+  /** Clients on the list. */
+  readonly #listed: Map<number, Listed>;
   /** Those whose place on the list is committed. */
   readonly #safe: Set<number>;
   /** Those that have not rejoined. */
   #awaited: Set<number>;
   /** Those of which nothing is lost. */
   readonly #whole: ReadonlySet<number>;
+  /** Those that had nothing open at the last sweep. */
+  #idle = new Set<number>();
   #awaiting = true;
   #untilMs: number;
   #askMs: number;
@@ -88,7 +100,7 @@ export class Survivors {
       this.#commit();
     }
     this.#safe = new Set(this.#listed.keys());
-    this.#awaited = new Set(this.#listed.keys());
+    this.#awaited = new Set([...this.#listed.keys()].filter((client) => !this.#isIdle(client)));
     const nowMs = parts.nowMs();
     this.#untilMs = nowMs + GRACE_MS;
     this.#askMs = nowMs;
@@ -117,7 +129,8 @@ export class Survivors {
   /** The server ends, and will have committed all that there is. */
   end(): void {
     if (this.awaiting || this.#listed.size === 0) return;
-    this.#listed.set(NOTHING_LOST, 0);
+    this.#rest(this.#findIdle());
+    this.#listed.set(NOTHING_LOST, { node: 0, isIdle: false });
     this.#write();
   }
 
@@ -132,16 +145,21 @@ export class Survivors {
    * back nothing.
    */
   list(client: number): void {
-    if (this.#listed.has(client) || !this.#parts.isAlive(client)) return;
-    this.#listed.set(client, this.#parts.nodeOf(client) ?? NODE_UNKNOWN);
-    if (!this.#write()) this.#listed.delete(client);
+    const before = this.#listed.get(client);
+    if (before?.isIdle === false || !this.#parts.isAlive(client)) return;
+    const node = before?.node ?? this.#parts.nodeOf(client) ?? NODE_UNKNOWN;
+    this.#listed.set(client, { node, isIdle: false });
+    if (this.#write()) return;
+    if (before === undefined) this.#listed.delete(client);
+    else this.#listed.set(client, before);
   }
 
   /** The client is about to get a lock. */
   listSafely(client: number): void {
     if (this.#safe.has(client)) return;
     this.list(client);
-    if (this.#listed.has(client) && this.#commit()) this.#safe.add(client);
+    const isListed = this.#listed.get(client)?.isIdle === false;
+    if (isListed && this.#commit()) this.#safe.add(client);
   }
 
   /** Takes clients off the list; returns when none of them can take back a lock any more. */
@@ -154,8 +172,9 @@ export class Survivors {
   }
 
   /**
-   * Takes those off the list that are not alive. Those that are awaited have time, unless their
-   * nodes know better: a server that ends leaves no files without names for them.
+   * Takes those off the list that are not alive, and marks those that are idle. Those that are
+   * awaited have time, unless their nodes know better: a server that ends leaves no files without
+   * names for them.
    */
   sweep(): void {
     this.#askMs = this.#parts.nowMs();
@@ -165,6 +184,35 @@ export class Survivors {
         (client) => !this.#awaited.has(client) && !this.#parts.isAlive(client),
       ),
     );
+    const idle = this.#findIdle();
+    const long = idle.filter((client) => this.#idle.has(client));
+    this.#idle = new Set(idle);
+    if (long.length === 0) return;
+    this.#rest(long);
+    this.#write();
+  }
+
+  #isIdle(client: number): boolean {
+    return this.#listed.get(client)?.isIdle === true;
+  }
+
+  /** Those that are not marked, and have nothing open. */
+  #findIdle(): number[] {
+    return [...this.#listed]
+      .filter(([client, { node, isIdle }]) => {
+        const isKnown = !isIdle && node !== NODE_UNKNOWN && !this.#awaited.has(client);
+        return isKnown && !this.#parts.has(client);
+      })
+      .map(([client]) => client);
+  }
+
+  /** Before the next lock of any of them the list is committed again. */
+  #rest(clients: readonly number[]): void {
+    for (const client of clients) {
+      const node = this.#listed.get(client)?.node ?? NODE_UNKNOWN;
+      this.#listed.set(client, { node, isIdle: true });
+      this.#safe.delete(client);
+    }
   }
 
   /** Ends the wait when it is over. */
@@ -190,7 +238,7 @@ export class Survivors {
     if (asks) this.#askMs = nowMs + ASK_MS;
     const silent = new Set([NODE_UNKNOWN]);
     for (const client of this.#awaited) {
-      const node = this.#listed.get(client) ?? NODE_UNKNOWN;
+      const node = this.#listed.get(client)?.node ?? NODE_UNKNOWN;
       if (parts.isAlive(client)) continue;
       if (node === parts.node) this.#awaited.delete(client);
       if (node === parts.node || !asks || silent.has(node)) continue;
@@ -246,25 +294,27 @@ function succeeds(run: () => void): boolean {
   }
 }
 
-function encodeList(clients: ReadonlyMap<number, number>): Uint8Array {
+function encodeList(clients: ReadonlyMap<number, Listed>): Uint8Array {
   const bytes = new Uint8Array(clients.size * ENTRY_BYTES);
   const view = new DataView(bytes.buffer);
   let at = 0;
-  for (const [client, node] of clients) {
+  for (const [client, { node, isIdle }] of clients) {
     view.setInt32(at, client, true);
-    view.setUint32(at + 4, node, true);
+    view.setUint32(at + 4, isIdle ? node + IDLE : node, true);
     at += ENTRY_BYTES;
   }
   return bytes;
 }
 
 /** Any bytes are safe. */
-function decodeList(bytes: Uint8Array | undefined): Map<number, number> {
-  const clients = new Map<number, number>();
+function decodeList(bytes: Uint8Array | undefined): Map<number, Listed> {
+  const clients = new Map<number, Listed>();
   if (bytes === undefined) return clients;
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   for (let at = 0; at + ENTRY_BYTES <= bytes.length; at += ENTRY_BYTES) {
-    clients.set(view.getInt32(at, true), view.getUint32(at + 4, true));
+    const word = view.getUint32(at + 4, true);
+    const isIdle = word >= IDLE && word !== NODE_UNKNOWN;
+    clients.set(view.getInt32(at, true), { node: isIdle ? word - IDLE : word, isIdle });
   }
   return clients;
 }

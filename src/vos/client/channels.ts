@@ -16,8 +16,8 @@
  *
  * A call whose answer was lost is made again. To the same server that is safe for each of them: it
  * knows the request by its number. A server that was started again has forgotten the number, so
- * there only calls that may be done twice are made again; the others fail with EIO, since nobody
- * knows whether they were done.
+ * there only calls that may be done twice are made again, and those that the one before never
+ * took; the others fail with EIO, since nobody knows whether they were done.
  *
  * What another client's claim is in the way of (EALREADY) was not done, and is asked for again
  * after a pause, for `outageMs` at most.
@@ -148,8 +148,13 @@ const OUTAGES: ReadonlySet<string> = new Set([
   'EDVSNODCNODE',
   'ETIMEDOUT',
 ]);
-/** Those that come before the request has left. */
-const NOT_SENT: ReadonlySet<string> = new Set(['EDEADSRCDST', 'EDVSNOPROXY', 'EDVSNODCNODE']);
+/** Those that come before the server has taken the request. */
+const NOT_TAKEN: ReadonlySet<string> = new Set([
+  'EDEADSRCDST',
+  'EDSTDIED',
+  'EDVSNOPROXY',
+  'EDVSNODCNODE',
+]);
 
 /** What a server answered; the message is valid until the next attempt. */
 export interface Answer {
@@ -325,7 +330,7 @@ export class Channels {
         await this.#refused();
       } catch (error) {
         if (!isDvkError(error) || !OUTAGES.has(error.code)) throw error;
-        if (!NOT_SENT.has(error.code)) sentTo = server;
+        if (!NOT_TAKEN.has(error.code)) sentTo = server;
         const nowMs = clock.nowMs();
         if (error.code === 'ETIMEDOUT' && this.#isSlow(begunMs, nowMs, start)) continue;
         const sinceMs = (this.#outageSinceMs ??= begunMs);

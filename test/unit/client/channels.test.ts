@@ -1,9 +1,10 @@
 // What a client of the FS protocol makes of time-outs. Method: a server in this process that leaves
 // some requests without an answer, and a clock that only it moves, by which an attempt waits for a
 // second.
-import { afterEach, beforeEach, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { Process } from '../../../src/dvk/index.ts';
 import { FsClient } from '../../../src/vos/client/fs-client.ts';
+import { XattrFlag } from '../../../src/vos/protocol/fs-change.ts';
 import { FsCall } from '../../../src/vos/protocol/fs.ts';
 import { ManualClock } from '../../support/fuse-messages.ts';
 import { LocalDc } from '../../support/local-dc.ts';
@@ -99,4 +100,45 @@ it('is EIO after a minute in any case', async () => {
   await expect(client.sync(FILE, 0)).rejects.toMatchObject({ code: 'EIO' });
 
   expect(syncs).toBe(1);
+});
+
+describe('a server that ends, and one that takes its place', () => {
+  const bind = (): Process =>
+    dc.segment.bind({ name: 'fs', level: 'server', slot: SLOT, awaitable: true });
+
+  beforeEach(async () => {
+    server.unbind();
+    await serving;
+    server = bind();
+  });
+
+  /** Something that may not be done twice; what it came to when another server serves. */
+  async function change(meanwhile: () => Promise<void>): Promise<string> {
+    const name = Buffer.from('user.a');
+    const outcome = client.setXattr(FILE, name, Buffer.from('b'), XattrFlag.CREATE).then(
+      () => 'done',
+      (error: unknown) => (error as { code: string }).code,
+    );
+    await meanwhile();
+    server.unbind();
+    server = bind();
+    serving = serve().catch(() => undefined);
+    let ended: string | undefined;
+    void outcome.then((told) => (ended = told));
+    while (ended === undefined) {
+      clock.advance(10);
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    return ended;
+  }
+
+  it('does what the one before has not taken', async () => {
+    const channel = dc.segment.processes().find(({ name }) => name === 'c');
+    expect(await change(async () => dc.reaches(channel!.endpoint, 'calling'))).toBe('done');
+  });
+
+  it('does nothing that the one before may have done: EIO', async () => {
+    const taken = async (): Promise<void> => server.rcvrqst();
+    expect(await change(taken)).toBe('EIO');
+  });
 });

@@ -42,7 +42,7 @@ describe('the addon', () => {
   it('throws TypeError without arguments, or needs none', () => {
     const free = new Set([
       ...['segmentReason', 'crc32cAccelerated', 'clearInterrupt', 'abiLayout', 'canLend'],
-      'yieldCpu',
+      ...['yieldCpu', 'interrupt'],
     ]);
     for (const name of names.filter((each) => !free.has(each))) {
       const { [name as keyof Binding]: target } = native();

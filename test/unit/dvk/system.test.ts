@@ -3,10 +3,11 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { createServer, connect, type Server, type Socket } from 'node:net';
-import { release, tmpdir } from 'node:os';
+import { constants, release, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import {
+  DvkError,
   clearInterrupt,
   closeFd,
   descriptorOf,
@@ -19,6 +20,7 @@ import {
   processStartTime,
   setAffinity,
   systemClock,
+  uninterrupted,
   watchReadable,
 } from '../../../src/dvk/index.ts';
 import { setSlice } from '../../../src/dvk/system.ts';
@@ -147,6 +149,24 @@ describe('the thread', () => {
     expect(() => {
       interruptOn(['SIGKILL']);
     }).toThrow(/^EINVAL/);
+  });
+
+  it('makes a call again that an interrupt has ended, and keeps the interrupt', async () => {
+    interruptOn(['SIGUSR2']);
+    process.kill(process.pid, 'SIGUSR2');
+    await new Promise((resolve) => setImmediate(resolve));
+    let calls = 0;
+    const interrupted = (): number => {
+      if (++calls < 2) throw new DvkError(-constants.errno.EINTR, 'vcopy');
+      return calls;
+    };
+
+    expect(uninterrupted(interrupted)).toBe(2);
+    expect(clearInterrupt()).toBe(true);
+    // Nor does it go on for ever without a signal.
+    calls = 0;
+    expect(() => uninterrupted(interrupted)).toThrow(/^EINTR/);
+    expect(clearInterrupt()).toBe(false);
   });
 });
 

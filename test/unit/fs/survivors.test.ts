@@ -61,6 +61,7 @@ describe.skipIf(obstacle !== undefined)(`survivors of a server ${obstacle ?? ''}
     const isAlive = (client: number): boolean => alive.has(client);
     survivors = new Survivors({
       ...{ volume, commit, isAlive, node: HERE, now, nowMs: () => nowMs },
+      has: (client) => handlers.has(client),
       nodeOf: (client) => nodes.get(client),
       ask: () => {
         questions++;
@@ -137,6 +138,56 @@ describe.skipIf(obstacle !== undefined)(`survivors of a server ${obstacle ?? ''}
     expect(reclaim(A, inode)).toBe(-ESTALE);
     changed.close();
     checkImage(changed.device.content);
+  });
+
+  it('are not awaited when they had nothing open for some seconds', () => {
+    const inode = file('file', A, false);
+    expect([lock(B), listed()]).toEqual([0, 2]);
+    changed.changes.commit();
+    // What was given up a moment ago may come again at once.
+    expect(release(A, inode)).toBe(0);
+    handlers.sweep();
+    changed.changes.commit();
+    crash();
+    expect([rejoined(B), survivors.awaiting]).toEqual([0, true]);
+    expect([rejoined(A), survivors.awaiting]).toEqual([0, false]);
+
+    handlers.sweep();
+    handlers.sweep();
+    expect(lock(B)).toBe(0);
+    changed.changes.commit();
+    crash();
+    expect([survivors.awaiting, listed()]).toEqual([true, 2]);
+    expect([rejoined(B), survivors.awaiting]).toEqual([0, false]);
+  });
+
+  it('are awaited again when they have opened something since', () => {
+    expect([release(A, file('file', A, false)), listed()]).toEqual([0, 1]);
+    handlers.sweep();
+    handlers.sweep();
+    const inode = file('other', A, true);
+    changed.changes.commit();
+    crash();
+    expect([survivors.awaiting, isThere(inode)]).toEqual([true, true]);
+    expect([reclaim(A, inode), rejoined(A), isThere(inode)]).toEqual([0, 0, true]);
+    // A lock is given when that is sure to be on the list: nothing else is committed here.
+    expect(release(A, inode)).toBe(0);
+    handlers.sweep();
+    handlers.sweep();
+    changed.changes.commit();
+    expect(lock(A)).toBe(0);
+    crash();
+    expect(survivors.awaiting).toBe(true);
+  });
+
+  it('are not awaited after a server that ended, when they had nothing open then', () => {
+    expect(release(A, file('file', A, false))).toBe(0);
+    survivors.end();
+    changed.changes.commit();
+    crash();
+    expect([survivors.awaiting, listed(), lock(B)]).toEqual([false, 1, 0]);
+    // Nothing is lost of it all the same.
+    expect(survivors.wholeAt(A)).toBeDefined();
   });
 
   it('keep a file that loses its name before its holder has come back', () => {
