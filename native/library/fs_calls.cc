@@ -56,9 +56,10 @@ bool is_outage(int error) {
   }
 }
 
-// Those that come before the request has left.
-bool is_unsent(int error) {
-  return error == -DVK_EDEADSRCDST || error == -DVK_EDVSNOPROXY || error == -DVK_EDVSNODCNODE;
+// Those that come before the server has taken the request.
+bool is_untaken(int error) {
+  return error == -DVK_EDEADSRCDST || error == -DVK_EDSTDIED || error == -DVK_EDVSNOPROXY ||
+         error == -DVK_EDVSNODCNODE;
 }
 
 void set_field(dvk_message* message, size_t at, const void* value) {
@@ -187,7 +188,7 @@ int64_t dvk_fs::perform_on(Channel* channel, Call* call) {
         answered++;
         return call->message.type;
       }
-      if (!is_unsent(error)) sent_to = target;
+      if (!is_untaken(error)) sent_to = target;
     }
     if (!is_outage(error)) return error;
     const int64_t now = now_ms();

@@ -124,12 +124,21 @@ void Kept::named(uint32_t inode, uint32_t generation, uint64_t changed, bool los
 }
 
 void Kept::settle(const Directory& directory, uint64_t changed) {
+  const bool lost = forget(directory) && !has_change(changed, directory.changed);
+  if (lost && lost_.size() < kDirectoriesMax) lost_.insert(directory.inode);
+}
+
+void Kept::gone(const Directory& directory) {
+  forget(directory);
+}
+
+// False: its names have changed meanwhile.
+bool Kept::forget(const Directory& directory) {
   const auto now = directories_.find(directory.inode);
-  if (now == directories_.end() || now->second.order != directory.order) return;
+  if (now == directories_.end() || now->second.order != directory.order) return false;
   by_order_.erase(directory.order);
   directories_.erase(now);
-  const bool lost = !has_change(changed, directory.changed);
-  if (lost && lost_.size() < kDirectoriesMax) lost_.insert(directory.inode);
+  return true;
 }
 
 Kept::Mark Kept::mark(uint32_t inode) const {

@@ -74,6 +74,8 @@ class Kept {
   void named(uint32_t inode, uint32_t generation, uint64_t changed, bool lost);
   // The same for a directory that was asked about.
   void settle(const Directory& directory, uint64_t changed);
+  // It has no such directory: it was removed, or is lost as a name of the one that it was in.
+  void gone(const Directory& directory);
 
   // What is to be synced, taken before; and after it was, whether a change was lost before.
   struct Mark {
@@ -85,6 +87,8 @@ class Kept {
 
  private:
   using Owner = std::tuple<uint32_t, uint8_t, uint64_t>;  // inode, kind, owner
+
+  bool forget(const Directory& directory);
 
   std::map<uint32_t, Held> held_;
   std::map<Owner, std::pair<uint32_t, std::vector<Range>>> locks_;  // generation, ranges

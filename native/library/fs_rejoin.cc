@@ -184,7 +184,12 @@ int dvk_fs::ask_names(Channel* channel, int32_t target) {
     const int error = tell(channel, &call, target);
     if (error != 0) return error;
     std::lock_guard<std::mutex> guard(lock);
-    kept.settle(one, call.message.type == 0 ? call.attributes().changed : 0);
+    const int32_t result = call.message.type;
+    if (result == -ESTALE) {
+      kept.gone(one);
+    } else {
+      kept.settle(one, result == 0 ? call.attributes().changed : 0);
+    }
   }
   return 0;
 }

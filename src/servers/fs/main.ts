@@ -328,12 +328,8 @@ async function main(): Promise<void> {
   const reading = createHandlers(volume, memory, counters);
   const calls = changing.guarded(new Map([...reading, ...changing.table()]));
   calls.set(FsCall.WINDOW, (request, reply) => memory.windows.onWindow(request, reply));
-  await ready({
-    endpoint: server.endpoint,
-    image: service.image,
-    ...facts,
-    readOnly: volume.readOnly,
-  });
+  const { readOnly } = volume;
+  await ready({ endpoint: server.endpoint, image: service.image, ...facts, readOnly });
   const settle = (): void => {
     quota.look();
     commits?.poll();

@@ -19,10 +19,10 @@
  * no lock that others had meanwhile. One that had nothing open for some seconds, or when the server
  * ends, is IDLE, until it has something open again: it may make no call for days.
  *
- * A server that finds a list waits for those clients that were not idle: until all have rejoined or are known to be
- * dead, or nobody has taken back anything for `GRACE_MS`. Of a client on another node that is not
- * known here, that node is asked. Meanwhile no file without a name is freed
- * and no new lock is given. A server that dies while it waits leaves the list as it was.
+ * A server that finds a list waits for those clients that were not idle: until all have rejoined or
+ * are known to be dead, or nobody has taken back anything for `GRACE_MS`. Of a client on another
+ * node that is not known here, that node is asked. Meanwhile no file without a name is freed and no
+ * new lock is given. A server that dies while it waits leaves the list as it was.
  */
 import { type FsChange, LockCommand, LockType } from '../../vos/protocol/fs-change.ts';
 import { ROOT_INODE, type Timestamp } from '../../vos/protocol/fs.ts';

@@ -21,7 +21,8 @@ export const DIRECTORIES_MAX = 4096;
 
 export class ChangedNames {
   readonly #directories = new Map<number, ChangedDirectory>();
-  readonly #lost = new Set<number>();
+  /** By inode, the generation: a later directory may have the same number. */
+  readonly #lost = new Map<number, number>();
   #changes = 0;
 
   /** Those to be asked about after a restart. */
@@ -63,18 +64,29 @@ export class ChangedNames {
     if (changed === undefined || !hasWrite(changed, directory.changed)) this.lose(directory);
   }
 
+  /**
+   * The server that was asked has no such directory: it was removed, or it is lost as a name of the
+   * one that it was in.
+   */
+  gone(directory: ChangedDirectory): void {
+    const now = this.#directories.get(directory.inode);
+    if (now?.order === directory.order) this.#directories.delete(directory.inode);
+  }
+
   /** Changes of these names may not be there any more. */
-  lose({ inode }: FileId): void {
-    this.#lost.add(inode);
+  lose({ inode, generation }: FileId): void {
+    this.#lost.set(inode, generation);
     if (this.#lost.size <= DIRECTORIES_MAX) return;
-    for (const oldest of this.#lost) {
+    for (const oldest of this.#lost.keys()) {
       this.#lost.delete(oldest);
       return;
     }
   }
 
-  /** Whether changes were lost and nobody was told; who asks is told. */
-  tell({ inode }: FileId): boolean {
-    return this.#lost.delete(inode);
+  /** Whether changes were lost and nobody was told; who asks is told. A generation of 0 is any. */
+  tell({ inode, generation }: FileId): boolean {
+    const lost = this.#lost.get(inode);
+    this.#lost.delete(inode);
+    return lost !== undefined && (lost === generation || lost === 0 || generation === 0);
   }
 }

@@ -4,6 +4,7 @@
  * Calls wait meanwhile, so nothing is added to what the client has; it may give something up. See
  * `src/servers/fs/survivors.ts` for the other side.
  */
+import { constants } from 'node:os';
 import { LockCommand, OpenFlag, encodeChange } from '../protocol/fs-change.ts';
 import type { FsChange } from '../protocol/fs-change.ts';
 import { FsCall, decodeAttributes } from '../protocol/fs.ts';
@@ -11,6 +12,8 @@ import type { Answer, Call } from './channels.ts';
 import type { HeldFile, HeldFiles } from './held-files.ts';
 import type { ChangedNames } from './changed-names.ts';
 import { hasWrite } from './held-files.ts';
+
+const { ESTALE } = constants.errno;
 
 type Attempt = (call: Call) => Promise<Answer>;
 
@@ -77,7 +80,8 @@ async function ask(names: ChangedNames, { client, attempt }: Teller): Promise<vo
     const flags = OpenFlag.LOOK;
     const request = { call: FsCall.OPEN, inode, generation, client, count: 0, flags };
     const { result, message } = await attempt(encoded(request));
-    names.settle(directory, result === 0 ? decodeAttributes(message).changed : undefined);
+    if (result === -ESTALE) names.gone(directory);
+    else names.settle(directory, result === 0 ? decodeAttributes(message).changed : undefined);
   }
 }
 

@@ -60,6 +60,18 @@ describe('directories with changed names', () => {
     expect(names.tell(A)).toBe(false);
   });
 
+  it('have lost nothing when they were removed, nor has what has their number next', () => {
+    names.changed(file(A.inode, 1), at(5));
+    const [removed] = names.directories;
+    if (removed !== undefined) names.gone(removed);
+    expect([asked(), names.tell(file(A.inode, 1))]).toEqual([[], false]);
+
+    names.lose(file(A.inode, 1));
+    expect(names.tell(file(A.inode, 2))).toBe(false);
+    names.lose(file(A.inode, 1));
+    expect(names.tell(A)).toBe(true);
+  });
+
   it('are so many, the last ones', () => {
     for (let inode = 0; inode <= DIRECTORIES_MAX; inode++) names.changed(file(inode), at(1));
     expect([asked().length, asked()[0]]).toEqual([DIRECTORIES_MAX, 1]);
