@@ -31,6 +31,7 @@ export {
   isDvkError,
   type ErrorDetails,
 } from './errors.ts';
+export type { Filter, FilterRule } from './filter.ts';
 export { fuseDevice, type FuseDevice } from './fuse-device.ts';
 export {
   levelName,
@@ -62,8 +63,6 @@ export {
   type AsyncStatus,
   type CallNumber,
   type CallOptions,
-  type Filter,
-  type FilterRule,
   type MessageKind,
   type NotifyOptions,
 } from './process.ts';

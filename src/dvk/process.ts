@@ -26,7 +26,8 @@ import { constants } from 'node:os';
 import { AsyncFlag, ErrorNumber } from './abi/abi.gen.ts';
 import { systemClock, type Clock } from './clock.ts';
 import { SELF, slotOf, type Endpoint, type GrantId } from './endpoint.ts';
-import { check, DvkError, fail } from './errors.ts';
+import { check, DvkError, fail, isDvkError } from './errors.ts';
+import { wordsOf, type Filter } from './filter.ts';
 import { Memory, type Access, type CopyElement, type Party } from './memory.ts';
 import { Message, PAYLOAD_OFFSET } from './message.ts';
 import { native, type Binding } from './native.ts';
@@ -55,12 +56,6 @@ export interface AsyncOptions {
 
 /** What became of a message: without an error it was received. */
 export type AsyncStatus = { done: false } | { done: true; error: DvkError | undefined };
-
-/** Matches messages of `source`, with `type`, or both; a notification has NOTIFY_TYPE. */
-export type FilterRule = { source: Endpoint; type?: number } | { source?: Endpoint; type: number };
-
-/** Lets those messages pass that match one of the rules, or those that match none. At most 8. */
-export type Filter = { allow: readonly FilterRule[] } | { deny: readonly FilterRule[] };
 
 /** Limits of an awaited call. */
 export interface CallOptions {
@@ -92,11 +87,11 @@ export interface ProcessHost {
 export const FOREVER = -1;
 
 const PENDING = 1;
+// What every awaited call returns that is complete at once.
+const SETTLED = Promise.resolve();
 const MORE = 2;
 const KINDS: readonly MessageKind[] = ['send', 'call', 'notify', 'async'];
 const STATUS_OFFSET = 64;
-const MATCH_SOURCE = 1;
-const MATCH_TYPE = 2;
 const { EAGAIN, EINVAL, ETIMEDOUT, ECANCELED } = constants.errno;
 const EDVSNOTBOUND = -ErrorNumber.EDVSNOTBOUND;
 
@@ -225,7 +220,12 @@ export class Process {
     const result =
       options === undefined
         ? this.#native.notify(this.#handle, destination)
-        : this.#notifyFrom(destination, options);
+        : this.#native.notifyFrom(
+            this.#handle,
+            destination,
+            options.source ?? SELF,
+            options.value ?? 0,
+          );
     if (result < 0) fail(result, 'notify', { endpoint: destination });
   }
 
@@ -268,11 +268,10 @@ export class Process {
 
   /** Awaited `waitForBindSync`. */
   async waitForBind(slot: number, options: CallOptions = {}): Promise<Endpoint> {
-    this.#prepare('waitForBind', options);
     // Read at once: the next call may begin before the promise is looked at.
     const found = (result: number): number =>
       result === 0 ? this.#native.boundEndpoint(this.#handle) : result;
-    const begun = this.#native.beginWaitBind(this.#handle, slot);
+    const begun = this.#prepare(options) || this.#native.beginWaitBind(this.#handle, slot);
     let result = found(begun);
     if (begun === PENDING) {
       result = await new Promise((settle) => {
@@ -286,11 +285,9 @@ export class Process {
   }
 
   /** Awaited `waitForUnbindSync`. */
-  async waitForUnbind(endpoint: Endpoint, options: CallOptions = {}): Promise<void> {
-    this.#prepare('waitForUnbind', options);
-    const begun = this.#native.beginWaitUnbind(this.#handle, endpoint);
-    const result = begun === PENDING ? await this.#ended(options) : begun;
-    if (result < 0) this.#fail(result, 'waitForUnbind', endpoint);
+  waitForUnbind(endpoint: Endpoint, options: CallOptions = {}): Promise<void> {
+    const begun = this.#prepare(options) || this.#native.beginWaitUnbind(this.#handle, endpoint);
+    return begun === 0 ? SETTLED : this.#settled(begun, 'waitForUnbind', options, endpoint);
   }
 
   /**
@@ -356,13 +353,8 @@ export class Process {
       check(this.#native.clearFilter(this.#handle), 'setFilter');
       return;
     }
-    const rules = 'allow' in filter ? filter.allow : filter.deny;
-    const words = rules.flatMap(({ source, type }) => [
-      (source === undefined ? 0 : MATCH_SOURCE) | (type === undefined ? 0 : MATCH_TYPE),
-      source ?? 0,
-      type ?? 0,
-    ]);
-    const result = this.#native.setFilter(this.#handle, 'allow' in filter, Int32Array.from(words));
+    const words = wordsOf(filter);
+    const result = this.#native.setFilter(this.#handle, 'allow' in filter, words);
     check(result, 'setFilter');
   }
 
@@ -370,43 +362,34 @@ export class Process {
    * Awaited `sendSync`. The message is taken at the call: it may be changed before the promise
    * settles.
    */
-  async send(destination: Endpoint, options: CallOptions = {}): Promise<void> {
-    this.#prepare('send', options);
-    const begun = this.#native.beginSend(this.#handle, destination);
-    const result = begun === PENDING ? await this.#ended(options) : begun;
-    if (result < 0) this.#fail(result, 'send', destination);
+  send(destination: Endpoint, options: CallOptions = {}): Promise<void> {
+    const begun = this.#prepare(options) || this.#native.beginSend(this.#handle, destination);
+    return begun === 0 ? SETTLED : this.#settled(begun, 'send', options, destination);
   }
 
   /** Awaited `receiveSync`. */
-  async receive(source: Endpoint, options: CallOptions = {}): Promise<void> {
-    this.#prepare('receive', options);
-    const begun = this.#native.beginReceive(this.#handle, source);
-    const result = begun === PENDING ? await this.#ended(options) : begun;
-    if (result < 0) this.#fail(result, 'receive', source);
+  receive(source: Endpoint, options: CallOptions = {}): Promise<void> {
+    const begun = this.#prepare(options) || this.#native.beginReceive(this.#handle, source);
+    return begun === 0 ? SETTLED : this.#settled(begun, 'receive', options, source);
   }
 
   /** Awaited `sendrecSync`. */
-  async sendrec(destination: Endpoint, options: CallOptions = {}): Promise<void> {
-    this.#prepare('sendrec', options);
-    const begun = this.#native.beginSendrec(this.#handle, destination);
-    const result = begun === PENDING ? await this.#ended(options) : begun;
-    if (result < 0) this.#fail(result, 'sendrec', destination);
+  sendrec(destination: Endpoint, options: CallOptions = {}): Promise<void> {
+    const begun = this.#prepare(options) || this.#native.beginSendrec(this.#handle, destination);
+    return begun === 0 ? SETTLED : this.#settled(begun, 'sendrec', options, destination);
   }
 
   /** Awaited `rcvrqstSync`. */
-  async rcvrqst(options: CallOptions = {}): Promise<void> {
-    this.#prepare('rcvrqst', options);
-    const begun = this.#native.beginRcvrqst(this.#handle);
-    const result = begun === PENDING ? await this.#ended(options) : begun;
-    if (result < 0) this.#fail(result, 'rcvrqst');
+  rcvrqst(options: CallOptions = {}): Promise<void> {
+    const begun = this.#prepare(options) || this.#native.beginRcvrqst(this.#handle);
+    return begun === 0 ? SETTLED : this.#settled(begun, 'rcvrqst', options);
   }
 
   /** Awaited `replyReceiveSync`: server loops of event loops. */
-  async replyReceive(destination: Endpoint, options: CallOptions = {}): Promise<void> {
-    this.#prepare('replyReceive', options);
-    const begun = this.#native.beginReplyReceive(this.#handle, destination);
-    const result = begun === PENDING ? await this.#ended(options) : begun;
-    if (result < 0) this.#fail(result, 'replyReceive', destination);
+  replyReceive(destination: Endpoint, options: CallOptions = {}): Promise<void> {
+    const begun =
+      this.#prepare(options) || this.#native.beginReplyReceive(this.#handle, destination);
+    return begun === 0 ? SETTLED : this.#settled(begun, 'replyReceive', options, destination);
   }
 
   /** Frees the slot. An awaited call ends with ECANCELED; who waits for this process is told. */
@@ -485,7 +468,7 @@ export class Process {
     bytes: number,
     options: CallOptions = {},
   ): Promise<number> {
-    this.#prepare('vcopy', options);
+    check(this.#prepare(options), 'vcopy', { cause: this.#reason });
     const { timeoutMs = FOREVER } = options;
     const end = this.#clock.nowMs() + timeoutMs;
     const copy = this.#memory.beginVcopy(source, destination, bytes);
@@ -529,23 +512,34 @@ export class Process {
     this.#waker = waker;
   }
 
-  #notifyFrom(destination: Endpoint, { source = SELF, value = 0 }: NotifyOptions): number {
-    return this.#native.notifyFrom(this.#handle, destination, source, value);
-  }
-
-  #prepare(syscall: string, options: CallOptions): void {
-    if (options.signal?.aborted === true) {
-      throw new DvkError(ECANCELED, syscall, { cause: options.signal.reason });
+  /** Before an awaited call. Returns 0, or -errno when it must not begin. */
+  #prepare({ signal }: CallOptions): number {
+    this.#reason = signal?.reason;
+    if (signal?.aborted === true) return -ECANCELED;
+    if (this.#waker !== undefined || !this.#bound) return 0;
+    try {
+      this.prepare();
+      return 0;
+    } catch (error) {
+      if (!isDvkError(error)) throw error;
+      this.#reason = error;
+      return error.errno;
     }
-    if (this.#bound) this.prepare();
-    this.#reason = undefined;
   }
 
-  /** What the call that was begun comes to. */
-  async #ended(options: CallOptions): Promise<number> {
-    return new Promise((settle) => {
-      this.#expect(settle, options);
-    });
+  /** The end of a call that came to `result` when it began. */
+  async #settled(
+    result: number,
+    syscall: string,
+    options: CallOptions,
+    endpoint?: Endpoint,
+  ): Promise<void> {
+    if (result === PENDING) {
+      result = await new Promise((settle) => {
+        this.#expect(settle, options);
+      });
+    }
+    if (result < 0) this.#fail(result, syscall, endpoint);
   }
 
   #expect(settle: (result: number) => void, options: CallOptions): void {
