@@ -7,6 +7,7 @@
  * device.
  */
 import type { BlockCheck } from './cache.ts';
+import type { FsError } from './errors.ts';
 
 export interface Changes {
   /** The number of the transaction that the next change goes into; each is one higher. */
@@ -17,6 +18,11 @@ export interface Changes {
    * file that had it.
    */
   readonly committed: number;
+  /**
+   * Why something that was changed may not be on the device, and is nowhere else either. A commit
+   * that failed without it has lost nothing: the next one tries again.
+   */
+  readonly lost: FsError | undefined;
 
   /**
    * Runs before a commit that was asked for begins, between two changes, and may make changes that

@@ -2,20 +2,23 @@
  * Commits that replies wait for, while the server goes on.
  *
  * A thread writes a commit and wakes the server when it is done; all who ask meanwhile share the
- * next one. A device that is full fails those who wait, and may have room later. After any other
- * failure all later commits fail: nobody who syncs may believe that all is well.
+ * next one. A device that is full, or that did not take contents which still wait in memory, fails
+ * those who wait, and the next commit tries again. When something may be lost all later commits
+ * fail: nobody who syncs may believe that all is well.
  */
 import type { Wait } from '../../vos/held-replies.ts';
 import type { Changes } from './changes.ts';
 import { type FsError, isFsError } from './errors.ts';
 
+type Committed = Pick<Changes, 'begin' | 'commit' | 'poll' | 'committed' | 'lost'>;
+
 export class Commits {
-  readonly #changes: Pick<Changes, 'begin' | 'commit' | 'poll' | 'committed'>;
+  readonly #changes: Committed;
   /** Failures so far, and the last of them. */
   #failures = 0;
   #failure: FsError | undefined;
 
-  constructor(changes: Pick<Changes, 'begin' | 'commit' | 'poll' | 'committed'>) {
+  constructor(changes: Committed) {
     this.#changes = changes;
   }
 
@@ -58,7 +61,7 @@ export class Commits {
   }
 
   #check(): void {
-    if (this.#failure !== undefined && this.#failure.code !== 'ENOSPC') throw this.#failure;
+    if (this.#changes.lost !== undefined) throw this.#changes.lost;
   }
 
   #noting(run: () => void): void {
@@ -67,7 +70,7 @@ export class Commits {
     } catch (error) {
       if (isFsError(error)) {
         this.#failures++;
-        if (this.#failure === undefined || this.#failure.code === 'ENOSPC') this.#failure = error;
+        this.#failure = error;
       }
       throw error;
     }

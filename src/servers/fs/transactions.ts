@@ -93,6 +93,7 @@ export class Transactions implements Changes {
   /** An error of a commit that no caller asked for. */
   #untold: FsError | undefined;
   #dead: FsError | undefined;
+  #lost: FsError | undefined;
 
   constructor(options: TransactionsOptions) {
     this.#device = options.device;
@@ -115,6 +116,10 @@ export class Transactions implements Changes {
   /** Why the volume takes no changes any more; undefined while it does. */
   get failure(): FsError | undefined {
     return this.#dead;
+  }
+
+  get lost(): FsError | undefined {
+    return this.#lost;
   }
 
   change<T>(run: () => T): T {
@@ -286,6 +291,7 @@ export class Transactions implements Changes {
 
   /** Contents that are lost were told of; metadata that is lost ends all changes. */
   #fail(error: FsError, { blocks, freed }: Transaction): void {
+    if (error.code !== 'ENOSPC') this.#lost ??= error;
     if (error.code === 'ENOSPC') this.#refused = true;
     else if (blocks.size > 0 || freed.size > 0) this.#dead = error;
     else this.#committing = undefined;

@@ -1,5 +1,5 @@
-// Commits that replies wait for: who asks while one is written shares the next; a full device fails
-// those who wait and nobody after them, any other failure all.
+// Commits that replies wait for: who asks while one is written shares the next; a failure that lost
+// nothing fails those who wait and nobody after them, any other one all.
 import { beforeEach, describe, expect, it } from 'vitest';
 import { Commits } from '../../../src/servers/fs/commits.ts';
 import { ERRNO, FsError } from '../../../src/servers/fs/errors.ts';
@@ -9,6 +9,7 @@ class Changes {
   committed = 0;
   running = 1;
   failure: FsError | undefined;
+  lost: FsError | undefined;
 
   begin(): number {
     this.#tell();
@@ -68,17 +69,30 @@ describe('commits that replies wait for', () => {
     expect(second()).toBe(0);
   });
 
-  it('fail for ever after any other failure, but not those that were written', () => {
+  it('fail those who wait when contents cannot be written, and try again', () => {
+    const first = commits.begin();
+    changes.failure = new FsError('EIO', 'a bad sector');
+    expect(() => commits.begin()).toThrow('a bad sector');
+    expect(first()).toBe(-ERRNO.EIO);
+    const second = commits.begin();
+    changes.end();
+    expect(second()).toBe(0);
+  });
+
+  it('fail for ever when something is lost, but not those that were written', () => {
     const written = commits.begin();
     changes.end();
     const first = commits.begin();
-    changes.failure = new FsError('EIO', 'broken');
+    changes.lost = changes.failure = new FsError('EIO', 'broken');
     commits.poll();
     expect([written(), first()]).toEqual([0, -ERRNO.EIO]);
     expect(() => commits.begin()).toThrow('broken');
     changes.failure = new FsError('ENOSPC', 'full');
     commits.poll();
     expect(() => commits.begin()).toThrow('broken');
+    expect(() => {
+      commits.commit();
+    }).toThrow('broken');
   });
 
   it('tell who asks what failed meanwhile, and those who wait with it', () => {

@@ -4,6 +4,7 @@
 import { appendFileSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { Commits } from '../../../src/servers/fs/commits.ts';
 import { openImage } from '../../../src/servers/fs/device.ts';
 import { FsError, isFsError } from '../../../src/servers/fs/errors.ts';
 import { openForWriting } from '../../../src/servers/fs/open.ts';
@@ -119,11 +120,13 @@ describe.skipIf(imageObstacle() !== undefined)('a device that fails', () => {
         changes.writeData(at, new Uint8Array(BLOCK_BYTES).fill(7));
         changes.modify(image.registers[0] ?? 0)[0] = 7;
       });
+      const commits = new Commits(changes);
       const commit = (): void => {
-        changes.commit();
+        commits.commit();
       };
       expect(commit).toThrow(/^EIO: a bad sector/);
       expect(commit).toThrow(/^EIO: a bad sector/);
+      expect(changes.lost).toBeUndefined();
       expect(changes.committed).toBe(changes.running - 1);
 
       device.before = () => undefined;
@@ -147,6 +150,7 @@ describe.skipIf(imageObstacle() !== undefined)('a device that fails', () => {
       expect(() => {
         changes.commit();
       }).toThrow('EIO: lost');
+      expect(changes.lost?.message).toBe('EIO: lost');
       device.before = () => undefined;
       expect(() => {
         changes.commit();
