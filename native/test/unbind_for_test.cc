@@ -49,13 +49,15 @@ TEST("unbind of another program: it ends, its callers are told, and the slot is 
   const Container container;
   Segment& segment = container.segment;
   Process& caller = bind_client(segment);
-  const pid_t child = spawn_bound(segment, 3, [](Process& own) {
+  auto* taken = shared<int>();
+  const pid_t child = spawn_bound(segment, 3, [&](Process& own) {
     Message request;
-    rcvrqst(own, &request, kForever);
+    atomic(*taken).store(rcvrqst(own, &request, kForever) == 0);
     pause();
   });
   const int32_t endpoint = endpoint_in(segment, 3);
   CHECK_EQUAL(start_sendrec(caller, endpoint, message(1, 1)), kPending);
+  until("it has the request", [&] { return atomic(*taken).load() != 0; });
   CHECK_EQUAL(unbind_for(segment, endpoint, kForever), 0);
   CHECK_EQUAL(lookup(segment, 3), -EDVSNOTBOUND);
   CHECK_EQUAL(step(caller), -ESRCDIED);
