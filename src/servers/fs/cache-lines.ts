@@ -42,6 +42,8 @@ export class CacheLines {
   /** Of each slot: granules that are not held, and granules that are dirty. */
   readonly #missing: Uint32Array;
   readonly #dirty: Uint32Array;
+  /** Of each slot: whether something that is dirty came into new blocks. */
+  readonly #isNew: Uint8Array;
   readonly #perLine: number;
   #hand = 0;
 
@@ -62,6 +64,7 @@ export class CacheLines {
     this.#tags = new Float64Array(slots * this.#perLine);
     this.#missing = new Uint32Array(slots);
     this.#dirty = new Uint32Array(slots);
+    this.#isNew = new Uint8Array(slots);
   }
 
   /** The slot of a line, -1 if it has none. */
@@ -111,6 +114,11 @@ export class CacheLines {
     return this.#dirty[slot] !== 0;
   }
 
+  /** Whether some of what is dirty came into new blocks. */
+  isNew(slot: number): boolean {
+    return this.#isNew[slot] !== 0;
+  }
+
   holds(slot: number, { offset, bytes }: Part): boolean {
     if (this.#missing[slot] === 0) return true;
     const end = offset + bytes;
@@ -133,8 +141,12 @@ export class CacheLines {
     this.#update(slot, part, HELD, false);
   }
 
-  /** The granules that the part touches are held, and newer than the device. */
-  setDirty(slot: number, part: Part): void {
+  /**
+   * The granules that the part touches are held, and newer than the device, which may hold another
+   * file's bytes there if they are new.
+   */
+  setDirty(slot: number, part: Part, isNew: boolean): void {
+    if (isNew) this.#isNew[slot] = 1;
     const before = this.#dirty[slot];
     this.#update(slot, part, HELD | DIRTY, true);
     if (before === 0 && this.#dirty[slot] !== 0) this.dirtyLines++;
@@ -151,7 +163,9 @@ export class CacheLines {
       this.#states[index] = state & ~DIRTY;
       this.#dirty[slot] = (this.#dirty[slot] ?? 0) - 1;
     }
-    if (this.#dirty[slot] === 0) this.dirtyLines--;
+    if (this.#dirty[slot] !== 0) return;
+    this.dirtyLines--;
+    this.#isNew[slot] = 0;
   }
 
   tag(slot: number, offset: number): number {

@@ -22,7 +22,7 @@
  */
 import { CacheLines, GRANULE_BYTES } from './cache-lines.ts';
 import type { BlockDevice, WritableDevice } from './device.ts';
-import { FsError, damaged } from './errors.ts';
+import { FsError, damaged, isFsError } from './errors.ts';
 import type { NewerBlocks } from './newer-blocks.ts';
 
 export const CACHE_UNIT_BYTES: number = 64 * 1024;
@@ -37,6 +37,13 @@ export interface BlockCheck {
   readonly tag: number;
   /** Throws FsError EUCLEAN if the block is not what the tag says. */
   verify(block: Uint8Array): void;
+}
+
+/** Contents that could not be written, and wait on. */
+export interface LateWrite {
+  readonly at: number;
+  readonly bytes: number;
+  readonly error: FsError;
 }
 
 export class BlockCache {
@@ -125,11 +132,20 @@ export class BlockCache {
   }
 
   /**
-   * Takes contents of a file for byte `at` on. What of a granule is not written keeps the bytes
-   * that the device has there. When too many lines wait, some are written to `device` first.
-   * Throws EIO, ENOSPC, and EUCLEAN when a block is in use as metadata.
+   * Takes contents of a file for byte `at` on, which may lie in new blocks. What of a granule is
+   * not written keeps the bytes that the device has there. When too many lines wait, some are
+   * written to `device` first. Throws EIO, ENOSPC, and EUCLEAN when a block is in use as metadata.
    */
   write(data: Uint8Array, at: number, device: WritableDevice): void {
+    this.#write(data, at, device, true);
+  }
+
+  /** As `write`, over contents that the same file has there. */
+  overwrite(data: Uint8Array, at: number, device: WritableDevice): void {
+    this.#write(data, at, device, false);
+  }
+
+  #write(data: Uint8Array, at: number, device: WritableDevice, isNew: boolean): void {
     this.#checkRange(at, data.length);
     if (this.#newer?.touches(at, data.length) === true) throw inUse(at);
     let done = 0;
@@ -143,7 +159,7 @@ export class BlockCache {
       const slot = found < 0 ? this.#lines.add(line, false) : found;
       this.#fillEdges(slot, from, bytes);
       this.#lines.bytes(slot, { offset, bytes }).set(data.subarray(done, done + bytes));
-      this.#lines.setDirty(slot, { offset, bytes });
+      this.#lines.setDirty(slot, { offset, bytes }, isNew);
       done += bytes;
     }
   }
@@ -160,11 +176,15 @@ export class BlockCache {
   }
 
   /**
-   * Writes all contents that wait, in ascending order. What cannot be written goes on waiting, and
-   * the first error is thrown: EIO, ENOSPC.
+   * Writes all contents that wait, in ascending order. What cannot be written goes on waiting: it
+   * is returned if it is over older contents, and the first error of what may lie in new blocks is
+   * thrown: EIO, ENOSPC.
    */
-  writeOut(device: WritableDevice): void {
-    this.#writeRuns(device, 0, Infinity);
+  writeOut(device: WritableDevice): LateWrite[] {
+    const { late } = this.#writeRuns(device, 0, Infinity);
+    const first = late.find(({ at, bytes }) => this.#hasNew(at, bytes));
+    if (first !== undefined) throw first.error;
+    return late;
   }
 
   /** Contents of `[at, at + bytes)` that wait need not be written. */
@@ -296,16 +316,32 @@ export class BlockCache {
     return target;
   }
 
+  /** Fails only where nothing can be written that waits. */
   #writeSome(device: WritableDevice): void {
     const lines = Math.max(1, Math.floor(this.#lines.slots * WRITE_OUT_SHARE));
-    const last = this.#writeRuns(device, this.#nextOut, lines);
-    if (last < 0) this.#writeRuns(device, 0, lines);
-    this.#nextOut = last < 0 ? 0 : last;
+    const before = this.#lines.dirtyLines;
+    const { last } = this.#writeRuns(device, this.#nextOut, lines);
+    this.#nextOut = Math.max(last, 0);
+    if (this.#lines.dirtyLines < before) return;
+    const { late } = this.#writeRuns(device, 0, Infinity);
+    if (late[0] !== undefined && this.#lines.dirtyLines >= before) throw late[0].error;
   }
 
-  /** Returns where the last run ended, as a line; -1 if there was none. */
-  #writeRuns(device: WritableDevice, from: number, lines: number): number {
-    let failed: unknown;
+  #hasNew(at: number, bytes: number): boolean {
+    let found = false;
+    this.#byLine(at, bytes, (slot) => {
+      found ||= this.#lines.isNew(slot);
+    });
+    return found;
+  }
+
+  /** `last`: where the last run ended, as a line; -1 if there was none. */
+  #writeRuns(
+    device: WritableDevice,
+    from: number,
+    lines: number,
+  ): { last: number; late: LateWrite[] } {
+    const late: LateWrite[] = [];
     let last = -1;
     for (const { at, data } of this.#lines.dirtyRuns(from, lines)) {
       last = Math.ceil((at + data.length) / this.unit);
@@ -314,11 +350,11 @@ export class BlockCache {
         // Its end may be that of the device, inside of a granule.
         this.drop(at, Math.ceil(data.length / GRANULE_BYTES) * GRANULE_BYTES);
       } catch (error) {
-        failed ??= error;
+        if (!isFsError(error)) throw error;
+        late.push({ at, bytes: data.length, error });
       }
     }
-    if (failed !== undefined) throw failed as Error;
-    return last;
+    return { last, late };
   }
 
   /** Visits the parts of `[at, at + bytes)` whose lines have a slot. */

@@ -6,8 +6,11 @@
  * has changed itself. Addresses are numbers of file system blocks, from 0 at the start of the
  * device.
  */
-import type { BlockCheck } from './cache.ts';
+import type { BlockCheck, LateWrite } from './cache.ts';
 import type { FsError } from './errors.ts';
+
+/** Whose contents matter to a commit: no file's. */
+export const NO_FILE = 0;
 
 export interface Changes {
   /** The number of the transaction that the next change goes into; each is one higher. */
@@ -24,11 +27,19 @@ export interface Changes {
    */
   readonly lost: FsError | undefined;
 
+  /** Contents over older ones that could not be written, and wait for the next commit. */
+  readonly late: readonly LateWrite[];
+
   /**
    * Runs before a commit that was asked for begins, between two changes, and may make changes that
    * go with it: contents that wait for their blocks get them here. What it throws, the commit does.
    */
   beforeCommit: () => void;
+  /**
+   * Why contents of the file, or of any if there is no number, were left behind by the last commit
+   * that was asked for. They wait on.
+   */
+  unwritten: (file?: number) => FsError | undefined;
   /** Runs when the last change is committed, before the device is let go. */
   beforeClose: () => void;
 
@@ -61,6 +72,11 @@ export interface Changes {
    */
   writeData(at: number, data: Uint8Array): void;
   /**
+   * As `writeData`, over contents that the file has there. If they cannot be written they wait on
+   * (`late`), and transactions are committed without them.
+   */
+  overwrite(at: number, data: Uint8Array): void;
+  /**
    * As `writeData`, for blocks that were free: written to the device at once, and not kept in the
    * cache. Throws EIO, ENOSPC.
    */
@@ -79,13 +95,14 @@ export interface Changes {
   /**
    * Returns when every change so far will be there after a crash, data and metadata. Throws EIO or
    * ENOSPC, once for each failure below, as fsync(2) tells it; the volume may take no changes from
-   * then on.
+   * then on. Contents that are left behind (`unwritten`) fail it too, but only those of `file` if
+   * it is told; `NO_FILE` for none.
    */
-  commit(): void;
+  commit(file?: number): void;
   /**
    * As `commit`, but returns at once where a thread of its own writes: the number that `committed`
    * must reach. Changes go on meanwhile; while one transaction is written, all who come get the
-   * next one.
+   * next one. Contents that are left behind do not fail it: see `unwritten`.
    */
   begin(): number;
   /**

@@ -50,9 +50,10 @@ export interface ChangingParts {
   readonly writer: VolumeWriter | undefined;
   /**
    * The reply to the request that is served now waits until every change so far will be there after
-   * a crash. When that fails, `failed` is told the -errno that is answered. Throws EIO, ENOSPC.
+   * a crash, with the contents of `file`, of all if it is left out. When that fails, `failed` is
+   * told the -errno that is answered. Throws EIO, ENOSPC.
    */
-  commit(failed: (errno: number) => void): void;
+  commit(failed: (errno: number) => void, file?: number): void;
   /** Whether the endpoint is bound, here or on another node. */
   isAlive(client: number): boolean;
   now(): Timestamp;
@@ -249,7 +250,7 @@ export class ChangingHandlers {
       change.count > 0
         ? this.#writePieces(writer, inode, bytesOf(data), change)
         : writer.write(inode, append ? inode.size : change.offset, data);
-    if ((change.flags & WriteFlag.SYNC) !== 0) this.#commit(call);
+    if ((change.flags & WriteFlag.SYNC) !== 0) this.#commit(call, inode.number);
     this.#tools.attributes(call, inode);
     const early = mayAnswerEarly(inode, this.#volume);
     const claimed = early && this.#claims.take(inode.number, change);
@@ -331,9 +332,11 @@ export class ChangingHandlers {
   }
 
   #onFsync(call: Exchange): number {
-    checkFlags(call.change.flags, SyncFlag);
-    this.#tools.inode(call.change);
-    if (this.#parts.writer !== undefined) this.#commit(call);
+    const { flags } = call.change;
+    checkFlags(flags, SyncFlag);
+    const inode = this.#tools.inode(call.change);
+    const file = (flags & SyncFlag.VOLUME) !== 0 ? undefined : inode.number;
+    if (this.#parts.writer !== undefined) this.#commit(call, file);
     return 0;
   }
 
@@ -431,10 +434,10 @@ export class ChangingHandlers {
     return this.#tools.attributes(call, inode);
   }
 
-  #commit({ client, change }: Exchange): void {
+  #commit({ client, change }: Exchange, file: number | undefined): void {
     this.#parts.commit((errno) => {
       this.#answers.amend(client, change, errno);
-    });
+    }, file);
   }
 
   #onUnclaim(call: Exchange): number {

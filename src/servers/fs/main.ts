@@ -20,6 +20,7 @@ import { FS_MEMORY, type FsMemory } from '../../vos/spec-fs.ts';
 import type { FsServiceSpec } from '../../vos/spec.ts';
 import { BlockCache } from './cache.ts';
 import { ChangingHandlers, type ChangingParts } from './changing-handlers.ts';
+import { NO_FILE } from './changes.ts';
 import { Commits } from './commits.ts';
 import { ERRNO, FsError, isFsError } from './errors.ts';
 import { COMPAT } from './ext4/layout.ts';
@@ -205,7 +206,7 @@ function survivorsIn({
     volume,
     node: segment.nodeId,
     commit: () => {
-      commits.commit();
+      commits.commit(NO_FILE);
     },
     isAlive: (client) => segment.isBound(client as Endpoint),
     has,
@@ -314,8 +315,8 @@ async function main(): Promise<void> {
   });
   const changing = new ChangingHandlers(volume, memory, {
     writer: volume.readOnly ? undefined : writer,
-    commit: (failed) => {
-      held.await(told(commits?.begin() ?? ((): number => 0), failed));
+    commit: (failed, file) => {
+      held.await(told(commits?.begin(file) ?? ((): number => 0), failed));
     },
     isAlive,
     isWatched: (): boolean => leases.isUsed,
@@ -341,11 +342,13 @@ async function main(): Promise<void> {
     changing.sweep();
     leases.sweep();
     memory.windows.sweep();
-    quietly(() => commits?.begin());
+    quietly(() => commits?.begin(NO_FILE));
     volume.discard();
   };
   serve(server, leases.around(calls), new Chores(settle, soonMs, tick), held);
   changing.sweep();
+  // The next server may hear that nothing is lost only if no contents are left behind.
+  commits?.commit();
   survivors?.end();
   close();
   held.settle(server);

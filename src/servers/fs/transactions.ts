@@ -8,11 +8,12 @@
  * Contents wait in the cache, and are written before the transaction that makes them reachable is
  * committed. When they cannot be written, it is not committed: blocks that belonged to another
  * file would show that file's bytes. Then the commit fails, all stays as it is, and the next commit
- * tries again. When metadata cannot be written, no one knows what is on the device, and the volume
- * takes no changes any more; a full device is no such case.
+ * tries again. Contents over older ones of the same file are no such case: it alone is told, and
+ * all else is committed. When metadata cannot be written, no one knows what is on the device, and
+ * the volume takes no changes any more; a full device is no such case.
  */
 import type { BlockPool } from './block-pool.ts';
-import type { BlockCache, BlockCheck } from './cache.ts';
+import type { BlockCache, BlockCheck, LateWrite } from './cache.ts';
 import type { Changes } from './changes.ts';
 import type { WritableDevice } from './device.ts';
 import { FsError, damaged, isFsError } from './errors.ts';
@@ -69,6 +70,8 @@ export interface TransactionsOptions {
 export class Transactions implements Changes {
   beforeCommit: () => void = nothing;
   beforeClose: () => void = nothing;
+  unwritten: (file?: number) => FsError | undefined = nothing;
+  late: readonly LateWrite[] = [];
   readonly #device: WritableDevice;
   readonly #cache: BlockCache;
   readonly #newer: NewerBlocks;
@@ -204,6 +207,12 @@ export class Transactions implements Changes {
     this.#cache.write(data, at, this.#device);
   }
 
+  overwrite(at: number, data: Uint8Array): void {
+    this.#inChange();
+    this.#wrote = true;
+    this.#cache.overwrite(data, at, this.#device);
+  }
+
   writeFresh(at: number, data: Uint8Array): void {
     this.#inChange();
     this.#wrote = true;
@@ -219,12 +228,14 @@ export class Transactions implements Changes {
     this.#device.discard(at, bytes);
   }
 
-  commit(): void {
+  commit(file?: number): void {
     const last = this.begin();
     while (this.committed < last) {
       if (this.#committing === undefined || this.#refused) this.#start();
       this.#notice(true);
     }
+    const unwritten = this.unwritten(file);
+    if (unwritten !== undefined) throw unwritten;
   }
 
   begin(): number {
@@ -268,8 +279,9 @@ export class Transactions implements Changes {
     }
     if (!this.#hasWork()) return;
     this.#wanted = false;
-    this.#cache.writeOut(this.#device);
-    this.#wrote = false;
+    this.late = this.#cache.writeOut(this.#device);
+    // The next commit has something to do.
+    this.#wrote = this.late.length > 0;
     this.#committing = this.#running;
     const number = this.#running.number + 1;
     this.#running = { number, blocks: new Map(), freed: new Set() };
@@ -387,6 +399,6 @@ export class Transactions implements Changes {
 
 const IMAGES_KEPT = 256;
 
-function nothing(): void {
+function nothing(): undefined {
   // Unless told otherwise nothing waits for a commit.
 }

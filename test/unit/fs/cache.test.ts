@@ -112,6 +112,46 @@ describe('BlockCache', () => {
     expect(device.content[UNIT]).toBe(1);
   });
 
+  it('returns what cannot be written over older contents, unless new blocks are beside it', () => {
+    const { device, cache } = setUp(6);
+    device.before = (_, at) => {
+      if (at < 2 * UNIT) throw new FsError('EIO', 'a bad sector');
+    };
+    cache.overwrite(new Uint8Array(10).fill(1), UNIT, device);
+    cache.overwrite(new Uint8Array(10).fill(2), 3 * UNIT, device);
+    const late = cache.writeOut(device);
+    expect(late.map(({ at, error }) => [at, error.message])).toEqual([[UNIT, 'EIO: a bad sector']]);
+    expect(device.content[3 * UNIT]).toBe(2);
+    cache.write(new Uint8Array(1024).fill(3), UNIT, device);
+    expect(() => {
+      cache.writeOut(device);
+    }).toThrow('EIO: a bad sector');
+
+    device.before = () => undefined;
+    expect(cache.writeOut(device)).toEqual([]);
+
+    expect(device.content[UNIT]).toBe(3);
+  });
+
+  it('takes contents while some wait that cannot be written, unless there are too many', () => {
+    const { device, cache } = setUp(8);
+    const bad = new Set([0, 1, 2, 3, 4, 5].map((line) => line * UNIT));
+    device.before = (_, at) => {
+      if (bad.has(at)) throw new FsError('EIO', 'a bad sector');
+    };
+    const write = (line: number): void => {
+      cache.overwrite(new Uint8Array(UNIT).fill(line), line * UNIT, device);
+    };
+    for (const line of [0, 1, 2]) write(line);
+    for (let line = 6; line < 12; line++) write(line);
+    expect(() => {
+      for (const line of [3, 4, 5]) write(line);
+    }).toThrow('EIO: a bad sector');
+    bad.clear();
+    cache.writeOut(device);
+    expect([0, 1, 2, 6, 11].map((line) => device.content[line * UNIT])).toEqual([0, 1, 2, 6, 11]);
+  });
+
   it('refuses what is outside the device', () => {
     const { device, cache } = setUp(2);
     for (const [at, bytes] of [

@@ -1,6 +1,7 @@
 // Commits that replies wait for: who asks while one is written shares the next; a failure that lost
 // nothing fails those who wait and nobody after them, any other one all.
 import { beforeEach, describe, expect, it } from 'vitest';
+import { NO_FILE } from '../../../src/servers/fs/changes.ts';
 import { Commits } from '../../../src/servers/fs/commits.ts';
 import { ERRNO, FsError } from '../../../src/servers/fs/errors.ts';
 
@@ -10,10 +11,16 @@ class Changes {
   running = 1;
   failure: FsError | undefined;
   lost: FsError | undefined;
+  /** By file. */
+  readonly behind = new Map<number, FsError>();
 
   begin(): number {
     this.#tell();
     return this.running;
+  }
+
+  unwritten(file?: number): FsError | undefined {
+    return file === undefined ? [...this.behind.values()][0] : this.behind.get(file);
   }
 
   poll(): void {
@@ -77,6 +84,18 @@ describe('commits that replies wait for', () => {
     const second = commits.begin();
     changes.end();
     expect(second()).toBe(0);
+  });
+
+  it('fail who asks for a file whose contents were left behind, and nobody else', () => {
+    const waiting = commits.begin();
+    changes.behind.set(12, new FsError('EIO', 'a bad sector'));
+    expect(() => commits.begin(12)).toThrow('a bad sector');
+    expect(() => {
+      commits.commit();
+    }).toThrow('a bad sector');
+    const other = commits.begin(13);
+    commits.commit(NO_FILE);
+    expect([waiting(), other()]).toEqual([0, 0]);
   });
 
   it('fail for ever when something is lost, but not those that were written', () => {

@@ -9,6 +9,8 @@ import {
   freshImage,
   openChanged,
 } from '../../support/changed-volume.ts';
+import { NO_FILE } from '../../../src/servers/fs/changes.ts';
+import { FsError } from '../../../src/servers/fs/errors.ts';
 import { seeded } from '../../support/datagram-network.ts';
 import { debugfs, imageObstacle, withDirectory } from '../../support/images.ts';
 import { writeFileSync } from 'node:fs';
@@ -269,6 +271,83 @@ describe.skipIf(imageObstacle() !== undefined)('delayed contents', () => {
     changes.commit();
     expect(afterCrash(device, 'file')).toEqual(filled(5 * BLOCK));
     close();
+  });
+
+  it('fail who syncs their file where it cannot be written, and nobody else', () => {
+    const { volume, device, changes, root, file, close } = world();
+    const other = volume.createFile(root, bytes('other'), FILE);
+    const size = 37 * BLOCK;
+    let place = -1;
+    device.before = (call, at, length) => {
+      if (call !== 'write' || length !== size) return;
+      place = at;
+      throw new FsError('EIO', 'a bad sector');
+    };
+    volume.write(file, 0, filled(size));
+    volume.write(other, 0, filled(3 * BLOCK));
+    const commit = (number?: number) => (): void => {
+      changes.commit(number);
+    };
+    expect(commit(file.number)).toThrow('EIO: a bad sector');
+    expect(commit()).toThrow('EIO: a bad sector');
+    commit(other.number)();
+    commit(NO_FILE)();
+    expect(afterCrash(device, 'other')).toEqual(filled(3 * BLOCK));
+    expect(afterCrash(device, 'file')).toEqual(filled(0));
+    expect(contentsOf(volume, file)).toEqual(filled(size));
+    device.before = (call, at, length) => {
+      if (call === 'write' && length === size) place = at;
+    };
+    commit()();
+    expect(afterCrash(device, 'file')).toEqual(filled(size));
+
+    device.before = (call, at, length) => {
+      const isBad = at < place + size && place < at + length;
+      if (call === 'write' && isBad) throw new FsError('EIO', 'another one');
+    };
+    volume.write(file, BLOCK, filled(2 * BLOCK, 9));
+    volume.write(other, 0, filled(3 * BLOCK, 9));
+    expect(commit(file.number)).toThrow('EIO: another one');
+    expect(commit(file.number)).toThrow('EIO: another one');
+    commit(other.number)();
+    expect(afterCrash(device, 'other')).toEqual(filled(3 * BLOCK, 9));
+    expect(afterCrash(device, 'file')).toEqual(filled(size));
+    const newer = filled(size).fill(9, BLOCK, 3 * BLOCK);
+    expect(contentsOf(volume, file)).toEqual(newer);
+    device.before = () => undefined;
+    commit(file.number)();
+    expect(afterCrash(device, 'file')).toEqual(newer);
+    close();
+  });
+
+  it('of a file that cannot be written leave room for those of others', () => {
+    const { volume, device, changes, root } = world(undefined, 160 << 20);
+    const piece = filled(1 << 20);
+    // The pool has room for 32 MiB.
+    const files = ['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h', 'i', 'j'].map((name) =>
+      volume.createFile(root, bytes(name), FILE),
+    );
+    for (const each of files) {
+      for (let at = 0; at < 3; at++) volume.write(each, at << 20, piece);
+    }
+    let fails = true;
+    const { before } = device;
+    let refused = 0;
+    device.before = (call, at, length) => {
+      before(call, at, length);
+      if (!fails || call !== 'write' || refused >= 3) return;
+      refused++;
+      throw new FsError('EIO', 'a bad sector');
+    };
+    const other = volume.createFile(root, bytes('other'), FILE);
+    for (let at = 0; at < 60; at++) expect(volume.write(other, at << 20, piece)).toBe(1 << 20);
+    fails = false;
+    changes.commit();
+    for (const each of [...files, other]) {
+      const found = contentsOf(volume, each);
+      expect(Buffer.compare(found, filled(found.length))).toBe(0);
+    }
+    expect(refused).toBe(3);
   });
 
   it.each([[[]], [['-O', '^has_journal']]])(

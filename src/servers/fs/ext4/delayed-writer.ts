@@ -15,6 +15,7 @@ import type { Edits } from './edits.ts';
 import type { FileMaps } from './file-maps.ts';
 import type { EditedInode, InodeEditor } from './inode-editor.ts';
 import { type Incoming, bytesOf, put } from './incoming.ts';
+import { type FsError, isFsError } from '../errors.ts';
 import { type Inode, hasFlag } from './inode.ts';
 import { INODE_FLAG } from './layout.ts';
 
@@ -54,6 +55,7 @@ export class DelayedWriter {
   readonly #blockBytes: number;
   #stage: Uint8Array | undefined;
   #writesOut = false;
+  readonly #unwritten = new Map<number, FsError>();
 
   constructor(parts: DelayedWriterParts) {
     const { edits, delayed } = parts;
@@ -95,7 +97,8 @@ export class DelayedWriter {
 
   /**
    * Between two changes, before `bytes` come to a file: sees to it that the pool has room for them,
-   * or is empty. What a long file has is written out while it comes, not all of it at the end.
+   * or holds only what cannot be written. What a long file has is written out while it comes, not
+   * all of it at the end.
    */
   makeRoom(inode: Inode, bytes: number): void {
     const { delayed } = this.#parts;
@@ -103,19 +106,30 @@ export class DelayedWriter {
     const count = delayed.count(inode.number);
     if (count >= 2 && count >= delayed.pages * FILE_SHARE) this.writeOut(inode, step);
     const wanted = Math.min(Math.ceil(bytes / this.#blockBytes) + 1, delayed.pages);
-    while (delayed.pagesFree < wanted) {
-      const [longest] = delayed.files;
-      if (longest === undefined) return;
-      this.writeOut(longest, step);
+    if (delayed.pagesFree >= wanted) return;
+    for (const waiting of delayed.files) {
+      while (delayed.pagesFree < wanted && delayed.has(waiting.number)) {
+        if (this.#tryWriteOut(waiting, step) !== undefined) break;
+      }
     }
   }
 
-  /** Writes out all but files that are gone with the next crash. Throws EIO, ENOSPC. */
+  /** Writes out all but files that are gone with the next crash; see `unwritten`. */
   writeOutAll(): void {
     if (this.#writesOut) return;
+    this.#unwritten.clear();
     for (const inode of this.#parts.delayed.files) {
-      if (inode.links > 0 || this.isOpen(inode.number)) this.writeOut(inode);
+      if (inode.links === 0 && !this.isOpen(inode.number)) continue;
+      const error = this.#tryWriteOut(inode);
+      if (error !== undefined) this.#unwritten.set(inode.number, error);
     }
+  }
+
+  /** Why the last `writeOutAll` left contents of the file, or of any one, behind: EIO, ENOSPC. */
+  unwritten(file?: number): FsError | undefined {
+    if (file !== undefined) return this.#unwritten.get(file);
+    const [first] = this.#unwritten.values();
+    return first;
   }
 
   /**
@@ -163,6 +177,16 @@ export class DelayedWriter {
     const told = Math.max(edited.diskSize ?? edited.size, Math.min(size, edited.size));
     const waits = edited.diskSize !== undefined && this.#parts.delayed.has(edited.number);
     edited.diskSize = waits && told < edited.size ? told : undefined;
+  }
+
+  #tryWriteOut(inode: Inode, blocks?: number): FsError | undefined {
+    try {
+      this.writeOut(inode, blocks);
+      return undefined;
+    } catch (error) {
+      if (isFsError(error)) return error;
+      throw error;
+    }
   }
 
   /** Returns how many blocks were written out. */

@@ -7,7 +7,7 @@
  * neither disk nor memory changed.
  */
 import type { BlockCheck } from '../cache.ts';
-import type { Changes } from '../changes.ts';
+import { type Changes, NO_FILE } from '../changes.ts';
 import { isFsError, isFull } from '../errors.ts';
 import type { Disk } from './disk.ts';
 
@@ -79,14 +79,17 @@ export class Edits {
       // What waits for a commit is free already as far as the quota counts.
       const hopes = promised || (isFsError(error, 'ENOSPC') && this.waitingBlocks() > 0);
       if (!isFull(error) || !hopes) throw error;
-      this.#changes.commit();
+      this.#changes.commit(NO_FILE);
       return this.#once(run);
     }
   }
 
-  /** See `Changes.commit`: between two changes, and so in a step that runs afterwards. */
-  commit(): void {
-    this.#changes.commit();
+  /**
+   * See `Changes.commit`, for who asks for one file: between two changes, and so in a step that
+   * runs afterwards.
+   */
+  commit(file: number): void {
+    this.#changes.commit(file);
   }
 
   /** Runs `step` when the change that is under way is done, and not if it fails. */
@@ -113,6 +116,10 @@ export class Edits {
 
   writeData(at: number, data: Uint8Array): void {
     this.#changes.writeData(at, data);
+  }
+
+  overwrite(at: number, data: Uint8Array): void {
+    this.#changes.overwrite(at, data);
   }
 
   writeFresh(at: number, data: Uint8Array): void {

@@ -7,6 +7,8 @@
  * been asked for, and a file that is being cut off is on the list of orphans meanwhile, so that a
  * crash does not leave blocks behind its end.
  */
+import type { LateWrite } from '../cache.ts';
+import { NO_FILE } from '../changes.ts';
 import { FsError, isFull } from '../errors.ts';
 import type { BlockAllocator } from './block-allocator.ts';
 import type { BlockRange } from './block-map.ts';
@@ -18,6 +20,7 @@ import type { Edits } from './edits.ts';
 import type { FileMaps } from './file-maps.ts';
 import type { InlineEditor } from './inline-editor.ts';
 import type { EditedInode, InodeEditor } from './inode-editor.ts';
+import type { InodeTable } from './inode-table.ts';
 import { type Incoming, bytesOf } from './incoming.ts';
 import { type Inode, type Run, fileType, hasFlag } from './inode.ts';
 import { INODE_FLAG, MODE, RO_COMPAT } from './layout.ts';
@@ -32,6 +35,7 @@ export interface FileParts {
   readonly edits: Edits;
   readonly allocator: BlockAllocator;
   readonly inodes: InodeEditor;
+  readonly table: InodeTable;
   readonly superblock: SuperblockEditor;
   readonly maps: FileMaps;
   readonly inline: InlineEditor;
@@ -170,6 +174,25 @@ export class FileEditor {
     return map.remove(edited, { from: 0, to: map.blocksMax }) === 0;
   }
 
+  /** Why one of these writes over contents of the file, or of any one, was not done. */
+  unwritten(late: readonly LateWrite[], file?: number): FsError | undefined {
+    if (late.length === 0 || file === undefined) return late[0]?.error;
+    if (file === NO_FILE) return undefined;
+    const inode = this.#parts.table.get(file);
+    if (!hasMap(inode) || hasFlag(inode, INODE_FLAG.inlineData)) return undefined;
+    const map = this.#parts.maps.of(inode);
+    for (let logical = 0, end = this.#mapEnd(inode) / this.#blockBytes; logical < end;) {
+      const run = map.find(inode, logical);
+      logical = run.logical + run.count;
+      if (run.physical === 0) continue;
+      const from = run.physical * this.#blockBytes;
+      const to = from + run.count * this.#blockBytes;
+      const found = late.find(({ at, bytes }) => at < to && from < at + bytes);
+      if (found !== undefined) return found.error;
+    }
+    return undefined;
+  }
+
   #bytesMax(inode: Inode): number {
     const first = this.#parts.disk.superblock.revision === 0;
     const blocks = this.#parts.maps.of(inode).blocksMax;
@@ -221,7 +244,7 @@ export class FileEditor {
     if (run.physical === 0) return 0;
     const bytes = Math.min(data.length, blocks * this.#blockBytes - into);
     const place = (run.physical + skipped) * this.#blockBytes + into;
-    this.#parts.edits.writeData(place, bytesOf(data.subarray(0, bytes)));
+    this.#parts.edits.overwrite(place, bytesOf(data.subarray(0, bytes)));
     this.#grow(edited, at + bytes);
     return bytes;
   }

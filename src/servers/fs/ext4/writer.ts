@@ -119,7 +119,7 @@ export class Writer implements VolumeWriter {
     const delayedParts = { disk, edits, allocator, inodes, maps, delayed };
     const delayedWriter = new DelayedWriter(delayedParts);
     const files = new FileEditor({
-      ...{ disk, edits, allocator, inodes, superblock, maps, inline, orphans },
+      ...{ disk, edits, allocator, inodes, table, superblock, maps, inline, orphans },
       ...{ delayed, delayedWriter },
     });
     const removal = new Removal({
@@ -134,6 +134,8 @@ export class Writer implements VolumeWriter {
     changes.beforeCommit = () => {
       delayedWriter.writeOutAll();
     };
+    changes.unwritten = (file) =>
+      delayedWriter.unwritten(file) ?? files.unwritten(changes.late, file);
     changes.beforeClose = () => {
       this.#discard((discards) => {
         discards.close(changes);
@@ -377,7 +379,7 @@ export class Writer implements VolumeWriter {
   #syncAfter(inode: Inode, flags: number): void {
     if (!hasFlag(inode, flags)) return;
     this.#edits.afterwards(() => {
-      this.#edits.commit();
+      this.#edits.commit(inode.number);
     });
   }
 
