@@ -38,7 +38,8 @@ export class Commits {
     this.#checkContents(file);
     const failures = this.#failures;
     return () => {
-      if (this.#changes.committed >= last) return 0;
+      // It may have begun only after this call.
+      if (this.#changes.committed >= last) return this.#changes.unwritten(file)?.errno ?? 0;
       return this.#failures === failures ? undefined : this.#failure?.errno;
     };
   }

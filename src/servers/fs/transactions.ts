@@ -84,6 +84,8 @@ export class Transactions implements Changes {
   #committing: Transaction | undefined;
   /** It did not find room, and is to be started again. */
   #refused = false;
+  /** What the last transaction that began to be committed left behind. */
+  #left: readonly LateWrite[] = [];
   /** Somebody waits for the running transaction. */
   #wanted = false;
   /** Of the change that runs. */
@@ -279,9 +281,12 @@ export class Transactions implements Changes {
     }
     if (!this.#hasWork()) return;
     this.#wanted = false;
-    this.late = this.#cache.writeOut(this.#device);
+    const left = this.#cache.writeOut(this.#device);
+    // Those who wait for the transaction before it are told what that left behind.
+    this.late = [...this.#left, ...left];
+    this.#left = left;
     // The next commit has something to do.
-    this.#wrote = this.late.length > 0;
+    this.#wrote = left.length > 0;
     this.#committing = this.#running;
     const number = this.#running.number + 1;
     this.#running = { number, blocks: new Map(), freed: new Set() };
@@ -298,6 +303,7 @@ export class Transactions implements Changes {
       throw error;
     }
     this.#committing = undefined;
+    this.late = this.#left;
     if (this.#wanted) this.#start();
   }
 

@@ -93,9 +93,11 @@ describe('commits that replies wait for', () => {
     expect(() => {
       commits.commit();
     }).toThrow('a bad sector');
+    const late = commits.begin(14);
+    changes.behind.set(14, new FsError('EIO', 'a bad sector'));
     const other = commits.begin(13);
     commits.commit(NO_FILE);
-    expect([waiting(), other()]).toEqual([0, 0]);
+    expect([waiting(), other(), late()]).toEqual([-ERRNO.EIO, 0, -ERRNO.EIO]);
   });
 
   it('fail for ever when something is lost, but not those that were written', () => {
