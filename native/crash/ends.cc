@@ -72,10 +72,7 @@ SCENARIO({"an answer to a caller of another node that is gone",
 
 SCENARIO({"a message of a sender of another node that is gone",
           {kCarrier, far_server([](Actor& a) {
-             // Its message is to wait in its descriptor.
-             const uint32_t index = static_cast<uint32_t>(a.segment.slot_of(a.endpoint(kClient)));
-             a.meet({kProxy, kClient},
-                    [&] { return test::state_in(a.node(1), index) == State::kSending; });
+             meet_waiting_message(a);
              a.plan("take.remote", Fault::kStop);
              receive_all(a);
            }),

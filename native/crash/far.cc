@@ -57,6 +57,11 @@ bool meet_server(Actor& a) {
   return known();
 }
 
+void meet_waiting_message(Actor& a) {
+  const uint32_t index = static_cast<uint32_t>(a.segment.slot_of(a.endpoint(kClient)));
+  a.meet({kProxy, kClient}, [&] { return test::state_in(a.node(1), index) == State::kSending; });
+}
+
 int64_t far_patience(const Actor& a) {
   return a.patience({kProxy, kServer, a.self});
 }

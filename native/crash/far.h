@@ -35,6 +35,8 @@ inline const Role kCarrier = {"proxy", [](Actor& a) { carry_by(a, false); }, tru
 
 // Waits until the server of node 1 is known at node 0. Returns whether it is.
 bool meet_server(Actor& a);
+// Waits until the message of the client waits in its descriptor at node 1.
+void meet_waiting_message(Actor& a);
 // The time-out of a call that goes through the proxy, and the errors that it may have.
 int64_t far_patience(const Actor& a);
 std::vector<If> far_fates(const Actor& a, const std::vector<int>& deaths);

@@ -94,6 +94,14 @@ SCENARIO({"send to another node",
            far_client("notifier", notify_far)},
           2});
 
+SCENARIO({"send to another node, before anybody receives",
+          {kCarrier, far_server([](Actor& a) {
+             meet_waiting_message(a);
+             receive_all(a);
+           }),
+           far_client("client", send_far)},
+          2});
+
 SCENARIO({"senda to another node",
           {kCarrier, far_server(receive_all), far_client("client", senda_far)},
           2});

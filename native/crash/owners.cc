@@ -77,13 +77,13 @@ void stand_by(Actor& a) {
 
 // A call to the endpoint, whoever has it.
 void call_owner(Actor& a, std::initializer_list<int> usual) {
-  const bool safe = !a.aims_at(kProxy) && !a.aims_at(kBackup) && !a.aims_at(kPromoter) &&
-                    !a.aims_at(kHelper) && !a.aims_at(a.self);
-  Message m = a.note();
-  const int result = sendrec(a.me(), kEndpoint, &m, safe ? kForever : 300);
-  // The primary answers nobody.
+  // The primary answers nobody, and who is stopped goes on when the others are done.
   const bool killed = a.aims_at(kPromoter) || a.board.desks[kPromoter].planned.load() != 0;
   const bool unpromoted = killed && a.aims_at(kHelper);
+  const int64_t unanswered = a.aims_at(kBackup) ? 700 : kForever;
+  const int64_t patience = unpromoted || a.hurries() ? 300 : unanswered;
+  Message m = a.note();
+  const int result = sendrec(a.me(), kEndpoint, &m, patience);
   if (!unpromoted || result != -ETIMEDOUT) a.expect("sendrec", result, owner_fates(), usual);
   a.called(result);
   a.require("the reply is to this call", result != 0 || (m.type == 2 && test::whole(m)));
