@@ -23,6 +23,9 @@ export interface MountedOptions {
 /** A command that failed, with what it wrote. */
 export class ProgramError extends Error {}
 
+// A command that only returns a status is named when a script ends with it.
+const TELLS_WHERE = 'trap \'echo "failed: $BASH_COMMAND" >&2\' ERR\n';
+
 export class MountedDvs {
   readonly place: TestPlace = new TestPlace();
   /** The mounts of nodes 0 and 1, and a directory outside of both. */
@@ -72,10 +75,15 @@ export class MountedDvs {
       env: { ...process.env, LC_ALL: 'C.UTF-8', ...places, ...env },
     } as const;
     return await new Promise((resolve, reject) => {
-      execFile('bash', ['-euo', 'pipefail', '-c', script], options, (error, stdout, stderr) => {
-        if (error === null) resolve(stdout);
-        else reject(new ProgramError(`${script}\n${stdout}${stderr}${error.message}`));
-      });
+      execFile(
+        'bash',
+        ['-Eeuo', 'pipefail', '-c', TELLS_WHERE + script],
+        options,
+        (error, stdout, stderr) => {
+          if (error === null) resolve(stdout);
+          else reject(new ProgramError(`${script}\n${stdout}${stderr}${error.message}`));
+        },
+      );
     });
   }
 
