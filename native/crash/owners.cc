@@ -18,6 +18,8 @@ constexpr int kSlot = 2;
 const int32_t kEndpoint = make_endpoint(kSlot, 3);
 // A process waits no longer for one that may never come.
 constexpr int64_t kLookMs = 20;
+// Nor a client for an answer: two such calls end before the cell is late.
+constexpr int64_t kUnansweredMs = 700;
 
 enum { kProxy, kBackup, kClient, kPromoter, kHelper };
 
@@ -80,10 +82,9 @@ void call_owner(Actor& a, std::initializer_list<int> usual) {
   // The primary answers nobody, and who is stopped goes on when the others are done.
   const bool killed = a.aims_at(kPromoter) || a.board.desks[kPromoter].planned.load() != 0;
   const bool unpromoted = killed && a.aims_at(kHelper);
-  const int64_t unanswered = a.aims_at(kBackup) ? 700 : kForever;
-  const int64_t patience = unpromoted || a.hurries() ? 300 : unanswered;
+  const bool unanswered = unpromoted || a.aims_at(kBackup) || a.hurries();
   Message m = a.note();
-  const int result = sendrec(a.me(), kEndpoint, &m, patience);
+  const int result = sendrec(a.me(), kEndpoint, &m, unanswered ? kUnansweredMs : kForever);
   if (!unpromoted || result != -ETIMEDOUT) a.expect("sendrec", result, owner_fates(), usual);
   a.called(result);
   a.require("the reply is to this call", result != 0 || (m.type == 2 && test::whole(m)));
